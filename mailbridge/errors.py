@@ -1,0 +1,102 @@
+"""The error tree.
+
+MailbridgeError
+├── ConfigError          the configuration is wrong: names the key, the fault and the remedy (exit 78)
+├── StateLocked          another daemon works on the same state_dir (exit 78)
+├── SchemaTooNew         the database was written by a newer mailbridge (exit 78)
+├── NotFound             no fax, event or delivery has this id
+├── IllegalMove          the lifecycle has no such move from the present state
+├── Refused              a mail that cannot be taken, with its SMTP reply (permanent)
+├── StoreUnavailable     the disk or the database cannot take it now (transient)
+├── ControlError         the daemon does not answer, or said no
+├── MyFaxError           a call to MyFax that gave no answer to use
+│   ├── NotTaken         provably not taken; safe to try again
+│   ├── NeedsPerson      provably not taken; trying again will not help
+│   ├── Rejected         MyFax answered with a RESPONSE_CODE below 0
+│   └── InDoubt          the request left whole and its outcome is unknown
+└── MailboxError         the IMAP mailbox cannot be watched now
+"""
+
+from __future__ import annotations
+
+
+class MailbridgeError(Exception):
+    """The root of every error that mailbridge raises on purpose."""
+
+
+class ConfigError(MailbridgeError):
+    """A configuration that cannot be used.
+
+    `key` is the dotted path of the key, `fault` says what is wrong with it and `remedy` what to write instead.
+    """
+
+    def __init__(self, key: str, fault: str, remedy: str) -> None:
+        self.key, self.fault, self.remedy = key, fault, remedy
+        super().__init__(f"{key}: {fault}; {remedy}")
+
+
+class StateLocked(MailbridgeError):
+    """Another daemon holds the lock of this state_dir."""
+
+
+class SchemaTooNew(MailbridgeError):
+    """The database has a schema that this version does not know."""
+
+
+class NotFound(MailbridgeError):
+    """No object has this id."""
+
+
+class IllegalMove(MailbridgeError):
+    """The lifecycle has no move by this trigger from this state."""
+
+    def __init__(self, state: str, trigger: str) -> None:
+        self.state, self.trigger = state, trigger
+        super().__init__(f"cannot {trigger} what is {state}")
+
+
+class Refused(MailbridgeError):
+    """A mail or recipient refused in the SMTP dialogue (RFC 5321 section 4.2, RFC 3463).
+
+    `reply` is the whole reply line: the code, the enhanced code, and one sentence for a person in an office.
+    """
+
+    def __init__(self, reply: str) -> None:
+        self.reply = reply
+        super().__init__(reply)
+
+
+class StoreUnavailable(MailbridgeError):
+    """The spool or the database cannot take anything at this moment; the client should try again later."""
+
+
+class ControlError(MailbridgeError):
+    """The daemon's control socket did not answer, or the daemon refused the command."""
+
+
+class MyFaxError(MailbridgeError):
+    """A call to MyFax without an answer that can be used."""
+
+
+class NotTaken(MyFaxError):
+    """MyFax provably did not take the request; it may be tried again (transient)."""
+
+
+class NeedsPerson(MyFaxError):
+    """MyFax provably did not take the request, and trying again will not help (permanent)."""
+
+
+class Rejected(MyFaxError):
+    """MyFax answered with a RESPONSE_CODE below 0 (permanent)."""
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code, self.text = code, text
+        super().__init__(f"MyFax refused with code {code}: {text}")
+
+
+class InDoubt(MyFaxError):
+    """The request left whole and nothing tells whether MyFax took it."""
+
+
+class MailboxError(MailbridgeError):
+    """The mailbox cannot be watched now: not reachable, login refused, or the server broke the protocol."""
