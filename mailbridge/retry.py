@@ -1,0 +1,72 @@
+"""When to try again: attempt number and randomness in, seconds out. Pure; `jitter` is always a number in [0, 1)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MINUTE: Final = 60.0
+_HOUR: Final = 3600.0
+
+# The last number is the cap: MyFax may be away for a night, and a fax is given up only by its own expiry.
+UPLOAD: Final = (2.0, 10.0, 30.0, _MINUTE, 5 * _MINUTE)
+
+# The schedule that Standard Webhooks recommends; each number is the wait before that try, the first being immediate.
+WEBHOOK: Final = (
+    0.0,
+    5.0,
+    5 * _MINUTE,
+    30 * _MINUTE,
+    2 * _HOUR,
+    5 * _HOUR,
+    10 * _HOUR,
+    14 * _HOUR,
+    20 * _HOUR,
+    24 * _HOUR,
+)
+
+POLL_FACTOR: Final = 1.6
+RECONNECT_FIRST: Final = 1.0
+RECONNECT_SLOWEST: Final = 5 * _MINUTE
+
+
+def _spread(delay: float, jitter: float, by: float) -> float:
+    """Return `delay` moved by at most the fraction `by`, down or up."""
+    return delay * (1 - by + 2 * by * jitter)
+
+
+def backoff(attempt: int, first: float, slowest: float, jitter: float, *, factor: float = 2.0) -> float:
+    """Return the seconds to wait after `attempt` failures (1 or more): `first`, growing by `factor` up to `slowest`.
+
+    The wait is spread by a fifth either way, but never past `slowest`.
+    """
+    delay = first
+    for _ in range(max(0, attempt - 1)):
+        if delay >= slowest:
+            break
+        delay *= factor
+    return min(slowest, _spread(min(delay, slowest), jitter, 0.2))
+
+
+def upload_delay(attempt: int, jitter: float) -> float:
+    """Return the seconds before an upload that MyFax provably did not take is tried again, after `attempt` tries (1 or more)."""
+    return _spread(UPLOAD[min(max(attempt, 1), len(UPLOAD)) - 1], jitter, 0.2)
+
+
+def poll_delay(polls: int, first: float, slowest: float, jitter: float) -> float:
+    """Return the seconds before the next status poll, after `polls` of them (0 before the first)."""
+    return backoff(polls + 1, first, slowest, jitter, factor=POLL_FACTOR)
+
+
+def webhook_delay(attempts: int, jitter: float) -> float | None:
+    """Return the seconds before the next try of a delivery after `attempts` tries, or None when all are used up.
+
+    The jitter only adds (up to a tenth), so that no try comes before its place in the schedule.
+    """
+    if attempts >= len(WEBHOOK):
+        return None
+    return WEBHOOK[max(attempts, 0)] * (1 + 0.1 * jitter)
+
+
+def reconnect_delay(failures: int, jitter: float) -> float:
+    """Return the seconds before a mailbox is connected again after `failures` failures in a row (1 or more)."""
+    return backoff(failures, RECONNECT_FIRST, RECONNECT_SLOWEST, jitter)
