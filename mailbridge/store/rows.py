@@ -1,0 +1,75 @@
+"""Rows of the tables to the nouns of `model`, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from mailbridge.model import Attempt, Delivery, Document, Email, Envelope, Event, Failure, Fax
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold: mappings, lists and ISO 8601 times instead of dataclass values, tuples and datetimes."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return plain(asdict(value))
+    return value
+
+
+_STRUCTURED = ("documents", "attempts", "failure", "email", "report", "tags")
+
+
+def fax_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a Fax as column values."""
+    return {name: plain(value) if name in _STRUCTURED else value for name, value in values.items()}
+
+
+def fax_row(fax: Fax) -> dict[str, Any]:
+    """Return a whole Fax as a row."""
+    return fax_values({field.name: getattr(fax, field.name) for field in fields(fax)})
+
+
+def _attempt(value: Mapping[str, Any]) -> Attempt:
+    times = {name: datetime.fromisoformat(value[name]) for name in ("started_at", "whole_at", "ended_at") if value[name]}
+    return Attempt(**{**value, **times, "digests": tuple(value["digests"])})
+
+
+def to_fax(row: Mapping[str, Any]) -> Fax:
+    """Return the Fax of a row."""
+    return Fax(
+        **{
+            **row,
+            "documents": tuple(Document(**document) for document in row["documents"]),
+            "attempts": tuple(_attempt(attempt) for attempt in row["attempts"]),
+            "failure": Failure(**row["failure"]) if row["failure"] else None,
+            "email": Email(**row["email"]),
+        }
+    )
+
+
+def envelope_row(envelope: Envelope, key: str | None) -> dict[str, Any]:
+    """Return an Envelope as a row; what no query asks for stands in `record`."""
+    return {
+        "id": envelope.id,
+        "key": key,
+        "path": envelope.path,
+        "received_at": envelope.received_at,
+        "record": plain(envelope),
+    }
+
+
+def to_event(row: Mapping[str, Any]) -> Event:
+    """Return the Event of a row."""
+    return Event(**row)
+
+
+def to_delivery(row: Mapping[str, Any]) -> Delivery:
+    """Return the Delivery of a row."""
+    return Delivery(**row)

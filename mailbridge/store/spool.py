@@ -1,0 +1,183 @@
+"""The spool: mails and received documents as files, durable on request, and read back decoded.
+
+`root/mail/XX/ID.eml` holds a mail as it came, `root/received/XX/ID` a received document. XX spreads files over directories,
+since creating in one with many deleted entries is slow on some filesystems. Every path handed out is relative to the root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from mailbridge.errors import NotFound, StoreUnavailable
+from mailbridge.model import Document
+from mailbridge.store.decode import DocumentReader
+
+_FAN = 64
+
+
+def _fan(name: str) -> str:
+    return f"{zlib.crc32(name.encode()) % _FAN:02x}"
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class SpoolFile:
+    """One mail on its way into the spool: write, then commit or abort.
+
+    `write` and `abort` may meet in two threads: a client that hangs up aborts while a write is under way in an executor.
+    Whoever holds the lock last closes and unlinks, so a descriptor is never closed under a running write.
+    """
+
+    def __init__(self, spool: Spool, path: Path) -> None:
+        self._spool, self._path = spool, path
+        self._lock = threading.Lock()
+        self._doomed = False
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.relpath = str(path.relative_to(spool.root))
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append `data`, blocking. Raises StoreUnavailable when the disk takes no more."""
+        try:
+            with self._lock:
+                if self._descriptor >= 0:
+                    self._append(data)
+        finally:
+            self._reap()
+
+    def _append(self, data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError as error:
+            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+        self.size += len(data)
+
+    async def commit(self) -> None:
+        """Make content and name durable, in the executor. Raises StoreUnavailable; the file is then gone and not tried again."""
+        await asyncio.get_running_loop().run_in_executor(None, self.sync)
+
+    def sync(self) -> None:
+        """Do the work of `commit`, blocking."""
+        try:
+            with self._lock:
+                if self._descriptor < 0 or self._doomed:
+                    raise StoreUnavailable("the mail was given up")
+                self._spool.make_durable(self._descriptor, self._path)
+                os.close(self._descriptor)
+                self._descriptor = -1
+        except StoreUnavailable:
+            self._doomed = True
+            raise
+        finally:
+            self._reap()
+
+    def abort(self) -> None:
+        """Close and unlink; at once, or as soon as the write or commit under way ends. May be called twice, and after commit."""
+        self._doomed = True
+        self._reap()
+
+    def _reap(self) -> None:
+        while self._doomed and self._lock.acquire(blocking=False):
+            try:
+                if self._descriptor >= 0:
+                    os.close(self._descriptor)
+                    self._descriptor = -1
+                with contextlib.suppress(OSError):
+                    self._path.unlink(missing_ok=True)
+                return
+            finally:
+                self._lock.release()
+
+
+class Spool:
+    """The directory of spooled files. `healthy` turns False at a failed fsync and True again at the next good one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.healthy = True
+        try:
+            for kind in ("mail", "received"):
+                for number in range(_FAN):
+                    (root / kind / f"{number:02x}").mkdir(mode=0o700, parents=True, exist_ok=True)
+                _sync_directory(root / kind)
+            _sync_directory(root)
+        except OSError as error:
+            raise StoreUnavailable(f"the spool cannot be made: {error.strerror}") from None
+
+    def create(self, id: str) -> SpoolFile:
+        """Begin the mail with this envelope id under its final name, mode 0600. Raises StoreUnavailable."""
+        try:
+            return SpoolFile(self, self.root / "mail" / _fan(id) / f"{id}.eml")
+        except OSError as error:
+            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+
+    def make_durable(self, descriptor: int, path: Path) -> None:
+        """Fsync one file and its directory, blocking. Raises StoreUnavailable."""
+        try:
+            os.fsync(descriptor)
+            _sync_directory(path.parent)
+        except OSError as error:
+            # The kernel may have dropped the dirty pages: a second fsync could succeed and mean nothing.
+            self.healthy = False
+            raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
+        self.healthy = True
+
+    def store_received(self, id: str, content: bytes | Iterable[bytes]) -> str:
+        """Write a received document durably, blocking, and return its path. Raises StoreUnavailable."""
+        path = self.root / "received" / _fan(id) / id
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+        try:
+            with open(descriptor, "wb", buffering=0) as file:
+                for piece in (content,) if isinstance(content, bytes) else content:
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                self.make_durable(descriptor, path)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return str(path.relative_to(self.root))
+
+    def path(self, relpath: str) -> Path:
+        """Return the absolute path of a spooled file. Raises NotFound for a path that leads out of the spool."""
+        path = (self.root / relpath).absolute()
+        if ".." in path.parts or not path.is_relative_to(self.root.absolute()):
+            raise NotFound("no such file in the spool")
+        return path
+
+    def delete(self, relpath: str) -> None:
+        """Remove a spooled file; one that is gone already is no error. Raises StoreUnavailable."""
+        try:
+            self.path(relpath).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"the spool cannot be changed: {error.strerror}") from None
+
+    def open_document(self, document: Document) -> DocumentReader:
+        """Open a document's decoded content as a seekable binary file. Raises NotFound where its file is gone."""
+        try:
+            file = open(self.path(document.path), "rb", buffering=0)
+        except FileNotFoundError:
+            raise NotFound("the document's file is no longer in the spool") from None
+        except OSError as error:
+            raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
+        return DocumentReader(file, document)

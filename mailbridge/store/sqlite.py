@@ -1,0 +1,108 @@
+"""The store in one SQLite file: write-ahead log, synchronous=FULL, one connection in one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, insert, inspect, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from mailbridge.errors import SchemaTooNew, StateLocked, StoreUnavailable
+from mailbridge.store import schema
+from mailbridge.store.base import Transaction
+from mailbridge.store.transaction import Describe, Route
+from mailbridge.store.writer import Writer
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """A Store (see `store.base`) in `state_dir/mailbridge.sqlite3`.
+
+    `describe` gives the data of a fax's event and `route` the endpoints of an event type. Use it as an async context manager.
+    Raises StateLocked where another process holds the state_dir, SchemaTooNew where a newer mailbridge wrote the file.
+    """
+
+    def __init__(self, state_dir: Path, describe: Describe, route: Route) -> None:
+        self._state_dir, self._describe, self._route = state_dir, describe, route
+        self._bells: dict[str, asyncio.Event] = {}
+        self._closed = False
+
+    async def __aenter__(self) -> SqliteStore:
+        self._lock = _lock(self._state_dir)
+        try:
+            self._engine = await asyncio.to_thread(_open, self._state_dir / "mailbridge.sqlite3")
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._writer = Writer(self._engine, self._describe, self._route, self._ring)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closed = True
+        await self._writer.close()
+        await asyncio.to_thread(self._engine.dispose)
+        os.close(self._lock)
+
+    async def run(self, work: Callable[[Transaction], T]) -> T:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        return await asyncio.shield(self._writer.submit(work))
+
+    def bell(self, topic: str) -> asyncio.Event:
+        return self._bells.setdefault(topic, asyncio.Event())
+
+    def _ring(self, topics: set[str]) -> None:
+        for topic in topics:
+            self.bell(topic).set()
+
+
+def _lock(state_dir: Path) -> int:
+    """Take the state_dir for this process alone; the kernel gives it back when the process ends, however it ends."""
+    try:
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"state_dir {state_dir} cannot be written ({error.strerror}); create it for mailbridge's user"
+        ) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StateLocked(f"another mailbridge already works on {state_dir}; stop it first") from None
+    return descriptor
+
+
+def _open(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    try:
+        with engine.begin() as connection:
+            if not inspect(connection).has_table("meta"):
+                schema.metadata.create_all(connection)
+                connection.execute(insert(schema.meta), {"key": "schema", "value": str(schema.SCHEMA_VERSION)})
+            found = int(connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar_one())
+    except DBAPIError as error:
+        engine.dispose()
+        raise StoreUnavailable(f"{path} cannot be opened ({error.orig}); restore it or move it away") from None
+    if found > schema.SCHEMA_VERSION:
+        engine.dispose()
+        raise SchemaTooNew(
+            f"{path} has schema {found}, this mailbridge knows {schema.SCHEMA_VERSION}; install the newer version again"
+        )
+    os.chmod(path, 0o600)
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection, _: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy begins and commits; the driver's own guesses break savepoints
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        connection.execute(f"PRAGMA {pragma}")

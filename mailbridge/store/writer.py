@@ -1,0 +1,97 @@
+"""One thread, one connection, group commit: whatever is waiting shares one durable transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from mailbridge.errors import StoreUnavailable
+from mailbridge.store.base import Transaction
+from mailbridge.store.transaction import Describe, Route, SqlTransaction
+
+T = TypeVar("T")
+Job = tuple[Callable[[Transaction], Any], "asyncio.Future[Any]"]
+# More would make the first of a batch wait for the last without saving a flush worth having.
+_BATCH = 64
+
+
+class Writer:
+    """Runs transactions in its thread. Every result is handed over after the commit that made it durable."""
+
+    def __init__(self, engine: Engine, describe: Describe, route: Route, ring: Callable[[set[str]], None]) -> None:
+        self._engine, self._describe, self._route, self._ring = engine, describe, route, ring
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="store")
+        self._thread.start()
+
+    def submit(self, work: Callable[[Transaction], T]) -> asyncio.Future[T]:
+        """Queue one transaction; the future has its result when it is durable."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put((work, future))
+        return future
+
+    async def close(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        with self._engine.connect() as connection:
+            while batch := self._next_batch():
+                outcomes, rung = self._commit(connection, [job for job in batch if job is not None])
+                self._loop.call_soon_threadsafe(self._hand_over, outcomes, rung)
+                if batch[-1] is None:
+                    break
+
+    def _next_batch(self) -> list[Job | None]:
+        batch = [self._jobs.get()]
+        while len(batch) < _BATCH and batch[-1] is not None:
+            try:
+                batch.append(self._jobs.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def _commit(self, connection: Connection, batch: list[Job]) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
+        outcomes: list[tuple[asyncio.Future[Any], Any]] = []
+        rung: set[str] = set()
+        try:
+            with connection.begin():
+                for work, future in batch:
+                    outcomes.append((future, self._run(connection, work, rung)))
+        except (DBAPIError, OSError) as error:
+            # A full disk rolls back the whole transaction by itself, so nobody in the batch may be told that it is durable.
+            reason = type(error.orig).__name__ if isinstance(error, DBAPIError) else type(error).__name__
+            return [(future, StoreUnavailable(f"the database cannot take it now ({reason})")) for _, future in batch], set()
+        return outcomes, rung
+
+    def _run(self, connection: Connection, work: Callable[[Transaction], Any], rung: set[str]) -> Any:
+        transaction = SqlTransaction(connection, self._describe, self._route)
+        savepoint = connection.begin_nested()
+        try:
+            result = work(transaction)
+        except DBAPIError:
+            raise
+        except Exception as error:
+            savepoint.rollback()
+            return error
+        savepoint.commit()
+        rung |= transaction.rung
+        return result
+
+    def _hand_over(self, outcomes: list[tuple[asyncio.Future[Any], Any]], rung: set[str]) -> None:
+        for future, outcome in outcomes:
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        self._ring(rung)
