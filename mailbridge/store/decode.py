@@ -73,7 +73,9 @@ class QuotedPrintable:
 
 def decoder(encoding: str) -> Decoder:
     """Return a fresh decoder for a Document's encoding."""
-    return {"base64": Base64, "quoted-printable": QuotedPrintable}.get(encoding, Identity)()
+    if encoding == "base64":
+        return Base64()
+    return QuotedPrintable() if encoding == "quoted-printable" else Identity()
 
 
 class DocumentReader(io.RawIOBase):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import threading
 import zlib
@@ -175,7 +176,7 @@ class Spool:
     def open_document(self, document: Document) -> DocumentReader:
         """Open a document's decoded content as a seekable binary file. Raises NotFound where its file is gone."""
         try:
-            file = open(self.path(document.path), "rb", buffering=0)
+            file = io.FileIO(self.path(document.path))
         except FileNotFoundError:
             raise NotFound("the document's file is no longer in the spool") from None
         except OSError as error:

@@ -1,0 +1,189 @@
+"""The spool: what was written is there, what was aborted is not, and documents come back decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import io
+import os
+import random
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from mailbridge.errors import NotFound, StoreUnavailable
+from mailbridge.model import Document, Encoding
+from mailbridge.store.spool import Spool
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+def stored(spool: Spool, before: bytes, body: bytes, encoding: Encoding, size: int) -> Document:
+    path = spool.store_received("doc_1", before + body + b"\r\n--the next part")
+    return Document(
+        name="a", content_type="x/y", size=size, sha256="", path=path, offset=len(before), length=len(body), encoding=encoding
+    )
+
+
+def mails(spool: Spool) -> list[Path]:
+    return [path for path in (spool.root / "mail").rglob("*") if path.is_file()]
+
+
+def test_a_committed_mail_is_there_with_private_mode(spool: Spool) -> None:
+    file = spool.create("env_1")
+    file.write(b"one ")
+    file.write(b"two")
+    asyncio.run(file.commit())
+    path = spool.path(file.relpath)
+    assert path.read_bytes() == b"one two"
+    assert path.name == "env_1.eml"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert file.size == 7
+    spool.delete(file.relpath)
+    spool.delete(file.relpath)
+    assert mails(spool) == []
+
+
+def test_abort_leaves_nothing_and_commit_after_it_is_refused(spool: Spool) -> None:
+    file = spool.create("env_1")
+    file.write(b"x")
+    file.abort()
+    file.abort()
+    file.write(b"y")
+    assert mails(spool) == []
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(file.commit())
+    assert spool.healthy
+
+
+def test_abort_during_a_write_waits_for_it(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    real = os.write
+
+    def slow(descriptor: int, data: bytes) -> int:
+        begun.set()
+        assert go_on.wait(5)
+        return real(descriptor, data)
+
+    file = spool.create("env_1")
+    monkeypatch.setattr(os, "write", slow)
+    writer = threading.Thread(target=file.write, args=(b"x",))
+    writer.start()
+    assert begun.wait(5)
+    file.abort()
+    assert len(mails(spool)) == 1
+    go_on.set()
+    writer.join(5)
+    assert mails(spool) == []
+
+
+def test_a_failed_fsync_is_not_tried_again(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(descriptor: int) -> None:
+        raise OSError(5, "Input/output error", "/secret/path")
+
+    file = spool.create("env_1")
+    file.write(b"x")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(StoreUnavailable) as caught:
+            asyncio.run(file.commit())
+    assert "/" not in str(caught.value).replace("Input/output", "")
+    assert not spool.healthy
+    assert mails(spool) == []
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(file.commit())
+
+
+def test_a_full_disk_names_no_path(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device", "/secret/path")
+
+    file = spool.create("env_1")
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreUnavailable, match=r"No space left on device$"):
+        file.write(b"x")
+    file.abort()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_base64_equals_stdlib(spool: Spool, seed: int) -> None:
+    chance = random.Random(seed)
+    content = chance.randbytes(chance.choice((0, 1, 2, 3, 100, 49_152, 200_001)))
+    ending = chance.choice(("\r\n", "\n", "\r\n \t"))
+    text = ending.join(textwrap.wrap(base64.b64encode(content).decode(), chance.choice((4, 60, 76, 77, 998))))
+    document = stored(spool, b"head\r\n\r\n", text.encode(), "base64", len(content))
+    with spool.open_document(document) as file:
+        assert file.read() == content == base64.b64decode(text)
+
+
+def test_base64_forgives_what_clients_do(spool: Spool) -> None:
+    for body, content in (
+        (b"YWJj\r\nZA", b"abcd"),
+        (b"YWJjZA==\r\nfooter", b"abcd"),
+        (b"YWJj!ZGVm", b"abcdef"),
+        (b"YWJjZ", b"abc"),
+    ):
+        with spool.open_document(stored(spool, b"", body, "base64", len(content))) as file:
+            assert file.read() == content
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_quoted_printable_equals_stdlib(spool: Spool, seed: int) -> None:
+    chance = random.Random(seed)
+    content = bytes(chance.choice(b"abc =\t.\xd7\x90") for _ in range(chance.choice((3, 400, 100_000))))
+    body = binascii.b2a_qp(content).replace(b"\n", b"\r\n")
+    with spool.open_document(stored(spool, b"x\r\n", body, "quoted-printable", len(content))) as file:
+        assert file.read() == binascii.a2b_qp(body)
+
+
+def test_quoted_printable_without_line_ends(spool: Spool) -> None:
+    content = "שלום".encode() * 30_000
+    body = b"".join(b"=%02X" % byte for byte in content)
+    with spool.open_document(stored(spool, b"", body, "quoted-printable", len(content))) as file:
+        assert file.read() == content
+
+
+def test_seek_and_tell_speak_of_decoded_bytes(spool: Spool) -> None:
+    content = random.Random(1).randbytes(150_000)
+    document = stored(spool, b"head", base64.encodebytes(content), "base64", len(content))
+    with spool.open_document(document) as file:
+        assert file.seek(0, io.SEEK_END) == len(content)
+        assert file.read(1) == b""
+        assert file.seek(0) == 0
+        assert file.read(10) == content[:10]
+        assert file.tell() == 10
+        file.seek(140_000)
+        assert file.read() == content[140_000:]
+        file.seek(5)
+        assert file.read(5) == content[5:10]
+        file.seek(-3, io.SEEK_CUR)
+        assert file.read(3) == content[7:10]
+        with pytest.raises(ValueError, match="negative"):
+            file.seek(-1)
+        with pytest.raises(OSError, match="fileno"):
+            file.fileno()
+
+
+def test_a_received_document_may_come_in_pieces(spool: Spool) -> None:
+    path = spool.store_received("in_1", iter([b"%PDF", b"-1.4"]))
+    assert path.startswith("received/")
+    assert spool.path(path).read_bytes() == b"%PDF-1.4"
+
+
+def test_no_path_leads_out_of_the_spool(spool: Spool) -> None:
+    for path in ("../secret", "/etc/passwd", "mail/../../secret"):
+        with pytest.raises(NotFound):
+            spool.path(path)
+
+
+def test_a_document_whose_file_is_gone(spool: Spool) -> None:
+    document = stored(spool, b"", b"x", "identity", 1)
+    spool.delete(document.path)
+    with pytest.raises(NotFound):
+        spool.open_document(document)
