@@ -14,7 +14,16 @@ from mailbridge.lifecycle import DeliveryState, FaxState
 Encoding = Literal["identity", "base64", "quoted-printable"]
 Source = Literal["poll", "report", "upload", "person", "expiry", "mail", "listing"]
 ErrorCode = Literal[
-    "no_answer", "busy", "wrong_number", "transfer_failed", "deleted", "rejected", "expired", "abandoned", "unreachable", "unknown"
+    "no_answer",
+    "busy",
+    "wrong_number",
+    "transfer_failed",
+    "deleted",
+    "rejected",
+    "expired",
+    "abandoned",
+    "unreachable",
+    "unknown",
 ]
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -1,0 +1,240 @@
+"""The suite that every store must pass."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mailbridge.errors import IllegalMove, NotFound, SchemaTooNew, StateLocked, StoreUnavailable
+from mailbridge.model import Attempt, Cursor, Document, Email, Envelope, Failure, Fax, Recipient, new_id, new_token
+from mailbridge.store.base import Store, Transaction
+from mailbridge.store.sqlite import SqliteStore
+
+NOW = datetime(2026, 1, 4, 9, 0, 0, 123456, tzinfo=UTC)
+NUMBER = "+97239876543"
+
+
+def a_fax(number: str = NUMBER, due_at: datetime = NOW, envelope_id: str | None = None) -> Fax:
+    document = Document(
+        name="a.pdf", content_type="application/pdf", size=3, sha256="ab", path="mail/x", offset=7, length=4, encoding="base64"
+    )
+    return Fax(
+        id=new_id("fax"),
+        envelope_id=envelope_id,
+        account="office",
+        number=number,
+        state="queued",
+        token=new_token(),
+        documents=(document,),
+        created_at=NOW,
+        due_at=due_at,
+        expires_at=NOW + timedelta(days=1),
+        email=Email(message_id="<1@x>", sender="dana@example.co.il", subject="שלום"),
+        tags={"case": "17"},
+    )
+
+
+def an_envelope(at: datetime = NOW) -> Envelope:
+    return Envelope(
+        id=new_id("env"),
+        sender="dana@example.co.il",
+        recipients=(Recipient(number=NUMBER, address=f"{NUMBER}@fax.local"),),
+        path="mail/x",
+        size=100,
+        received_at=at,
+        message_id="<1@x>",
+        subject="שלום",
+        account="office",
+    )
+
+
+async def accepted(store: Store, *faxes: Fax, key: str | None = None) -> None:
+    envelope = an_envelope()
+    await store.run(lambda tx: tx.accept(envelope, faxes, key, NOW))
+
+
+def with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with SqliteStore(path, lambda fax: {"fax_id": fax.id, "status": fax.state}, lambda type_: ["crm", "erp"]) as store:
+            await scenario(store)
+
+    asyncio.run(main())
+
+
+def test_an_accepted_fax_is_read_back_whole_after_a_restart(tmp_path: Path) -> None:
+    fax = a_fax()
+
+    async def first(store: SqliteStore) -> None:
+        await accepted(store, fax)
+        started = (Attempt(n=1, started_at=NOW, digests=("ab",)),)
+        await store.run(lambda tx: tx.move(fax.id, "claim", NOW, attempts=started))
+        failure = Failure(code="busy", message="busy", provider_code=3)
+        await store.run(lambda tx: tx.move(fax.id, "fail", NOW, failure=failure, report={"status": "Fail"}))
+
+    async def second(store: SqliteStore) -> None:
+        found = await store.run(lambda tx: tx.fax(fax.id))
+        assert (found.state, found.seq, found.final_at) == ("failed", 2, NOW)
+        assert found.documents == fax.documents
+        assert found.attempts == (Attempt(n=1, started_at=NOW, digests=("ab",)),)
+        assert found.failure == Failure(code="busy", message="busy", provider_code=3)
+        assert (found.email, found.tags, found.report) == (fax.email, {"case": "17"}, {"status": "Fail"})
+
+    with_store(tmp_path, first)
+    with_store(tmp_path, second)
+
+
+def test_a_move_writes_its_events_and_their_deliveries(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        fax = a_fax()
+        await accepted(store, fax)
+        for trigger in ("claim", "lose", "confirm"):
+            await store.run(lambda tx, trigger=trigger: tx.move(fax.id, trigger, NOW))
+        events = await store.run(lambda tx: tx.events(fax.id))
+        told = [(event.type, event.seq) for event in reversed(events)]
+        assert told == [("fax.queued", 1), ("fax.in_doubt", 2), ("fax.resolved", 3), ("fax.delivered", 4)]
+        assert events[0].data["status"] == "delivered"
+        assert await store.run(lambda tx: tx.count_deliveries()) == {("crm", "pending"): 4, ("erp", "pending"): 4}
+
+    with_store(tmp_path, scenario)
+
+
+def test_after_the_end_word_that_agrees_is_ignored_and_word_that_contradicts_is_told(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        fax = a_fax()
+        await accepted(store, fax)
+        for trigger in ("claim", "confirm", "confirm", "accept", "fail"):
+            await store.run(lambda tx, trigger=trigger: tx.move(fax.id, trigger, NOW, price="1"))
+        found = await store.run(lambda tx: tx.fax(fax.id))
+        assert (found.state, found.seq) == ("delivered", 3)
+        types = [event.type for event in await store.run(lambda tx: tx.events(fax.id))]
+        assert types == ["fax.conflict", "fax.delivered", "fax.queued"]
+
+    with_store(tmp_path, scenario)
+
+
+def test_work_that_raises_undoes_its_own_changes_and_nobody_elses(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        kept, undone = a_fax(), a_fax()
+
+        def break_off(tx: Transaction) -> None:
+            tx.accept(an_envelope(), [undone], None, NOW)
+            tx.move(undone.id, "redial", NOW)
+
+        results = await asyncio.gather(accepted(store, kept), store.run(break_off), return_exceptions=True)
+        assert isinstance(results[1], IllegalMove)
+        assert [fax.id for fax in await store.run(lambda tx: tx.faxes())] == [kept.id]
+        with pytest.raises(NotFound):
+            await store.run(lambda tx: tx.fax(undone.id))
+
+    with_store(tmp_path, scenario)
+
+
+def test_due_faxes_come_longest_due_first_and_only_when_due(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        late, early, later = (a_fax(due_at=NOW + timedelta(seconds=seconds)) for seconds in (5, 1, 60))
+        await accepted(store, late, early, later)
+        due = await store.run(lambda tx: tx.due_fax("queued", NOW + timedelta(seconds=10), "office", limit=9))
+        assert [fax.id for fax in due] == [early.id, late.id]
+        assert await store.run(lambda tx: tx.due_fax("queued", NOW + timedelta(days=9), "other")) == []
+        assert await store.run(lambda tx: tx.next_due("queued", "office")) == early.due_at
+        assert await store.run(lambda tx: tx.expired(NOW)) == []
+        assert len(await store.run(lambda tx: tx.expired(NOW + timedelta(days=1)))) == 3
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_repeated_submission_is_known_by_its_key_for_a_while(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        fax = a_fax()
+        envelope = an_envelope()
+        tied = Fax(**{**{name: getattr(fax, name) for name in fax.__slots__}, "envelope_id": envelope.id})
+        await store.run(lambda tx: tx.accept(envelope, [tied], "key", NOW))
+        assert await store.run(lambda tx: tx.repeated("key", NOW - timedelta(days=1))) == [fax.id]
+        assert await store.run(lambda tx: tx.repeated("key", NOW + timedelta(seconds=1))) == []
+        assert await store.run(lambda tx: tx.repeated("other", NOW - timedelta(days=1))) == []
+
+    with_store(tmp_path, scenario)
+
+
+def test_bells_ring_after_the_commit_that_made_work(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        fax = a_fax()
+        upload, poll, deliver = (store.bell(topic) for topic in ("upload:office", "poll", "deliver:crm"))
+        await accepted(store, fax)
+        assert (upload.is_set(), poll.is_set(), deliver.is_set()) == (True, False, True)
+        await store.run(lambda tx: tx.move(fax.id, "claim", NOW))
+        await store.run(lambda tx: tx.move(fax.id, "accept", NOW, fax_code="c"))
+        assert poll.is_set()
+        poll.clear()
+        await store.run(lambda tx: tx.update(fax.id, due_at=NOW + timedelta(seconds=3)))
+        assert poll.is_set()
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_delivery_is_claimed_once_deferred_and_lost_back_to_pending(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        await store.run(lambda tx: tx.emit("ping", {}, NOW))
+        claims = await asyncio.gather(*(store.run(lambda tx: tx.claim_deliveries("crm", NOW, 5)) for _ in range(4)))
+        [(delivery, event)] = [claim for batch in claims for claim in batch]
+        assert (delivery.state, delivery.attempts, event.type) == ("sending", 1, "ping")
+        retry_at = NOW + timedelta(minutes=5)
+        await store.run(lambda tx: tx.settle(delivery.id, "defer", NOW, due_at=retry_at, status=503, error="busy"))
+        assert await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 5)) == []
+        assert await store.run(lambda tx: tx.next_delivery("crm")) == retry_at
+        [(again, _)] = await store.run(lambda tx: tx.claim_deliveries("crm", retry_at, 5))
+        assert again.attempts == 2
+        assert await store.run(lambda tx: tx.lose_deliveries(NOW)) == 1
+        with pytest.raises(IllegalMove):
+            await store.run(lambda tx: tx.settle(delivery.id, "deliver", NOW))
+
+    with_store(tmp_path, scenario)
+
+
+def test_cursors_and_digests_are_kept_by_mailbox(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        assert await store.run(lambda tx: tx.cursor("office", "INBOX")) is None
+        for uid in (3, 9):
+            await store.run(lambda tx, uid=uid: tx.advance("office", "INBOX", Cursor(uidvalidity=1, last_uid=uid)))
+        assert await store.run(lambda tx: tx.cursor("office", "INBOX")) == Cursor(uidvalidity=1, last_uid=9)
+        sights = [await store.run(lambda tx, box=box: tx.first_sight(box, "d", NOW)) for box in ("a", "a", "b")]
+        assert sights == [True, False, True]
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_second_process_on_the_same_state_is_refused(tmp_path: Path) -> None:
+    async def scenario(_: SqliteStore) -> None:
+        with pytest.raises(StateLocked, match="another mailbridge"):
+            await SqliteStore(tmp_path, lambda fax: {}, lambda type_: []).__aenter__()
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    async def scenario(_: SqliteStore) -> None:
+        pass
+
+    with_store(tmp_path, scenario)
+    database = sqlite3.connect(tmp_path / "mailbridge.sqlite3")
+    database.execute("UPDATE meta SET value = '999' WHERE key = 'schema'")
+    database.commit()
+    database.close()
+    with pytest.raises(SchemaTooNew, match="999"):
+        with_store(tmp_path, scenario)
+
+
+def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    async def scenario(_: SqliteStore) -> None:
+        pass
+
+    with pytest.raises(StoreUnavailable, match="missing"):
+        with_store(tmp_path / "missing", scenario)
+    (tmp_path / "mailbridge.sqlite3").write_bytes(b"not a database, but long enough to have been one" * 50)
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+        with_store(tmp_path, scenario)
