@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.errors import IllegalMove, NotFound, SchemaTooNew, StateLocked, StoreUnavailable
+from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor, Document, Email, Envelope, Failure, Fax, Recipient, new_id, new_token
 from mailbridge.store.base import Store, Transaction
 from mailbridge.store.sqlite import SqliteStore
@@ -58,6 +59,10 @@ async def accepted(store: Store, *faxes: Fax, key: str | None = None) -> None:
     await store.run(lambda tx: tx.accept(envelope, faxes, key, NOW))
 
 
+async def moved(store: Store, fax_id: str, trigger: FaxTrigger) -> None:
+    await store.run(lambda tx: tx.move(fax_id, trigger, NOW, price="1"))
+
+
 def with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]]) -> None:
     async def main() -> None:
         async with SqliteStore(path, lambda fax: {"fax_id": fax.id, "status": fax.state}, lambda type_: ["crm", "erp"]) as store:
@@ -92,8 +97,9 @@ def test_a_move_writes_its_events_and_their_deliveries(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         fax = a_fax()
         await accepted(store, fax)
-        for trigger in ("claim", "lose", "confirm"):
-            await store.run(lambda tx, trigger=trigger: tx.move(fax.id, trigger, NOW))
+        triggers: tuple[FaxTrigger, ...] = ("claim", "lose", "confirm")
+        for trigger in triggers:
+            await moved(store, fax.id, trigger)
         events = await store.run(lambda tx: tx.events(fax.id))
         told = [(event.type, event.seq) for event in reversed(events)]
         assert told == [("fax.queued", 1), ("fax.in_doubt", 2), ("fax.resolved", 3), ("fax.delivered", 4)]
@@ -107,8 +113,9 @@ def test_after_the_end_word_that_agrees_is_ignored_and_word_that_contradicts_is_
     async def scenario(store: SqliteStore) -> None:
         fax = a_fax()
         await accepted(store, fax)
-        for trigger in ("claim", "confirm", "confirm", "accept", "fail"):
-            await store.run(lambda tx, trigger=trigger: tx.move(fax.id, trigger, NOW, price="1"))
+        triggers: tuple[FaxTrigger, ...] = ("claim", "confirm", "confirm", "accept", "fail")
+        for trigger in triggers:
+            await moved(store, fax.id, trigger)
         found = await store.run(lambda tx: tx.fax(fax.id))
         assert (found.state, found.seq) == ("delivered", 3)
         types = [event.type for event in await store.run(lambda tx: tx.events(fax.id))]
@@ -199,10 +206,10 @@ def test_a_delivery_is_claimed_once_deferred_and_lost_back_to_pending(tmp_path: 
 def test_cursors_and_digests_are_kept_by_mailbox(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         assert await store.run(lambda tx: tx.cursor("office", "INBOX")) is None
-        for uid in (3, 9):
-            await store.run(lambda tx, uid=uid: tx.advance("office", "INBOX", Cursor(uidvalidity=1, last_uid=uid)))
+        await store.run(lambda tx: tx.advance("office", "INBOX", Cursor(uidvalidity=1, last_uid=3)))
+        await store.run(lambda tx: tx.advance("office", "INBOX", Cursor(uidvalidity=1, last_uid=9)))
         assert await store.run(lambda tx: tx.cursor("office", "INBOX")) == Cursor(uidvalidity=1, last_uid=9)
-        sights = [await store.run(lambda tx, box=box: tx.first_sight(box, "d", NOW)) for box in ("a", "a", "b")]
+        sights = await store.run(lambda tx: [tx.first_sight(box, "d", NOW) for box in ("a", "a", "b")])
         assert sights == [True, False, True]
 
     with_store(tmp_path, scenario)
