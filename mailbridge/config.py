@@ -1,0 +1,448 @@
+"""The only reader of TOML, environment and credentials: a file becomes a frozen Config, or errors with key, fault and remedy."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import ipaddress
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from mailbridge.errors import ConfigError
+
+_DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+
+
+def _wrong(fault: str, remedy: str) -> PydanticCustomError:
+    return PydanticCustomError("mailbridge", "{fault}", {"fault": fault, "remedy": remedy})
+
+
+def _quantity(value: object, units: Mapping[str, float], example: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", value) if isinstance(value, str) else None
+    if match is None or match[2] not in units:
+        raise _wrong(f"{value!r} has no unit known here", f'write a number with one of {", ".join(units)}, such as "{example}"')
+    return float(match[1]) * units[match[2]]
+
+
+def _seconds(value: object) -> object:
+    return value if isinstance(value, float) else _quantity(value, _DURATION, "30s")
+
+
+def _bytes(value: object) -> object:
+    return int(_quantity(value, _SIZE, "40MB"))
+
+
+def host_port(value: str) -> tuple[str, int]:
+    """Split `host:port` or `[v6]:port`. Raises ValueError."""
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(value)
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(value: object) -> object:
+    try:
+        host_port(str(value))
+    except ValueError:
+        raise _wrong(
+            f"{value!r} is no address to listen on", 'write host:port with a port from 0 to 65535, such as "127.0.0.1:2525"'
+        ) from None
+    return value
+
+
+def _email(value: object) -> object:
+    try:
+        return validate_email(str(value), check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError as error:
+        raise _wrong(f"{value!r} is no mail address ({error})", "write the address that logs in to MyFax") from None
+
+
+Duration = Annotated[float, BeforeValidator(_seconds)]
+Size = Annotated[int, BeforeValidator(_bytes)]
+Listen = Annotated[str, BeforeValidator(_listen)]
+Address = Annotated[str, BeforeValidator(_email)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class StoreOptions(_Section):
+    url: str | None = None
+
+
+class Myfax(_Section):
+    url: str = "https://www.myfax.co.il/action/"
+    timeout: Duration = 120.0
+
+    @model_validator(mode="after")
+    def _tls(self) -> Myfax:
+        parts = urlsplit(self.url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise _wrong(
+                "myfax.url would send the password in clear", "write https://; plain http is for a stand-in on loopback only"
+            )
+        return self
+
+
+class Account(_Section):
+    email: Address
+    password: SecretStr
+    uploads: int = Field(default=1, ge=1, le=50)
+    low_credit: int | None = Field(default=None, ge=0)
+
+
+class Distributor(_Section):
+    email: Address
+    password: SecretStr
+
+
+class SmtpTls(_Section):
+    certificate: Path | None = None
+    key: Path | None = None
+    listen: tuple[Listen, ...] = ()
+
+    @model_validator(mode="after")
+    def _pair(self) -> SmtpTls:
+        if (self.certificate is None) != (self.key is None):
+            raise _wrong("a certificate and its key go together", "set both smtp.tls.certificate and smtp.tls.key")
+        if self.listen and self.certificate is None:
+            raise _wrong("smtp.tls.listen needs a certificate", "set smtp.tls.certificate and smtp.tls.key")
+        for path in (self.certificate, self.key):
+            if path is not None and not os.access(path, os.R_OK):
+                raise _wrong(f"{path} cannot be read", "check the path and that mailbridge's user may read it")
+        return self
+
+
+class Smtp(_Section):
+    listen: tuple[Listen, ...] = ("127.0.0.1:2525",)
+    hostname: str = Field(default_factory=socket.gethostname)
+    domains: tuple[str, ...] = ("fax.local", "myfax.co.il")
+    region: str = Field(default="IL", pattern=r"^[A-Z]{2}$")
+    max_size: Size = 40_000_000
+    max_recipients: int = Field(default=100, ge=1)
+    max_connections: int = Field(default=500, ge=1)
+    max_connections_per_client: int = Field(default=50, ge=1)
+    timeout: Duration = 300.0
+    auth: Literal["auto", "required", "off"] = "auto"
+    tls: SmtpTls = SmtpTls()
+
+    @model_validator(mode="after")
+    def _open_to_nobody(self) -> Smtp:
+        public = [address for address in (*self.listen, *self.tls.listen) if not is_loopback(host_port(address)[0])]
+        if self.auth == "off" and public:
+            raise _wrong(
+                f'smtp.auth = "off" would let anyone who reaches {public[0]} fax at your expense',
+                'write smtp.auth = "auto", or listen on 127.0.0.1 only',
+            )
+        return self
+
+
+class User(_Section):
+    password_hash: str
+    account: str | None = None
+    senders: tuple[str, ...] = ()
+    allow: tuple[str, ...] | None = None
+    daily_limit: int | None = Field(default=None, ge=0)
+
+
+class Numbers(_Section):
+    allow: tuple[str, ...] = ("IL",)
+    deny: tuple[str, ...] = ("premium", "short")
+
+
+class Redial(_Section):
+    times: int = Field(default=0, ge=0, le=20)
+    every: Duration = 600.0
+
+
+class FaxOptions(_Section):
+    page: Literal["never", "auto", "always"] = "auto"
+    on_doubt: Literal["hold", "fail", "resend"] = "hold"
+    first_poll: Duration = 5.0
+    slowest_poll: Duration = 300.0
+    give_up: Duration = 86400.0
+    redial: Redial = Redial()
+
+    @model_validator(mode="after")
+    def _slower(self) -> FaxOptions:
+        if self.first_poll > self.slowest_poll:
+            raise _wrong("fax.first_poll is longer than fax.slowest_poll", "make fax.slowest_poll the longer one")
+        return self
+
+
+class Notice(_Section):
+    on: tuple[Literal["failed", "in_doubt", "delivered"], ...] = ("failed", "in_doubt")
+    relay: SecretStr | None = None
+    sender: str | None = None
+
+
+class OAuth2(_Section):
+    token_url: str
+    client_id: str
+    client_secret: SecretStr | None = None
+    scope: str | None = None
+    refresh_token: SecretStr | None = None
+
+
+class Mailbox(_Section):
+    host: str
+    port: Port = 993
+    tls: Literal["implicit", "starttls", "none"] = "implicit"
+    username: str
+    password: SecretStr | None = None
+    oauth2: OAuth2 | None = None
+    folder: str = "INBOX"
+    after: str = Field(default="seen", pattern=r"^(keep|seen|move:.+)$")
+    trust: str = Field(default="dkim", pattern=r"^(dkim|none|authserv:.+)$")
+    from_: tuple[str, ...] = Field(default=("myfax.co.il",), alias="from")
+    account: str | None = None
+
+    @model_validator(mode="after")
+    def _login(self) -> Mailbox:
+        if (self.password is None) == (self.oauth2 is None):
+            raise _wrong("a mailbox logs in with one of password and oauth2", "set password, or the oauth2 table, not both")
+        if self.tls == "none" and not is_loopback(self.host):
+            raise _wrong(f'tls = "none" would send the password to {self.host} in clear', 'write tls = "implicit" or "starttls"')
+        return self
+
+
+class Incoming(_Section):
+    every: Annotated[float | None, BeforeValidator(lambda v: None if v == "off" else _seconds(v))] = 600.0
+
+
+def _webhook_secrets(value: object) -> object:
+    secrets = value if isinstance(value, list | tuple) else [value]
+    if not 1 <= len(secrets) <= 2:
+        raise _wrong("a webhook has one secret, or two while rotating", "leave the new one and the old one")
+    for secret in secrets:
+        try:
+            key = base64.b64decode(str(secret).removeprefix("whsec_"), validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if not 24 <= len(key) <= 64:
+            raise _wrong("the secret is not base64 of 24 to 64 bytes", 'make one: echo "whsec_$(openssl rand -base64 32)"')
+    return tuple(SecretStr(str(secret)) for secret in secrets)
+
+
+class Webhook(_Section):
+    url: str
+    secrets: Annotated[tuple[SecretStr, ...], BeforeValidator(_webhook_secrets)] = Field(alias="secret")
+    events: tuple[str, ...] = ("*",)
+    document: Literal["none", "link", "inline"] = "link"
+    inline_limit: Size = 5_000_000
+    timeout: Duration = 20.0
+    allow_private: bool = False
+
+    @model_validator(mode="after")
+    def _https(self) -> Webhook:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise _wrong(
+                "the url is no http address", 'write the receiver\'s address, such as "https://crm.example.co.il/hooks/fax"'
+            )
+        if parts.scheme == "http" and not self.allow_private:
+            raise _wrong(
+                "the url is plain http", "write https://, or set allow_private = true for a receiver in your own network"
+            )
+        return self
+
+
+class Http(_Section):
+    listen: Listen = "127.0.0.1:8025"
+    public_url: str | None = None
+
+
+class Retention(_Section):
+    documents: Duration = 7 * 86400.0
+    records: Duration = 730 * 86400.0
+
+
+class Log(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Config(_Section):
+    """A whole configuration; attributes mirror the keys, durations are seconds and sizes bytes."""
+
+    state_dir: Path = Path("/var/lib/mailbridge")
+    timezone: str = "Asia/Jerusalem"
+    language: Literal["he", "en"] = "he"
+    store: StoreOptions = StoreOptions()
+    myfax: Myfax = Myfax()
+    accounts: dict[str, Account] = Field(alias="account", min_length=1)
+    distributor: Distributor | None = None
+    smtp: Smtp = Smtp()
+    users: dict[str, User] = Field(default={}, alias="user")
+    numbers: Numbers = Numbers()
+    fax: FaxOptions = FaxOptions()
+    notice: Notice = Notice()
+    mailboxes: dict[str, Mailbox] = Field(default={}, alias="mailbox")
+    incoming: Incoming = Incoming()
+    webhooks: dict[str, Webhook] = Field(default={}, alias="webhook")
+    http: Http = Http()
+    retention: Retention = Retention()
+    log: Log = Log()
+
+    @property
+    def default_account(self) -> str:
+        """The first account of the file."""
+        return next(iter(self.accounts))
+
+    @model_validator(mode="after")
+    def _names(self) -> Config:
+        sections = (("user", self.users), ("mailbox", self.mailboxes))
+        for noun, section in sections:
+            for name, entry in section.items():
+                if entry.account is not None and entry.account not in self.accounts:
+                    raise _wrong(f"{noun}.{name}.account names no account", f"write one of {', '.join(self.accounts)}")
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise _wrong(f"timezone {self.timezone!r} is not known", 'write an IANA name such as "Asia/Jerusalem"') from None
+        return self
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read a configuration. Raises ConfigError for its first mistake; `problems` tells all of them."""
+    config, mistakes = _read(path, environ)
+    if config is None:
+        raise mistakes[0]
+    return config
+
+
+def problems(path: Path, environ: Mapping[str, str]) -> list[ConfigError]:
+    """Return every mistake of a configuration, none when it can be used."""
+    return _read(path, environ)[1]
+
+
+def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[ConfigError]]:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        return None, [
+            ConfigError(str(path), f"cannot be read ({error.strerror})", "name the file with --config or MAILBRIDGE_CONFIG")
+        ]
+    except UnicodeDecodeError:
+        return None, [ConfigError(str(path), "is not UTF-8", "save it as UTF-8")]
+    except tomllib.TOMLDecodeError as error:
+        return None, [ConfigError(str(path), f"is no TOML: {error}", "mend that line; each table and key may stand once")]
+    mistakes: list[ConfigError] = []
+    tree = _resolve(tree, (), environ, mistakes)
+    if "STATE_DIRECTORY" in environ:
+        tree.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        known = {mistake.key for mistake in mistakes}
+        found = [_mistake(detail) for detail in error.errors(include_url=False)]
+        return None, mistakes + [mistake for mistake in found if mistake.key not in known]
+    return (None if mistakes else config), mistakes
+
+
+def _resolve(value: Any, path: tuple[str, ...], environ: Mapping[str, str], mistakes: list[ConfigError]) -> Any:
+    """Replace every `{ file | env | credential = … }` below `value` by the secret it points at."""
+    if isinstance(value, list):
+        return [_resolve(item, path, environ, mistakes) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1 and path and path[-1] in _SECRET_KEYS:
+        try:
+            [(kind, name)] = value.items()
+            return _secret(kind, name, environ)
+        except ConfigError as error:
+            mistakes.append(ConfigError(".".join(path), error.fault, error.remedy))
+            return ""
+    return {key: _resolve(item, (*path, key), environ, mistakes) for key, item in value.items()}
+
+
+_SECRET_KEYS = ("password", "secret", "client_secret", "refresh_token", "relay", "password_hash")
+
+
+def _secret(kind: str, name: object, environ: Mapping[str, str]) -> str:
+    if kind == "env":
+        if str(name) not in environ:
+            raise ConfigError("", f"the environment has no {name}", f"set {name}, or use {{ file = … }}")
+        return environ[str(name)]
+    if kind not in ("file", "credential"):
+        raise ConfigError(
+            "", f"{kind!r} is no place for a secret", "write { file = PATH }, { env = NAME } or { credential = NAME }"
+        )
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if kind == "credential" and directory is None:
+        raise ConfigError(
+            "", "there are no systemd credentials here", f"run as the service, with LoadCredential={name}:PATH in its unit"
+        )
+    place = Path(str(name)) if kind == "file" else Path(str(directory)) / str(name)
+    try:
+        return place.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(
+            "", f"{place} cannot be read ({why})", "check the path and that mailbridge's user may read it"
+        ) from None
+
+
+def _mistake(detail: ErrorDetails) -> ConfigError:
+    path = [str(part) for part in detail["loc"]]
+    key, kind, context = ".".join(path) or "the file", detail["type"], detail.get("ctx", {})
+    if kind == "mailbridge":
+        return ConfigError(key, context["fault"], context["remedy"])
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _names_beside(path), n=1)
+        return ConfigError(key, "is no known key", f"did you mean {near[0]}?" if near else "remove it")
+    if kind == "missing":
+        return ConfigError(key, "is missing", f"add {_example(path)}")
+    return ConfigError(key, detail["msg"][0].lower() + detail["msg"][1:], "see config.example.toml")
+
+
+def _example(path: list[str]) -> str:
+    if path == ["account"]:
+        return "a table such as [account.office] with email and password"
+    return f'{path[-1]} = "…"' + (f" below [{'.'.join(path[:-1])}]" if path[:-1] else "")
+
+
+def _names_beside(path: Iterable[str]) -> list[str]:
+    """Return the keys that are known where the last part of `path` stands."""
+    model: Any = Config
+    *above, _ = path
+    for part in above:
+        fields = (
+            {field.alias or name: field.annotation for name, field in model.model_fields.items()} if _is_section(model) else {}
+        )
+        model = fields.get(part, _value_of(model))
+    model = model if _is_section(model) else next((arg for arg in getattr(model, "__args__", ()) if _is_section(arg)), None)
+    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
+
+
+def _is_section(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
+
+
+def _value_of(model: Any) -> Any:
+    """Return the section of a `dict[str, Section]`, whatever the entry's name is."""
+    arguments: tuple[Any, ...] = getattr(model, "__args__", ())
+    return arguments[1] if len(arguments) == 2 else None
