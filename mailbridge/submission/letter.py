@@ -1,14 +1,50 @@
-"""A letter: what a spooled mail asks to be faxed, and how."""
+"""A letter: what a spooled mail asks to be faxed, and how.
+
+Which text becomes a page: a mail without documents is faxed as its text. Beside documents, `always` adds the text as a first page
+and `auto` does so when, without quotations and signature, it has at least three lines or 200 characters ("see attached" has not).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import getaddresses
+from pathlib import Path
+from typing import Literal, cast
 
+from mailbridge.errors import Refused
 from mailbridge.model import Document
+from mailbridge.submission import body, page, sniff
+from mailbridge.submission.mime import Headers, Mail, Part, decode_words, open_mail
 
 PageMode = Literal["never", "auto", "always"]
+MAX_CONTENT = 64_000_000
+MAX_TEXT = 100_000
+MAX_TAGS = 20
+_LOGO_BYTES = 16_000
+_LOGO_POINTS = 150
+# What travels with mail and is nobody's document: signatures, cards and appointments.
+_PASSED_OVER = frozenset(
+    {
+        "application/pkcs7-signature",
+        "application/x-pkcs7-signature",
+        "application/pgp-signature",
+        "application/pgp-keys",
+        "application/ics",
+        "text/calendar",
+        "text/directory",
+        "text/rfc822-headers",
+        "text/vcard",
+        "text/x-vcard",
+        "message/delivery-status",
+        "message/disposition-notification",
+    }
+)
+_PASSED_OVER_NAMES = (".p7s", ".asc", ".sig", ".vcf", ".ics")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,3 +67,166 @@ class Letter:
     auto_submitted: bool = False
     looped: bool = False
     received_count: int = 0
+
+
+def read_letter(spool_root: Path, relpath: str, mode: str) -> Letter:
+    """Read a spooled mail and return what is to be faxed; a page made of its text is written, durable, beside it.
+
+    `mode` is `fax.page`; the mail's own X-Mailbridge-Page overrides it. Blocking; meant for a child process with limits.
+    Raises Refused: 554 5.6.0 for a mail that cannot be read or has nothing to fax, 554 5.6.1 for a file that cannot be faxed.
+    """
+    with open_mail(spool_root / relpath) as mail:
+        letter = read_headers(mail.headers)
+        if letter.looped or letter.auto_submitted:
+            # Never faxed whatever it holds, so nothing in it is looked at.
+            return letter
+        text, shown = body.read(mail)
+        documents = list(_documents(mail, relpath, shown))
+        mode = letter.page or mode
+        if text.strip() and mode != "never" and (mode == "always" or not documents or body.says_something(text)):
+            documents.insert(0, _text_page(spool_root, relpath, text, mail.headers, letter))
+        if not documents:
+            raise Refused("554 5.6.0 The mail has nothing to fax: no document is attached and it has no text")
+        return replace(letter, documents=tuple(documents))
+
+
+def read_headers(headers: Headers) -> Letter:
+    """Return the letter without documents, as its headers tell it. Raises Refused for an X-Mailbridge header in disorder."""
+    senders = [address for _, address in getaddresses([str(headers.get("From", ""))[:4000]]) if "@" in address]
+    automatic = str(headers.get("Auto-Submitted", "no")).split(";")[0].strip().lower()
+    return Letter(
+        message_id=str(headers.get("Message-ID", "")).strip()[:998] or None,
+        subject=page.clean(decode_words(str(headers.get("Subject", "")))).replace("\n", " ").strip()[:998],
+        sender=senders[0] if senders else None,
+        documents=(),
+        account=str(headers.get("X-Mailbridge-Account", "")).strip() or None,
+        page=_page_mode(headers.get("X-Mailbridge-Page")),
+        send_at=_send_at(headers.get("X-Mailbridge-Send-At")),
+        tags=_tags([str(value) for value in headers.get_all("X-Mailbridge-Tag", [])]),
+        auto_submitted=automatic not in ("no", ""),
+        looped="X-Mailbridge-Loop" in headers,
+        received_count=len(headers.get_all("Received", [])),
+    )
+
+
+def _page_mode(value: object) -> PageMode | None:
+    if value is None:
+        return None
+    mode = str(value).strip().lower()
+    if mode not in ("never", "auto", "always"):
+        raise Refused("554 5.6.0 The header X-Mailbridge-Page must be never, auto or always")
+    return cast(PageMode, mode)
+
+
+def _send_at(value: object) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(value).strip())
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Refused("554 5.6.0 The header X-Mailbridge-Send-At must be a time with its zone, such as 2026-01-04T09:00:00+02:00")
+
+
+def _tags(values: list[str]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for value in values:
+        key, equals, rest = value.partition("=")
+        key, rest = key.strip(), decode_words(rest.strip())
+        if not equals or not key or len(key) > 100 or len(rest) > 500 or not key.isprintable():
+            raise Refused(
+                "554 5.6.0 The header X-Mailbridge-Tag must be key=value, the key of 100 and the value of 500 characters at most"
+            )
+        tags[key] = rest
+    if len(tags) > MAX_TAGS:
+        raise Refused(f"554 5.6.0 The mail has more than {MAX_TAGS} X-Mailbridge-Tag headers")
+    return tags
+
+
+def _documents(mail: Mail, relpath: str, shown: frozenset[str]) -> Iterator[Document]:
+    """Yield what is attached and can be faxed, in its order; `shown` are the cids of the pictures that the text shows."""
+    for number, part in enumerate(mail.parts, 1):
+        if body.is_text(part) or _passed_over(part) or part.cid in shown:
+            continue
+        extension = sniff.EXTENSIONS.get(part.content_type, "")
+        name = sniff.safe_name(part.filename, f"document-{number}{extension}")
+        if name.lower() == "winmail.dat" or part.content_type in ("application/ms-tnef", "application/vnd.ms-tnef"):
+            raise sniff.refusal(
+                name, "Outlook packed the documents into it; send the mail as HTML or plain text, not as Rich Text"
+            )
+        kind = sniff.claimed_kind(name, part.content_type)
+        if kind is None:
+            if _is_logo(mail, part, b""):
+                continue
+            raise sniff.refusal(name, "only PDF, TIFF, JPEG, PNG, Word, Excel, ODT, text and HTML can be")
+        content = mail.content(part, MAX_CONTENT)
+        if not _is_logo(mail, part, content):
+            yield _document(relpath, name, kind, part, content)
+
+
+def _document(relpath: str, name: str, kind: str, part: Part, content: bytes) -> Document:
+    return Document(
+        name=name,
+        content_type=sniff.TYPES[kind],
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        path=relpath,
+        offset=part.offset,
+        length=part.length,
+        encoding=part.encoding,
+        pages=sniff.check(name, kind, content),
+    )
+
+
+def _passed_over(part: Part) -> bool:
+    return part.content_type in _PASSED_OVER or (part.filename or "").lower().endswith(_PASSED_OVER_NAMES)
+
+
+def _is_logo(mail: Mail, part: Part, content: bytes) -> bool:
+    """A small picture that stands in the text, and is not attached to it, is a logo of a signature."""
+    if not part.content_type.startswith("image/") or (part.disposition == "attachment" and part.cid is None):
+        return False
+    if (len(content) or part.length) < _LOGO_BYTES:
+        return True
+    size = sniff.image_size(content) if content else None
+    return size is not None and min(size) < _LOGO_POINTS
+
+
+def _text_page(spool_root: Path, relpath: str, text: str, headers: Headers, letter: Letter) -> Document:
+    if len(text) > MAX_TEXT:
+        raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_TEXT} characters; attach it as a document")
+    date = decode_words(str(headers.get("Date", "")))
+    content, pages = page.render(text, letter.subject, decode_words(str(headers.get("From", ""))), date)
+    path = str(Path(relpath).with_suffix(".page.pdf"))
+    _write_durably(spool_root / path, content)
+    return Document(
+        name="page.pdf",
+        content_type="application/pdf",
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        path=path,
+        offset=0,
+        length=len(content),
+        pages=pages,
+    )
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """Write a file and sync it and its directory; nothing is left of one that failed. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise

@@ -1,0 +1,74 @@
+"""The text of a mail: which parts are its body, what they say, and whether that is more than a covering phrase."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from mailbridge.submission.mime import Mail, Part
+from mailbridge.submission.page import clean, text_of_html
+
+_MAX_BODY = 2_000_000
+_CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
+# Where a reply begins to quote, in the words of the common clients.
+_QUOTATION = re.compile(
+    r"^(-{2,} ?(original message|forwarded message|הודעה מקורית)|_{10,}|on .{5,120} wrote:|בתאריך .{5,120}כתב/?ה?:?)", re.I
+)
+_ENOUGH_LINES, _ENOUGH_CHARACTERS = 3, 200
+
+
+def is_text(part: Part) -> bool:
+    """Tell whether a part is text to be read in the mail itself, rather than a file."""
+    return (
+        part.content_type in ("text/plain", "text/html", "text/enriched")
+        and not part.filename
+        and part.disposition != "attachment"
+    )
+
+
+def read(mail: Mail) -> tuple[str, frozenset[str]]:
+    """Return the mail's text, and the cids of the pictures that its HTML shows.
+
+    Plain text is taken where there is any, else HTML stripped of its tags; a forwarded mail's own text only where the outer mail
+    has none. Raises Refused for a text of more than 2 MB.
+    """
+    plain: dict[int, list[str]] = {}
+    rich: dict[int, list[str]] = {}
+    shown: set[str] = set()
+    for part in filter(is_text, mail.parts):
+        text = decode(mail.content(part, _MAX_BODY), part.charset)
+        if part.content_type == "text/html":
+            shown.update(unquote(cid) for cid in _CID.findall(text))
+            rich.setdefault(part.forwarded, []).append(text_of_html(text))
+        else:
+            plain.setdefault(part.forwarded, []).append(text)
+    for level in sorted(plain.keys() | rich.keys()):
+        for texts in (plain.get(level, []), rich.get(level, [])):
+            text = "\n".join(clean(text).strip("\n") for text in texts)
+            if text.strip():
+                return text, frozenset(shown)
+    return "", frozenset(shown)
+
+
+def decode(content: bytes, charset: str | None) -> str:
+    """Return text in its declared charset; a wrong or missing one is read as UTF-8, else as windows-1255, whatever bytes come."""
+    # iso-8859-8-i is logical Hebrew, as all mail is today; Python knows it by the plain name alone.
+    name = (charset or "utf-8").strip().lower().removesuffix("-i").removesuffix("-e")
+    for candidate in (name, "utf-8", "cp1255"):
+        try:
+            return content.decode(candidate)
+        except (LookupError, ValueError):
+            continue
+    return content.decode("latin-1")
+
+
+def says_something(text: str) -> bool:
+    """Tell whether a text has three lines or 200 characters of its own; quotations and signature do not count (RFC 3676)."""
+    own: list[str] = []
+    for line in text.split("\n"):
+        bare = line.strip()
+        if line.rstrip("\r") in ("-- ", "--") or _QUOTATION.match(bare):
+            break
+        if bare and not bare.startswith(">"):
+            own.append(bare)
+    return len(own) >= _ENOUGH_LINES or sum(map(len, own)) > _ENOUGH_CHARACTERS
