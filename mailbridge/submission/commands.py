@@ -1,0 +1,76 @@
+"""The arguments of MAIL and RCPT: a path and its parameters, with the parameters' values as they came. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from mailbridge.errors import Refused
+
+_PATH = re.compile(r'(?P<path><(?:"(?:\\.|[^"\\])*"|[^">])*>|[^\s<>]+)(?:\s+(?P<rest>.*))?', re.DOTALL)
+_ROUTE = re.compile(r"@[^:]*:")
+# RFC 3461 section 4: xtext.
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
+_NOTIFY = {"SUCCESS", "FAILURE", "DELAY"}
+
+
+def parse_path(arg: str | None, keyword: str) -> tuple[str, dict[str, str]]:
+    """Split `FROM:<address> KEY=value …`; keys come in capitals, values as written, a source route is dropped.
+
+    Raises Refused: 501 5.5.4 for what cannot be read, 553 5.1.3 for an address with control characters or broken UTF-8.
+    """
+    if arg is None or arg[: len(keyword)].upper() != keyword:
+        raise Refused(f"501 5.5.4 Syntax: {'MAIL' if keyword == 'FROM:' else 'RCPT'} {keyword}<address>")
+    found = _PATH.fullmatch(arg[len(keyword) :].strip())
+    if found is None:
+        raise Refused("553 5.1.3 The address cannot be read")
+    address = found["path"]
+    if address.startswith("<"):
+        address = _ROUTE.sub("", address[1:-1].strip(), count=1) if address[1:2] == "@" else address[1:-1].strip()
+    if any(ord(sign) < 32 or ord(sign) == 127 or 0xD800 <= ord(sign) <= 0xDFFF for sign in address) or len(address) > 320:
+        raise Refused("553 5.1.3 The address cannot be read")
+    return address, _parameters(found["rest"] or "")
+
+
+def _parameters(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in text.split():
+        key, equals, value = word.partition("=")
+        if not key.isascii() or not key.isalnum() or (equals and not value) or key.upper() in found:
+            raise Refused("501 5.5.4 A parameter cannot be read")
+        found[key.upper()] = value
+    return found
+
+
+def check_mail(parameters: dict[str, str], max_size: int) -> None:
+    """Check MAIL's parameters: SIZE, BODY, SMTPUTF8, AUTH, RET and ENVID (RFC 1870, 6152, 6531, 4954, 3461). Raises Refused."""
+    _only(parameters, {"SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"})
+    size = parameters.get("SIZE", "0")
+    if not (size.isascii() and size.isdigit() and len(size) <= 20):
+        raise Refused("501 5.5.4 SIZE is a number of bytes")
+    if int(size) > max_size:
+        raise Refused(f"552 5.3.4 The mail is larger than the {max_size} bytes that are taken here")
+    if parameters.get("BODY", "7BIT").upper() not in ("7BIT", "8BITMIME"):
+        raise Refused("501 5.5.4 BODY is 7BIT or 8BITMIME")
+    if parameters.get("RET", "FULL").upper() not in ("FULL", "HDRS"):
+        raise Refused("501 5.5.4 RET is FULL or HDRS")
+    envid = parameters.get("ENVID", "x")
+    if not _XTEXT.fullmatch(envid) or len(envid) > 100:
+        raise Refused("501 5.5.4 ENVID cannot be read")
+
+
+def check_rcpt(parameters: dict[str, str]) -> None:
+    """Check RCPT's parameters: NOTIFY and ORCPT (RFC 3461). Raises Refused."""
+    _only(parameters, {"NOTIFY", "ORCPT"})
+    notify = parameters.get("NOTIFY", "NEVER").upper().split(",")
+    if notify != ["NEVER"] and not set(notify) <= _NOTIFY:
+        raise Refused("501 5.5.4 NOTIFY is NEVER, or some of SUCCESS, FAILURE and DELAY")
+    kind, semicolon, address = parameters.get("ORCPT", "rfc822;x").partition(";")
+    readable = kind and semicolon and address.isprintable() and address.isascii() and len(address) <= 500
+    if not (readable and (_XTEXT.fullmatch(address) or kind.casefold() == "utf-8")):
+        raise Refused("501 5.5.4 ORCPT cannot be read")
+
+
+def _only(parameters: dict[str, str], known: set[str]) -> None:
+    for key in parameters:
+        if key not in known:
+            raise Refused(f"555 5.5.4 The parameter {key[:40]} is not known here")

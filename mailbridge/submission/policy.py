@@ -1,0 +1,76 @@
+"""Who may fax what: numbers, senders, daily limits, loops. Pure; every refusal is an SMTP reply in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import phonenumbers
+
+from mailbridge.errors import Refused
+from mailbridge.submission.letter import Letter
+
+# RFC 5321 section 6.3 asks for at least 100; a mail to a fax machine passes a handful of servers.
+_MOST_RECEIVED = 50
+_SHORTEST = 7
+
+
+def check_number(number: str, allow: Sequence[str], deny: Sequence[str]) -> None:
+    """Refuse (550 5.7.1) an E.164 number that no rule of `allow` names, or any of `deny` does.
+
+    A rule is a region (`IL`), a prefix (`+9723`), or a class: `premium` (costs more per minute) or `short` (service and
+    emergency numbers).
+    """
+    for rule in deny:
+        if _matches(rule, number):
+            raise Refused(f"550 5.7.1 Faxing to {number} is not allowed here (numbers.deny: {rule})")
+    if not any(_matches(rule, number) for rule in allow):
+        raise Refused(f"550 5.7.1 Faxing to {number} is not allowed here; allowed are {', '.join(allow) or 'none'}")
+
+
+def _matches(rule: str, number: str) -> bool:
+    if rule.startswith("+"):
+        return number.startswith(rule)
+    parsed = phonenumbers.parse(number)
+    if rule == "premium":
+        return bool(phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.PREMIUM_RATE)
+    if rule == "short":
+        return _is_short(parsed)
+    region = phonenumbers.region_code_for_number(parsed) or phonenumbers.region_code_for_country_code(parsed.country_code)
+    return bool(region == rule.upper())
+
+
+def _is_short(number: phonenumbers.PhoneNumber) -> bool:
+    national = phonenumbers.national_significant_number(number)
+    region = phonenumbers.region_code_for_country_code(number.country_code)
+    return len(national) < _SHORTEST or phonenumbers.is_emergency_number(national, region)
+
+
+def check_sender(address: str, senders: Sequence[str]) -> None:
+    """Refuse (553 5.7.1) a MAIL FROM or From address outside the user's `senders`: addresses, or domains as `@example.co.il`."""
+    if not senders:
+        return
+    mine = address.casefold()
+    for sender in (entry.casefold() for entry in senders):
+        if mine == sender or ("@" not in sender.lstrip("@") and mine.rpartition("@")[2] == sender.lstrip("@")):
+            return
+    raise Refused(f"553 5.7.1 You may not send as {address or 'nobody'}; write from {', '.join(senders)}")
+
+
+def check_daily(limit: int | None, count: Callable[[], int], more: int = 1) -> None:
+    """Refuse (452 4.7.1) when `more` faxes on top of today's `count` would pass the user's limit."""
+    if limit is not None and count() + more > limit:
+        raise Refused(f"452 4.7.1 Your daily limit of {limit} faxes is reached; it ends at midnight")
+
+
+def check_null_sender(sender: str) -> None:
+    """Refuse (550 5.7.1) a recipient of a mail from `<>`: bounces are never faxed (RFC 5321 section 4.5.5)."""
+    if not sender:
+        raise Refused("550 5.7.1 Bounces and automatic replies are not faxed")
+
+
+def check_loop(letter: Letter) -> None:
+    """Refuse mails that machines write to each other: RFC 3834 section 5, and RFC 5321 section 6.3."""
+    if letter.looped or letter.received_count > _MOST_RECEIVED:
+        raise Refused("554 5.4.6 This mail goes round in a circle and is not faxed")
+    if letter.auto_submitted:
+        raise Refused("550 5.7.1 Bounces and automatic replies are not faxed")

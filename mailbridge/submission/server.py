@@ -1,0 +1,134 @@
+"""The SMTP service: its listeners, from opening to an end in which no accepted mail is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+
+from mailbridge.config import Config, SmtpTls, host_port, is_loopback
+from mailbridge.errors import ConfigError
+from mailbridge.store.base import Store
+from mailbridge.store.spool import Spool
+from mailbridge.submission.door import Door
+from mailbridge.submission.intake import Clock, Intake, Judge
+from mailbridge.submission.session import House, Session
+
+_HANDSHAKE = 15.0
+_BACKLOG = 512
+_CLOSING = "421 4.3.2 The gateway is closing; please send the mail again in a moment"
+
+
+class SmtpService:
+    """Listens, and hands what is admitted to the store.
+
+    `judge` turns a spooled mail's path into its Letter; it raises Refused or StoreUnavailable. `sockets` are listening ones that
+    systemd handed over; they take the place of `smtp.listen`.
+    """
+
+    def __init__(
+        self, config: Config, store: Store, spool: Spool, judge: Judge, clock: Clock, sockets: Sequence[socket.socket] = ()
+    ) -> None:
+        self._config, self._sockets = config, list(sockets)
+        self._intake = Intake(config, store, spool, judge, clock)
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self) -> list[tuple[str, int]]:
+        """Open every listener and return the addresses, implicit TLS last. Raises ConfigError for what cannot be opened."""
+        # aiosmtpd tells every command at INFO, with its addresses; mailbridge has its own words for what happens.
+        logging.getLogger("mail.log").setLevel(logging.ERROR)
+        smtp = self._config.smtp
+        context = _tls_context(smtp.tls)
+        self._house = House(
+            config=self._config,
+            intake=self._intake,
+            door=Door(smtp.max_connections, smtp.max_connections_per_client),
+            auth_required=self._auth_required(),
+            starttls=context,
+        )
+        try:
+            for listener in self._sockets:
+                self._servers.append(await self._loop().create_server(self._plain, sock=listener, backlog=_BACKLOG))
+            for address in () if self._sockets else smtp.listen:
+                await self._listen(address, None)
+            for address in smtp.tls.listen:
+                await self._listen(address, context)
+        except BaseException:
+            await self.stop(0)
+            raise
+        return [listener.getsockname()[:2] for server in self._servers for listener in server.sockets]
+
+    async def stop(self, grace: float) -> None:
+        """Stop listening, let mails under way finish for up to `grace` seconds, and close the rest with 421."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        if not hasattr(self, "_house"):
+            return
+        deadline = self._loop().time() + grace
+        while self._house.sessions and self._hang_up_idle() and self._loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        for session in list(self._house.sessions):
+            session.hang_up(_CLOSING)
+        if self._house.commits:
+            # What is being committed is waited for: its client may resend, and finds the mail taken or not, never half.
+            await asyncio.wait(self._house.commits, timeout=max(deadline - self._loop().time(), 5.0))
+        while self._house.sessions and self._loop().time() < deadline + 5.5:
+            await asyncio.sleep(0.02)
+
+    def _hang_up_idle(self) -> bool:
+        """Close the sessions that have no mail under way; True while others have."""
+        busy = [session for session in self._house.sessions if session.busy]
+        for session in list(self._house.sessions):
+            if not session.busy:
+                session.hang_up(_CLOSING)
+        return bool(busy)
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def _plain(self) -> Session:
+        return Session(self._house, implicit_tls=False)
+
+    def _over_tls(self) -> Session:
+        return Session(self._house, implicit_tls=True)
+
+    async def _listen(self, address: str, context: ssl.SSLContext | None) -> None:
+        host, port = host_port(address)
+        key = "smtp.listen" if context is None else "smtp.tls.listen"
+        try:
+            if context is None:
+                server = await self._loop().create_server(self._plain, host, port, backlog=_BACKLOG)
+            else:
+                server = await self._loop().create_server(
+                    self._over_tls, host, port, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=_HANDSHAKE
+                )
+        except OSError as error:
+            raise ConfigError(key, f"cannot listen on {address} ({error.strerror})", "free the port or choose another") from None
+        self._servers.append(server)
+
+    def _auth_required(self) -> bool:
+        smtp = self._config.smtp
+        if smtp.auth != "auto":
+            return smtp.auth == "required"
+        hosts = [
+            host_port(address)[0] for address in ((*smtp.listen, *smtp.tls.listen) if not self._sockets else smtp.tls.listen)
+        ]
+        hosts += [str(listener.getsockname()[0]) for listener in self._sockets if listener.family != socket.AF_UNIX]
+        return not all(is_loopback(host) for host in hosts)
+
+
+def _tls_context(tls: SmtpTls) -> ssl.SSLContext | None:
+    if tls.certificate is None or tls.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            "smtp.tls.certificate", f"cannot be used ({error})", "give a PEM certificate and the key that belongs to it"
+        ) from None
+    return context

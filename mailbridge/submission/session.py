@@ -1,0 +1,413 @@
+"""One SMTP session: aiosmtpd's dialogue with DATA streamed to the spool, RFC 3461 parameters, and limits on everything."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import ssl
+from base64 import b64decode
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiosmtpd.smtp import SMTP
+
+from mailbridge import log
+from mailbridge.config import Config, is_loopback
+from mailbridge.errors import Refused, StoreUnavailable
+from mailbridge.store.spool import SpoolFile
+from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
+from mailbridge.submission.data import DotDecoder, Inflow
+from mailbridge.submission.door import Door
+from mailbridge.submission.intake import Draft, Intake
+from mailbridge.submission.password import NOBODY, check_password
+
+# Writes above this many bytes go to a thread; a smaller one costs less than the trip there.
+_LARGE_WRITE = 128 * 1024
+# A mail over the limit is read to its end, so that the client hears why, but not further than this.
+_MOST_BEYOND = 1_000_000
+# RFC 5321 section 4.5.3.2 gives minutes to a chunk; a client slower than this many bytes a second only holds the line.
+_SLOWEST = 512
+_LONGEST_DATA = 7200.0
+_MOST_JUNK = 10
+_MOST_FAILED_LOGINS = 3
+_BUSY = "451 4.3.0 The gateway cannot take mail at this moment; please send it again later"
+
+
+@dataclass(slots=True)
+class House:
+    """What all sessions of a service share. `guesses` bounds how many passwords are checked at once (16 MiB each)."""
+
+    config: Config
+    intake: Intake
+    door: Door
+    auth_required: bool
+    starttls: ssl.SSLContext | None
+    sessions: set[Session] = field(default_factory=set)
+    commits: set[asyncio.Task[str]] = field(default_factory=set)
+    guesses: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+
+
+class Goodbye(Exception):
+    """Ends a session with this reply."""
+
+
+class _Verbs(dict[str, Any]):
+    """The table of commands, with an answer for those that are none: aiosmtpd counts them by a fixed limit and a 502."""
+
+    def __init__(self, verbs: dict[str, Any], unknown: Any) -> None:
+        super().__init__(verbs)
+        self._unknown = unknown
+
+    def get(self, verb: str, default: Any = None) -> Any:
+        return super().get(verb, self._unknown)
+
+
+class Session(SMTP):  # type: ignore[misc]
+    """One connection. `busy` is True from the 354 to the reply after the data."""
+
+    line_length_limit = 4096
+
+    def __init__(self, house: House, *, implicit_tls: bool) -> None:
+        # The class shares one table of limits between all sessions; this one is the session's own.
+        self.command_size_limits = defaultdict(lambda: 4096)
+        smtp = house.config.smtp
+        super().__init__(
+            None,
+            data_size_limit=smtp.max_size,
+            enable_SMTPUTF8=True,
+            hostname=smtp.hostname,
+            ident="mailbridge ESMTP",
+            tls_context=None if implicit_tls else house.starttls,
+            timeout=smtp.timeout,
+            auth_required=False,
+            auth_require_tls=False,
+            loop=asyncio.get_running_loop(),
+        )
+        self._smtp_methods = _Verbs(self._smtp_methods, self._unknown)
+        self._house, self._implicit_tls = house, implicit_tls
+        self._user: str | None = None
+        self._inflow: Inflow | None = None
+        self._entered = False
+        self._junk = self._failed_logins = 0
+        self.busy = False
+        self._draft = Draft()
+
+    # the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection, or the TLS layer of one; what was said before STARTTLS is forgotten (RFC 3207 section 4.2)."""
+        self._user = None
+        peer = transport.get_extra_info("peername")
+        self._client = str(peer[0]) if isinstance(peer, tuple) else "local"
+        if not self._entered:
+            self._entered = self._house.door.enter(self._client)
+        self._house.sessions.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Give the place at the door back; aiosmtpd cancels the dialogue."""
+        if self._entered:
+            self._house.door.leave(self._client)
+            self._entered = False
+        self._house.sessions.discard(self)
+        if self.transport is not None:
+            super().connection_lost(error)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand bytes to the dialogue, or during DATA to the spool; each chunk restarts the idle clock."""
+        if self._inflow is None:
+            super().data_received(data)
+        else:
+            self._inflow.put(data)
+            self._reset_timeout()
+
+    def hang_up(self, reply: str) -> None:
+        """Say a last line and close, in the middle of whatever goes on; a client that does not read is cut after 5 s."""
+        if self.transport is None:
+            return
+        if self._tls_protocol is None or self.session.ssl is not None:
+            self.transport.write(reply.encode() + b"\r\n")
+        transport = self._original_transport or self.transport
+        self.transport.close()
+        self.loop.call_later(5.0, transport.abort)
+
+    def _timeout_cb(self) -> None:
+        self.hang_up("421 4.4.2 Nothing was heard for too long; goodbye")
+
+    async def _handle_client(self) -> None:
+        if not self._entered:
+            log.session_refused("smtp", client=self._client, reason="too many connections")
+            self.hang_up("421 4.7.0 There are too many connections; please try again later")
+            return
+        # One turn of the loop shows whether the client spoke before it was greeted (RFC 5321 section 4.3.1).
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if self._reader._buffer:
+            log.session_refused("smtp", client=self._client, reason="spoke before the greeting")
+            self.hang_up("554 5.5.0 The client spoke before it was greeted")
+            return
+        await super()._handle_client()
+
+    async def push(self, status: str | bytes) -> None:
+        """Send one reply; too many bad commands end the session."""
+        line = status.encode("utf-8", "replace") if isinstance(status, str) else status
+        line = line.replace(b"\r", b" ").replace(b"\n", b" ")
+        await super().push(line)
+        if line[:3] in (b"500", b"501", b"502", b"504"):
+            self._junk += 1
+            if self._junk >= _MOST_JUNK:
+                self.hang_up("421 4.7.0 Too many bad commands; goodbye")
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Answer what went wrong without telling what."""
+        if isinstance(error, Refused):
+            return error.reply
+        if not isinstance(error, StoreUnavailable):
+            log.service_failed("smtp", error=f"{type(error).__name__}: {error}")
+        return _BUSY
+
+    async def _unknown(self, _: str | None) -> None:
+        await self.push("500 5.5.2 This command is not known here")
+
+    # greeting and login
+
+    @property
+    def _secure(self) -> bool:
+        return self._implicit_tls or self._tls_protocol is not None or is_loopback(self._client)
+
+    async def smtp_HELO(self, hostname: str | None) -> None:
+        """HELO (RFC 5321 section 4.1.1.1)."""
+        await self._hello(hostname, extended=False)
+
+    async def smtp_EHLO(self, hostname: str | None) -> None:
+        """EHLO, in one write."""
+        await self._hello(hostname, extended=True)
+
+    async def _hello(self, hostname: str | None, *, extended: bool) -> None:
+        if not hostname:
+            await self.push("501 5.5.4 Say HELO or EHLO with your name")
+            return
+        self._set_rset_state()
+        self.session.extended_smtp, self.session.host_name = extended, hostname
+        lines = [self.hostname]
+        if extended:
+            lines += [f"SIZE {self.data_size_limit}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "DSN"]
+            if self.tls_context and self._tls_protocol is None:
+                lines.append("STARTTLS")
+            if self._secure and self._house.config.smtp.auth != "off":
+                lines.append("AUTH PLAIN LOGIN")
+        self._writer.write("".join(f"250-{line}\r\n" for line in lines[:-1]).encode())
+        await self.push(f"250 {lines[-1]}")
+
+    async def smtp_STARTTLS(self, arg: str | None) -> None:
+        """STARTTLS; offered once, and never inside TLS."""
+        if self._tls_protocol is not None or self.tls_context is None:
+            await self.push("503 5.5.1 TLS is not offered here")
+            return
+        await super().smtp_STARTTLS(arg)
+
+    async def smtp_AUTH(self, arg: str | None) -> None:
+        """AUTH PLAIN and LOGIN (RFC 4954); an unknown name costs the same time as a wrong password."""
+        refusal = self._auth_refusal(arg)
+        if refusal is not None:
+            await self.push(refusal)
+            return
+        mechanism, *initial = (arg or "").split()
+        try:
+            name, password = await (self._plain(initial) if mechanism.upper() == "PLAIN" else self._login(initial))
+        except (ValueError, binascii.Error):
+            await self.push("501 5.5.2 The login cannot be read")
+            return
+        user = self._house.config.users.get(name)
+        async with self._house.guesses:
+            right = await self.loop.run_in_executor(None, check_password, user.password_hash if user else NOBODY, password)
+        if user is None or not right:
+            await self._login_failed()
+            return
+        self._user = self._draft.user = name
+        await self.push("235 2.7.0 Welcome")
+
+    def _auth_refusal(self, arg: str | None) -> str | None:
+        words = (arg or "").split()
+        if not self.session.extended_smtp or self._house.config.smtp.auth == "off":
+            return "503 5.5.1 Login is not offered here; say EHLO first"
+        if not self._secure:
+            return "538 5.7.11 Passwords are only taken over TLS; turn on STARTTLS in your mail program"
+        if self._user is not None or self._draft.sender is not None:
+            return "503 5.5.1 Login has its place once, before MAIL"
+        if not words or len(words) > 2:
+            return "501 5.5.4 Syntax: AUTH mechanism"
+        return None if words[0].upper() in ("PLAIN", "LOGIN") else "504 5.5.4 AUTH is PLAIN or LOGIN here"
+
+    async def _plain(self, initial: list[str]) -> tuple[str, bytes]:
+        message = b64decode(initial[0], validate=True) if initial else await self._ask(b"")
+        _, name, password = message.split(b"\0")
+        return name.decode(), password
+
+    async def _login(self, initial: list[str]) -> tuple[str, bytes]:
+        name = b64decode(initial[0], validate=True) if initial else await self._ask(b"VXNlcm5hbWU6")
+        return name.decode(), await self._ask(b"UGFzc3dvcmQ6")
+
+    async def _ask(self, challenge: bytes) -> bytes:
+        await self.push(b"334 " + challenge)
+        # "*" gives the login up; it is no base64 and so answered with 501, as RFC 4954 section 4 asks.
+        return b64decode((await self._reader.readline()).strip(), validate=True)
+
+    async def _login_failed(self) -> None:
+        self._failed_logins += 1
+        log.session_refused("smtp", client=self._client, reason="wrong name or password")
+        await asyncio.sleep(self._house.door.failed(self._client, self.loop.time()))
+        if self._failed_logins >= _MOST_FAILED_LOGINS:
+            self.hang_up("421 4.7.0 Too many wrong passwords; goodbye")
+        else:
+            await self.push("535 5.7.8 The name or the password is wrong")
+
+    # the envelope
+
+    def _set_post_data_state(self) -> None:
+        super()._set_post_data_state()
+        self._draft = Draft(user=self._user)
+
+    def _check_ready(self) -> None:
+        if not self.session.host_name:
+            raise Refused("503 5.5.1 Say EHLO first")
+        if self._house.auth_required and self._user is None:
+            raise Refused("530 5.7.0 Log in first: this gateway asks for a name and a password")
+
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        """MAIL FROM with SIZE, BODY, SMTPUTF8, AUTH, RET and ENVID."""
+        await self._answer(self._mail, arg)
+
+    def _mail(self, arg: str | None) -> str:
+        self._check_ready()
+        if self._draft.sender is not None:
+            raise Refused("503 5.5.1 One MAIL at a time; say RSET to begin again")
+        sender, parameters = parse_path(arg, "FROM:")
+        check_mail(parameters, self.data_size_limit)
+        self._house.intake.admit_sender(self._user, sender)
+        self._draft.sender = sender
+        self._draft.ret, self._draft.envid = parameters.get("RET"), parameters.get("ENVID")
+        return "250 2.1.0 OK"
+
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        """RCPT TO with NOTIFY and ORCPT."""
+        await self._answer(self._rcpt, arg)
+
+    def _rcpt(self, arg: str | None) -> str:
+        self._check_ready()
+        if self._draft.sender is None:
+            raise Refused("503 5.5.1 Say MAIL first")
+        address, parameters = parse_path(arg, "TO:")
+        check_rcpt(parameters)
+        self._house.intake.admit_recipient(self._draft, address, parameters.get("NOTIFY"), parameters.get("ORCPT"))
+        return "250 2.1.5 OK"
+
+    async def _answer(self, verb: Any, arg: str | None) -> None:
+        try:
+            reply = verb(arg)
+        except Refused as refusal:
+            reply = refusal.reply
+            log.mail_refused(self._draft.id, client=self._client, reply=reply)
+        await self.push(reply)
+
+    async def smtp_VRFY(self, arg: str | None) -> None:
+        """VRFY tells nothing (RFC 5321 section 7.3)."""
+        await self.push("252 2.5.0 Send the mail and you will hear")
+
+    async def smtp_HELP(self, arg: str | None) -> None:
+        """HELP."""
+        await self.push("214 2.0.0 Send a mail to NUMBER@ one of this gateway's domains")
+
+    # the data
+
+    async def smtp_DATA(self, arg: str | None) -> None:
+        """DATA, streamed to the spool; 250 when mail and faxes are durable."""
+        try:
+            self._check_ready()
+            if not self._draft.recipients:
+                raise Refused("503 5.5.1 No recipient was accepted")
+            if arg:
+                raise Refused("501 5.5.4 Syntax: DATA")
+        except Refused as refusal:
+            await self.push(refusal.reply)
+            return
+        self.busy = True
+        try:
+            reply = await self._receive()
+        except Goodbye as farewell:
+            self.hang_up(str(farewell))
+            return
+        except (Refused, StoreUnavailable) as error:
+            reply = error.reply if isinstance(error, Refused) else _BUSY
+            log.mail_refused(self._draft.id, client=self._client, reply=reply, reason=str(error))
+        finally:
+            self.busy = False
+            self._reset_timeout()
+        self._junk = 0
+        self._set_post_data_state()
+        await self.push(reply)
+
+    async def _receive(self) -> str:
+        draft = self._draft
+        file = self._house.intake.open(draft)
+        try:
+            await self._spool(file)
+        except BaseException:
+            file.abort()
+            raise
+        # A client that hangs up now cancels this coroutine, not the commit: the mail is then whole in the store, or not at all.
+        commit = self.loop.create_task(self._house.intake.accept(draft, file))
+        self._house.commits.add(commit)
+        commit.add_done_callback(self._committed)
+        self._timeout_handle.cancel()
+        return await asyncio.shield(commit)
+
+    def _committed(self, commit: asyncio.Task[str]) -> None:
+        self._house.commits.discard(commit)
+        if not commit.cancelled():
+            commit.exception()
+
+    async def _spool(self, file: SpoolFile) -> None:
+        """Write the data into `file` up to its end, then give the line back to the dialogue. Raises Goodbye, Refused."""
+        early = bytes(self._reader._buffer)
+        self._reader._buffer.clear()
+        self._reader._maybe_resume_transport()
+        inflow = self._inflow = Inflow(self.transport, early)
+        failure: Exception | None = None
+        try:
+            await self.push("354 End the mail with a dot on a line of its own")
+            decoder, begun, rest = DotDecoder(), self.loop.time(), None
+            while rest is None:
+                content, rest = decoder.feed(await inflow.take())
+                failure = failure or self._too_big(decoder.size) or await self._write(file, content)
+                if rest is None:
+                    self._check_pace(decoder.size, self.loop.time() - begun)
+            rest += inflow.drain()
+        finally:
+            self._inflow = None
+        if rest:
+            super().data_received(rest)
+        if failure is not None:
+            raise failure
+
+    async def _write(self, file: SpoolFile, content: bytes) -> Exception | None:
+        """Write, and return what failed: the client hears it when the mail ends, and the session stays usable."""
+        try:
+            if len(content) > _LARGE_WRITE:
+                await self.loop.run_in_executor(None, file.write, content)
+            elif content:
+                file.write(content)
+        except StoreUnavailable as error:
+            return error
+        return None
+
+    def _too_big(self, size: int) -> Refused | None:
+        limit = self.data_size_limit
+        return Refused(f"552 5.3.4 The mail is larger than the {limit} bytes that are taken here") if size > limit else None
+
+    def _check_pace(self, size: int, elapsed: float) -> None:
+        if size > self.data_size_limit + _MOST_BEYOND:
+            raise Goodbye("421 4.3.4 The mail is far larger than what is taken here; goodbye")
+        if elapsed > min(self._timeout_duration + size / _SLOWEST, _LONGEST_DATA):
+            raise Goodbye("421 4.4.2 The mail came too slowly; goodbye")
