@@ -1,0 +1,88 @@
+"""Event to JSON. The shapes here are the contract of `docs/webhooks.md`: names are added, never changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from mailbridge.model import Attempt, Event, Fax
+
+Link = Callable[[Mapping[str, Any]], tuple[str, datetime]]
+
+
+def moment(at: datetime | None) -> str | None:
+    """Return a time as RFC 3339 in UTC, to the second."""
+    return None if at is None else at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def fax_data(fax: Fax) -> dict[str, Any]:
+    """Return the `data` of an event about an outbound fax; `fax.seq` is the event's own."""
+    failure = fax.failure
+    error = failure and {"code": failure.code, "provider_code": failure.provider_code, "message": failure.message}
+    return {
+        "fax_id": fax.id,
+        "seq": fax.seq,
+        "direction": "outbound",
+        "account": fax.account,
+        "to": fax.number,
+        "from": None,
+        "status": fax.state,
+        "pages": fax.pages,
+        "fax_code": fax.fax_code,
+        "error": error,
+        "attempts": [_attempt(attempt) for attempt in fax.attempts],
+        "price": fax.price,
+        "credit_left": fax.credit_left,
+        "source": fax.source,
+        "email": {
+            "message_id": fax.email.message_id,
+            "envelope_id": fax.email.envelope_id,
+            "sender": fax.email.sender,
+            "subject": fax.email.subject,
+        },
+        "report": fax.report,
+        "tags": dict(fax.tags),
+        "document": None,
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "n": attempt.n,
+        "fax_code": attempt.fax_code,
+        "started_at": moment(attempt.started_at),
+        "ended_at": moment(attempt.ended_at),
+        "error_code": attempt.error_code,
+    }
+
+
+def body(
+    event: Event, document: Literal["none", "link", "inline"], *, link: Link, read: Callable[[str], bytes], inline_limit: int
+) -> bytes:
+    """Return the body of a delivery, with the received document as this endpoint asked for it.
+
+    `link` signs a link to the document; `read` returns its bytes, up to `inline_limit`, or raises OSError where they are gone.
+    """
+    data = dict(event.data)
+    if data.get("document"):
+        data["document"] = _document(data["document"], document, link, read, inline_limit)
+    whole = {"type": event.type, "timestamp": moment(event.at), "data": data}
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _document(
+    stored: Mapping[str, Any], wanted: str, link: Link, read: Callable[[str], bytes], inline_limit: int
+) -> dict[str, Any] | None:
+    if wanted == "none":
+        return None
+    told = {name: stored.get(name) for name in ("sha256", "size", "content_type", "filename", "pages")}
+    if wanted == "inline" and stored["size"] <= inline_limit:
+        try:
+            return {"content": base64.b64encode(read(stored["path"])).decode(), **told, "expires_at": None}
+        except OSError:
+            return {"content": None, **told, "expires_at": None}
+    url, expires = link(stored)
+    return {"url": url, **told, "expires_at": moment(expires)}

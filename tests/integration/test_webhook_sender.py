@@ -1,0 +1,135 @@
+"""Deliveries to a real receiver that verifies by the stock library."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mailbridge.config import Webhook
+from mailbridge.demo.receiver import Receiver
+from mailbridge.lifecycle import DeliveryState
+from mailbridge.model import Delivery, Event
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.webhook.payload import body, fax_data
+from mailbridge.webhook.sender import Sender
+
+OLD, NEW = ("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def render(event: Event) -> bytes:
+    return body(event, "none", link=lambda _: ("", now()), read=lambda _: b"", inline_limit=0)
+
+
+async def settled(store: SqliteStore, state: DeliveryState, count: int = 1) -> list[Delivery]:
+    async with asyncio.timeout(10):
+        while len(found := await store.run(lambda tx: tx.deliveries(state))) < count:
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def failed(store: SqliteStore, event: Event) -> Delivery:
+    async with asyncio.timeout(10):
+        while (delivery := (await store.run(lambda tx: tx.deliveries(event_id=event.id)))[0]).error is None:
+            await asyncio.sleep(0.01)
+    return delivery
+
+
+Scenario = Callable[[SqliteStore, Receiver, Sender], Awaitable[None]]
+
+
+def with_sender(state: Path, scenario: Scenario, **options: Any) -> None:
+    async def main() -> None:
+        receiver = Receiver(options.pop("verify_by", NEW))
+        settings = {"url": await receiver.start(), "secret": [NEW, OLD], "allow_private": True, **options}
+        async with SqliteStore(state, fax_data, lambda _: ["crm"]) as store:
+            sender = Sender("crm", Webhook.model_validate(settings), store, now, lambda: 0.0, render)
+            running = asyncio.create_task(sender.run())
+            try:
+                await scenario(store, receiver, sender)
+            finally:
+                running.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+                await receiver.stop()
+
+    asyncio.run(main())
+
+
+async def ping(store: SqliteStore, **data: Any) -> Event:
+    return await store.run(lambda tx: tx.emit("ping", data, now()))
+
+
+def test_an_event_arrives_signed_once(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Sender) -> None:
+        event = await ping(store, text="שלום")
+        assert (await receiver.wait("ping"))["data"] == {"text": "שלום"}
+        assert receiver.requests[0]["webhook-id"] == event.id
+        assert len(receiver.requests[0]["webhook-signature"].split()) == 2
+        [delivery] = await settled(store, "delivered")
+        assert (delivery.status, delivery.attempts, len(receiver.requests), receiver.forged) == (204, 1, 1, 0)
+
+    with_sender(tmp_path, scenario)
+
+
+def test_while_rotating_the_old_secret_verifies_too(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Sender) -> None:
+        await ping(store)
+        assert await receiver.wait("ping")
+
+    with_sender(tmp_path, scenario, verify_by=OLD)
+
+
+def test_a_failure_is_deferred_by_the_schedule_and_retry_after(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Sender) -> None:
+        receiver.answers.extend([(500, {}), (503, {"retry-after": "77"}), (302, {"location": "/elsewhere"})])
+        waits = {}
+        for _n in range(3):
+            begun = now()
+            event = await ping(store)
+            d = await failed(store, event)
+            waits[d.status] = round((d.due_at - begun).total_seconds())
+            assert d.state == "pending"
+        assert waits == {500: 5, 503: 77, 302: 5}
+        assert receiver.events == []
+
+    with_sender(tmp_path, scenario)
+
+
+def test_410_stops_the_endpoint(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, sender: Sender) -> None:
+        receiver.answers.append((410, {}))
+        await ping(store)
+        [dead] = await settled(store, "dead")
+        assert (dead.status, sender.stopped) == (410, True)
+        await ping(store)
+        assert len(receiver.requests) == 1
+
+    with_sender(tmp_path, scenario)
+
+
+def test_a_private_receiver_is_refused_when_connecting(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Sender) -> None:
+        d = await failed(store, await ping(store))
+        assert "not a public address" in (d.error or "")
+        assert receiver.requests == []
+
+    with_sender(tmp_path, scenario, allow_private=False, url="https://127.0.0.1:9/")
+
+
+def test_many_events_are_each_delivered_once(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Sender) -> None:
+        await asyncio.gather(*(ping(store, n=n) for n in range(100)))
+        await settled(store, "delivered", 100)
+        assert sorted(event["data"]["n"] for event in receiver.events) == list(range(100))
+        assert len(receiver.requests) == 100
+
+    with_sender(tmp_path, scenario)

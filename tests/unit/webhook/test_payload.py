@@ -1,0 +1,93 @@
+"""The body is the contract's, and a path of the spool never leaves."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pytest
+
+from mailbridge.model import Attempt, Email, Event, Failure, Fax
+from mailbridge.webhook.payload import body, fax_data
+
+AT = datetime(2026, 1, 4, 9, 12, 44, 999, tzinfo=UTC)
+STORED = {"path": "received/aa/x", "sha256": "ab", "size": 3, "content_type": "application/pdf", "filename": "a.pdf", "pages": 1}
+
+
+def test_a_failed_fax_is_told_as_the_contract_says() -> None:
+    fax = Fax(
+        id="fax_1",
+        envelope_id="env_1",
+        account="office",
+        number="+97239876543",
+        state="failed",
+        token="MB-7K3QXA2M",
+        documents=(),
+        created_at=AT,
+        due_at=AT,
+        expires_at=AT,
+        seq=4,
+        pages=3,
+        fax_code="3cf6",
+        attempts=(Attempt(n=1, started_at=AT, ended_at=AT, fax_code="3cf6", error_code="busy"),),
+        failure=Failure(code="busy", message="the line was busy", provider_code=3),
+        price="0.40",
+        source="poll",
+        email=Email(message_id="<1@x>", sender="dana@example.co.il", subject="חוזה"),
+        tags={"case": "17"},
+    )
+    assert fax_data(fax) == {
+        "fax_id": "fax_1",
+        "seq": 4,
+        "direction": "outbound",
+        "account": "office",
+        "to": "+97239876543",
+        "from": None,
+        "status": "failed",
+        "pages": 3,
+        "fax_code": "3cf6",
+        "error": {"code": "busy", "provider_code": 3, "message": "the line was busy"},
+        "attempts": [
+            {
+                "n": 1,
+                "fax_code": "3cf6",
+                "started_at": "2026-01-04T09:12:44Z",
+                "ended_at": "2026-01-04T09:12:44Z",
+                "error_code": "busy",
+            }
+        ],
+        "price": "0.40",
+        "credit_left": None,
+        "source": "poll",
+        "email": {"message_id": "<1@x>", "envelope_id": None, "sender": "dana@example.co.il", "subject": "חוזה"},
+        "report": None,
+        "tags": {"case": "17"},
+        "document": None,
+    }
+
+
+def rendered(document: Literal["none", "link", "inline"], inline_limit: int = 10, gone: bool = False) -> Any:
+    def read(path: str) -> bytes:
+        if gone:
+            raise FileNotFoundError(path)
+        return b"pdf"
+
+    event = Event(id="evt_1", type="fax.received", at=AT, fax_id=None, seq=0, data={"document": STORED})
+    content = body(event, document, link=lambda _: ("https://fax.example/documents/t", AT), read=read, inline_limit=inline_limit)
+    assert b"received/aa" not in content
+    return json.loads(content)["data"]["document"]
+
+
+def test_a_received_document_goes_as_the_endpoint_asked() -> None:
+    assert rendered("none") is None
+    assert rendered("link")["url"] == "https://fax.example/documents/t"
+    assert rendered("link")["expires_at"] == "2026-01-04T09:12:44Z"
+    assert (rendered("inline")["content"], rendered("inline")["size"]) == ("cGRm", 3)
+
+
+@pytest.mark.parametrize(
+    ("limit", "gone", "key", "value"), [(2, False, "url", "https://fax.example/documents/t"), (10, True, "content", None)]
+)
+def test_what_cannot_go_inline(limit: int, gone: bool, key: str, value: str | None) -> None:
+    assert rendered("inline", limit, gone)[key] == value
