@@ -35,14 +35,16 @@ def _matches(rule: str, number: str) -> bool:
         return bool(phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.PREMIUM_RATE)
     if rule == "short":
         return _is_short(parsed)
-    region = phonenumbers.region_code_for_number(parsed) or phonenumbers.region_code_for_country_code(parsed.country_code)
-    return bool(region == rule.upper())
+    return (phonenumbers.region_code_for_number(parsed) or _main_region(parsed)) == rule.upper()
+
+
+def _main_region(number: phonenumbers.PhoneNumber) -> str:
+    return str(phonenumbers.region_code_for_country_code(number.country_code or 0))
 
 
 def _is_short(number: phonenumbers.PhoneNumber) -> bool:
     national = phonenumbers.national_significant_number(number)
-    region = phonenumbers.region_code_for_country_code(number.country_code)
-    return len(national) < _SHORTEST or phonenumbers.is_emergency_number(national, region)
+    return len(national) < _SHORTEST or phonenumbers.is_emergency_number(national, _main_region(number))
 
 
 def check_sender(address: str, senders: Sequence[str]) -> None:

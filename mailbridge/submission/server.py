@@ -68,15 +68,26 @@ class SmtpService:
         if not hasattr(self, "_house"):
             return
         deadline = self._loop().time() + grace
-        while self._house.sessions and self._hang_up_idle() and self._loop().time() < deadline:
-            await asyncio.sleep(0.02)
+        while self._hang_up_idle() and await self._stirred(deadline):
+            pass
         for session in list(self._house.sessions):
             session.hang_up(_CLOSING)
         if self._house.commits:
-            # What is being committed is waited for: its client may resend, and finds the mail taken or not, never half.
+            # What is being committed is waited for: its client may send again, and finds the mail taken or not, never half.
             await asyncio.wait(self._house.commits, timeout=max(deadline - self._loop().time(), 5.0))
-        while self._house.sessions and self._loop().time() < deadline + 5.5:
-            await asyncio.sleep(0.02)
+        # hang_up cuts after five seconds what does not close by itself.
+        while self._house.sessions and await self._stirred(self._loop().time() + 6.0):
+            pass
+
+    async def _stirred(self, deadline: float) -> bool:
+        """Wait until a session ends or a mail is answered; False when the time is up."""
+        self._house.stirred.clear()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._house.stirred.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _hang_up_idle(self) -> bool:
         """Close the sessions that have no mail under way; True while others have."""

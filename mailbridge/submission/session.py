@@ -8,9 +8,10 @@ import ssl
 from base64 import b64decode
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import Session as SmtpState
 
 from mailbridge import log
 from mailbridge.config import Config, is_loopback
@@ -36,7 +37,11 @@ _BUSY = "451 4.3.0 The gateway cannot take mail at this moment; please send it a
 
 @dataclass(slots=True)
 class House:
-    """What all sessions of a service share. `guesses` bounds how many passwords are checked at once (16 MiB each)."""
+    """What all sessions of a service share.
+
+    `stirred` is set when a session ends or a mail is answered; `guesses` bounds how many passwords are checked at once (16 MiB
+    each).
+    """
 
     config: Config
     intake: Intake
@@ -45,6 +50,7 @@ class House:
     starttls: ssl.SSLContext | None
     sessions: set[Session] = field(default_factory=set)
     commits: set[asyncio.Task[str]] = field(default_factory=set)
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
     guesses: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
 
@@ -63,7 +69,7 @@ class _Verbs(dict[str, Any]):
         return super().get(verb, self._unknown)
 
 
-class Session(SMTP):  # type: ignore[misc]
+class Session(SMTP):
     """One connection. `busy` is True from the 354 to the reply after the data."""
 
     line_length_limit = 4096
@@ -85,7 +91,7 @@ class Session(SMTP):  # type: ignore[misc]
             loop=asyncio.get_running_loop(),
         )
         self._smtp_methods = _Verbs(self._smtp_methods, self._unknown)
-        self._house, self._implicit_tls = house, implicit_tls
+        self._house, self._implicit_tls, self._max_size = house, implicit_tls, smtp.max_size
         self._user: str | None = None
         self._inflow: Inflow | None = None
         self._entered = False
@@ -111,6 +117,7 @@ class Session(SMTP):  # type: ignore[misc]
             self._house.door.leave(self._client)
             self._entered = False
         self._house.sessions.discard(self)
+        self._house.stirred.set()
         if self.transport is not None:
             super().connection_lost(error)
 
@@ -124,13 +131,28 @@ class Session(SMTP):  # type: ignore[misc]
 
     def hang_up(self, reply: str) -> None:
         """Say a last line and close, in the middle of whatever goes on; a client that does not read is cut after 5 s."""
-        if self.transport is None:
+        if self.transport is None or self.transport.is_closing():
             return
-        if self._tls_protocol is None or self.session.ssl is not None:
-            self.transport.write(reply.encode() + b"\r\n")
-        transport = self._original_transport or self.transport
-        self.transport.close()
+        if self._tls_protocol is None or self._hello_state.ssl is not None:
+            self._line.write(reply.encode() + b"\r\n")
+        # What was sent ahead is not answered any more.
+        self._ahead.clear()
+        transport = cast(asyncio.Transport, self._original_transport or self.transport)
+        transport.close()
         self.loop.call_later(5.0, transport.abort)
+
+    @property
+    def _line(self) -> asyncio.Transport:
+        return cast(asyncio.Transport, self.transport)
+
+    @property
+    def _hello_state(self) -> SmtpState:
+        return cast(SmtpState, self.session)
+
+    @property
+    def _ahead(self) -> bytearray:
+        """What the client has sent and nobody has read yet; aiosmtpd itself reaches in here for STARTTLS."""
+        return cast(bytearray, self._reader._buffer)  # type: ignore[attr-defined]
 
     def _timeout_cb(self) -> None:
         self.hang_up("421 4.4.2 Nothing was heard for too long; goodbye")
@@ -143,7 +165,7 @@ class Session(SMTP):  # type: ignore[misc]
         # One turn of the loop shows whether the client spoke before it was greeted (RFC 5321 section 4.3.1).
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        if self._reader._buffer:
+        if self._ahead:
             log.session_refused("smtp", client=self._client, reason="spoke before the greeting")
             self.hang_up("554 5.5.0 The client spoke before it was greeted")
             return
@@ -188,11 +210,11 @@ class Session(SMTP):  # type: ignore[misc]
         if not hostname:
             await self.push("501 5.5.4 Say HELO or EHLO with your name")
             return
-        self._set_rset_state()
-        self.session.extended_smtp, self.session.host_name = extended, hostname
+        self._set_post_data_state()
+        self._hello_state.extended_smtp, self._hello_state.host_name = extended, hostname
         lines = [self.hostname]
         if extended:
-            lines += [f"SIZE {self.data_size_limit}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "DSN"]
+            lines += [f"SIZE {self._max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "DSN"]
             if self.tls_context and self._tls_protocol is None:
                 lines.append("STARTTLS")
             if self._secure and self._house.config.smtp.auth != "off":
@@ -230,7 +252,7 @@ class Session(SMTP):  # type: ignore[misc]
 
     def _auth_refusal(self, arg: str | None) -> str | None:
         words = (arg or "").split()
-        if not self.session.extended_smtp or self._house.config.smtp.auth == "off":
+        if not self._hello_state.extended_smtp or self._house.config.smtp.auth == "off":
             return "503 5.5.1 Login is not offered here; say EHLO first"
         if not self._secure:
             return "538 5.7.11 Passwords are only taken over TLS; turn on STARTTLS in your mail program"
@@ -266,11 +288,11 @@ class Session(SMTP):  # type: ignore[misc]
     # the envelope
 
     def _set_post_data_state(self) -> None:
-        super()._set_post_data_state()
+        super()._set_post_data_state()  # type: ignore[no-untyped-call]
         self._draft = Draft(user=self._user)
 
     def _check_ready(self) -> None:
-        if not self.session.host_name:
+        if not self._hello_state.host_name:
             raise Refused("503 5.5.1 Say EHLO first")
         if self._house.auth_required and self._user is None:
             raise Refused("530 5.7.0 Log in first: this gateway asks for a name and a password")
@@ -284,7 +306,7 @@ class Session(SMTP):  # type: ignore[misc]
         if self._draft.sender is not None:
             raise Refused("503 5.5.1 One MAIL at a time; say RSET to begin again")
         sender, parameters = parse_path(arg, "FROM:")
-        check_mail(parameters, self.data_size_limit)
+        check_mail(parameters, self._max_size)
         self._house.intake.admit_sender(self._user, sender)
         self._draft.sender = sender
         self._draft.ret, self._draft.envid = parameters.get("RET"), parameters.get("ENVID")
@@ -343,6 +365,7 @@ class Session(SMTP):  # type: ignore[misc]
             log.mail_refused(self._draft.id, client=self._client, reply=reply, reason=str(error))
         finally:
             self.busy = False
+            self._house.stirred.set()
             self._reset_timeout()
         self._junk = 0
         self._set_post_data_state()
@@ -360,7 +383,8 @@ class Session(SMTP):  # type: ignore[misc]
         commit = self.loop.create_task(self._house.intake.accept(draft, file))
         self._house.commits.add(commit)
         commit.add_done_callback(self._committed)
-        self._timeout_handle.cancel()
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()
         return await asyncio.shield(commit)
 
     def _committed(self, commit: asyncio.Task[str]) -> None:
@@ -370,10 +394,10 @@ class Session(SMTP):  # type: ignore[misc]
 
     async def _spool(self, file: SpoolFile) -> None:
         """Write the data into `file` up to its end, then give the line back to the dialogue. Raises Goodbye, Refused."""
-        early = bytes(self._reader._buffer)
-        self._reader._buffer.clear()
-        self._reader._maybe_resume_transport()
-        inflow = self._inflow = Inflow(self.transport, early)
+        early = bytes(self._ahead)
+        self._ahead.clear()
+        self._reader._maybe_resume_transport()  # type: ignore[attr-defined]
+        inflow = self._inflow = Inflow(self._line, early)
         failure: Exception | None = None
         try:
             await self.push("354 End the mail with a dot on a line of its own")
@@ -403,11 +427,11 @@ class Session(SMTP):  # type: ignore[misc]
         return None
 
     def _too_big(self, size: int) -> Refused | None:
-        limit = self.data_size_limit
+        limit = self._max_size
         return Refused(f"552 5.3.4 The mail is larger than the {limit} bytes that are taken here") if size > limit else None
 
     def _check_pace(self, size: int, elapsed: float) -> None:
-        if size > self.data_size_limit + _MOST_BEYOND:
+        if size > self._max_size + _MOST_BEYOND:
             raise Goodbye("421 4.3.4 The mail is far larger than what is taken here; goodbye")
         if elapsed > min(self._timeout_duration + size / _SLOWEST, _LONGEST_DATA):
             raise Goodbye("421 4.4.2 The mail came too slowly; goodbye")
