@@ -1,7 +1,7 @@
 """Hostile mail is read in child processes with limits: whatever a mail does to its reader, the daemon and other mails live on.
 
-The children are started afresh with this module as their program, never forked from a daemon with threads. Both ways go frames of a
-4-byte length and JSON. A child ends when its standard input does, so none outlives the daemon.
+The children are started afresh with this module as their program, never forked from a daemon with threads. Both ways go
+frames of a 4-byte length and JSON. A child ends when its standard input does, so none outlives the daemon.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a child answers, exactly one of the three: a letter, the reply that refuses the mail, or why the disk did not take it."""
+    """What a child answers, exactly one of the three: a letter, a refusal's reply, or why the disk did not take it."""
 
     letter: Letter | None = None
     refused: str | None = None
@@ -118,7 +118,7 @@ class Judge:
 
 
 def _believe(answer: Answer, relpath: str) -> Letter:
-    """Return the answer's letter, or raise what it says; an answer that points elsewhere comes from a child that was taken over."""
+    """Return the answer's letter, or raise what it says; one that points elsewhere comes from a child that was taken over."""
     if answer.refused is not None:
         raise Refused(answer.refused if _REPLY.fullmatch(answer.refused) else _BEYOND)
     if answer.unavailable is not None:
@@ -159,7 +159,9 @@ class _Worker:
     async def ask(self, question: bytes) -> bytes:
         """Return the child's answer. Raises EOFError or ConnectionError where it died."""
         process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(_LENGTH.pack(len(question)) + question)
         await process.stdin.drain()
         (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))

@@ -10,7 +10,7 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import HeaderParseError
-from email.header import decode_header, make_header
+from email.header import decode_header
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from pathlib import Path
@@ -247,13 +247,8 @@ def decode_words(value: str) -> str:
     if "=?" not in value:
         return value
     try:
-        return str(make_header([_known(word) for word in decode_header(value)]))
+        # Where nothing is encoded, decode_header answers text, and bytes in this codec beside encoded words.
+        words = [(word, charset or "raw-unicode-escape") for word, charset in decode_header(value)]
+        return "".join(word if isinstance(word, str) else word.decode(charset, "replace") for word, charset in words)
     except (LookupError, ValueError, HeaderParseError):
         return value
-
-
-def _known(word: tuple[Any, str | None]) -> tuple[Any, str | None]:
-    text, charset = word
-    if isinstance(text, bytes):
-        return text.decode(charset or "ascii", "replace"), "utf-8"
-    return text, "utf-8" if charset is None and not text.isascii() else charset

@@ -14,7 +14,7 @@ _FONT = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
 _BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _INVISIBLE = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\u200b\ufffe\uffff]")
 _BLOCKS = frozenset(
-    [
+    {
         "address",
         "article",
         "blockquote",
@@ -32,14 +32,8 @@ _BLOCKS = frozenset(
         "h6",
         "hr",
         "li",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "table",
-        "tr",
-        "ul",
-    ]
+    }
+    | {"ol", "p", "pre", "section", "table", "tr", "ul"}
 )
 _SILENT = frozenset({"head", "script", "style", "title", "template"})
 

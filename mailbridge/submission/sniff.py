@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import unicodedata
+import warnings
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 from mailbridge.errors import Refused
@@ -159,7 +162,7 @@ def _pages_of_image(name: str, kind: str, content: bytes) -> int:
     # Only headers are read; the size is judged below, for every page, in place of Pillow's own warning.
     Image.MAX_IMAGE_PIXELS = None
     try:
-        with Image.open(io.BytesIO(content), formats=[kind.upper()]) as image:
+        with _quiet(), Image.open(io.BytesIO(content), formats=[kind.upper()]) as image:
             page = 0
             while page <= MAX_PAGES:
                 if image.width * image.height > MAX_PIXELS:
@@ -174,12 +177,20 @@ def _pages_of_image(name: str, kind: str, content: bytes) -> int:
         raise refusal(name, "it is damaged") from None
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Pillow warns of each oddity in a picture; what matters here is only whether it can be opened."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def image_size(content: bytes) -> tuple[int, int] | None:
     """Return the width and height of an image in points, from its header; None where it cannot be told."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with _quiet(), Image.open(io.BytesIO(content)) as image:
             return image.size
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, Image.DecompressionBombError):
         return None

@@ -1,0 +1,150 @@
+"""The children: a mail that kills its reader is refused, and the next mail is read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from mailbridge.errors import Refused
+from mailbridge.submission import judge as module
+from mailbridge.submission.judge import Answer, Judge
+from mailbridge.submission.letter import Letter
+
+MAIL = b"From: a@b.co\nSubject: s\nX-Mailbridge-Tag: k=v\n\nhello\n"
+
+
+@pytest.fixture()
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail" / "a.eml").write_bytes(MAIL)
+    return tmp_path
+
+
+def children(judge: Judge) -> list[int]:
+    return [worker._process.pid for worker in judge._workers if worker._process is not None]
+
+
+def test_letters_come_back_whole_and_in_parallel(root: Path) -> None:
+    async def run() -> None:
+        judge = Judge(root, "auto", workers=2)
+        await judge.start()
+        try:
+            letters = await asyncio.gather(*[judge("mail/a.eml") for _ in range(6)])
+        finally:
+            await judge.stop()
+        for letter in letters:
+            assert (letter.sender, letter.subject, letter.tags) == ("a@b.co", "s", {"k": "v"})
+            assert [document.path for document in letter.documents] == ["mail/a.page.pdf"]
+            assert (root / "mail/a.page.pdf").stat().st_size == letter.documents[0].size
+
+    asyncio.run(run())
+
+
+def test_a_refusal_of_the_child_reaches_the_caller(root: Path) -> None:
+    (root / "mail" / "b.eml").write_bytes(b"From: a@b.co\n\n\n")
+
+    async def run() -> None:
+        judge = Judge(root, "auto", workers=1)
+        await judge.start()
+        try:
+            with pytest.raises(Refused, match="nothing to fax"):
+                await judge("mail/b.eml")
+            assert (await judge("mail/a.eml")).sender == "a@b.co"
+        finally:
+            await judge.stop()
+
+    asyncio.run(run())
+
+
+def test_a_child_that_dies_or_hangs_costs_its_own_mail_alone(root: Path) -> None:
+    async def run() -> None:
+        judge = Judge(root, "auto", workers=1, seconds=10)
+        await judge.start()
+        try:
+            (first,) = children(judge)
+            os.kill(first, signal.SIGSTOP)
+            judge._seconds = 0.2
+            with pytest.raises(Refused, match="within limits"):
+                await judge("mail/a.eml")
+            judge._seconds = 20
+            assert (await judge("mail/a.eml")).subject == "s"
+            (second,) = children(judge)
+            os.kill(second, signal.SIGSTOP)
+            waiting = asyncio.create_task(judge("mail/a.eml"))
+            await asyncio.sleep(0)
+            os.kill(second, signal.SIGKILL)
+            with pytest.raises(Refused, match="within limits"):
+                await waiting
+            assert (await judge("mail/a.eml")).subject == "s"
+            assert len({first, second, *children(judge)}) == 3
+        finally:
+            await judge.stop()
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_caller_leaves_no_answer_for_the_next(root: Path) -> None:
+    async def run() -> None:
+        (root / "mail" / "b.eml").write_bytes(MAIL.replace(b"Subject: s", b"Subject: other"))
+        judge = Judge(root, "auto", workers=1)
+        await judge.start()
+        try:
+            os.kill(children(judge)[0], signal.SIGSTOP)
+            first = asyncio.create_task(judge("mail/b.eml"))
+            await asyncio.sleep(0)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert (await judge("mail/a.eml")).subject == "s"
+        finally:
+            await judge.stop()
+
+    asyncio.run(run())
+
+
+def test_children_ignore_signals_to_the_service_and_end_with_their_input(root: Path) -> None:
+    async def run() -> None:
+        judge = Judge(root, "auto", workers=1)
+        await judge.start()
+        try:
+            await judge("mail/a.eml")
+            process = judge._workers[0]._process
+            assert process is not None
+            assert process.stdin is not None
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+            assert (await judge("mail/a.eml")).subject == "s"
+            process.stdin.close()
+            assert await asyncio.wait_for(process.wait(), 20) == 0
+        finally:
+            await judge.stop()
+
+    asyncio.run(run())
+
+
+def test_what_a_parser_raises_is_a_mail_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (MemoryError(), RecursionError(), KeyError("x")):
+
+        def broken(*_: object, error: Exception = error) -> Letter:
+            raise error
+
+        monkeypatch.setattr(module, "read_letter", broken)
+        answer = module.judge(module.Question(root="/", path="a", page="auto"))
+        assert answer.refused == "554 5.6.0 The mail cannot be read within limits"
+
+
+def test_an_answer_that_points_elsewhere_is_not_believed() -> None:
+    from mailbridge.model import Document
+
+    document = Document(
+        name="a.pdf", content_type="application/pdf", size=1, sha256="", path="mail/other.eml", offset=0, length=1
+    )
+    letter = Letter(message_id=None, subject="", sender=None, documents=(document,))
+    with pytest.raises(Refused, match="within limits"):
+        module._believe(Answer(letter=letter), "mail/a.eml")
+    with pytest.raises(Refused, match="within limits"):
+        module._believe(Answer(refused="250 OK\r\n"), "mail/a.eml")

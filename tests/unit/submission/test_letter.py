@@ -1,0 +1,244 @@
+"""Letters: what is faxed, in which order, under which name; and what is refused, in words."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zipfile
+import zlib
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mailbridge.errors import Refused
+from mailbridge.store.spool import Spool
+from mailbridge.submission.letter import Letter, read_letter
+from mailbridge.submission.page import render
+from mailbridge.submission.sniff import safe_name
+
+PDF = render("a document")[0]
+
+
+def picture(kind: str, width: int = 400, height: int = 400) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((width, height), 90).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def zipped(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "application/vnd.oasis.opendocument.text" if name == "mimetype" else "<x/>")
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack("!I", len(data)) + kind + data + struct.pack("!I", zlib.crc32(kind + data))
+
+    header = struct.pack("!IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def pdf_of(pages: int, trailer: str = "") -> bytes:
+    kids = " ".join("3 0 R" for _ in range(pages))
+    body = [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        f"<</Type/Pages/Count {pages}/Kids[{kids}]>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>",
+    ]
+    out, at = "%PDF-1.4\n", []
+    for number, content in enumerate(body, 1):
+        at.append(len(out))
+        out += f"{number} 0 obj{content}endobj\n"
+    table = "".join(f"{offset:010} 00000 n \n" for offset in at)
+    return f"{out}xref\n0 4\n0000000000 65535 f \n{table}trailer<</Size 4/Root 1 0 R{trailer}>>\nstartxref\n{len(out)}\n%%EOF".encode()
+
+
+LOCK = f"/ID[<{'00' * 16}><{'00' * 16}>]/Encrypt<</Filter/Standard/V 1/R 2/P -4/O<{'11' * 32}>/U<{'22' * 32}>>>"
+
+
+def mail(text: str = "", *files: tuple[str, str, bytes], **headers: str) -> EmailMessage:
+    message = EmailMessage()
+    message["From"] = "Office <office@example.co.il>"
+    message["Subject"] = "נושא"
+    for name, value in headers.items():
+        message[name.replace("_", "-")] = value
+    message.set_content(text)
+    for name, content_type, content in files:
+        maintype, _, subtype = content_type.partition("/")
+        message.add_attachment(content, maintype=maintype, subtype=subtype, filename=name)
+    return message
+
+
+def read(tmp_path: Path, message: EmailMessage | bytes, mode: str = "auto") -> Letter:
+    (tmp_path / "mail").mkdir(exist_ok=True)
+    raw = message if isinstance(message, bytes) else message.as_bytes()
+    (tmp_path / "mail" / "m.eml").write_bytes(raw)
+    return read_letter(tmp_path, "mail/m.eml", mode)
+
+
+def refused(tmp_path: Path, message: EmailMessage | bytes) -> str:
+    with pytest.raises(Refused) as caught:
+        read(tmp_path, message)
+    return caught.value.reply
+
+
+KINDS = [
+    ("a.pdf", "application/pdf", PDF, 1),
+    ("a.tif", "image/tiff", picture("TIFF"), 1),
+    ("a.jpg", "image/jpeg", picture("JPEG"), 1),
+    ("a.png", "image/png", picture("PNG"), 1),
+    ("a.doc", "application/msword", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument\0".encode("utf-16-le"), None),
+    ("a.xls", "application/vnd.ms-excel", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "Workbook\0".encode("utf-16-le"), None),
+    ("a.docx", "application/octet-stream", zipped("word/document.xml"), None),
+    ("a.xlsx", "application/octet-stream", zipped("xl/workbook.xml"), None),
+    ("a.odt", "application/vnd.oasis.opendocument.text", zipped("mimetype"), None),
+    ("a.txt", "text/plain", "שלום".encode(), None),
+    ("a.html", "text/html", b"<p>x</p>", None),
+]
+
+
+def test_every_declared_type_is_faxed_in_order_as_the_spool_will_read_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    files = [(name, kind, content) for name, kind, content, _ in KINDS]
+    letter = read(tmp_path, mail("see attached", *files))
+    assert [(document.name, document.pages) for document in letter.documents] == [(name, pages) for name, _, _, pages in KINDS]
+    for document, (_, _, content) in zip(letter.documents, files, strict=True):
+        with spool.open_document(document) as file:
+            read_back = file.read()
+        assert read_back == content
+        assert (document.size, document.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "content", "reason"),
+    [
+        ("a.pdf", "application/pdf", picture("PNG"), "really PNG"),
+        ("a.jpg", "image/jpeg", PDF, "really PDF"),
+        ("a.pdf", "application/pdf", b"", "empty"),
+        ("a.pdf", "application/pdf", b"%PDF-1.4 nothing", "damaged"),
+        ("a.pdf", "application/pdf", pdf_of(1, LOCK), "password"),
+        ("a.pdf", "application/pdf", pdf_of(1001), "1000 pages"),
+        ("a.png", "image/png", bomb(), "too large"),
+        ("a.tif", "image/tiff", b"II*\x00\x08\x00\x00\x00\xff\xff", "damaged"),
+        (
+            "a.docx",
+            "application/msword",
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage\0".encode("utf-16-le"),
+            "password",
+        ),
+        ("a.exe", "application/octet-stream", b"MZ", "only PDF"),
+        ("a.zip", "application/zip", zipped("x"), "only PDF"),
+        ("a.mp4", "video/mp4", b"x", "only PDF"),
+        ("winmail.dat", "application/ms-tnef", b"x", "Outlook"),
+    ],
+)
+def test_what_cannot_be_faxed_is_refused_by_name_and_reason(
+    tmp_path: Path, name: str, content_type: str, content: bytes, reason: str
+) -> None:
+    reply = refused(tmp_path, mail("text", (name, content_type, content)))
+    assert reply.startswith(f"554 5.6.1 The file {name} cannot be faxed: ")
+    assert reason in reply
+
+
+def test_a_thousand_pages_are_faxed(tmp_path: Path) -> None:
+    assert read(tmp_path, mail("", ("a.pdf", "application/pdf", pdf_of(1000)))).documents[0].pages == 1000
+
+
+def test_what_only_travels_with_mail_is_no_page(tmp_path: Path) -> None:
+    message = mail(
+        "see attached",
+        ("smime.p7s", "application/pkcs7-signature", b"x"),
+        ("me.vcf", "text/x-vcard", b"x"),
+        ("invite.ics", "application/octet-stream", b"x"),
+        ("a.pdf", "application/pdf", PDF),
+    )
+    message.add_attachment(picture("PNG", 60, 40), maintype="image", subtype="png", disposition="inline", cid="<logo>")
+    assert [document.name for document in read(tmp_path, message).documents] == ["a.pdf"]
+
+
+def test_a_picture_that_the_text_shows_is_no_document_and_one_attached_is(tmp_path: Path) -> None:
+    message = mail("x")
+    message.add_alternative('<img src="cid:big@x">', subtype="html")
+    message.add_attachment(picture("PNG"), maintype="image", subtype="png", filename="shown.png", cid="<big@x>")
+    message.add_attachment(picture("PNG"), maintype="image", subtype="png", filename="scan.png")
+    assert [document.name for document in read(tmp_path, message).documents] == ["scan.png"]
+
+
+LONG = "Dear sirs,\nplease find the contract.\nCall me on Sunday.\n"
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "names"),
+    [
+        ("auto", "see attached", ["a.pdf"]),
+        ("auto", "see attached\n-- \nDana\nLaw office\n03-9876543\n", ["a.pdf"]),
+        ("auto", "see\n> one\n> two\n> three\n", ["a.pdf"]),
+        ("auto", LONG, ["page.pdf", "a.pdf"]),
+        ("auto", "word " * 50, ["page.pdf", "a.pdf"]),
+        ("never", LONG, ["a.pdf"]),
+        ("always", "see attached", ["page.pdf", "a.pdf"]),
+        ("always", "", ["a.pdf"]),
+    ],
+)
+def test_when_the_text_becomes_the_first_page(tmp_path: Path, mode: str, text: str, names: list[str]) -> None:
+    message = mail(text, ("a.pdf", "application/pdf", PDF))
+    assert [document.name for document in read(tmp_path, message, mode).documents] == names
+    message["X-Mailbridge-Page"] = mode
+    assert [document.name for document in read(tmp_path, message, "auto").documents] == names
+
+
+def test_a_text_alone_is_a_page_and_nothing_at_all_is_refused(tmp_path: Path) -> None:
+    (page,) = read(tmp_path, mail("שלום")).documents
+    assert (page.path, page.encoding, page.pages) == ("mail/m.page.pdf", "identity", 1)
+    assert (tmp_path / page.path).read_bytes()[:5] == b"%PDF-"
+    assert refused(tmp_path, mail("  \n")).startswith("554 5.6.0 The mail has nothing to fax")
+
+
+def test_headers_are_honoured(tmp_path: Path) -> None:
+    headers = {"X_Mailbridge_Account": "law", "X_Mailbridge_Send_At": "2026-01-04T09:00:00+02:00", "X_Mailbridge_Tag": "case=1=2"}
+    letter = read(tmp_path, mail("x", Message_ID="<1@x>", Received="by y", **headers))
+    assert (letter.account, letter.tags, letter.received_count) == ("law", {"case": "1=2"}, 1)
+    assert letter.send_at == datetime(2026, 1, 4, 7, tzinfo=UTC)
+    assert (letter.message_id, letter.subject, letter.sender) == ("<1@x>", "נושא", "office@example.co.il")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("Page", "often"), ("Send-At", "soon"), ("Send-At", "2026-01-04T09:00:00"), ("Tag", "k")]
+)
+def test_a_header_in_disorder_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
+    reply = refused(tmp_path, mail("x", **{f"X-Mailbridge-{name}": value}))
+    assert reply.startswith(f"554 5.6.0 The header X-Mailbridge-{name}")
+
+
+def test_marks_of_machines_and_loops_are_told(tmp_path: Path) -> None:
+    assert read(tmp_path, mail("x", Auto_Submitted="auto-replied; x=y")).auto_submitted
+    assert not read(tmp_path, mail("x", Auto_Submitted="no")).auto_submitted
+    assert read(tmp_path, mail("x", X_Mailbridge_Loop="gw")).looped
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("דוח שנתי.pdf", "דוח שנתי.pdf"),
+        ("../../etc/passwd.pdf", "passwd.pdf"),
+        ("C:\\temp\\a.pdf", "a.pdf"),
+        ("a\x00b\r\n.pdf", "ab.pdf"),
+        ("inv\u202efdp.exe", "invfdp.exe"),
+        ("x" * 10_000 + ".pdf", "x" * 96 + ".pdf"),
+        ("", "fallback"),
+        (None, "fallback"),
+        ("..", "fallback"),
+        ("CON", "_CON"),
+        ("con.pdf", "_con.pdf"),
+        ('a<b>:"c"?.pdf', "a_b___c__.pdf"),
+    ],
+)
+def test_file_names_are_readable_and_never_paths(raw: str | None, name: str) -> None:
+    assert safe_name(raw, "fallback") == name
