@@ -1,0 +1,43 @@
+"""The HTTP service: a starlette app on uvicorn, started and stopped inside the daemon's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without its signal handlers: the process's owner decides what SIGTERM means."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class WebService:
+    """Serves one app on one address."""
+
+    def __init__(self, host: str, port: int, app: ASGIApp) -> None:
+        self._host, self._port = host, port
+        config = uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None, access_log=False, server_header=False)
+        self._server = QuietServer(config)
+
+    async def start(self) -> tuple[str, int]:
+        """Listen; return the address. Raises OSError where it cannot be bound."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, self._port), family=family, backlog=512)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started and not self._task.done():
+            await asyncio.sleep(0.001)
+        host, port = listener.getsockname()[:2]
+        return str(host), int(port)
+
+    async def stop(self) -> None:
+        """Close the listener and what is connected."""
+        self._server.should_exit = True
+        await self._task

@@ -1,0 +1,106 @@
+"""Health, readiness, metrics and documents over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+
+from mailbridge.errors import StoreUnavailable
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.web.app import build
+from mailbridge.web.links import Links, load_or_create_key
+from mailbridge.web.server import WebService
+
+NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
+STORED = {"path": "received/aa/x.pdf", "filename": 'חוזה "1".pdf', "content_type": "application/pdf"}
+
+
+class House:
+    """The web service with switches for what the tests turn."""
+
+    def __init__(self, state: Path) -> None:
+        self.now, self.mailbox_up, self.broken = NOW, True, False
+        self.links = Links(load_or_create_key(state / "link.key"), "https://fax.example/")
+
+    async def mailbox(self) -> bool:
+        if self.broken:
+            raise StoreUnavailable("disk full")
+        return self.mailbox_up
+
+
+def with_web(state: Path, scenario: Callable[[httpx.AsyncClient, House], Awaitable[None]]) -> None:
+    async def main() -> None:
+        house = House(state)
+        async with SqliteStore(state, lambda fax: {}, lambda type_: ["crm"]) as store:
+            await store.run(lambda tx: tx.emit("ping", {}, NOW))
+            app = build(store, Spool(state / "spool"), house.links, {"mailbox office": house.mailbox}, lambda: house.now)
+            web = WebService("127.0.0.1", 0, app)
+            host, port = await web.start()
+            try:
+                async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as http:
+                    await scenario(http, house)
+            finally:
+                await web.stop()
+
+    asyncio.run(main())
+
+
+def test_health_and_readiness(tmp_path: Path) -> None:
+    async def scenario(http: httpx.AsyncClient, house: House) -> None:
+        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.get("/readyz")).json() == {"ready": True, "checks": {"mailbox office": True}}
+        house.mailbox_up = False
+        assert (await http.get("/readyz")).status_code == 503
+        house.mailbox_up, house.broken = True, True
+        assert (await http.get("/readyz")).status_code == 503
+
+    with_web(tmp_path, scenario)
+
+
+def test_metrics_count_the_store(tmp_path: Path) -> None:
+    async def scenario(http: httpx.AsyncClient, _: House) -> None:
+        text = (await http.get("/metrics")).text
+        assert 'mailbridge_deliveries{endpoint="crm",state="pending"} 1.0' in text
+        assert 'mailbridge_faxes{state="queued"} 0.0' in text
+        assert 'mailbridge_ready{part="mailbox office"} 1.0' in text
+
+    with_web(tmp_path, scenario)
+
+
+def test_a_document_is_served_by_its_link_alone_until_it_expires(tmp_path: Path) -> None:
+    (tmp_path / "spool/received/aa").mkdir(parents=True)
+    (tmp_path / "spool/received/aa/x.pdf").write_bytes(b"%PDF")
+
+    async def scenario(http: httpx.AsyncClient, house: House) -> None:
+        url, expires = house.links.link(STORED, NOW)
+        assert url.startswith("https://fax.example/documents/")
+        path = url.removeprefix("https://fax.example")
+        answer = await http.get(path)
+        assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"%PDF", "application/pdf")
+        assert "filename*=UTF-8''%D7%97" in answer.headers["content-disposition"]
+        for forged in (
+            path[:-1] + ("A" if path[-1] != "A" else "B"),
+            "/documents/x",
+            "/documents/../link.key",
+            path.split(".")[0],
+        ):
+            assert (await http.get(forged)).status_code == 404
+        house.now = expires
+        assert (await http.get(path)).status_code == 410
+        house.now = expires - timedelta(seconds=1)
+        (tmp_path / "spool/received/aa/x.pdf").unlink()
+        assert (await http.get(path)).status_code == 410
+
+    with_web(tmp_path, scenario)
+
+
+def test_the_key_is_made_once_and_is_private(tmp_path: Path) -> None:
+    key = load_or_create_key(tmp_path / "link.key")
+    assert load_or_create_key(tmp_path / "link.key") == key
+    assert len(key) == 32
+    assert (tmp_path / "link.key").stat().st_mode & 0o777 == 0o600
