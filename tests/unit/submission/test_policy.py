@@ -1,0 +1,72 @@
+"""Policy: which numbers, which senders, how many a day, and what machines write to each other."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from mailbridge.errors import Refused
+from mailbridge.submission import policy
+from mailbridge.submission.letter import Letter
+
+LETTER = Letter(message_id="<1@x>", subject="", sender="a@example.co.il", documents=())
+
+
+@pytest.mark.parametrize(
+    ("number", "allow", "deny"),
+    [
+        ("+97239876543", ["IL"], ["premium", "short"]),
+        ("+972501234567", ["il"], []),
+        ("+12125551234", ["IL", "US"], []),
+        ("+12125551234", ["+1212"], ["+1900"]),
+    ],
+)
+def test_allowed_numbers(number: str, allow: list[str], deny: list[str]) -> None:
+    policy.check_number(number, allow, deny)
+
+
+@pytest.mark.parametrize(
+    ("number", "allow", "deny"),
+    [
+        ("+12125551234", ["IL"], []),
+        ("+97239876543", [], []),
+        ("+97239876543", ["IL"], ["+9723"]),
+        ("+97239876543", ["IL"], ["IL"]),
+        ("+9721900123456", ["IL"], ["premium"]),
+        ("+972100", ["IL"], ["short"]),
+        ("+39876543", ["IT"], ["short"]),
+    ],
+)
+def test_numbers_not_allowed(number: str, allow: list[str], deny: list[str]) -> None:
+    with pytest.raises(Refused, match=r"^550 5\.7\.1 "):
+        policy.check_number(number, allow, deny)
+
+
+def test_senders() -> None:
+    for sender in ("Anna@Example.co.il", "x@other.co.il", "y@third.co.il"):
+        policy.check_sender(sender, ["anna@example.co.il", "@other.co.il", "third.co.il"])
+    policy.check_sender("anybody@anywhere", [])
+    for sender in ("bob@example.co.il", "x@sub.other.co.il", "x@evilother.co.il", ""):
+        with pytest.raises(Refused, match=r"^553 5\.7\.1 "):
+            policy.check_sender(sender, ["anna@example.co.il", "@other.co.il", "third.co.il"])
+
+
+def test_daily_limit() -> None:
+    policy.check_daily(None, lambda: 10**6)
+    policy.check_daily(3, lambda: 2)
+    with pytest.raises(Refused, match=r"^452 4\.7\.1 .*3 .*midnight"):
+        policy.check_daily(3, lambda: 2, more=2)
+
+
+def test_loops() -> None:
+    policy.check_loop(LETTER)
+    policy.check_loop(dataclasses.replace(LETTER, received_count=50))
+    for change in ({"looped": True}, {"received_count": 51}):
+        with pytest.raises(Refused, match=r"^554 5\.4\.6 "):
+            policy.check_loop(dataclasses.replace(LETTER, **change))
+    with pytest.raises(Refused, match=r"^550 5\.7\.1 "):
+        policy.check_loop(dataclasses.replace(LETTER, auto_submitted=True))
+    policy.check_null_sender("a@b")
+    with pytest.raises(Refused, match=r"^550 5\.7\.1 "):
+        policy.check_null_sender("")
