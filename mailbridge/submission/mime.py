@@ -6,7 +6,9 @@ A tree of parts is walked with a list, never by recursion. Limits: 20 levels, 10
 from __future__ import annotations
 
 import contextlib
+import io
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import HeaderParseError
@@ -65,8 +67,8 @@ class _Stretch(NamedTuple):
 class Mail:
     """A spooled mail, open for reading: its headers, its parts, and their decoded content."""
 
-    def __init__(self, data: mmap.mmap) -> None:
-        self._data = data
+    def __init__(self, data: mmap.mmap, descriptor: int) -> None:
+        self._descriptor = descriptor
         self.headers, self.parts = _split(data)
 
     def chunks(self, part: Part) -> Iterator[bytes]:
@@ -74,16 +76,17 @@ class Mail:
         decoding = decoder(part.encoding)
         end = part.offset + part.length
         for start in range(part.offset, end, CHUNK):
-            yield decoding.decode(self._data[start : min(start + CHUNK, end)], start + CHUNK >= end)
+            yield decoding.decode(os.pread(self._descriptor, min(CHUNK, end - start), start), start + CHUNK >= end)
 
     def content(self, part: Part, limit: int) -> bytes:
         """Return a part's decoded content. Raises Refused beyond `limit` bytes."""
-        content = bytearray()
+        content = io.BytesIO()
         for piece in self.chunks(part):
-            content += piece
-            if len(content) > limit:
+            content.write(piece)
+            if content.tell() > limit:
                 raise Refused(f"554 5.6.1 One part of the mail is larger than {limit // 1_000_000} MB")
-        return bytes(content)
+        # Unlike a bytearray, it hands its buffer over without a second copy.
+        return content.getvalue()
 
 
 @contextlib.contextmanager
@@ -94,8 +97,8 @@ def open_mail(path: Path) -> Iterator[Mail]:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise Refused("554 5.6.0 The mail is empty") from None
-    with data:
-        yield Mail(data)
+        with data:
+            yield Mail(data, file.fileno())
 
 
 def _split(data: mmap.mmap) -> tuple[Headers, list[Part]]:

@@ -1,4 +1,4 @@
-"""Realistic mails, each with what it must yield: NAME.eml beside NAME.json, which lists the documents or the words of the refusal."""
+"""Realistic mails, each with what it must yield: NAME.eml beside NAME.json, with its documents or its refusal."""
 
 from __future__ import annotations
 

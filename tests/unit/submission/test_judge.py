@@ -17,7 +17,7 @@ from mailbridge.submission.letter import Letter
 MAIL = b"From: a@b.co\nSubject: s\nX-Mailbridge-Tag: k=v\n\nhello\n"
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "mail").mkdir()
     (tmp_path / "mail" / "a.eml").write_bytes(MAIL)

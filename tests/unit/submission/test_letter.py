@@ -57,7 +57,8 @@ def pdf_of(pages: int, trailer: str = "") -> bytes:
         at.append(len(out))
         out += f"{number} 0 obj{content}endobj\n"
     table = "".join(f"{offset:010} 00000 n \n" for offset in at)
-    return f"{out}xref\n0 4\n0000000000 65535 f \n{table}trailer<</Size 4/Root 1 0 R{trailer}>>\nstartxref\n{len(out)}\n%%EOF".encode()
+    end = f"trailer<</Size 4/Root 1 0 R{trailer}>>\nstartxref\n{len(out)}\n%%EOF"
+    return f"{out}xref\n0 4\n0000000000 65535 f \n{table}{end}".encode()
 
 
 LOCK = f"/ID[<{'00' * 16}><{'00' * 16}>]/Encrypt<</Filter/Standard/V 1/R 2/P -4/O<{'11' * 32}>/U<{'22' * 32}>>>"
