@@ -62,6 +62,7 @@ class Judge:
         self._root, self._page, self._seconds = spool_root, page, seconds
         self._workers = [_Worker() for _ in range(workers)]
         self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._stopped = False
         self._renewals: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -72,6 +73,7 @@ class Judge:
 
     async def stop(self) -> None:
         """End the children; a mail that is just being read is given up."""
+        self._stopped = True
         for renewal in self._renewals:
             renewal.cancel()
         await asyncio.gather(*self._renewals, return_exceptions=True)
@@ -112,6 +114,8 @@ class Judge:
 
     async def _renew(self, worker: _Worker) -> None:
         await worker.kill()
+        if self._stopped:
+            return
         with contextlib.suppress(OSError):
             await worker.start()
         self._idle.put_nowait(worker)
@@ -177,8 +181,12 @@ class _Worker:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.close()
         await process.wait()
+        # The pipe is read to its end, so that it is closed before the loop is; a call that still waits for it does the same.
+        with contextlib.suppress(RuntimeError):
+            await process.stdout.read()
 
 
 def judge(question: Question) -> Answer:
