@@ -1,0 +1,133 @@
+"""A mailbox of our own: an embedded IMAP server, and mails as MyFax sends them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from argparse import Namespace
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, make_msgid
+from typing import Literal
+
+from proxyprotocol.reader import ProxyProtocolReader
+from pymap.backend.dict import DictBackend, Identity
+from pymap.imap import IMAPServer
+from pymap.user import Passwords, UserMetadata
+
+SENDER = "fax@myfax.co.il"
+
+
+class DemoMailbox:
+    """An IMAP server in this process, on a free loopback port, in memory. Use it as an async context manager."""
+
+    def __init__(self, username: str = "office@example.co.il", password: str = "demo", port: int = 0) -> None:
+        self.username, self.password, self.port = username, password, port
+        self._stack = AsyncExitStack()
+        self._line = asyncio.Lock()
+        self._tags = itertools.count(1)
+
+    async def __aenter__(self) -> DemoMailbox:
+        backend, config = await DictBackend.init(_arguments())
+        config.apply_context()
+        user = Identity(self.username, backend.login, None, frozenset())
+        secret = await Passwords(config).hash_password(self.password)
+        await user.set(UserMetadata(config, self.username, password=secret))
+        answer = ProxyProtocolReader(config.proxy_protocol).get_callback(IMAPServer(backend.login, config))
+        server = await asyncio.start_server(answer, "127.0.0.1", self.port)
+        self._stack.callback(server.close)
+        self.port = server.sockets[0].getsockname()[1]
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._stack.callback(self._writer.close)
+        await self._reader.readline()
+        await self._ask(f'LOGIN "{self.username}" "{self.password}"')
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def deliver(self, mail: bytes, folder: str = "INBOX") -> None:
+        """Put a mail into the mailbox; whoever watches it is told at once."""
+        mail = mail.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        async with self._line:
+            await self._ask(f'APPEND "{folder}" {{{len(mail)}}}', mail)
+
+    async def _ask(self, command: str, literal: bytes | None = None) -> None:
+        tag = f"d{next(self._tags)}"
+        self._writer.write(f"{tag} {command}\r\n".encode())
+        while not (line := await self._reader.readline()).startswith(tag.encode()):
+            if not line:
+                raise ConnectionError("the embedded IMAP server closed the connection")
+            if line.startswith(b"+") and literal is not None:
+                self._writer.write(literal + b"\r\n")
+        if not line.startswith(f"{tag} OK".encode()):
+            raise ConnectionError(f"the embedded IMAP server says {line.decode(errors='replace').strip()}")
+
+
+def report_mail(
+    status: Literal["Success", "Fail"],
+    code: int,
+    subject: str,
+    *,
+    to: str = "office@example.co.il",
+    sender: str = SENDER,
+    text: str = "",
+    date: datetime | None = None,
+) -> bytes:
+    """Return the mail with which MyFax tells how a fax went. `subject` is X-Fax-Subject: what the sent fax was called."""
+    mail = _mail(f"Fax {status}: {subject}", to, sender, date)
+    mail["X-Fax-Status"] = status
+    mail["X-Fax-Status-Code"] = str(code)
+    mail["X-Fax-Subject"] = subject
+    mail.set_content(text or f"Your fax {subject}: {status}.\n")
+    return mail.as_bytes()
+
+
+def incoming_mail(
+    document: bytes,
+    caller: str,
+    *,
+    did: str | None = None,
+    to: str = "office@example.co.il",
+    sender: str = SENDER,
+    filename: str = "fax.pdf",
+    content_type: str = "application/pdf",
+    date: datetime | None = None,
+) -> bytes:
+    """Return the mail with which MyFax brings a received fax. `caller` is empty when anonymous, `did` the called number."""
+    subject = f"New fax from {caller or 'anonymous'}" + (f" to {did}" if did else "")
+    mail = _mail(subject, to, sender, date)
+    mail["X-Fax-Sender"] = caller
+    mail.set_content("You have received a fax; it is attached.\n")
+    maintype, _, subtype = content_type.partition("/")
+    mail.add_attachment(document, maintype=maintype, subtype=subtype, filename=filename)
+    return mail.as_bytes()
+
+
+def _mail(subject: str, to: str, sender: str, date: datetime | None) -> EmailMessage:
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = f"MyFax <{sender}>", to, subject
+    mail["Date"] = format_datetime(date or datetime.now(UTC))
+    mail["Message-ID"] = make_msgid(domain="myfax.co.il")
+    return mail
+
+
+def _arguments() -> Namespace:
+    """The command-line arguments that pymap's in-memory backend reads."""
+    plain: dict[str, object] = {
+        "demo_data": False,
+        "demo_user": "demo",
+        "demo_password": "demo",
+        "host": ["127.0.0.1"],
+        "port": "0",
+        "cert": None,
+        "key": None,
+        "tls": False,
+        "proxy_protocol": None,
+        "passlib_cfg": None,
+        "skip_services": [],
+        "debug": False,
+        "inherited_sockets": None,
+    }
+    return Namespace(**plain)

@@ -1,0 +1,413 @@
+"""One IMAP connection on aioimaplib, made safe: iterative reading, caps on what a server may send, no command left hanging."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import re
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aioimaplib.aioimaplib import (
+    AUTH,
+    NONAUTH,
+    SELECTED,
+    Abort,
+    AioImapException,
+    Command,
+    FetchCommand,
+    IdleCommand,
+    IMAP4ClientProtocol,
+    Response,
+    quoted,
+)
+
+from mailbridge.errors import MailboxError
+
+# 60,000 UIDs of a SEARCH fit into a line; beyond that a server is not well, or not kind.
+MAX_LINE = 1024 * 1024
+MAX_LITERAL = 32 * 1024 * 1024
+# A report is a few KB: one FETCH of so much brings it whole, and of any other mail at least the header.
+FIRST_BYTES = 65536
+BATCH = 100
+# No command, however its answer drips, takes longer than this (seconds).
+LONGEST_COMMAND = 600.0
+
+_LITERAL = re.compile(rb"\{(\d+)\}$")
+_NUMBERED = re.compile(rb"\d+ (EXISTS|FETCH)\b", re.IGNORECASE)
+_TAGGED = re.compile(rb"[A-Z0-9]+ (OK|NO|BAD)\b")
+_UID = re.compile(rb"\bUID (\d+)")
+_SIZE = re.compile(rb"\bRFC822\.SIZE (\d+)")
+
+
+class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
+    """aioimaplib's protocol with its own reading: a response is gathered whole, line by line and literal by literal.
+
+    `news` is set by every EXISTS; `lost` tells why the connection is gone. A lost connection fails every waiting command at once.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_literal: int) -> None:
+        super().__init__(loop)
+        self.greeting: asyncio.Future[bytes] = loop.create_future()
+        self.news = asyncio.Event()
+        self.fetched: list[list[bytes]] = []
+        self.lost: str | None = None
+        self.heard = loop.time()
+        self.received = 0
+        self._max_literal = max_literal
+        self._buffer, self._parts = bytearray(), list[bytes]()
+        self._wanted: int | None = None
+        self._scanned = 0
+
+    def data_received(self, d: bytes) -> None:
+        """Take what came. A server that breaks the protocol or a cap loses its connection."""
+        self.heard = self.loop.time()
+        self.received += len(d)
+        self._buffer += d
+        try:
+            if self.received > self._max_literal + BATCH * (FIRST_BYTES + 4096) + MAX_LINE:
+                raise Abort("the answer has no end")
+            while self.lost is None and self._take_part():
+                pass
+        except (AioImapException, ValueError) as error:
+            self.fail(str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wake everyone who waits."""
+        self._wake(f"the connection was lost ({exc})" if exc else "the server closed the connection")
+
+    def fail(self, reason: str) -> None:
+        """End the connection at once for this reason."""
+        self._wake(reason)
+        if self.transport is not None:
+            self.transport.abort()
+
+    def idle_started(self) -> asyncio.Event:
+        """The event that is set when the server has begun to idle."""
+        event: asyncio.Event = self._idle_event
+        return event
+
+    def unread(self) -> bool:
+        """Whether bytes wait that no command asked for yet (before STARTTLS they could be an attacker's)."""
+        return bool(self._buffer or self._parts)
+
+    def _wake(self, reason: str) -> None:
+        self.lost = self.lost or reason
+        if not self.greeting.done():
+            self.greeting.set_exception(MailboxError(self.lost))
+            self.greeting.exception()  # marked as seen: nobody may be waiting any more
+        waiting = [self.pending_sync_command, *self.pending_async_commands.values()]
+        for command in waiting:
+            if command is not None:
+                command._exception = Abort(self.lost)
+                command._timer.cancel()
+                command._event.set()
+        self.news.set()
+
+    def _take_part(self) -> bool:
+        """Take one line or literal off the buffer; False when it has not come whole."""
+        if self._wanted is not None:
+            if len(self._buffer) < self._wanted:
+                return False
+            self._parts.append(bytes(self._buffer[: self._wanted]))
+            del self._buffer[: self._wanted]
+            self._wanted = None
+            return True
+        end = self._buffer.find(b"\r\n", self._scanned)
+        if end < 0:
+            self._scanned = max(0, len(self._buffer) - 1)
+            if len(self._buffer) > MAX_LINE:
+                raise Abort("a line of the answer has no end")
+            return False
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 2]
+        self._scanned = 0
+        self._parts.append(line)
+        literal = _LITERAL.search(line)
+        if literal is None:
+            parts, self._parts = self._parts, []
+            self._answer(parts)
+            return True
+        if len(literal[1]) > 10 or int(literal[1]) > self._max_literal:
+            raise Abort(f"the server announced a literal of {literal[1][:20].decode()} bytes")
+        self._wanted = int(literal[1])
+        return True
+
+    def _answer(self, parts: list[bytes]) -> None:
+        first = parts[0]
+        if not self.greeting.done():
+            self.greeting.set_result(first)
+        elif first.startswith(b"* "):
+            self._untagged(first[2:], parts[1:])
+        elif first.startswith(b"+"):
+            self._continuation(first)
+        elif _TAGGED.match(first):
+            self._response_done(first)
+        elif first:
+            raise Abort("the server sent what is not IMAP")
+
+    def _untagged(self, text: bytes, rest: list[bytes]) -> None:
+        numbered = _NUMBERED.match(text)
+        if numbered and numbered[1].upper() == b"FETCH":
+            if "FETCH" in self.pending_async_commands:
+                self.fetched.append([text, *rest])
+            return
+        if numbered:
+            self.news.set()
+        word, _, words = text.partition(b" ")
+        if word.upper() == b"BYE" and self.state != "LOGOUT":
+            raise Abort(f"the server said goodbye ({words[:200].decode('utf-8', 'replace')})")
+        command = self.pending_sync_command
+        if command is not None and command.name != "IDLE":
+            command.append_to_resp(text)
+        elif command is None:
+            asked = self.pending_async_commands.get(word.decode("ascii", "replace").upper())
+            if asked is not None:
+                asked.append_to_resp(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One mail, or its beginning. `size` is the whole mail's in bytes."""
+
+    uid: int
+    size: int
+    content: bytes
+
+    @property
+    def whole(self) -> bool:
+        """Whether `content` is all of it; servers may count line ends differently, so a short piece is whole too."""
+        return len(self.content) >= self.size or len(self.content) < FIRST_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What SELECT told. `uidnext` is None where the server did not say."""
+
+    uidvalidity: int
+    uidnext: int | None
+
+
+def utf7(name: str) -> str:
+    """Return a folder's name in modified UTF-7 (RFC 3501 section 5.1.3)."""
+
+    def shift(match: re.Match[str]) -> str:
+        return "&" + base64.b64encode(match[0].encode("utf-16-be")).decode().rstrip("=").replace("/", ",") + "-"
+
+    return re.sub(r"[^\x20-\x7e]+", shift, name.replace("&", "&-"))
+
+
+class Connection:
+    """A logged-in connection. Every method raises MailboxError, after which the connection is of no more use."""
+
+    def __init__(self, wire: Wire, timeout: float) -> None:
+        self._wire, self._timeout = wire, timeout
+        self.capabilities: frozenset[str] = frozenset()
+
+    @classmethod
+    async def open(
+        cls,
+        host: str,
+        port: int,
+        tls: Literal["implicit", "starttls", "none"],
+        *,
+        context: ssl.SSLContext | None = None,
+        timeout: float = 30.0,
+        max_literal: int = MAX_LITERAL,
+    ) -> Connection:
+        """Connect, with TLS by choice, up to where LOGIN may be given. `timeout` is in seconds of silence."""
+        loop = asyncio.get_running_loop()
+        context = context or (ssl.create_default_context() if tls != "none" else None)
+        wire = Wire(loop, max_literal)
+        secure: dict[str, Any] = {"ssl": context, "server_hostname": host} if tls == "implicit" else {}
+        try:
+            async with asyncio.timeout(timeout):
+                await loop.create_connection(lambda: wire, host, port, **secure)
+                greeting = await wire.greeting
+        except TimeoutError:
+            wire.fail("silence")
+            raise MailboxError(f"{host}:{port} does not answer within {timeout:g} s") from None
+        except (OSError, ssl.SSLError) as error:
+            raise MailboxError(f"{host}:{port} cannot be reached: {error}") from None
+        connection = cls(wire, timeout)
+        try:
+            await connection._greet(greeting, tls, context, host)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def _greet(self, greeting: bytes, tls: str, context: ssl.SSLContext | None, host: str) -> None:
+        if not greeting.startswith(b"* OK"):
+            raise MailboxError(f"the server greets with {greeting[:200].decode('utf-8', 'replace')!r}")
+        self._wire.state = NONAUTH
+        if tls == "starttls":
+            await self._start_tls(context, host)
+        await self._ask_capabilities()
+
+    async def _start_tls(self, context: ssl.SSLContext | None, host: str) -> None:
+        await self._ok(self._command("STARTTLS"))
+        if self._wire.unread():
+            raise MailboxError("the server sent more after STARTTLS; somebody may sit in between")
+        loop = asyncio.get_running_loop()
+        try:
+            assert context is not None
+            upgraded = loop.start_tls(
+                self._wire.transport, self._wire, context, server_hostname=host, ssl_handshake_timeout=self._timeout
+            )
+            self._wire.transport = await upgraded
+        except (OSError, ssl.SSLError) as error:
+            raise MailboxError(f"TLS with {host} failed: {error}") from None
+
+    async def login(self, username: str, password: str) -> None:
+        """Log in with LOGIN. The password goes into no log and no error."""
+        if "LOGINDISABLED" in self.capabilities:
+            raise MailboxError("the server refuses passwords on this connection; set tls to implicit or starttls")
+        await self._ok(self._command("LOGIN", quoted(username), quoted(password)), scrub=password)
+        self._wire.state = AUTH
+        await self._ask_capabilities()
+
+    async def select(self, folder: str) -> Folder:
+        """Open a folder for reading and writing."""
+        lines = await self._ok(self._command("SELECT", quoted(utf7(folder))))
+        self._wire.state = SELECTED
+        text = b"\n".join(lines)
+        validity, following = re.search(rb"\[UIDVALIDITY (\d+)", text), re.search(rb"\[UIDNEXT (\d+)", text)
+        if validity is None:
+            raise MailboxError(f"the server gives folder {folder} no UIDVALIDITY")
+        return Folder(int(validity[1]), int(following[1]) if following else None)
+
+    async def search(self, criteria: str) -> list[int]:
+        """Return the UIDs that UID SEARCH finds, in ascending order."""
+        lines = await self._ok(self._command("SEARCH", criteria, prefix="UID"))
+        return sorted({int(uid) for line in lines[:-1] for uid in line.split() if uid.isdigit()})
+
+    async def fetch(self, uids: str, *, part: str = "", first: int | None = FIRST_BYTES) -> list[Fetched]:
+        """Fetch the mails of a UID set (at most 100 of them), each cut to its `first` bytes, without setting \\Seen."""
+        self._wire.fetched = []
+        cut = f"<0.{first}>" if first is not None else ""
+        wanted = f"(UID RFC822.SIZE BODY.PEEK[{part}]{cut})"
+        await self._ok(FetchCommand(self._wire.new_tag(), uids, wanted, prefix="UID", loop=self._wire.loop))
+        answers, self._wire.fetched = self._wire.fetched, []
+        return sorted((mail for answer in answers if (mail := _read_fetch(answer)) is not None), key=lambda mail: mail.uid)
+
+    async def seen(self, uids: Iterable[int]) -> None:
+        """Set \\Seen."""
+        await self._store(",".join(map(str, uids)), r"(\Seen)")
+
+    async def move(self, uid: int, folder: str) -> None:
+        """Move a mail to another folder: with MOVE (RFC 6851), or by copy and delete."""
+        target = quoted(utf7(folder))
+        if "MOVE" in self.capabilities:
+            await self._ok(self._command("MOVE", str(uid), target, prefix="UID"))
+            return
+        await self._ok(self._command("COPY", str(uid), target, prefix="UID"))
+        await self._store(str(uid), r"(\Deleted)")
+        # A plain EXPUNGE would also remove what a person has marked as deleted and may still want back.
+        if "UIDPLUS" in self.capabilities:
+            await self._ok(self._command("EXPUNGE", str(uid), prefix="UID"))
+
+    async def noop(self) -> None:
+        """Ask for a sign of life."""
+        await self._ok(self._command("NOOP"))
+
+    def forget_news(self) -> None:
+        """From now on only a new EXISTS counts as news."""
+        self._wire.news.clear()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether an EXISTS came since `forget_news`."""
+        return self._wire.news.is_set()
+
+    async def wait_for_news(self, seconds: float) -> None:
+        """Return at the next EXISTS, or after `seconds`; with IDLE (RFC 2177) where the server has it."""
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._wire.news.wait())]
+        try:
+            if "IDLE" not in self.capabilities:
+                await asyncio.wait(tasks, timeout=seconds)
+            else:
+                await self._idle(tasks, seconds)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if self._wire.lost is not None:
+            raise MailboxError(self._wire.lost)
+
+    async def _idle(self, tasks: list[asyncio.Task[Any]], seconds: float) -> None:
+        wire, [news] = self._wire, tasks
+        wire.received = 0
+        idle = asyncio.create_task(wire.execute(IdleCommand(wire.new_tag(), wire.idle_queue, loop=wire.loop)))
+        started = asyncio.create_task(wire.idle_started().wait())
+        tasks += [idle, started]
+        await asyncio.wait({idle, started}, timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not started.done():
+            wire.fail("the server does not begin to idle")
+            return
+        await asyncio.wait({idle, news}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not idle.done():
+            wire.idle_done()
+            await asyncio.wait({idle}, timeout=self._timeout)
+        if not idle.done():
+            wire.fail("the server does not answer any more")
+
+    def close(self) -> None:
+        """End the connection without waiting; a server keeps nothing of ours that LOGOUT would save."""
+        self._wire.fail("closed")
+
+    def _command(self, name: str, *args: str, prefix: str | None = None) -> Command:
+        try:
+            untagged = "FETCH" if name == "STORE" else name
+            return Command(name, self._wire.new_tag(), *args, prefix=prefix, untagged_resp_name=untagged, loop=self._wire.loop)
+        except ValueError as error:
+            raise MailboxError(str(error)) from None
+
+    async def _ask_capabilities(self) -> None:
+        lines = await self._ok(self._command("CAPABILITY"))
+        self.capabilities = frozenset(b" ".join(lines[:-1]).decode("ascii", "replace").upper().split())
+        self._wire.capabilities = set(self.capabilities)
+
+    async def _store(self, uids: str, flags: str) -> None:
+        await self._ok(self._command("STORE", uids, "+FLAGS.SILENT", flags, prefix="UID"))
+
+    async def _ok(self, command: Command, scrub: str | None = None) -> list[bytes]:
+        """Run a command and return the lines of its answer, the tagged one last. A NO or BAD is told in the server's words."""
+        response = await self._run(command, scrub)
+        if response.result != "OK":
+            words = bytes(response.lines[-1])[:200].decode("utf-8", "replace") if response.lines else ""
+            raise MailboxError(f"the server refuses {command.name}: {words}")
+        lines: list[bytes] = response.lines
+        return lines
+
+    async def _run(self, command: Command, scrub: str | None) -> Response:
+        wire = self._wire
+        if wire.lost is not None:
+            raise MailboxError(wire.lost)
+        wire.received, begun = 0, wire.loop.time()
+        task = asyncio.ensure_future(wire.execute(command, scrub=scrub))
+        try:
+            while not (await asyncio.wait({task}, timeout=self._timeout))[0]:
+                now = wire.loop.time()
+                if now - wire.heard >= self._timeout or now - begun >= LONGEST_COMMAND:
+                    wire.fail(f"the server does not answer {command.name}")
+            return task.result()
+        except AioImapException as error:
+            raise MailboxError(wire.lost or str(error)) from None
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, AioImapException):
+                await task
+
+
+def _read_fetch(answer: list[bytes]) -> Fetched | None:
+    """Read `N FETCH (UID … RFC822.SIZE … BODY[] {n}` literal `)`; None where it is news of flags alone."""
+    outside = b" ".join(answer[::2])
+    uid, size = _UID.search(outside), _SIZE.search(outside)
+    if uid is None or b"BODY[" not in outside.upper():
+        return None
+    content = answer[1] if len(answer) > 1 else b""
+    return Fetched(int(uid[1]), int(size[1]) if size else len(content), content)

@@ -1,0 +1,156 @@
+"""The one transaction that takes a mail from MyFax: seen first, moved or raised, and the cursor with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mailbridge import log
+from mailbridge.errors import IllegalMove
+from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Report
+from mailbridge.myfax.wire import DELIVERED, Outcome, describe, report_outcome
+from mailbridge.report.match import Match, e164, match
+from mailbridge.store.base import Transaction
+
+# An untrusted report makes us ask MyFax, but a flood of them must not make us flood MyFax.
+ASK_AGAIN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One mail, ready to be taken. `fax_id` and `document` (the event's own) are set for an incoming fax."""
+
+    uid: int
+    report: Report
+    digest: str
+    fax_id: str | None = None
+    document: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Taker:
+    """Takes the mails of one mailbox. `ask_first` are outcomes for the poller to settle, since it may dial again after them."""
+
+    mailbox: str
+    account: str
+    folder: str
+    region: str = "IL"
+    ask_first: frozenset[ErrorCode] = frozenset()
+    _asked: dict[str, datetime] = field(default_factory=dict)
+
+    def take(self, tx: Transaction, arrival: Arrival, cursor: Cursor, now: datetime) -> bool:
+        """Handle one mail and advance the cursor; False when the same mail had been handled before."""
+        tx.advance(self.mailbox, self.folder, cursor)
+        if not tx.first_sight(self.mailbox, arrival.digest, now):
+            return False
+        if arrival.report.kind == "incoming":
+            self._received(tx, arrival, now)
+        else:
+            self._reported(tx, arrival.report, now)
+        return True
+
+    def _received(self, tx: Transaction, arrival: Arrival, now: datetime) -> None:
+        report, fax_id = arrival.report, str(arrival.fax_id)
+        moment = report.date if report.date is not None and report.date <= now else now
+        data = {
+            "fax_id": fax_id,
+            "seq": 1,
+            "direction": "inbound",
+            "account": self.account,
+            "mailbox": self.mailbox,
+            "to": self._number(report.to),
+            "from": self._number(report.sender),
+            "status": "received",
+            "received_at": told(moment),
+            "pages": arrival.document and arrival.document["pages"],
+            "source": "mail",
+            "trusted": report.trusted,
+            "subject": report.subject,
+            "message_id": report.message_id,
+            "document": arrival.document,
+        }
+        if report.defects:
+            data["defects"] = list(report.defects)
+        tx.emit("fax.received", data, now, fax_id)
+        log.fax_received(fax_id, mailbox=self.mailbox, trusted=report.trusted, document=arrival.document is not None)
+
+    def _number(self, printed: str | None) -> str | None:
+        """E.164 where it can be, what was printed where not, None where nothing was."""
+        return (e164(printed, self.region) or printed) if printed else None
+
+    def _reported(self, tx: Transaction, report: Report, now: datetime) -> None:
+        found = None if report.defects else match(report, tx.in_flight(), self.region)
+        if found is None or not report.trusted:
+            self._raise(tx, report, found, now)
+            if found is not None:
+                self._ask(tx, tx.fax(found.fax_id), now)
+            return
+        outcome = report_outcome(report.status, report.status_code)
+        fax = tx.fax(found.fax_id)
+        # A destination can be dialled by others too, from MyFax's own site: it is a reason to ask, not to believe.
+        if found.how == "destination":
+            self._raise(tx, report, found, now)
+            self._ask(tx, fax, now)
+        elif outcome == "ask" or outcome.kind == "pending" or (outcome.error in self.ask_first and fax.state == "submitted"):
+            if fax.state == "submitted":
+                tx.update(fax.id, report=as_told(report))
+            self._ask(tx, fax, now)
+            log.report_taken(fax.id, mailbox=self.mailbox, status_code=report.status_code, how=found.how, outcome="ask")
+        else:
+            self._move(tx, report, found, outcome, now)
+
+    def _move(self, tx: Transaction, report: Report, found: Match, outcome: Outcome, now: datetime) -> None:
+        changes: dict[str, Any] = {"report": as_told(report), "source": "report"}
+        if outcome.error is not None:
+            changes["failure"] = Failure(
+                code=outcome.error, message=describe(report.status_code), provider_code=report.status_code
+            )
+        try:
+            tx.move(found.fax_id, "confirm" if outcome == DELIVERED else "fail", now, **changes)
+        except IllegalMove:
+            self._raise(tx, report, found, now)
+            return
+        log.report_taken(found.fax_id, mailbox=self.mailbox, status_code=report.status_code, how=found.how, outcome=outcome.kind)
+
+    def _raise(self, tx: Transaction, report: Report, found: Match | None, now: datetime) -> None:
+        data: dict[str, Any] = {
+            "mailbox": self.mailbox,
+            "account": self.account,
+            "matched": found and found.fax_id,
+            "match": found and found.how,
+            "trusted": report.trusted,
+            "report": as_told(report),
+            "defects": list(report.defects),
+        }
+        tx.emit("report.received", data, now, found.fax_id if found else None)
+        tell = log.report_broken if report.defects else log.report_foreign
+        tell(
+            found.fax_id if found else report.message_id or "report",
+            mailbox=self.mailbox,
+            trusted=report.trusted,
+            defects=report.defects,
+        )
+
+    def _ask(self, tx: Transaction, fax: Fax, now: datetime) -> None:
+        """Make the poller ask about a submitted fax at once, at most once in ASK_AGAIN."""
+        self._asked = {fax_id: at for fax_id, at in self._asked.items() if now - at < ASK_AGAIN}
+        if fax.state == "submitted" and fax.id not in self._asked:
+            self._asked[fax.id] = now
+            tx.update(fax.id, due_at=now)
+
+
+def as_told(report: Report) -> dict[str, Any]:
+    """Return a report as events tell it."""
+    return {
+        "status": report.status,
+        "status_code": report.status_code,
+        "subject": report.subject,
+        "trusted": report.trusted,
+        "message_id": report.message_id,
+    }
+
+
+def told(moment: datetime) -> str:
+    """Return a time as events tell it: RFC 3339 in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
