@@ -1,0 +1,68 @@
+"""A command's end of the control socket: one question, one answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mailbridge.control.place import addressable
+from mailbridge.errors import ControlError
+
+_LONGEST_ANSWER = 256 * 1024 * 1024
+# Seconds between two pieces of an answer.
+_PATIENCE = 30.0
+
+
+class NoDaemon(ControlError):
+    """No daemon listens there."""
+
+
+def ask(path: Path, command: str, /, **args: object) -> Any:
+    """Return the daemon's result of a command.
+
+    Raises NoDaemon where none listens, ControlError where it does not answer or says no.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.settimeout(_PATIENCE)
+        try:
+            with addressable(path) as name:
+                peer.connect(name)
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            raise NoDaemon(f"no mailbridge listens on {path}; start it with mailbridge serve") from None
+        except PermissionError:
+            raise ControlError(f"{path} is for root and the daemon's own user; use sudo") from None
+        except OSError as error:
+            raise ControlError(f"{path} cannot be asked ({error.strerror or error}); is the daemon well?") from None
+        try:
+            peer.sendall(json.dumps({"command": command, "args": args}).encode() + b"\n")
+            answer = json.loads(_line(peer))
+        except TimeoutError:
+            raise ControlError(f"the daemon gave no answer in {_PATIENCE:g} s; look at its log") from None
+        except (OSError, ValueError):
+            raise ControlError("the daemon hung up; look at its log") from None
+    if not answer["ok"]:
+        raise ControlError(answer["error"])
+    return answer["result"]
+
+
+def ask_first(paths: Sequence[Path], command: str, /, **args: object) -> Any:
+    """Ask the first of `paths` on which a daemon listens. Raises NoDaemon where none does, ControlError."""
+    for path in paths[:-1]:
+        try:
+            return ask(path, command, **args)
+        except NoDaemon:
+            continue
+    return ask(paths[-1], command, **args)
+
+
+def _line(peer: socket.socket) -> bytearray:
+    answer = bytearray()
+    while not answer.endswith(b"\n"):
+        chunk = peer.recv(256 * 1024)
+        if not chunk or len(answer) > _LONGEST_ANSWER:
+            raise ValueError("the answer is cut")
+        answer += chunk
+    return answer
