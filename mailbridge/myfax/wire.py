@@ -82,7 +82,7 @@ class ReleaseAnswer:
 
 @dataclass(frozen=True, slots=True)
 class IncomingItem:
-    """One received fax or voicemail. `did` is the called number and `source` the caller, as printed; `time` None if unreadable."""
+    """One received fax or voicemail: `did` is the called number, `source` the caller, as printed; `time` None if unreadable."""
 
     id: str
     time: datetime | None

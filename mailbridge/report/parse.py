@@ -133,7 +133,8 @@ def decode(value: str) -> str:
         pieces = [_piece(raw, charset) for raw, charset in decode_header(value)]
     except (HeaderParseError, ValueError):
         pieces = [_piece(value, None)]
-    return " ".join("".join(pieces).replace("\0", "").split())[:1000]
+    # How much of a broken word is left differs between versions of Python; nothing would tell less than the word itself.
+    return " ".join(("".join(pieces) or value).replace("\0", "").split())[:1000]
 
 
 def _piece(raw: bytes | str, charset: str | None) -> str:

@@ -25,6 +25,9 @@ from mailbridge.store.spool import Spool
 
 # Half an hour is the RFC's limit for IDLE (RFC 2177); routers forget a silent connection much sooner.
 IDLE_SECONDS = 240.0
+# A mail that arrives just before IDLE begins is not announced by every server (pymap waits for the next one): after each
+# activity the first IDLE is this short, and the NOOP after it brings what was missed.
+FIRST_IDLE_SECONDS = 0.5
 # Without IDLE, ask so often.
 POLL_SECONDS = 15.0
 _OURS = 'OR HEADER X-Fax-Status "" HEADER X-Fax-Sender ""'
@@ -101,10 +104,12 @@ class Watcher:
     async def _listen(self, connection: Connection) -> None:
         """Return when there may be new mail. An EXISTS that came between two commands counts as well."""
         seconds = self._idle if "IDLE" in connection.capabilities else min(self._idle, POLL_SECONDS)
+        turn = min(seconds, FIRST_IDLE_SECONDS)
         while not connection.has_news:
-            await connection.wait_for_news(seconds)
+            await connection.wait_for_news(turn)
             if not connection.has_news:
                 await connection.noop()
+            turn = seconds
 
     async def _begin(self, connection: Connection, folder: Folder) -> Cursor:
         """Return where to read on: the stored cursor, the end at the first start, the beginning when the UIDs are new."""

@@ -1,0 +1,294 @@
+"""The watcher against the embedded IMAP server and a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import SecretStr
+
+from mailbridge.config import Mailbox
+from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
+from mailbridge.lifecycle import FaxTrigger
+from mailbridge.model import Attempt, Cursor, Document, Envelope, Event, Fax, new_id, new_token
+from mailbridge.report.watcher import Watcher
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+
+PATIENCE = 10.0
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def a_store(path: Path) -> AsyncIterator[SqliteStore]:
+    def describe(fax: Fax) -> dict[str, Any]:
+        return {"fax_id": fax.id, "seq": fax.seq, "status": fax.state, "source": fax.source, "report": fax.report}
+
+    async with SqliteStore(path, describe, lambda type_: ()) as store:
+        yield store
+
+
+def settings(port: int, **changes: Any) -> Mailbox:
+    return Mailbox(
+        host="127.0.0.1",
+        port=port,
+        tls="none",
+        username="office@example.co.il",
+        **{"password": SecretStr("demo"), "trust": "none", **changes},
+    )
+
+
+@asynccontextmanager
+async def watching(mailbox: Mailbox, store: SqliteStore, path: Path, wait: bool = True, **more: Any) -> AsyncIterator[Watcher]:
+    watcher = Watcher(
+        "office", mailbox, "office", store, Spool(path / "spool"), clock, lambda: 0.0, zone=ZoneInfo("Asia/Jerusalem"), **more
+    )
+    task = asyncio.create_task(watcher.run())
+    try:
+        if wait:
+            await until(lambda: watcher.connected)
+        yield watcher
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.005)
+
+
+async def events(store: SqliteStore, count: int, prefix: str = "") -> list[Event]:
+    """Return the events of these types, oldest first, once there are `count` of them."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = [event for event in await store.run(lambda tx: tx.events()) if event.type.startswith(prefix)]
+        if len(found) >= count:
+            return found[::-1]
+        assert time.monotonic() < deadline, [event.type for event in found]
+        await asyncio.sleep(0.005)
+
+
+async def a_fax(store: SqliteStore, *steps: FaxTrigger, number: str = "+97239876543") -> Fax:
+    document = Document(
+        name="a.pdf", content_type="application/pdf", size=3, sha256="ab", path="x", offset=0, length=3, encoding="identity"
+    )
+    now = clock()
+    fax = Fax(
+        id=new_id("fax"),
+        envelope_id=None,
+        account="office",
+        number=number,
+        state="queued",
+        token=new_token(),
+        documents=(document,),
+        created_at=now,
+        due_at=now,
+        expires_at=now + timedelta(days=1),
+    )
+    envelope = Envelope(
+        id=new_id("env"),
+        sender="a@b.co.il",
+        recipients=(),
+        path="x",
+        size=1,
+        received_at=now,
+        message_id=None,
+        subject="",
+        account="office",
+    )
+    fax = replace(fax, envelope_id=envelope.id)
+    await store.run(lambda tx: tx.accept(envelope, [fax], None, now))
+    for step in steps:
+        changes: dict[str, Any] = {"attempts": (Attempt(n=1, started_at=now),)} if step == "claim" else {}
+        if step == "accept":
+            changes = {"fax_code": f"code-{fax.id}", "due_at": now + timedelta(hours=1)}
+        await store.run(lambda tx, step=step, changes=changes: tx.move(fax.id, step, now, **changes))  # type: ignore[misc]
+    return await store.run(lambda tx: tx.fax(fax.id))
+
+
+def test_a_trusted_report_ends_its_fax(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
+            good, bad = await a_fax(store, "claim", "accept"), await a_fax(store, "claim", "accept")
+            early = await a_fax(store, "claim")
+            await box.deliver(report_mail("Success", 9, f"invoice {good.token}.pdf"))
+            await box.deliver(report_mail("Fail", 3, f"invoice {bad.token}.pdf"))
+            await box.deliver(report_mail("Success", 9, f"invoice {early.token}.pdf"))
+            assert len(await events(store, 1, "fax.failed")) == 1
+            assert len(await events(store, 2, "fax.delivered")) == 2
+            delivered = await store.run(lambda tx: tx.fax(good.id))
+            failed = await store.run(lambda tx: tx.fax(bad.id))
+            assert (delivered.state, delivered.source) == ("delivered", "report")
+            assert delivered.report is not None
+            assert delivered.report["status_code"] == 9
+            assert failed.failure is not None
+            assert (failed.failure.code, failed.failure.provider_code) == ("busy", 3)
+
+    asyncio.run(circle())
+
+
+def test_the_same_report_twice_is_one_final_event(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
+            fax = await a_fax(store, "claim", "accept")
+            mail = report_mail("Success", 9, fax.token)
+            await box.deliver(mail)
+            await box.deliver(mail)
+            await box.deliver(report_mail("Success", 9, "marker of another"))
+            await events(store, 1, "report.received")
+            assert len(await events(store, 1, "fax.delivered")) == 1
+
+    asyncio.run(circle())
+
+
+def test_an_untrusted_report_moves_nothing_and_makes_the_poller_ask(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with (
+            DemoMailbox() as box,
+            a_store(tmp_path) as store,
+            watching(settings(box.port, trust="authserv:mx.example.co.il"), store, tmp_path),
+        ):
+            fax = await a_fax(store, "claim", "accept")
+            await box.deliver(report_mail("Success", 9, fax.token))
+            [event] = await events(store, 1, "report.received")
+            assert event.data["trusted"] is False
+            assert (event.data["matched"], event.data["match"]) == (fax.id, "token")
+            now = await store.run(lambda tx: tx.fax(fax.id))
+            assert now.state == "submitted"
+            assert now.due_at < fax.due_at
+            await store.run(lambda tx: tx.update(fax.id, due_at=fax.due_at))
+            await box.deliver(report_mail("Fail", 7, fax.token))
+            await events(store, 2, "report.received")
+            # At most one immediate poll in a minute.
+            assert (await store.run(lambda tx: tx.fax(fax.id))).due_at == fax.due_at
+
+    asyncio.run(circle())
+
+
+def test_doubled_headers_are_never_trusted(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
+            fax = await a_fax(store, "claim", "accept")
+            await box.deliver(b"X-Fax-Status: Success\n" + report_mail("Fail", 7, fax.token))
+            [event] = await events(store, 1, "report.received")
+            assert event.data["defects"] == ["x-fax-status stands 2 times"]
+            assert (await store.run(lambda tx: tx.fax(fax.id))).state == "submitted"
+
+    asyncio.run(circle())
+
+
+def test_a_report_without_an_outcome_makes_the_poller_ask(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
+            fax = await a_fax(store, "claim", "accept")
+            await box.deliver(report_mail("Fail", 4, fax.token))
+            deadline = time.monotonic() + PATIENCE
+            while (await store.run(lambda tx: tx.fax(fax.id))).due_at == fax.due_at:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.005)
+            assert (await store.run(lambda tx: tx.fax(fax.id))).state == "submitted"
+            assert store.bell("poll").is_set()
+
+    asyncio.run(circle())
+
+
+@pytest.mark.parametrize("size", [1000, 300_000])
+def test_an_incoming_fax_is_stored_and_told(tmp_path: Path, size: int) -> None:
+    async def circle() -> None:
+        document = b"%PDF-1.4\n" + bytes(range(256)) * (size // 256)
+        async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
+            await box.deliver(incoming_mail(document, "08-9999999", did="+97239876543"))
+            await box.deliver(incoming_mail(document, "", filename="פקס.pdf"))
+            first, second = await events(store, 2, "fax.received")
+            assert (first.data["from"], first.data["to"]) == ("+97289999999", "+97239876543")
+            assert second.data["from"] is None
+            assert second.data["document"]["filename"] == "פקס.pdf"
+            assert first.fax_id == first.data["fax_id"]
+            stored = first.data["document"]
+            assert (tmp_path / "spool" / stored["path"]).read_bytes() == document
+            assert (stored["size"], stored["content_type"]) == (len(document), "application/pdf")
+
+    asyncio.run(circle())
+
+
+def test_old_mail_is_passed_over_and_waiting_mail_is_taken_after_a_restart(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store:
+            await box.deliver(report_mail("Success", 9, "old"))
+            await box.deliver(b"Subject: lunch\n\nat one?\n")
+            async with watching(settings(box.port), store, tmp_path):
+                await box.deliver(report_mail("Success", 9, "new"))
+                await events(store, 1)
+            for n in range(130):
+                await box.deliver(report_mail("Success", 9, f"waiting {n}") if n % 2 else b"Subject: other\n\nx\n")
+            async with watching(settings(box.port), store, tmp_path):
+                found = await events(store, 66)
+            assert [event.data["report"]["subject"] for event in found][:2] == ["new", "waiting 1"]
+            assert len(found) == 66
+
+    asyncio.run(circle())
+
+
+def test_a_new_uidvalidity_repeats_nothing(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store:
+            await box.deliver(report_mail("Success", 9, "before the first start"))
+            async with watching(settings(box.port), store, tmp_path):
+                await box.deliver(report_mail("Success", 9, "one"))
+                await events(store, 1)
+            await store.run(lambda tx: tx.advance("office", "INBOX", Cursor(uidvalidity=1, last_uid=999)))
+            async with watching(settings(box.port), store, tmp_path):
+                await box.deliver(report_mail("Success", 9, "two"))
+                found = await events(store, 2)
+            assert [event.data["report"]["subject"] for event in found] == ["one", "two"]
+
+    asyncio.run(circle())
+
+
+def test_a_mailbox_that_is_away_is_told_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailbridge.report.watcher.reconnect_delay", lambda failures, jitter: 0.02)
+
+    async def circle() -> None:
+        async with a_store(tmp_path) as store:
+            async with DemoMailbox() as box:
+                port = box.port
+                async with watching(settings(port), store, tmp_path):
+                    pass
+            async with watching(settings(port), store, tmp_path, wait=False) as watcher:
+                [down] = await events(store, 1, "mailbox.down")
+                assert "cannot be reached" in down.data["error"]
+                assert not watcher.connected
+                async with DemoMailbox(port=port):
+                    await until(lambda: watcher.connected)
+                    await events(store, 1, "mailbox.up")
+                assert len(await events(store, 1, "mailbox.down")) == 1
+
+    asyncio.run(circle())
+
+
+def test_a_refused_login_is_told_without_the_password(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with (
+            DemoMailbox(password="another") as box,
+            a_store(tmp_path) as store,
+            watching(settings(box.port, password=SecretStr("hunter22")), store, tmp_path, wait=False),
+        ):
+            [down] = await events(store, 1, "mailbox.down")
+            assert "refuses LOGIN" in down.data["error"]
+            assert "hunter22" not in down.data["error"]
+
+    asyncio.run(circle())
