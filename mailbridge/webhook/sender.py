@@ -1,15 +1,13 @@
-"""Sign and POST the due deliveries of one endpoint. Each endpoint has a sender of its own, so that a slow one delays nobody."""
+"""Deliver what is due to one endpoint. Each endpoint has a sender of its own, so that a slow one delays nobody."""
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
-from standardwebhooks import Webhook as Signer
 
 from mailbridge import log, retry
 from mailbridge.config import Webhook
@@ -18,12 +16,10 @@ from mailbridge.lifecycle import DeliveryTrigger
 from mailbridge.model import Delivery, Event
 from mailbridge.store.base import Store
 from mailbridge.webhook.guard import client
+from mailbridge.webhook.post import Poster, Result
 
 # A receiver that answers slowly is waited for by this many deliveries at once, and not by more.
 CONCURRENCY = 8
-# Nothing in an answer's body matters; a dripping or endless one is cut here.
-_ANSWER_LIMIT = 64 * 1024
-_LONGEST_RETRY_AFTER = 24 * 3600.0
 _STORE_PAUSE = 1.0
 
 
@@ -41,7 +37,7 @@ class Sender:
     ) -> None:
         self._name, self._webhook, self._store = name, webhook, store
         self._clock, self._random, self._render = clock, random, render
-        self._signers = [Signer(secret.get_secret_value()) for secret in webhook.secrets]
+        self._poster = Poster(webhook, clock)
         self._under_way: set[asyncio.Task[None]] = set()
         self.stopped = False
 
@@ -85,67 +81,22 @@ class Sender:
             ringing.cancel()
 
     async def _deliver(self, http: httpx.AsyncClient, delivery: Delivery, event: Event) -> None:
-        status, error, retry_after = await self._post(http, event)
+        result = await self._poster.post(http, event, self._render(event))
         now = self._clock()
-        trigger, changes = self._verdict(delivery, status, error, retry_after, now)
+        trigger, changes = self._verdict(delivery, result, now)
         await self._store.run(lambda tx: tx.settle(delivery.id, trigger, now, **changes))
         tell = {"deliver": log.delivery_delivered, "defer": log.delivery_deferred}.get(trigger, log.delivery_dead)
-        facts = {"event": event.id, "type": event.type, "endpoint": self._name, "status": status, "error": error}
+        facts = {"event": event.id, "type": event.type, "endpoint": self._name, "status": result.status, "error": result.error}
         tell(event.fax_id or event.id, **{f"about_{k}" if k == "event" else k: v for k, v in facts.items() if v is not None})
 
-    async def _post(self, http: httpx.AsyncClient, event: Event) -> tuple[int | None, str | None, float | None]:
-        """Return the HTTP status, what went wrong, and the seconds that Retry-After asks for."""
-        content = self._render(event)
-        try:
-            async with asyncio.timeout(self._webhook.timeout):
-                async with http.stream(
-                    "POST", self._webhook.url, content=content, headers=self._headers(event, content)
-                ) as answer:
-                    read = 0
-                    async for chunk in answer.aiter_raw():
-                        read += len(chunk)
-                        if read > _ANSWER_LIMIT:
-                            break
-        except TimeoutError:
-            return None, f"no answer within {self._webhook.timeout:g} s", None
-        except httpx.HTTPError as error:
-            return None, f"{type(error).__name__}: {error}"[:200], None
-        return answer.status_code, None if answer.is_success else f"HTTP {answer.status_code}", self._retry_after(answer)
-
-    def _headers(self, event: Event, content: bytes) -> dict[str, str]:
-        now = datetime.fromtimestamp(int(self._clock().timestamp()), UTC)
-        return {
-            "content-type": "application/json",
-            "user-agent": "mailbridge",
-            "webhook-id": event.id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": " ".join(signer.sign(event.id, now, content.decode()) for signer in self._signers),
-        }
-
-    def _retry_after(self, answer: httpx.Response) -> float | None:
-        """Return the seconds of Retry-After (RFC 9110 section 10.2.3), at most a day, from a 429 or 503."""
-        value = answer.headers.get("retry-after", "")
-        if answer.status_code not in (429, 503) or not value:
-            return None
-        if value.isascii() and value.isdigit():
-            return min(float(value), _LONGEST_RETRY_AFTER)
-        try:
-            until = email.utils.parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        until = until if until.tzinfo else until.replace(tzinfo=UTC)
-        return min(max(0.0, (until - self._clock()).total_seconds()), _LONGEST_RETRY_AFTER)
-
-    def _verdict(
-        self, delivery: Delivery, status: int | None, error: str | None, retry_after: float | None, now: datetime
-    ) -> tuple[DeliveryTrigger, dict[str, Any]]:
-        told = {"status": status, "error": error}
-        if error is None:
+    def _verdict(self, delivery: Delivery, result: Result, now: datetime) -> tuple[DeliveryTrigger, dict[str, Any]]:
+        told = {"status": result.status, "error": result.error}
+        if result.error is None:
             return "deliver", told
-        if status == 410:
+        if result.status == 410:
             self.stopped = True
             return "reject", told
         delay = retry.webhook_delay(delivery.attempts, self._random())
         if delay is None:
             return "exhaust", told
-        return "defer", {**told, "due_at": now + timedelta(seconds=max(delay, retry_after or 0.0))}
+        return "defer", {**told, "due_at": now + timedelta(seconds=max(delay, result.retry_after or 0.0))}

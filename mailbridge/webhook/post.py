@@ -1,0 +1,76 @@
+"""One signed POST to one endpoint (Standard Webhooks 1.0), and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+from standardwebhooks import Webhook as Signer
+
+from mailbridge.config import Webhook
+from mailbridge.model import Event
+
+# Nothing in an answer's body matters; a dripping or endless one is cut here.
+_ANSWER_LIMIT = 64 * 1024
+_LONGEST_RETRY_AFTER = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The HTTP status where one came, what went wrong (None for a 2xx), and the seconds that Retry-After asks for."""
+
+    status: int | None = None
+    error: str | None = None
+    retry_after: float | None = None
+
+
+class Poster:
+    """Signs and sends the events of one endpoint, with every secret that it has."""
+
+    def __init__(self, webhook: Webhook, clock: Callable[[], datetime]) -> None:
+        self._webhook, self._clock = webhook, clock
+        self._signers = [Signer(secret.get_secret_value()) for secret in webhook.secrets]
+
+    async def post(self, http: httpx.AsyncClient, event: Event, content: bytes) -> Result:
+        """POST an event's body; never raises for what a network or a receiver does."""
+        request = http.stream("POST", self._webhook.url, content=content, headers=self._headers(event, content))
+        try:
+            async with asyncio.timeout(self._webhook.timeout), request as answer:
+                read = 0
+                async for chunk in answer.aiter_raw():
+                    read += len(chunk)
+                    if read > _ANSWER_LIMIT:
+                        break
+        except TimeoutError:
+            return Result(error=f"no answer within {self._webhook.timeout:g} s")
+        except httpx.HTTPError as error:
+            return Result(error=f"{type(error).__name__}: {error}"[:200])
+        return Result(answer.status_code, None if answer.is_success else f"HTTP {answer.status_code}", self._retry_after(answer))
+
+    def _headers(self, event: Event, content: bytes) -> dict[str, str]:
+        now = datetime.fromtimestamp(int(self._clock().timestamp()), UTC)
+        return {
+            "content-type": "application/json",
+            "user-agent": "mailbridge",
+            "webhook-id": event.id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": " ".join(signer.sign(event.id, now, content.decode()) for signer in self._signers),
+        }
+
+    def _retry_after(self, answer: httpx.Response) -> float | None:
+        """Return the seconds of Retry-After (RFC 9110 section 10.2.3), at most a day, from a 429 or 503."""
+        value = answer.headers.get("retry-after", "")
+        if answer.status_code not in (429, 503) or not value:
+            return None
+        if value.isascii() and value.isdigit():
+            return min(float(value), _LONGEST_RETRY_AFTER)
+        try:
+            until = email.utils.parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        until = until if until.tzinfo else until.replace(tzinfo=UTC)
+        return min(max(0.0, (until - self._clock()).total_seconds()), _LONGEST_RETRY_AFTER)
