@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -209,3 +209,8 @@ class Cursor:
 
     uidvalidity: int
     last_uid: int
+
+
+def last_attempt(fax: Fax, **changes: Any) -> tuple[Attempt, ...]:
+    """Return the attempts of a fax with its last one changed; none where it has none."""
+    return (*fax.attempts[:-1], replace(fax.attempts[-1], **changes)) if fax.attempts else ()

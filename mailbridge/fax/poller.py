@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -12,8 +11,7 @@ from typing import Any
 from mailbridge import log, retry
 from mailbridge.config import FaxOptions
 from mailbridge.errors import IllegalMove, MyFaxError, StoreUnavailable
-from mailbridge.lifecycle import FAX_FINAL
-from mailbridge.model import Failure, Fax
+from mailbridge.model import Failure, Fax, last_attempt
 from mailbridge.myfax import MyFax, StatusAnswer, describe, status_outcome
 from mailbridge.store.base import Store, Transaction
 
@@ -84,9 +82,9 @@ class Poller:
         if outcome.kind == "pending":
             return tx.update(fax_id, polls=fax.polls + 1, due_at=now + timedelta(seconds=wait), **told)
         if outcome.kind == "delivered":
-            return tx.move(fax_id, "confirm", now, source="poll", attempts=_ended(fax, now, None), **told)
+            return tx.move(fax_id, "confirm", now, source="poll", attempts=last_attempt(fax, ended_at=now), **told)
         code = outcome.error or "unknown"
-        changes: dict[str, Any] = {"attempts": _ended(fax, now, code), "source": "poll", **told}
+        changes: dict[str, Any] = {"attempts": last_attempt(fax, ended_at=now, error_code=code), "source": "poll", **told}
         if code in ("busy", "no_answer") and len(fax.attempts) <= self._options.redial.times:
             again = now + timedelta(seconds=self._options.redial.every)
             return tx.move(fax_id, "redial", now, due_at=again, fax_code=None, polls=0, **changes)
@@ -117,8 +115,3 @@ class Poller:
 
         for fax in await self._store.run(expire):
             log.fax_expired(fax.id)
-
-
-def _ended(fax: Fax, now: datetime, error_code: str | None) -> tuple[Any, ...]:
-    assert fax.state not in FAX_FINAL
-    return (*fax.attempts[:-1], replace(fax.attempts[-1], ended_at=now, error_code=error_code)) if fax.attempts else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
@@ -14,7 +14,7 @@ from mailbridge import log, retry
 from mailbridge.config import Account, FaxOptions
 from mailbridge.errors import InDoubt, MailbridgeError, MyFaxError, NeedsPerson, NotFound, NotTaken, Rejected, StoreUnavailable
 from mailbridge.lifecycle import FaxTrigger
-from mailbridge.model import Attempt, Document, Failure, Fax
+from mailbridge.model import Attempt, Document, Failure, Fax, last_attempt
 from mailbridge.myfax import MyFax, Upload, UploadAnswer
 from mailbridge.store.base import Store, Transaction
 from mailbridge.store.spool import Spool
@@ -32,11 +32,6 @@ class _Verdict:
     trigger: FaxTrigger
     changes: dict[str, Any]
     error: str | None = None
-
-
-def last_attempt(fax: Fax, **changes: Any) -> tuple[Attempt, ...]:
-    """Return the attempts of a fax with its last one changed."""
-    return (*fax.attempts[:-1], replace(fax.attempts[-1], **changes)) if fax.attempts else ()
 
 
 def sent_name(document: Document, token: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mailbridge import log
 from mailbridge.errors import IllegalMove
-from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Report
+from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Report, last_attempt
 from mailbridge.myfax.wire import DELIVERED, Outcome, describe, report_outcome
 from mailbridge.report.match import Match, e164, match
 from mailbridge.store.base import Transaction
@@ -98,10 +98,11 @@ class Taker:
             self._ask(tx, fax, now)
             log.report_taken(fax.id, mailbox=self.mailbox, status_code=report.status_code, how=found.how, outcome="ask")
         else:
-            self._move(tx, report, found, outcome, now)
+            self._move(tx, report, found, fax, outcome, now)
 
-    def _move(self, tx: Transaction, report: Report, found: Match, outcome: Outcome, now: datetime) -> None:
-        changes: dict[str, Any] = {"report": as_told(report), "source": "report"}
+    def _move(self, tx: Transaction, report: Report, found: Match, fax: Fax, outcome: Outcome, now: datetime) -> None:
+        ended = last_attempt(fax, ended_at=now, error_code=outcome.error)
+        changes: dict[str, Any] = {"report": as_told(report), "source": "report", "attempts": ended}
         if outcome.error is not None:
             changes["failure"] = Failure(
                 code=outcome.error, message=describe(report.status_code), provider_code=report.status_code
