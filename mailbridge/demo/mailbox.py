@@ -16,6 +16,8 @@ from pymap.backend.dict import DictBackend, Identity
 from pymap.imap import IMAPServer
 from pymap.user import Passwords, UserMetadata
 
+from mailbridge.demo.simulator import SimFax
+
 SENDER = "fax@myfax.co.il"
 
 
@@ -82,6 +84,11 @@ def report_mail(
     mail["X-Fax-Subject"] = subject
     mail.set_content(text or f"Your fax {subject}: {status}.\n")
     return mail.as_bytes()
+
+
+def report_of(fax: SimFax, to: str) -> bytes:
+    """Return the report of a fax that the stand-in took."""
+    return report_mail("Success" if fax.outcome == "delivered" else "Fail", fax.status_code, fax.subject, to=to)
 
 
 def incoming_mail(

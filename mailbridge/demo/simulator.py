@@ -80,6 +80,7 @@ class Simulator:
     uploads: list[SimFax] = field(default_factory=list)
     incoming: dict[str, list[dict[str, str]]] = field(default_factory=lambda: {"incoming": [], "voice": []})
     credit: int = 1000
+    _by_code: dict[str, SimFax] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _service: WebService = field(init=False)
     _base: str = field(init=False)
@@ -121,13 +122,14 @@ class Simulator:
             return _xml(-1, "Wrong email or password")
         number = str(form.get("faxNumber", ""))
         files = [await _about(part) for _, part in form.multi_items() if isinstance(part, UploadFile) and part.filename]
-        if not number.lstrip("+").isdigit() or not (files or form.get("fileURL")):
+        if not number.lstrip("+").replace("-", "").isdigit() or not (files or form.get("fileURL")):
             return _xml(-2, "faxNumber and a file are needed")
         outcome = self._outcome(number)
         if outcome == "rejected":
             return _xml(-5, "The fax was not accepted")
         fax = SimFax(str(uuid.uuid4()), number, self.email, outcome, files, asyncio.get_running_loop().time())
         self.uploads.append(fax)
+        self._by_code[fax.fax_code] = fax
         self.credit -= 1
         if self.on_upload is not None:
             self.on_upload(fax)
@@ -159,7 +161,7 @@ class Simulator:
         form = await request.form()
         if not self._known(form):
             return _xml(-1, "Wrong email or password")
-        fax = next((one for one in self.uploads if one.fax_code == form.get("faxCode")), None)
+        fax = self._by_code.get(str(form.get("faxCode")))
         if fax is None:
             return _xml(-3, "Unknown fax")
         steps = int((asyncio.get_running_loop().time() - fax.began) / self.step) if self.step else len(_UNDER_WAY)

@@ -1,0 +1,194 @@
+"""Assembly: a configuration becomes services, wired by hand, in one TaskGroup."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from mailbridge import log, systemd
+from mailbridge.config import Config, host_port
+from mailbridge.control import commands
+from mailbridge.control.server import ControlService, socket_path
+from mailbridge.fax.poller import Poller
+from mailbridge.fax.sender import Sender as FaxSender
+from mailbridge.fax.sender import recover
+from mailbridge.model import ErrorCode, Event
+from mailbridge.myfax import MyFax
+from mailbridge.report.watcher import Watcher
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.submission.judge import Judge
+from mailbridge.submission.server import SmtpService
+from mailbridge.web.app import Check, build
+from mailbridge.web.links import Links, load_or_create_key
+from mailbridge.web.server import WebService
+from mailbridge.webhook.payload import body, fax_data
+from mailbridge.webhook.route import Routes
+from mailbridge.webhook.sender import Sender as WebhookSender
+
+# Of the 30 s that a stop may take, what is under way gets most, and closing the rest.
+GRACE = 25.0
+
+
+def clock() -> datetime:
+    """Return the time now, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_store(config: Config) -> AsyncIterator[SqliteStore]:
+    """Open the store that the configuration names, for this process alone. Raises StateLocked, SchemaTooNew, StoreUnavailable."""
+    async with SqliteStore(config.state_dir, fax_data, Routes(config.webhooks).endpoints) as store:
+        yield store
+
+
+class Daemon:
+    """Every service of one configuration. `smtp` and `http` are the addresses it listens on, once it is ready."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+        self._config, self._environ = config, environ
+        self.smtp: list[tuple[str, int]] = []
+        self.http: tuple[str, int] = ("", 0)
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop` is set; `ready` is called once mail is taken in. Ends within 30 s of the stop."""
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(open_store(self._config))
+            await store.run(lambda tx: tx.lose_deliveries(clock()))
+            await recover(store, clock)
+            spool = Spool(self._config.state_dir / "spool")
+            clients = {name: await stack.enter_async_context(self._client(name)) for name in self._config.accounts}
+            judge = Judge(spool.root, self._config.fax.page)
+            await judge.start()
+            stack.push_async_callback(judge.stop)
+            await self._serve(store, spool, clients, judge, stop, ready)
+        log.daemon_stopped("daemon")
+
+    async def _serve(
+        self,
+        store: SqliteStore,
+        spool: Spool,
+        clients: Mapping[str, MyFax],
+        judge: Judge,
+        stop: asyncio.Event,
+        ready: Callable[[], None],
+    ) -> None:
+        links = self._links()
+        senders = self._senders(store, spool, clients)
+        webhooks = self._webhooks(store, spool, links)
+        watchers = self._watchers(store, spool)
+        poller = Poller(clients, self._config.fax, store, clock, random.random)
+        smtp = SmtpService(self._config, store, spool, judge, clock, systemd.passed_sockets(self._environ))
+        web = WebService(*host_port(self._config.http.listen), build(store, spool, links, _checks(store, spool, watchers), clock))
+        control = ControlService(socket_path(self._config.state_dir, self._environ), commands.bind(store))
+        loops: list[Coroutine[Any, Any, None]] = [
+            *(sender.run() for sender in senders),
+            poller.run(),
+            *(webhook.run() for webhook in webhooks),
+            *(watcher.run() for watcher in watchers),
+            systemd.watchdog(self._environ),
+        ]
+        async with asyncio.TaskGroup() as group, AsyncExitStack() as listeners:
+            running = [group.create_task(loop) for loop in loops]
+            listeners.callback(_cancel, running)
+            await control.start()
+            listeners.push_async_callback(control.stop)
+            self.http = await web.start()
+            listeners.push_async_callback(web.stop)
+            self.smtp = await smtp.start()
+            self._tell_ready(ready)
+            await stop.wait()
+            systemd.notify("STOPPING=1", self._environ)
+            log.daemon_stopping("daemon")
+            await asyncio.gather(smtp.stop(GRACE), *(sender.drain(GRACE) for sender in senders))
+
+    def _tell_ready(self, ready: Callable[[], None]) -> None:
+        systemd.notify("READY=1", self._environ)
+        smtp = ", ".join(f"{host}:{port}" for host, port in self.smtp)
+        log.daemon_started("daemon", smtp=smtp, http=f"{self.http[0]}:{self.http[1]}")
+        ready()
+
+    def _client(self, account: str) -> MyFax:
+        login, myfax = self._config.accounts[account], self._config.myfax
+        return MyFax(login.email, login.password, myfax.url, myfax.timeout, ZoneInfo(self._config.timezone))
+
+    def _senders(self, store: SqliteStore, spool: Spool, clients: Mapping[str, MyFax]) -> list[FaxSender]:
+        return [
+            FaxSender(name, account, self._config.fax, clients[name], store, spool, clock, random.random)
+            for name, account in self._config.accounts.items()
+        ]
+
+    def _links(self) -> Links:
+        http = self._config.http
+        return Links(load_or_create_key(self._config.state_dir / "link.key"), http.public_url or f"http://{http.listen}")
+
+    def _webhooks(self, store: SqliteStore, spool: Spool, links: Links) -> list[WebhookSender]:
+        def read(path: str) -> bytes:
+            return spool.path(path).read_bytes()
+
+        def renderer(name: str) -> Callable[[Event], bytes]:
+            wanted = self._config.webhooks[name]
+
+            def render(event: Event) -> bytes:
+                link = partial(links.link, now=clock())
+                return body(event, wanted.document, link=link, read=read, inline_limit=wanted.inline_limit)
+
+            return render
+
+        return [
+            WebhookSender(name, webhook, store, clock, random.random, renderer(name))
+            for name, webhook in self._config.webhooks.items()
+        ]
+
+    def _watchers(self, store: SqliteStore, spool: Spool) -> list[Watcher]:
+        zone, region, redial = ZoneInfo(self._config.timezone), self._config.smtp.region, self._config.fax.redial.times
+        # While redialling is on, a report of busy or no answer only makes the poller ask: it alone knows how often to dial.
+        ask_first: frozenset[ErrorCode] = frozenset(("busy", "no_answer")) if redial else frozenset()
+        return [
+            Watcher(
+                name,
+                mailbox,
+                mailbox.account or self._config.default_account,
+                store,
+                spool,
+                clock,
+                random.random,
+                zone=zone,
+                region=region,
+                ask_first=ask_first,
+            )
+            for name, mailbox in self._config.mailboxes.items()
+        ]
+
+
+def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+def _checks(store: SqliteStore, spool: Spool, watchers: list[Watcher]) -> dict[str, Check]:
+    async def writable() -> bool:
+        await store.run(lambda tx: None)
+        return spool.healthy
+
+    async def connected(watcher: Watcher) -> bool:
+        return watcher.connected
+
+    return {"store": writable, **{f"mailbox {watcher.name}": partial(connected, watcher) for watcher in watchers}}
+
+
+async def serve(config: Config) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises StateLocked, SchemaTooNew, StoreUnavailable at the start."""
+    log.setup(config.log.level, config.log.format)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Daemon(config, os.environ).run(stop)

@@ -1,0 +1,105 @@
+"""The command `mailbridge`. Each subcommand is imported when it is called, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NoReturn
+
+import click
+
+from mailbridge import __version__
+from mailbridge.errors import ConfigError, MailbridgeError, SchemaTooNew, StateLocked
+
+# sysexits.h: EX_CONFIG; and what a shell gives a process that Ctrl-C ended.
+EXIT_CONFIG, EXIT_INTERRUPTED = 78, 130
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "serve": ("mailbridge.cli.serve:serve", "Run the daemon."),
+    "demo": ("mailbridge.cli.demo:demo", "Watch one fax go round the whole circle on this machine."),
+    "check": ("mailbridge.cli.check:check", "Validate a configuration; --online also logs in everywhere."),
+    "queue": ("mailbridge.cli.queue:queue", "List faxes, the newest first."),
+    "show": ("mailbridge.cli.queue:show", "Tell the life of one fax."),
+    "events": ("mailbridge.cli.outbox:events", "List events, the newest first."),
+    "deliveries": ("mailbridge.cli.outbox:deliveries", "List deliveries to webhooks, the newest first."),
+    "simulator": ("mailbridge.cli.demo:simulator", "Run the MyFax stand-in alone."),
+    "hash-password": ("mailbridge.cli.user:hash_password", "Make the password_hash of an SMTP user."),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by a literal table, and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def mailbridge(ctx: click.Context) -> int | None:
+    """Faxes by mail through MyFax: SMTP in, MyFax out, reports by IMAP, webhooks out."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return 2
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 refused or failed, 2 usage, 78 bad configuration."""
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, say) has had enough; what is still buffered must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        result = mailbridge.main(list(argv) if argv is not None else None, prog_name="mailbridge", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "mailbridge"
+        return _fail(f"{error.format_message().rstrip('.')}; see {where} --help", error.exit_code)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            raise
+        bad = isinstance(known, ConfigError | StateLocked | SchemaTooNew)
+        return _fail(str(known), EXIT_CONFIG if bad else 1)
+
+
+def _known(error: BaseException) -> Exception | None:
+    """Return the error that has words for a person: one of ours or of the system, also out of a TaskGroup. None for a bug."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [known for known in map(_known, error.exceptions) if known is not None]
+        return next(iter(sorted(found, key=lambda known: not isinstance(known, MailbridgeError))), None)
+    return error if isinstance(error, MailbridgeError | OSError) else None
+
+
+def _fail(words: str, status: int) -> int:
+    click.echo(f"mailbridge: {' '.join(words.split())}", err=True)
+    return status

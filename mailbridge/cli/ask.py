@@ -1,0 +1,56 @@
+"""A question about the store: to the daemon, or to the store itself when no daemon works on it."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from mailbridge.control.client import NoDaemon, ask_first
+from mailbridge.control.place import candidates
+from mailbridge.errors import ConfigError, ControlError, StateLocked
+
+
+def ask(config_path: Path, command: str, **args: object) -> Any:
+    """Return what `control.commands` answers. Raises ConfigError, ControlError, NotFound, StoreUnavailable."""
+    state_dir = find_state_dir(config_path)
+    try:
+        return ask_first(candidates(state_dir, os.environ), command, **args)
+    except NoDaemon:
+        if not (state_dir / "mailbridge.sqlite3").exists():
+            raise ControlError(
+                f"no mailbridge runs on {state_dir} and it holds no faxes; start it with mailbridge serve"
+            ) from None
+    return _ask_store(config_path, command, args)
+
+
+def find_state_dir(config_path: Path) -> Path:
+    """Return the state_dir alone: a person who asks the daemon need not be able to read its secrets. Raises ConfigError."""
+    try:
+        tree = tomllib.loads(config_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        from mailbridge.config import problems
+
+        raise next(
+            iter(problems(config_path, os.environ)), ConfigError(str(config_path), "cannot be read", "try again")
+        ) from None
+    given = tree.get("state_dir") or os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(str(given or "/var/lib/mailbridge"))
+
+
+def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
+    import asyncio
+
+    from mailbridge.app import open_store
+    from mailbridge.config import load
+    from mailbridge.control import commands
+
+    async def work() -> Any:
+        async with open_store(load(config_path, os.environ)) as store:
+            return await commands.bind(store)[command](**args)
+
+    try:
+        return asyncio.run(work())
+    except StateLocked:
+        raise ControlError("the daemon is starting or stopping; ask again in a moment") from None

@@ -1,0 +1,97 @@
+"""`queue` and `show`: faxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from mailbridge.cli.ask import ask
+from mailbridge.cli.options import config_option, json_option, limit_option
+from mailbridge.cli.output import local, plain, print_json, print_table
+from mailbridge.lifecycle import FaxState
+
+
+@click.command()
+@click.option("--state", type=click.Choice(get_args(FaxState)), help="Only faxes in this state.")
+@limit_option
+@json_option
+@config_option
+def queue(state: str | None, limit: int, as_json: bool, config_path: Path) -> None:
+    """List faxes, the newest first."""
+    faxes = ask(config_path, "queue", state=state, limit=limit)
+    if as_json:
+        print_json(faxes)
+        return
+    heads = ("ID", "STATE", "NUMBER", "SINCE", "TRIES", "FROM", "SUBJECT", "REASON")
+    rows = [
+        (f["id"], f["state"], f["number"], local(f["created_at"]), f["tries"], f["sender"], f["subject"], reason(f))
+        for f in faxes
+    ]
+    print_table(heads, rows, "no faxes" if state is None else f"no faxes are {state}")
+
+
+@click.command()
+@click.argument("id")
+@json_option
+@config_option
+def show(id: str, as_json: bool, config_path: Path) -> None:
+    """Tell the life of one fax."""
+    fax = ask(config_path, "show", id=id)
+    if as_json:
+        print_json(fax)
+    else:
+        click.echo("\n".join(life(fax)))
+
+
+def reason(fax: dict[str, Any]) -> str:
+    """Return why a fax failed, in one line; empty where it did not."""
+    failure = fax["failure"]
+    if failure is None:
+        return ""
+    number = "" if failure["provider_code"] is None else f" ({failure['provider_code']})"
+    return f"{failure['code']}{number}: {failure['message']}"
+
+
+def life(fax: dict[str, Any]) -> list[str]:
+    """Return the lines that tell a fax's life to a person."""
+    facts = {
+        "state": fax["state"],
+        "reason": reason(fax),
+        "number": fax["number"],
+        "account": fax["account"],
+        "from": fax["sender"],
+        "subject": fax["subject"],
+        "pages": fax["pages"],
+        "fax code": fax["fax_code"],
+        "price": fax["price"],
+        "next step": fax["due_at"] and local(fax["due_at"]),
+    }
+    lines = [fax["id"], *(f"  {name:10} {plain(value)}" for name, value in facts.items() if value not in (None, ""))]
+    lines += _section("documents", [f"{plain(d['name'])}  {d['content_type']}  {d['size']:,} bytes" for d in fax["documents"]])
+    lines += _section("attempts", [_attempt(attempt) for attempt in fax["attempts"]])
+    lines += _section("events", [f"{local(e['at'])}  {e['type']}" for e in fax["events"]])
+    lines += _section("deliveries", [_delivery(delivery) for delivery in fax["deliveries"]])
+    return lines
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"  {title}", *(f"    {line}" for line in lines)] if lines else []
+
+
+def _attempt(attempt: dict[str, Any]) -> str:
+    if attempt["fax_code"]:
+        end = f"taken as {plain(attempt['fax_code'])}"
+    elif attempt["error_code"]:
+        end = plain(attempt["error_code"])
+    else:
+        end = "under way" if attempt["ended_at"] is None else "not taken"
+    return f"{local(attempt['started_at'])}  {attempt['n']}: {end}"
+
+
+def _delivery(delivery: dict[str, Any]) -> str:
+    when = local(delivery["settled_at"] or delivery["due_at"])
+    error = f"  {plain(delivery['error'])}" if delivery["error"] else ""
+    tries = f"{delivery['attempts']} {'try' if delivery['attempts'] == 1 else 'tries'}"
+    return f"{when}  {plain(delivery['type'])} to {delivery['endpoint']}: {delivery['state']} after {tries}{error}"

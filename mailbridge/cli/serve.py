@@ -1,0 +1,23 @@
+"""`serve`: the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+
+from mailbridge.cli.options import config_option
+
+
+@click.command()
+@config_option
+def serve(config_path: Path) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    from mailbridge.config import load
+
+    config = load(config_path, os.environ)
+    from mailbridge.app import serve as run
+
+    asyncio.run(run(config))

@@ -1,0 +1,111 @@
+"""Does everything that a configuration names let us in? Asked by `check --online`; nothing is faxed and nothing changed."""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+from mailbridge.config import Account, Config, Mailbox, Webhook
+from mailbridge.errors import MailboxError, MailbridgeError
+from mailbridge.model import Event, new_id
+from mailbridge.myfax import MyFax
+from mailbridge.report.imap import Connection
+from mailbridge.webhook.guard import client
+from mailbridge.webhook.payload import body
+from mailbridge.webhook.post import Poster
+
+# Seconds for each part; all are asked at once.
+PATIENCE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one part said."""
+
+    part: str
+    ok: bool
+    words: str
+
+
+async def check_all(config: Config) -> list[Check]:
+    """Ask every account, mailbox, webhook and the relay, all at once; the answers come in the order of the file."""
+    asked = [_check(f"account {name}", partial(_account, config, account)) for name, account in config.accounts.items()]
+    asked += [_check(f"mailbox {name}", partial(_mailbox, mailbox)) for name, mailbox in config.mailboxes.items()]
+    asked += [_check(f"webhook {name}", partial(_webhook, webhook)) for name, webhook in config.webhooks.items()]
+    if config.notice.relay is not None:
+        asked.append(_check("relay", partial(_relay, config.notice.relay.get_secret_value())))
+    return list(await asyncio.gather(*asked))
+
+
+async def _check(part: str, ask: Callable[[], Awaitable[str]]) -> Check:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return Check(part, True, await ask())
+    except TimeoutError:
+        return Check(part, False, f"no answer in {PATIENCE:g} s")
+    except (MailbridgeError, OSError) as error:
+        return Check(part, False, str(error))
+
+
+async def _account(config: Config, account: Account) -> str:
+    """Log in with `incoming.do`, the one action that asks for nothing but the login."""
+    zone = ZoneInfo(config.timezone)
+    async with MyFax(account.email, account.password, config.myfax.url, PATIENCE, zone) as client:
+        since = datetime.now(UTC) - timedelta(days=1)
+        async for _ in client.incoming("incoming", start=since):
+            break
+    return f"{account.email} may log in to MyFax"
+
+
+async def _mailbox(mailbox: Mailbox) -> str:
+    if mailbox.password is None:
+        raise MailboxError("this mailbox is to log in with oauth2, which this version cannot do; set a password")
+    connection = await Connection.open(mailbox.host, mailbox.port, mailbox.tls, timeout=PATIENCE)
+    try:
+        await connection.login(mailbox.username, mailbox.password.get_secret_value())
+        await connection.select(mailbox.folder)
+        idle = "with IDLE" if "IDLE" in connection.capabilities else "without IDLE: new mail is looked for every 15 s"
+        return f"{mailbox.username} may log in and open {mailbox.folder}, {idle}"
+    finally:
+        connection.close()
+
+
+async def _webhook(webhook: Webhook) -> str:
+    event = Event(id=new_id("evt"), type="ping", at=datetime.now(UTC), fax_id=None, seq=0, data={})
+    content = body(event, "none", link=lambda _: ("", event.at), read=lambda _: b"", inline_limit=0)
+    async with client(webhook.allow_private, webhook.timeout) as http:
+        result = await Poster(webhook, lambda: event.at).post(http, event, content)
+    if result.error is not None:
+        raise MailbridgeError(f"{webhook.url} did not take a ping: {result.error}")
+    return f"took a ping with HTTP {result.status}"
+
+
+async def _relay(url: str) -> str:
+    return await asyncio.to_thread(_log_in_to_relay, url)
+
+
+def _log_in_to_relay(url: str) -> str:
+    """Blocking. Raises OSError, of which smtplib's errors are kinds."""
+    parts = urlsplit(url)
+    context = ssl.create_default_context()
+    host = parts.hostname or ""
+    if parts.scheme == "smtps":
+        client: smtplib.SMTP = smtplib.SMTP_SSL(host, parts.port or 465, timeout=PATIENCE, context=context)
+    else:
+        client = smtplib.SMTP(host, parts.port or 587, timeout=PATIENCE)
+    with client:
+        client.ehlo()
+        if parts.scheme == "smtp" and client.has_extn("starttls"):
+            client.starttls(context=context)
+            client.ehlo()
+        if parts.username:
+            client.login(unquote(parts.username), unquote(parts.password or ""))
+        client.noop()
+    return f"{host} takes our mail"
