@@ -117,7 +117,10 @@ class Simulator:
         return (form.get(names[0]), form.get(names[1])) == (self.email, self.password)
 
     async def _upload(self, request: Request) -> Response:
-        form = await request.form()
+        async with request.form() as form:
+            return await self._take(form)
+
+    async def _take(self, form: FormData) -> Response:
         if not self._known(form):
             return _xml(-1, "Wrong email or password")
         number = str(form.get("faxNumber", ""))

@@ -1,0 +1,139 @@
+"""One runner for all scenarios: each folder beside this file is a mail's way round the circle, told in data.
+
+    scenario.toml   what happens, step by step, and what MyFax does (see `Scenario`)
+    *.eml           the mails that it names
+    config.toml     keys on top of the least configuration, where there are any
+    expected.json   what MyFax must have taken, which webhooks must have come (a subset of each), and how the faxes end
+
+In expected.json a text may have `*` and `?` as in file names. Nothing more may come than what stands there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tomllib
+from collections.abc import Awaitable, Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailbridge.demo.mailbox import report_mail
+from tests.e2e.world import PATIENCE, World
+
+HERE = Path(__file__).parent
+SCENARIOS = sorted(path.parent.name for path in HERE.glob("*/scenario.toml"))
+
+
+class Scenario:
+    """The steps of one folder. `[myfax]` has `reports`, `step` (seconds), `script` (number → outcome), `down` (until `myfax_up`)."""
+
+    def __init__(self, folder: Path, world: World, told: dict[str, Any]) -> None:
+        self._folder, self._world, self._told = folder, world, told
+        self._steps: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
+            "send": self._send,
+            "arrive": self._arrive,
+            "report": self._report,
+            "wait": self._wait,
+            "kill": self._kill,
+            "start": self._start,
+            "myfax_up": self._myfax_up,
+        }
+
+    async def run(self) -> None:
+        """Do every step in order."""
+        for step in self._told["step"]:
+            await self._steps[step["do"]](step)
+
+    async def _send(self, step: dict[str, Any]) -> None:
+        """A mail client sends `mail` from `from` to `to`, and hears `reply`."""
+        reply = await self._world.send(step["from"], step["to"], (self._folder / step["mail"]).read_bytes())
+        assert fnmatchcase(reply, step["reply"]), reply
+
+    async def _arrive(self, step: dict[str, Any]) -> None:
+        """The `mail` arrives in the mailbox."""
+        await self._world.mailbox.deliver((self._folder / step["mail"]).read_bytes())
+
+    async def _report(self, step: dict[str, Any]) -> None:
+        """MyFax mails a report of the fax that it took for number `of`."""
+        subject = next(fax.subject for fax in self._world.simulator.uploads if fax.number == step["of"])
+        await self._world.mailbox.deliver(report_mail(step["status"], step["code"], subject))
+
+    async def _wait(self, step: dict[str, Any]) -> None:
+        """The webhook `for` has come."""
+        await self._world.receiver.wait(step["for"], PATIENCE)
+
+    async def _kill(self, _: dict[str, Any]) -> None:
+        await self._world.kill()
+
+    async def _start(self, _: dict[str, Any]) -> None:
+        await self._world.start()
+
+    async def _myfax_up(self, _: dict[str, Any]) -> None:
+        await self._world.start_myfax()
+
+
+def fits(wanted: Any, found: Any) -> bool:
+    """Whether `found` has all that `wanted` tells."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(key in found and fits(value, found[key]) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(wanted) == len(found) and all(map(fits, wanted, found))
+    if isinstance(wanted, str) and isinstance(found, str):
+        return fnmatchcase(found, wanted)
+    return bool(wanted == found)
+
+
+def pair_off(wanted: list[Any], found: list[Any], noun: str) -> None:
+    """Find one of `found` for each of `wanted`, and nothing left over."""
+    left = list(found)
+    for one in wanted:
+        match = next((other for other in left if fits(one, other)), None)
+        assert match is not None, f"no {noun} fits {json.dumps(one)} among {json.dumps(left, indent=1)}"
+        left.remove(match)
+    assert not left, f"more {noun} than expected: {json.dumps(left, indent=1)}"
+
+
+async def settled(world: World, count: int) -> None:
+    """Wait until `count` webhooks have come and nothing is on its way any more."""
+    async with asyncio.timeout(PATIENCE):
+        while len(world.receiver.events) < count:
+            await asyncio.sleep(0.01)
+        while any(delivery["state"] != "delivered" for delivery in await world.ask("deliveries")):
+            await asyncio.sleep(0.05)
+
+
+async def play(folder: Path, state: Path) -> None:
+    told = tomllib.loads((folder / "scenario.toml").read_text(encoding="utf-8"))
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    extra = folder / "config.toml"
+    more = extra.read_text(encoding="utf-8") if extra.exists() else ""
+    myfax = told.get("myfax", {})
+    async with World(state, more=more, reports=myfax.get("reports", True), step=myfax.get("step", 0.1)) as world:
+        world.simulator.script.update(myfax.get("script", {}))
+        if not myfax.get("down", False):
+            await world.start_myfax()
+        await world.start()
+        await Scenario(folder, world, told).run()
+        await settled(world, len(expected["webhooks"]))
+        pair_off(expected["webhooks"], world.receiver.events, "webhook")
+        took = [{"number": fax.number, "files": fax.files} for fax in world.simulator.uploads]
+        pair_off(expected["uploads"], took, "upload")
+        pair_off(expected["faxes"], await world.ask("queue"), "fax")
+        assert world.receiver.forged == 0
+        assert await world.stop() == 0
+        said = world.log.read_text(encoding="utf-8")
+        assert "service failed" not in said, said
+        assert "Traceback" not in said, said
+        assert '"demo"' not in said  # the password
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario(name: str, tmp_path: Path) -> None:
+    asyncio.run(play(HERE / name, tmp_path))
+
+
+def test_there_are_scenarios() -> None:
+    assert len(SCENARIOS) >= 10
