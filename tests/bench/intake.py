@@ -1,0 +1,93 @@
+"""Mail in: mails a second and memory of mailbridge's submission, beside a stock aiosmtpd that writes and syncs each mail."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.line import Load
+from tests.bench.mails import MailKind, with_pdf, with_text
+from tests.bench.process import Measured, measured, percentile
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of load. `mails` are sent over `connections` in each round."""
+
+    name: str
+    kind: MailKind
+    mails: int
+    connections: int
+
+
+def cases(scale: float) -> list[Case]:
+    """Return the loads, their number of mails scaled."""
+    small, middle, large = with_pdf(4_000), with_pdf(200_000), with_pdf(25_000_000)
+
+    def scaled(mails: int, connections: int) -> int:
+        return max(connections, round(mails * scale))
+
+    return [
+        Case("4KB_1", small, scaled(400, 1), 1),
+        Case("4KB_50", small, scaled(1500, 50), 50),
+        Case("200KB_1", middle, scaled(200, 1), 1),
+        Case("200KB_50", middle, scaled(1000, 50), 50),
+        Case("25MB_1", large, scaled(4, 1), 1),
+        Case("25MB_8", large, scaled(16, 8), 8),
+        Case("5MB_50_at_once", with_pdf(5_000_000), 50, 50),
+        Case("4KB_text_only_50", with_text(4_000), scaled(100, 50), 50),
+    ]
+
+
+def measure(server: Measured, case: Case) -> dict[str, Any]:
+    """Put one load on one server."""
+    server.rest()
+    before = server.cpu()
+    load = Load(server.told["port"], case.kind, case.mails, case.connections).run()
+    after = server.cpu()
+    return {
+        "mails_per_s": round(load.rate, 1),
+        "p50_ms": round(1000 * percentile(load.latencies, 0.5), 1),
+        "p95_ms": round(1000 * percentile(load.latencies, 0.95), 1),
+        "grown_mib": server.grown(),
+        "cpu_ms_per_mail": {name: round(1000 * (after[name] - before[name]) / case.mails, 2) for name in after},
+    }
+
+
+def compare(case: Case, directory: Path, rounds: int) -> dict[str, Any]:
+    """Put one load on both servers in turn, each started afresh and warm; the best round of each counts."""
+    found: dict[str, list[dict[str, Any]]] = {"mailbridge": [], "stock": []}
+    for number in range(rounds):
+        for name, results in found.items():
+            place = directory / f"{case.name}-{name}-{number}"
+            place.mkdir()
+            with measured(["tests.bench.servers", name, str(place)], place / "log") as server:
+                Load(server.told["port"], with_pdf(4_000), 2 * case.connections, case.connections).run()
+                results.append(measure(server, case))
+    best = {name: max(results, key=lambda result: float(result["mails_per_s"])) for name, results in found.items()}
+    # The least of the peaks would flatter: memory is the worst round's.
+    for name, results in found.items():
+        best[name]["grown_mib"] = max((result["grown_mib"] for result in results), key=lambda grown: float(grown["tree"]))
+    return {**best, "ratio": round(best["mailbridge"]["mails_per_s"] / best["stock"]["mails_per_s"], 2)}
+
+
+def main() -> None:
+    """Run the cases and print one JSON line."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--scale", type=float, default=1.0, help="of the number of mails (default 1)")
+    options.add_argument("--rounds", type=int, default=2, help="of each case; the quickest counts (default 2)")
+    options.add_argument("--only", nargs="*", help="names of cases, such as 200KB_50")
+    options.add_argument("--directory", type=Path, help="where to spool; it must lie on the disk to be measured")
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mailbridge-bench-", dir=chosen.directory) as directory:
+        wanted = [case for case in cases(chosen.scale) if not chosen.only or case.name in chosen.only]
+        figures = {case.name: compare(case, Path(directory), chosen.rounds) for case in wanted}
+    print(json.dumps({"bench": "intake", **figures}))
+
+
+if __name__ == "__main__":
+    main()

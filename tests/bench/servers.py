@@ -1,0 +1,95 @@
+"""The two servers that the intake benchmark loads, each as the program of a process: `mailbridge DIR` or `stock DIR`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+
+from mailbridge import log
+from mailbridge.config import Config
+from mailbridge.model import new_id
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.submission.judge import Judge
+from mailbridge.submission.server import SmtpService
+from mailbridge.webhook.payload import fax_data
+from mailbridge.webhook.route import Routes
+
+_SECRET = "whsec_YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcy4uLi4="
+
+
+async def serve_mailbridge(state: Path) -> None:
+    """Serve the submission as `app` assembles it, with a webhook in the outbox and nobody who uploads or delivers."""
+    account = {"email": "office@example.co.il", "password": "x"}
+    webhook = {"url": "https://crm.example.co.il/hooks/fax", "secret": _SECRET}
+    smtp = {"listen": ["127.0.0.1:0"], "max_connections_per_client": 500}
+    config = Config.model_validate(
+        {"account": {"office": account}, "webhook": {"crm": webhook}, "state_dir": state, "smtp": smtp, "log": {"format": "json"}}
+    )
+    log.setup(config.log.level, config.log.format)
+    async with SqliteStore(state, fax_data, Routes(config.webhooks).endpoints) as store:
+        spool = Spool(state / "spool")
+        judge = Judge(spool.root, config.fax.page)
+        await judge.start()
+        service = SmtpService(config, store, spool, judge, lambda: datetime.now(UTC))
+        _tell((await service.start())[0][1])
+        await asyncio.to_thread(sys.stdin.read)
+        await service.stop(5)
+        await judge.stop()
+
+
+class Stock:
+    """An aiosmtpd handler that answers 250 when the mail's file and its name are on the disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        """Write and sync, in a thread, since that is quicker than to hold up the loop."""
+        await asyncio.get_running_loop().run_in_executor(None, self._store, envelope.content)
+        return "250 OK"
+
+    def _store(self, content: bytes) -> None:
+        with open(self._directory / f"{new_id('env')}.eml", "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(directory)
+        os.close(directory)
+
+
+def serve_stock(directory: Path) -> None:
+    """Serve a stock Controller, with nothing switched on that costs time."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    controller = Controller(Stock(directory), hostname="127.0.0.1", port=port, server_hostname="bench.example")
+    controller.start()
+    _tell(port)
+    sys.stdin.read()
+    controller.stop()
+
+
+def _tell(port: int) -> None:
+    print(json.dumps({"port": port}), flush=True)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    which, directory = sys.argv[1], Path(sys.argv[2])
+    if which == "stock":
+        serve_stock(directory)
+    else:
+        asyncio.run(serve_mailbridge(directory))
+
+
+if __name__ == "__main__":
+    main()
