@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from mailbridge import log, systemd
 from mailbridge.config import Config, host_port
-from mailbridge.control import commands
 from mailbridge.control.server import ControlService, socket_path
+from mailbridge.control.table import bind
+from mailbridge.errors import ConfigError
 from mailbridge.fax.poller import Poller
 from mailbridge.fax.sender import Sender as FaxSender
 from mailbridge.fax.sender import recover
@@ -53,13 +52,17 @@ async def open_store(config: Config) -> AsyncIterator[SqliteStore]:
 class Daemon:
     """Every service of one configuration. `smtp` and `http` are the addresses it listens on, once it is ready."""
 
-    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
-        self._config, self._environ = config, environ
+    def __init__(self, config: Config, environ: Mapping[str, str], sockets: Sequence[socket.socket] = ()) -> None:
+        self._config, self._environ, self._sockets = config, environ, sockets
         self.smtp: list[tuple[str, int]] = []
         self.http: tuple[str, int] = ("", 0)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop` is set; `ready` is called once mail is taken in. Ends within 30 s of the stop."""
+        """Serve until `stop` is set; `ready` is called once mail is taken in. Ends within 30 s of the stop.
+
+        Raises StateLocked, SchemaTooNew, StoreUnavailable at the start; where it cannot listen, ConfigError and ControlError in an
+        ExceptionGroup.
+        """
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config))
             await store.run(lambda tx: tx.lose_deliveries(clock()))
@@ -70,7 +73,6 @@ class Daemon:
             await judge.start()
             stack.push_async_callback(judge.stop)
             await self._serve(store, spool, clients, judge, stop, ready)
-        log.daemon_stopped("daemon")
 
     async def _serve(
         self,
@@ -86,35 +88,26 @@ class Daemon:
         webhooks = self._webhooks(store, spool, links)
         watchers = self._watchers(store, spool)
         poller = Poller(clients, self._config.fax, store, clock, random.random)
-        smtp = SmtpService(self._config, store, spool, judge, clock, systemd.passed_sockets(self._environ))
+        smtp = SmtpService(self._config, store, spool, judge, clock, self._sockets)
         web = WebService(*host_port(self._config.http.listen), build(store, spool, links, _checks(store, spool, watchers), clock))
-        control = ControlService(socket_path(self._config.state_dir, self._environ), commands.bind(store))
+        control = ControlService(socket_path(self._config.state_dir, self._environ), bind(store, clock))
         loops: list[Coroutine[Any, Any, None]] = [
             *(sender.run() for sender in senders),
             poller.run(),
             *(webhook.run() for webhook in webhooks),
             *(watcher.run() for watcher in watchers),
-            systemd.watchdog(self._environ),
         ]
         async with asyncio.TaskGroup() as group, AsyncExitStack() as listeners:
             running = [group.create_task(loop) for loop in loops]
             listeners.callback(_cancel, running)
             await control.start()
             listeners.push_async_callback(control.stop)
-            self.http = await web.start()
+            self.http = await _listen(web, self._config.http.listen)
             listeners.push_async_callback(web.stop)
             self.smtp = await smtp.start()
-            self._tell_ready(ready)
+            ready()
             await stop.wait()
-            systemd.notify("STOPPING=1", self._environ)
-            log.daemon_stopping("daemon")
             await asyncio.gather(smtp.stop(GRACE), *(sender.drain(GRACE) for sender in senders))
-
-    def _tell_ready(self, ready: Callable[[], None]) -> None:
-        systemd.notify("READY=1", self._environ)
-        smtp = ", ".join(f"{host}:{port}" for host, port in self.smtp)
-        log.daemon_started("daemon", smtp=smtp, http=f"{self.http[0]}:{self.http[1]}")
-        ready()
 
     def _client(self, account: str) -> MyFax:
         login, myfax = self._config.accounts[account], self._config.myfax
@@ -169,6 +162,14 @@ class Daemon:
         ]
 
 
+async def _listen(web: WebService, address: str) -> tuple[str, int]:
+    try:
+        return await web.start()
+    except OSError as error:
+        fault = f"cannot listen on {address} ({error.strerror})"
+        raise ConfigError("http.listen", fault, "free the port or choose another") from None
+
+
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
@@ -183,12 +184,3 @@ def _checks(store: SqliteStore, spool: Spool, watchers: list[Watcher]) -> dict[s
         return watcher.connected
 
     return {"store": writable, **{f"mailbox {watcher.name}": partial(connected, watcher) for watcher in watchers}}
-
-
-async def serve(config: Config) -> None:
-    """Run the daemon until SIGTERM or SIGINT. Raises StateLocked, SchemaTooNew, StoreUnavailable at the start."""
-    log.setup(config.log.level, config.log.format)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await Daemon(config, os.environ).run(stop)

@@ -14,10 +14,7 @@ from mailbridge.cli.options import config_option
 @click.command()
 @config_option
 def serve(config_path: Path) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C."""
-    from mailbridge.config import load
+    """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reads the configuration again."""
+    from mailbridge.process import serve as run
 
-    config = load(config_path, os.environ)
-    from mailbridge.app import serve as run
-
-    asyncio.run(run(config))
+    asyncio.run(run(config_path, os.environ))

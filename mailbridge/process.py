@@ -1,0 +1,95 @@
+"""The process around the daemon: signals, what systemd is told, and the configuration read again on SIGHUP."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from mailbridge import log, systemd
+from mailbridge.app import Daemon
+from mailbridge.config import Config, load, problems
+
+
+class _Process:
+    """One run of the process: a daemon, and on SIGHUP the next one with the configuration as it is then."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self._path, self._environ = path, environ
+        self._sockets = systemd.passed_sockets(environ)
+        self._next: Config | None = None
+        self._stop = asyncio.Event()
+        self._is_ready = False
+
+    async def run(self, config: Config) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        watchdog = asyncio.create_task(systemd.watchdog(self._environ))
+        try:
+            await self._serve(config)
+            while (following := self._next) is not None:
+                self._next = None
+                config = await self._replace(config, following)
+        finally:
+            watchdog.cancel()
+        log.daemon_stopped("daemon")
+
+    async def _replace(self, old: Config, new: Config) -> Config:
+        """Serve with the new configuration; where that cannot even start (a port is taken, say), with the old one."""
+        try:
+            await self._serve(new)
+        except Exception as error:
+            if self._is_ready:
+                raise
+            log.config_rejected("daemon", error=_words(error))
+            await self._serve(old)
+            return old
+        return new
+
+    async def _serve(self, config: Config) -> None:
+        self._stop.clear()
+        self._is_ready = False
+        log.setup(config.log.level, config.log.format)
+        # Each daemon closes its sockets; those that systemd handed over are kept, so that nobody is refused meanwhile.
+        daemon = Daemon(config, self._environ, [kept.dup() for kept in self._sockets])
+        await daemon.run(self._stop, lambda: self._ready(daemon))
+
+    def _ready(self, daemon: Daemon) -> None:
+        self._is_ready = True
+        systemd.notify("READY=1", self._environ)
+        smtp = ", ".join(f"{host}:{port}" for host, port in daemon.smtp)
+        log.daemon_started("daemon", smtp=smtp, http=f"{daemon.http[0]}:{daemon.http[1]}")
+
+    def _end(self) -> None:
+        systemd.notify("STOPPING=1", self._environ)
+        log.daemon_stopping("daemon")
+        self._next = None
+        self._stop.set()
+
+    def _reload(self) -> None:
+        mistakes = problems(self._path, self._environ)
+        for mistake in mistakes:
+            log.config_rejected("daemon", error=str(mistake))
+        if not mistakes and not self._ending():
+            self._next = load(self._path, self._environ)
+            log.config_reloaded("daemon", file=str(self._path))
+            self._stop.set()
+
+    def _ending(self) -> bool:
+        return self._stop.is_set() and self._next is None
+
+
+def _words(error: BaseException) -> str:
+    """Return an error's words, and those of a group's first."""
+    return _words(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else str(error)
+
+
+async def serve(path: Path, environ: Mapping[str, str]) -> None:
+    """Run the daemon with the configuration at `path` until SIGTERM or SIGINT; SIGHUP reads it anew, and a bad one is only told.
+
+    Raises ConfigError and what `Daemon.run` raises.
+    """
+    await _Process(path, environ).run(load(path, environ))
