@@ -1,0 +1,183 @@
+"""The tables against a literal of their own, and what holds for every order in which triggers may come."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailbridge.errors import IllegalMove
+from mailbridge.lifecycle import (
+    AFTER_THE_END,
+    DELIVERY,
+    FAX,
+    FAX_FINAL,
+    DeliveryState,
+    DeliveryTrigger,
+    FaxState,
+    FaxTrigger,
+    move_delivery,
+    move_fax,
+)
+
+FAX_STATES: tuple[FaxState, ...] = get_args(FaxState)
+FAX_TRIGGERS: tuple[FaxTrigger, ...] = get_args(FaxTrigger)
+DELIVERY_STATES: tuple[DeliveryState, ...] = get_args(DeliveryState)
+DELIVERY_TRIGGERS: tuple[DeliveryTrigger, ...] = get_args(DeliveryTrigger)
+FINAL_EVENT = {"delivered": "fax.delivered", "failed": "fax.failed", "cancelled": "fax.cancelled"}
+
+# As the plan writes them: from, then trigger→to.
+PLANNED_FAX = """
+queued     claim→uploading cancel→cancelled expire→failed
+uploading  accept→submitted defer→queued reject→failed lose→in_doubt
+in_doubt   accept→submitted resend→queued confirm→delivered fail→failed abandon→failed
+submitted  confirm→delivered fail→failed redial→queued expire→failed
+uploading  confirm→delivered fail→failed
+"""
+PLANNED_DELIVERY = """
+pending  claim→sending
+sending  deliver→delivered defer→pending reject→dead exhaust→dead lose→pending
+dead     replay→pending
+"""
+
+
+def planned(table: str) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
+    for line in table.strip().splitlines():
+        state, *moves = line.split()
+        for move in moves:
+            trigger, _, to = move.partition("→")
+            assert (state, trigger) not in found
+            found[state, trigger] = to
+    return found
+
+
+def test_the_moves_of_a_fax_are_the_planned_ones() -> None:
+    assert {pair: move.state for pair, move in FAX.items()} == planned(PLANNED_FAX)
+
+
+def test_the_moves_of_a_delivery_are_the_planned_ones() -> None:
+    assert planned(PLANNED_DELIVERY) == DELIVERY
+
+
+def test_every_name_of_the_tables_is_used_and_known() -> None:
+    assert {trigger for _, trigger in FAX} == set(FAX_TRIGGERS)
+    assert {state for state, _ in FAX} | {move.state for move in FAX.values()} == set(FAX_STATES)
+    assert {state for state, _ in FAX} == set(FAX_STATES) - FAX_FINAL
+    assert {"delivered", "failed", "cancelled"} == FAX_FINAL
+    assert {trigger for _, trigger in DELIVERY} == set(DELIVERY_TRIGGERS)
+    assert {state for state, _ in DELIVERY} | set(DELIVERY.values()) == set(DELIVERY_STATES)
+
+
+@pytest.mark.parametrize(("state", "trigger"), list(FAX))
+def test_the_end_raises_its_event_once_and_nothing_else_does(state: FaxState, trigger: FaxTrigger) -> None:
+    move = FAX[state, trigger]
+    final = [event for event in move.events if event in FINAL_EVENT.values()]
+    assert final == ([FINAL_EVENT[move.state]] if move.state in FAX_FINAL else [])
+    assert not final or move.events[-1] == final[0], "the final event is the last one that is told"
+    assert ("fax.submitted" in move.events) == ((state, trigger) == ("uploading", "accept"))
+    assert ("fax.in_doubt" in move.events) == (move.state == "in_doubt")
+    assert ("fax.resolved" in move.events) == (state == "in_doubt"), "a doubt that ends is told, however it ends"
+    assert "fax.conflict" not in move.events
+
+
+def test_what_agrees_after_the_end_is_ignored_and_what_contradicts_is_told() -> None:
+    assert move_fax("delivered", "confirm") == ("delivered", ())
+    assert move_fax("failed", "fail") == ("failed", ())
+    for state, trigger in (("delivered", "fail"), ("failed", "confirm"), ("cancelled", "confirm"), ("cancelled", "fail")):
+        assert move_fax(state, trigger) == (state, ("fax.conflict",))  # type: ignore[arg-type]
+    # A trusted report may overtake the upload's answer, whatever that answer turns out to be.
+    for state, trigger in product(("delivered", "failed"), ("accept", "lose", "defer", "reject")):
+        move = move_fax(state, trigger)  # type: ignore[arg-type]
+        contradicts = state == "delivered" and trigger in ("defer", "reject")
+        assert move == (state, ("fax.conflict",) if contradicts else ())
+
+
+def test_a_final_state_is_never_left() -> None:
+    assert {state for state, _ in AFTER_THE_END} <= FAX_FINAL
+    for (state, _), move in AFTER_THE_END.items():
+        assert move.state == state
+        assert move.events in ((), ("fax.conflict",))
+    assert not FAX.keys() & AFTER_THE_END.keys()
+
+
+@pytest.mark.parametrize(
+    ("state", "trigger"), [p for p in product(FAX_STATES, FAX_TRIGGERS) if p not in {**FAX, **AFTER_THE_END}]
+)
+def test_every_other_move_of_a_fax_is_illegal(state: FaxState, trigger: FaxTrigger) -> None:
+    with pytest.raises(IllegalMove, match=f"^cannot {trigger} what is {state}$"):
+        move_fax(state, trigger)
+
+
+@pytest.mark.parametrize(("state", "trigger"), [p for p in product(DELIVERY_STATES, DELIVERY_TRIGGERS) if p not in DELIVERY])
+def test_every_other_move_of_a_delivery_is_illegal(state: DeliveryState, trigger: DeliveryTrigger) -> None:
+    with pytest.raises(IllegalMove, match=f"^cannot {trigger} what is {state}$"):
+        move_delivery(state, trigger)
+
+
+def walk(triggers: list[FaxTrigger]) -> tuple[list[FaxState], list[str]]:
+    """Apply triggers to a new fax as they come, the illegal ones refused; return the states and the events in order."""
+    states: list[FaxState] = ["queued"]
+    events: list[str] = []
+    for trigger in triggers:
+        try:
+            move = move_fax(states[-1], trigger)
+        except IllegalMove:
+            continue
+        states.append(move.state)
+        events += move.events
+    return states, events
+
+
+@given(st.lists(st.sampled_from(FAX_TRIGGERS), max_size=40))
+def test_a_fax_ends_once_whatever_comes(triggers: list[FaxTrigger]) -> None:
+    states, events = walk(triggers)
+    ends = [event for event in events if event in FINAL_EVENT.values()]
+    first = next((n for n, state in enumerate(states) if state in FAX_FINAL), None)
+    if first is None:
+        assert not ends
+        assert "fax.conflict" not in events
+    else:
+        assert set(states[first:]) == {states[first]}
+        assert ends == [FINAL_EVENT[states[first]]]
+        assert set(events[events.index(ends[0]) + 1 :]) <= {"fax.conflict"}
+
+
+@given(st.lists(st.sampled_from(FAX_TRIGGERS), max_size=40))
+def test_a_doubt_is_told_when_it_comes_and_when_it_ends(triggers: list[FaxTrigger]) -> None:
+    states, events = walk(triggers)
+    told = [event for event in events if event in ("fax.in_doubt", "fax.resolved")]
+    assert told == (["fax.in_doubt", "fax.resolved"] * len(told))[: len(told)]
+    assert (told[-1:] == ["fax.in_doubt"]) == (states[-1] == "in_doubt")
+
+
+@given(st.lists(st.sampled_from(FAX_TRIGGERS), max_size=40))
+def test_no_second_upload_without_proof_or_a_persons_word(triggers: list[FaxTrigger]) -> None:
+    states, seen = ["queued"], ["none"]
+    for trigger in triggers:
+        try:
+            states.append(move_fax(states[-1], trigger).state)  # type: ignore[arg-type]
+        except IllegalMove:
+            continue
+        seen.append(trigger)
+        if states[-1] == "queued":
+            assert seen[-1] in ("defer", "resend", "redial")
+        if states[-1] == "uploading":
+            assert states[-2:] == ["queued", "uploading"]
+
+
+@given(st.lists(st.sampled_from(DELIVERY_TRIGGERS), max_size=40))
+def test_a_delivery_is_delivered_once_and_dead_is_left_by_replay_alone(triggers: list[DeliveryTrigger]) -> None:
+    state: DeliveryState = "pending"
+    for trigger in triggers:
+        before = state
+        try:
+            state = move_delivery(state, trigger)
+        except IllegalMove:
+            continue
+        assert before != "delivered"
+        assert before != "dead" or trigger == "replay"
+        assert state != "sending" or before == "pending"
