@@ -1,12 +1,15 @@
-"""The byte stream of DATA on its way to the spool: where it ends, what its dots mean, and how much of it waits in memory."""
+"""The byte stream of DATA on its way to the spool: where it ends, what its dots mean, and that none of it waits in memory."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 _END = b"\r\n.\r\n"
-# Reading stops above this many waiting bytes, so that a quick client and a slow disk stay within bounds.
-_HIGH = 512 * 1024
+# A search for one byte is many times quicker than one for three, as long as it finds little.
+_FEW_DOTS = 40
+# The lines of a mail's headers and of its last boundary differ in length; those of base64 between them do not.
+_HEAD, _TAIL = 4096, 1024
 
 
 class DotDecoder:
@@ -29,7 +32,6 @@ class DotDecoder:
         """Return the content decoded from `chunk`, and what came after the end of data, None while it has not come."""
         buffer = self._carry + chunk if self._carry else chunk
         self._carry = b""
-        # A search for one byte is many times quicker than one for three, and base64 holds no dot.
         pieces, rest = self._split(buffer) if b"." in buffer else ([self._keep_back(buffer, 0)], None)
         content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if not self._begun and len(content) >= 2:
@@ -41,7 +43,7 @@ class DotDecoder:
     def _split(self, buffer: bytes) -> tuple[list[bytes], bytes | None]:
         pieces: list[bytes] = []
         start = 0
-        while (found := buffer.find(b"\r\n.", start)) >= 0:
+        while (found := _find_line_dot(buffer, start)) >= 0:
             after = buffer[found + 3 : found + 5]
             if after == b"\r\n":
                 pieces.append(buffer[start : found + 2])
@@ -66,47 +68,67 @@ class DotDecoder:
         return buffer[start:end]
 
 
+def _find_line_dot(buffer: bytes, start: int) -> int:
+    """Return what `buffer.find(b"\\r\\n.", start)` does; quicker where there are few dots."""
+    after = start + 2
+    for _ in range(_FEW_DOTS):
+        dot = buffer.find(b".", after)
+        if dot < 0 or buffer[dot - 2 : dot] == b"\r\n":
+            return dot - 2 if dot >= 0 else dot
+        after = dot + 1
+    return buffer.find(b"\r\n.", after - 2)
+
+
 def _with_whole_line_ends(content: bytes) -> bytes:
-    pairs = content.count(b"\r\n")
-    if content.count(b"\n") == pairs == content.count(b"\r"):
+    breaks = content.count(b"\n")
+    if breaks == content.count(b"\r") and breaks == _count_pairs(content):
         return content
     return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
-class Inflow:
-    """Raw chunks between the transport and whoever takes them; stops the transport while too much waits."""
+def _count_pairs(content: bytes) -> int:
+    """Count CR LF; where lines are of one length, by looking at their ends alone."""
+    start = content.find(b"\n", _HEAD) + 1
+    end = content.rfind(b"\n", start, -_TAIL) + 1
+    length = content.find(b"\n", start) + 1 - start
+    if start and end > start and length > 1 and (end - start) % length == 0:
+        lines = (end - start) // length
+        ends = content[start + length - 2 : end : length], content[start + length - 1 : end : length]
+        if ends == (b"\r" * lines, b"\n" * lines):
+            return content.count(b"\r\n", 0, start) + lines + content.count(b"\r\n", end)
+    return content.count(b"\r\n")
 
-    def __init__(self, transport: asyncio.Transport, early: bytes) -> None:
-        self._transport = transport
-        self._chunks = [early] if early else []
-        self._waiting = len(early)
-        self._paused = False
-        self._filled = asyncio.Event()
-        if early:
-            self._filled.set()
+
+class Inflow:
+    """Takes one mail's data piece by piece as the transport brings it; nothing waits, so that many clients cost no more than one.
+
+    `keep(content, size, whole)` is called with each decoded piece, the size of all so far and whether it was the last; what it
+    raises ends the mail at once.
+    """
+
+    def __init__(self, keep: Callable[[bytes, int, bool], None]) -> None:
+        self._keep, self._decoder = keep, DotDecoder()
+        self._ended = asyncio.Event()
+        self._error: Exception | None = None
+        self._rest = b""
 
     def put(self, chunk: bytes) -> None:
-        """Add what arrived."""
-        self._chunks.append(chunk)
-        self._waiting += len(chunk)
-        if self._waiting > _HIGH and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-        self._filled.set()
+        """Take what arrived; after the end of data it is the dialogue's."""
+        if self._ended.is_set():
+            self._rest += chunk
+            return
+        try:
+            content, rest = self._decoder.feed(chunk)
+            self._keep(content, self._decoder.size, rest is not None)
+        except Exception as error:
+            self._error, rest = error, b""
+        if rest is not None:
+            self._rest = rest
+            self._ended.set()
 
-    async def take(self) -> bytes:
-        """Return all that waits, at least one byte."""
-        await self._filled.wait()
-        return self.drain()
-
-    def drain(self) -> bytes:
-        """Return what waits, perhaps nothing, and let the transport go on."""
-        self._filled.clear()
-        taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._waiting = 0
-        if self._paused:
-            self._paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
-        return taken
+    async def end(self) -> bytes:
+        """Wait for the end of data; return what came after it. Raises what `keep` raised."""
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error
+        return self._rest

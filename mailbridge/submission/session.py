@@ -18,13 +18,11 @@ from mailbridge.config import Config, is_loopback
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.store.spool import SpoolFile
 from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
-from mailbridge.submission.data import DotDecoder, Inflow
+from mailbridge.submission.data import Inflow
 from mailbridge.submission.door import Door
 from mailbridge.submission.intake import Draft, Intake
 from mailbridge.submission.password import NOBODY, check_password
 
-# Writes above this many bytes go to a thread; a smaller one costs less than the trip there.
-_LARGE_WRITE = 128 * 1024
 # A mail over the limit is read to its end, so that the client hears why, but not further than this.
 _MOST_BEYOND = 1_000_000
 # RFC 5321 section 4.5.3.2 gives minutes to a chunk; a client slower than this many bytes a second only holds the line.
@@ -394,41 +392,40 @@ class Session(SMTP):
 
     async def _spool(self, file: SpoolFile) -> None:
         """Write the data into `file` up to its end, then give the line back to the dialogue. Raises Goodbye, Refused."""
-        early = bytes(self._ahead)
-        self._ahead.clear()
-        self._reader._maybe_resume_transport()  # type: ignore[attr-defined]
-        inflow = self._inflow = Inflow(self._line, early)
-        failure: Exception | None = None
+        begun, failures = self.loop.time(), list[Exception]()
+
+        def keep(content: bytes, size: int, whole: bool) -> None:
+            # What failed is told when the mail ends, so that the client hears it and the session stays usable.
+            if not failures:
+                failures.extend(self._failure(file, content, size))
+            if not whole:
+                self._check_pace(size, self.loop.time() - begun)
+
+        inflow = Inflow(keep)
+        if self._ahead:
+            inflow.put(bytes(self._ahead))
+            self._ahead.clear()
+            self._reader._maybe_resume_transport()  # type: ignore[attr-defined]
+        self._inflow = inflow
         try:
             await self.push("354 End the mail with a dot on a line of its own")
-            decoder, begun, rest = DotDecoder(), self.loop.time(), None
-            while rest is None:
-                content, rest = decoder.feed(await inflow.take())
-                failure = failure or self._too_big(decoder.size) or await self._write(file, content)
-                if rest is None:
-                    self._check_pace(decoder.size, self.loop.time() - begun)
-            rest += inflow.drain()
+            rest = await inflow.end()
         finally:
             self._inflow = None
         if rest:
             super().data_received(rest)
-        if failure is not None:
-            raise failure
+        if failures:
+            raise failures[0]
 
-    async def _write(self, file: SpoolFile, content: bytes) -> Exception | None:
-        """Write, and return what failed: the client hears it when the mail ends, and the session stays usable."""
+    def _failure(self, file: SpoolFile, content: bytes, size: int) -> list[Exception]:
+        """Write, and return what failed. A piece is what one read of a socket brings: a thread would cost more than the write."""
+        if size > self._max_size:
+            return [Refused(f"552 5.3.4 The mail is larger than the {self._max_size} bytes that are taken here")]
         try:
-            if len(content) > _LARGE_WRITE:
-                await self.loop.run_in_executor(None, file.write, content)
-            elif content:
-                file.write(content)
+            file.write(content)
         except StoreUnavailable as error:
-            return error
-        return None
-
-    def _too_big(self, size: int) -> Refused | None:
-        limit = self._max_size
-        return Refused(f"552 5.3.4 The mail is larger than the {limit} bytes that are taken here") if size > limit else None
+            return [error]
+        return []
 
     def _check_pace(self, size: int, elapsed: float) -> None:
         if size > self._max_size + _MOST_BEYOND:

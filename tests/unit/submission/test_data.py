@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 
 import pytest
 
-from mailbridge.submission.data import DotDecoder
+from mailbridge.submission.data import DotDecoder, Inflow
 
 
 def decode(pieces: list[bytes]) -> tuple[bytes, bytes | None]:
@@ -72,3 +73,41 @@ def test_any_stream_in_any_pieces() -> None:
 def test_without_an_end_nothing_is_lost() -> None:
     assert decode([b"abc", b"def\r\n"]) == (b"abcdef", None)
     assert decode([b"abcdef\r\n", b".\r\n"]) == (b"abcdef\r\n", b"")
+
+
+def test_long_lines_of_one_length_are_judged_like_any_others() -> None:
+    chance = random.Random(11)
+    for _ in range(300):
+        length = chance.choice((2, 3, 61, 78, 900))
+        text = bytearray((b"a" * (length - 2) + b"\r\n") * (chance.randrange(6000, 20_000) // length))
+        for _ in range(chance.randrange(4)):
+            text[chance.randrange(len(text))] = chance.choice(b"\r\n.a")
+        head = bytes(chance.choice(b"\r\n.abc") for _ in range(chance.choice((0, 5, 3000))))
+        stream = head + bytes(text) + b"\r\n.\r\nrest"
+        cut = chance.randrange(len(stream))
+        assert decode([stream[:cut], stream[cut:]]) == slowly(stream)
+
+
+def test_what_comes_after_the_end_is_kept_for_the_dialogue() -> None:
+    async def run() -> None:
+        kept: list[tuple[bytes, int, bool]] = []
+        inflow = Inflow(lambda *piece: kept.append(piece))
+        for chunk in (b"abc\r\n", b"d\r\n.\r\nMAIL", b" FROM"):
+            inflow.put(chunk)
+        assert await inflow.end() == b"MAIL FROM"
+        assert kept == [(b"abc", 3, False), (b"\r\nd\r\n", 8, True)]
+
+    asyncio.run(run())
+
+
+def test_what_keeping_raises_ends_the_mail_at_once() -> None:
+    async def run() -> None:
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        inflow = Inflow(full)
+        inflow.put(b"abc")
+        with pytest.raises(OSError, match="No space"):
+            await inflow.end()
+
+    asyncio.run(run())
