@@ -22,6 +22,7 @@ STOREYS = (
     ("store", "myfax"),
     STAGES,
     ("app", "online"),
+    ("process",),
     ("demo",),
     ("cli",),
     ("__main__",),
@@ -107,7 +108,7 @@ def own_room(module: str) -> str:
 
 
 def storey(name: str) -> int:
-    return next(level for level, names in enumerate(STOREYS) if name in names)
+    return next((level for level, names in enumerate(STOREYS) if name in names), -1)
 
 
 def test_every_room_has_its_place() -> None:
