@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ class NoDaemon(ControlError):
     """No daemon listens there."""
 
 
+class _NotAllowed(ControlError):
+    """A daemon may listen there, but not to this user."""
+
+
 def ask(path: Path, command: str, /, **args: object) -> Any:
     """Return the daemon's result of a command.
 
@@ -33,29 +38,43 @@ def ask(path: Path, command: str, /, **args: object) -> Any:
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             raise NoDaemon(f"no mailbridge listens on {path}; start it with mailbridge serve") from None
         except PermissionError:
-            raise ControlError(f"{path} is for root and the daemon's own user; use sudo") from None
+            raise _NotAllowed(f"{path} is for root and the daemon's own user; use sudo") from None
         except OSError as error:
             raise ControlError(f"{path} cannot be asked ({error.strerror or error}); is the daemon well?") from None
         try:
-            peer.sendall(json.dumps({"command": command, "args": args}).encode() + b"\n")
+            # A daemon that finds a request too long says so and hangs up before it has read all of it.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                peer.sendall(json.dumps({"command": command, "args": args}).encode() + b"\n")
             answer = json.loads(_line(peer))
         except TimeoutError:
             raise ControlError(f"the daemon gave no answer in {_PATIENCE:g} s; look at its log") from None
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             raise ControlError("the daemon hung up; look at its log") from None
-    if not answer["ok"]:
-        raise ControlError(answer["error"])
-    return answer["result"]
+    return _result(answer, path)
+
+
+def _result(answer: Any, path: Path) -> Any:
+    match answer:
+        case {"ok": True, "result": result}:
+            return result
+        case {"ok": False, "error": str(error)}:
+            raise ControlError(error)
+        case _:
+            raise ControlError(f"what listens on {path} is no mailbridge, or one of another version")
 
 
 def ask_first(paths: Sequence[Path], command: str, /, **args: object) -> Any:
     """Ask the first of `paths` on which a daemon listens. Raises NoDaemon where none does, ControlError."""
-    for path in paths[:-1]:
+    forbidden: ControlError | None = None
+    for path in paths:
         try:
             return ask(path, command, **args)
-        except NoDaemon:
-            continue
-    return ask(paths[-1], command, **args)
+        except NoDaemon as error:
+            last = error
+        except _NotAllowed as error:
+            # The daemon's state_dir is closed to others, but its socket may be elsewhere.
+            forbidden = forbidden or error
+    raise forbidden or last
 
 
 def _line(peer: socket.socket) -> bytearray:

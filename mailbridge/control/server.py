@@ -23,8 +23,8 @@ from mailbridge.errors import ControlError, MailbridgeError
 __all__ = ["Command", "ControlService", "socket_path"]
 
 Command = Callable[..., Awaitable[object]]
-# A request is an id and a few options; who sends more is not one of our commands.
-_LONGEST_LINE = 64 * 1024
+# A request is a few options, and at most the ids of all dead deliveries; who sends more is not one of our commands.
+_LONGEST_LINE = 1024 * 1024
 _IDLE = 30.0
 _PATIENCE = 30.0
 
@@ -87,7 +87,8 @@ class ControlService:
             else:
                 await _say(writer, _no("only root and the daemon's own user may ask it; use sudo", "ControlError"))
         except (OSError, TimeoutError, asyncio.CancelledError):
-            pass
+            # An answer that its asker does not read must not hold up the end of the daemon.
+            writer.transport.abort()
         finally:
             self._talks.discard(task)
             writer.close()
@@ -97,7 +98,7 @@ class ControlService:
             try:
                 line = await asyncio.wait_for(reader.readline(), _IDLE)
             except ValueError:
-                await _say(writer, _no(f"a request has at most {_LONGEST_LINE} bytes", "ControlError"))
+                await _say(writer, _no(f"a request has at most {_LONGEST_LINE:,} bytes", "ControlError"))
                 return
             if not line.endswith(b"\n"):
                 return
