@@ -60,8 +60,8 @@ class Daemon:
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop` is set; `ready` is called once mail is taken in. Ends within 30 s of the stop.
 
-        Raises StateLocked, SchemaTooNew, StoreUnavailable at the start; where it cannot listen, ConfigError and ControlError in an
-        ExceptionGroup.
+        Raises StateLocked, SchemaTooNew, StoreUnavailable at the start; where it cannot listen, ConfigError or ControlError in a
+        group.
         """
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config))

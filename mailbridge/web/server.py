@@ -6,9 +6,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+
+# Seconds for what is under way when the service stops; then it is cut.
+_LAST_WORDS = 2
 
 
 class QuietServer(uvicorn.Server):
@@ -24,7 +28,8 @@ class WebService:
 
     def __init__(self, host: str, port: int, app: ASGIApp) -> None:
         self._host, self._port = host, port
-        config = uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None, access_log=False, server_header=False)
+        quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False, "server_header": False}
+        config = uvicorn.Config(app, interface="asgi3", timeout_graceful_shutdown=_LAST_WORDS, **quiet)
         self._server = QuietServer(config)
 
     async def start(self) -> tuple[str, int]:
