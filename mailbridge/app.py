@@ -25,6 +25,7 @@ from mailbridge.report.watcher import Watcher
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.judge import Judge
+from mailbridge.submission.local import LocalSubmission
 from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import Check, build
 from mailbridge.web.links import Links, load_or_create_key
@@ -89,8 +90,9 @@ class Daemon:
         watchers = self._watchers(store, spool)
         poller = Poller(clients, self._config.fax, store, clock, random.random)
         smtp = SmtpService(self._config, store, spool, judge, clock, self._sockets)
+        local = LocalSubmission(smtp.intake, self._config.smtp.domains[0], self._config.smtp.max_size)
         web = WebService(*host_port(self._config.http.listen), build(store, spool, links, _checks(store, spool, watchers), clock))
-        control = ControlService(socket_path(self._config.state_dir, self._environ), bind(store, clock))
+        control = ControlService(socket_path(self._config.state_dir, self._environ), {**bind(store, clock), "send": local.send})
         loops: list[Coroutine[Any, Any, None]] = [
             *(sender.run() for sender in senders),
             poller.run(),

@@ -25,6 +25,11 @@ def ask(config_path: Path, command: str, **args: object) -> Any:
     return _ask_store(config_path, command, args)
 
 
+def ask_daemon(config_path: Path, command: str, body: bytes, /, **args: object) -> Any:
+    """Return what the running daemon answers to a command with a body. Raises ConfigError, ControlError where none runs too."""
+    return ask_first(candidates(find_state_dir(config_path), os.environ), command, body, **args)
+
+
 def find_state_dir(config_path: Path) -> Path:
     """Return the state_dir alone: a person who asks the daemon need not be able to read its secrets. Raises ConfigError."""
     try:
@@ -42,13 +47,13 @@ def find_state_dir(config_path: Path) -> Path:
 def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
     import asyncio
 
-    from mailbridge.app import open_store
+    from mailbridge.app import clock, open_store
     from mailbridge.config import load
-    from mailbridge.control import commands
+    from mailbridge.control.table import bind
 
     async def work() -> Any:
         async with open_store(load(config_path, os.environ)) as store:
-            return await commands.bind(store)[command](**args)
+            return await bind(store, clock)[command](**args)
 
     try:
         return asyncio.run(work())

@@ -25,8 +25,8 @@ class _NotAllowed(ControlError):
     """A daemon may listen there, but not to this user."""
 
 
-def ask(path: Path, command: str, /, **args: object) -> Any:
-    """Return the daemon's result of a command.
+def ask(path: Path, command: str, body: bytes | None = None, /, **args: object) -> Any:
+    """Return the daemon's result of a command, with a body where the command takes one.
 
     Raises NoDaemon where none listens, ControlError where it does not answer or says no.
     """
@@ -44,7 +44,9 @@ def ask(path: Path, command: str, /, **args: object) -> Any:
         try:
             # A daemon that finds a request too long says so and hangs up before it has read all of it.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                peer.sendall(json.dumps({"command": command, "args": args}).encode() + b"\n")
+                size = {} if body is None else {"size": len(body)}
+                peer.sendall(json.dumps({"command": command, "args": args, **size}).encode() + b"\n")
+                peer.sendall(body or b"")
             answer = json.loads(_line(peer))
         except TimeoutError:
             raise ControlError(f"the daemon gave no answer in {_PATIENCE:g} s; look at its log") from None
@@ -63,12 +65,12 @@ def _result(answer: Any, path: Path) -> Any:
             raise ControlError(f"what listens on {path} is no mailbridge, or one of another version")
 
 
-def ask_first(paths: Sequence[Path], command: str, /, **args: object) -> Any:
+def ask_first(paths: Sequence[Path], command: str, body: bytes | None = None, /, **args: object) -> Any:
     """Ask the first of `paths` on which a daemon listens. Raises NoDaemon where none does, ControlError."""
     forbidden: ControlError | None = None
     for path in paths:
         try:
-            return ask(path, command, **args)
+            return ask(path, command, body, **args)
         except NoDaemon as error:
             last = error
         except _NotAllowed as error:

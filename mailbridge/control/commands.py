@@ -1,13 +1,10 @@
-"""What may be asked of a store, as JSON: the same functions answer in the daemon, and in a command when no daemon runs."""
+"""What may be asked of a store, as JSON, without changing it: in the daemon, or in a command itself when no daemon runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any, get_args
 
-from mailbridge.control.server import Command
 from mailbridge.errors import ControlError, NotFound
 from mailbridge.lifecycle import FaxState
 from mailbridge.model import Attempt, Delivery, Event, Failure, Fax
@@ -17,16 +14,11 @@ from mailbridge.store.base import Store, Transaction
 _ALL_OF_ONE_FAX = 1000
 
 
-def bind(store: Store) -> Mapping[str, Command]:
-    """Return every command by its name, for the control socket."""
-    return {command.__name__: partial(command, store) for command in (queue, show, events, deliveries)}
-
-
 async def queue(store: Store, *, state: FaxState | None = None, limit: int = 100) -> list[dict[str, Any]]:
     """Return the newest faxes first, of one state where it is given."""
     if state is not None and state not in get_args(FaxState):
         raise ControlError(f"{state!r} is no state of a fax; use one of {', '.join(get_args(FaxState))}")
-    return [_fax(fax) for fax in await store.run(lambda tx: tx.faxes(state, limit))]
+    return [fax_told(fax) for fax in await store.run(lambda tx: tx.faxes(state, limit))]
 
 
 async def show(store: Store, *, id: str) -> dict[str, Any]:
@@ -37,7 +29,7 @@ async def show(store: Store, *, id: str) -> dict[str, Any]:
         raised = list(reversed(tx.events(id, _ALL_OF_ONE_FAX)))
         sent = [(event, tx.deliveries(None, event.id, _ALL_OF_ONE_FAX)) for event in raised]
         return {
-            **_fax(fax),
+            **fax_told(fax),
             "documents": [
                 {"name": d.name, "content_type": d.content_type, "size": d.size, "pages": d.pages} for d in fax.documents
             ],
@@ -75,7 +67,8 @@ def _at(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat(timespec="milliseconds")
 
 
-def _fax(fax: Fax) -> dict[str, Any]:
+def fax_told(fax: Fax) -> dict[str, Any]:
+    """Return a fax as commands tell it."""
     return {
         "id": fax.id,
         "state": fax.state,

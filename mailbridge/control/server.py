@@ -1,6 +1,7 @@
 """The daemon's end of the control socket: JSON lines, for root and for the daemon's own user alone.
 
-A request is `{"command": …, "args": {…}}`; an answer `{"ok": true, "result": …}` or `{"ok": false, "error": …, "kind": …}`.
+A request is `{"command": …, "args": {…}}`. One with a body has its `size` in bytes beside them and the body after the line; it is
+the last of its connection. An answer is `{"ok": true, "result": …}` or `{"ok": false, "error": …, "kind": …}`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mailbridge import log
 from mailbridge.control.place import addressable, socket_path
@@ -25,6 +27,7 @@ __all__ = ["Command", "ControlService", "socket_path"]
 Command = Callable[..., Awaitable[object]]
 # A request is a few options, and at most the ids of all dead deliveries; who sends more is not one of our commands.
 _LONGEST_LINE = 1024 * 1024
+_CHUNK = 256 * 1024
 _IDLE = 30.0
 _PATIENCE = 30.0
 
@@ -102,18 +105,31 @@ class ControlService:
                 return
             if not line.endswith(b"\n"):
                 return
-            await _say(writer, await self._answer(line))
+            answer, more = await self._answer(line, reader)
+            await _say(writer, answer)
+            if not more:
+                return
 
-    async def _answer(self, line: bytes) -> dict[str, object]:
+    async def _answer(self, line: bytes, reader: asyncio.StreamReader) -> tuple[dict[str, object], bool]:
+        """Return the answer to a request, and whether another may follow it."""
         try:
             request = json.loads(line)
             name, args = request["command"], request.get("args", {})
+            has_body = "size" in request
+            if has_body:
+                args = {**args, "body": _body(reader, int(request["size"]))}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return _UNREADABLE, True
+        return await self._do(name, args), not has_body
+
+    async def _do(self, name: str, args: dict[str, Any]) -> dict[str, object]:
+        try:
             command = self._commands.get(name)
             if command is None:
                 return _no(f"this daemon knows no command {name!r}; it may be of another version", "ControlError")
             inspect.signature(command).bind(**args)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return _no("the request cannot be understood; client and daemon may be of different versions", "ControlError")
+        except TypeError:
+            return _UNREADABLE
         try:
             return {"ok": True, "result": await command(**args)}
         except MailbridgeError as error:
@@ -133,6 +149,19 @@ def _may_ask(peer: socket.socket) -> bool:
 
 def _no(error: str, kind: str) -> dict[str, object]:
     return {"ok": False, "error": error, "kind": kind}
+
+
+_UNREADABLE = _no("the request cannot be understood; client and daemon may be of different versions", "ControlError")
+
+
+async def _body(reader: asyncio.StreamReader, size: int) -> AsyncIterator[bytes]:
+    """Yield the `size` bytes after a request. Raises ControlError where they do not come."""
+    while size > 0:
+        chunk = await asyncio.wait_for(reader.read(min(size, _CHUNK)), _IDLE)
+        if not chunk:
+            raise ControlError("what was to follow the request did not come whole")
+        size -= len(chunk)
+        yield chunk
 
 
 async def _say(writer: asyncio.StreamWriter, answer: dict[str, object]) -> None:

@@ -25,14 +25,14 @@ class SmtpService:
     """Listens, and hands what is admitted to the store.
 
     `judge` turns a spooled mail's path into its Letter; it raises Refused or StoreUnavailable. `sockets` are listening ones that
-    systemd handed over; they take the place of `smtp.listen`.
+    systemd handed over; they take the place of `smtp.listen`. `intake` is the way into the store, for mails by other ways too.
     """
 
     def __init__(
         self, config: Config, store: Store, spool: Spool, judge: Judge, clock: Clock, sockets: Sequence[socket.socket] = ()
     ) -> None:
         self._config, self._sockets = config, list(sockets)
-        self._intake = Intake(config, store, spool, judge, clock)
+        self.intake = Intake(config, store, spool, judge, clock)
         self._servers: list[asyncio.Server] = []
 
     async def start(self) -> list[tuple[str, int]]:
@@ -43,7 +43,7 @@ class SmtpService:
         context = _tls_context(smtp.tls)
         self._house = House(
             config=self._config,
-            intake=self._intake,
+            intake=self.intake,
             door=Door(smtp.max_connections, smtp.max_connections_per_client),
             auth_required=self._auth_required(),
             starttls=context,

@@ -28,7 +28,7 @@ SCENARIOS = sorted(path.parent.name for path in HERE.glob("*/scenario.toml"))
 
 
 class Scenario:
-    """The steps of one folder. `[myfax]` has `reports`, `step` (seconds), `script` (number → outcome), `down` (until `myfax_up`)."""
+    """The steps of one folder. `[myfax]` has `reports`, `step` (seconds), `script` (number: outcome), `down` till `myfax_up`."""
 
     def __init__(self, folder: Path, world: World, told: dict[str, Any]) -> None:
         self._folder, self._world, self._told = folder, world, told

@@ -1,0 +1,99 @@
+"""`send`: hand a fax to the daemon."""
+
+from __future__ import annotations
+
+import getpass
+import mimetypes
+import socket
+import time
+from collections.abc import Callable
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mailbridge.cli.ask import ask, ask_daemon
+from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.output import print_json
+from mailbridge.cli.queue import reason
+from mailbridge.lifecycle import FAX_FINAL
+
+_LOOK_EVERY = 0.5
+# Office documents, which Python's own table lacks on some systems.
+_TYPES = {".docx": "vnd.openxmlformats-officedocument.wordprocessingml.document", ".odt": "vnd.oasis.opendocument.text"}
+
+
+@click.command()
+@click.argument("number")
+@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--url", metavar="URL", help="Let MyFax fetch the document from there, in place of files.")
+@click.option("--subject", default="", help="What it is called in `queue` and in events.")
+@click.option("--account", metavar="NAME", help="The account to send by.  [default: the first]")
+@click.option("--wait", is_flag=True, help="Show its way, and end with its outcome: exit 0 when it was delivered, else 1.")
+@json_option
+@config_option
+def send(
+    number: str,
+    files: tuple[Path, ...],
+    url: str | None,
+    subject: str,
+    account: str | None,
+    wait: bool,
+    as_json: bool,
+    config_path: Path,
+) -> int:
+    """Hand a fax to the daemon: the files, as one fax, to a number."""
+    if bool(files) == bool(url):
+        raise click.UsageError("give files or --url, and not both")
+    mail = _mail(number, files, url, subject, account)
+    answer = ask_daemon(config_path, "send", mail.as_bytes(), numbers=[number], sender=_sender())
+    fax_id = answer["reply"].split()[4]
+    if wait:
+        fax = _follow(fax_id, (lambda _: None) if as_json else click.echo, config_path)
+    else:
+        fax = ask(config_path, "show", id=fax_id)
+    if as_json:
+        print_json(fax)
+    elif not wait:
+        click.echo(fax_id)
+    return 0 if not wait or fax["state"] == "delivered" else 1
+
+
+def _sender() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _mail(number: str, files: tuple[Path, ...], url: str | None, subject: str, account: str | None) -> EmailMessage:
+    """The fax as a mail, which the daemon takes as if a mail client had sent it."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = _sender(), number.replace("@", ""), " ".join(subject.split())
+    mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain="mailbridge.invalid")
+    mail["X-Mailbridge-Page"] = "never"
+    if account is not None:
+        mail["X-Mailbridge-Account"] = account
+    if url is not None:
+        # RFC 2017: a document that lives elsewhere.
+        mail.set_content("", subtype="plain")
+        mail.add_attachment(EmailMessage())
+        return mail
+    mail.set_content("")
+    for file in files:
+        kind = mimetypes.guess_type(file.name)[0] or f"application/{_TYPES.get(file.suffix.lower(), 'octet-stream')}"
+        maintype, _, subtype = kind.partition("/")
+        mail.add_attachment(file.read_bytes(), maintype=maintype, subtype=subtype, filename=file.name)
+    return mail
+
+
+def _follow(fax_id: str, say: Callable[[str], None], config_path: Path) -> dict[str, Any]:
+    """Tell each new state, and return the fax when it is final, or when only a person can help it on."""
+    told = ""
+    while True:
+        fax: dict[str, Any] = ask(config_path, "show", id=fax_id)
+        if fax["state"] != told:
+            told = fax["state"]
+            say(f"{fax_id} {told}" + (f": {reason(fax)}" if fax["failure"] else ""))
+        if told in (*FAX_FINAL, "in_doubt"):
+            return fax
+        time.sleep(_LOOK_EVERY)

@@ -1,0 +1,203 @@
+"""What a person may do from the command line, with the daemon and without, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailbridge.submission.page import render
+from tests.e2e.world import PATIENCE, World
+
+MAIL = Path(__file__).parent / "02-delivered-by-report" / "mail.eml"
+Scenario = Callable[[World], Awaitable[None]]
+
+
+def in_a_world(state: Path, scenario: Scenario, *, myfax: bool = True, **options: Any) -> None:
+    async def main() -> None:
+        async with World(state, **options) as world:
+            if myfax:
+                await world.start_myfax()
+            await world.start()
+            await scenario(world)
+
+    asyncio.run(main())
+
+
+async def fax_to(world: World, number: str) -> str:
+    """Send a mail, and return the id of its fax."""
+    reply = await world.send("dana@example.co.il", [f"{number}@fax.local"], MAIL.read_bytes())
+    assert reply.startswith("250 2.0.0 queued as fax_"), reply
+    return reply.split()[4]
+
+
+async def state_of(world: World, fax: str, *wanted: str) -> dict[str, Any]:
+    """Return the fax once it is in one of the states."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            shown: dict[str, Any] = await world.ask("show", fax)
+            if shown["state"] in wanted:
+                return shown
+            await asyncio.sleep(0.05)
+
+
+async def refused(world: World, *args: str) -> str:
+    """Run a command that must be refused: exit 1, one line on standard error, nothing on the other."""
+    status, output, errors = await world.command(*args)
+    assert (status, output, errors.count("\n")) == (1, "", 1), (status, output, errors)
+    return errors
+
+
+def test_cancel_a_waiting_fax_and_retry_it_as_a_new_one(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        fax = await fax_to(world, "03-9876543")
+        cancelled = await world.ask("cancel", fax)
+        assert (cancelled["state"], cancelled["source"]) == ("cancelled", "person")
+        assert "cancelled already" in await refused(world, "cancel", fax)
+        await world.receiver.wait("fax.cancelled")
+        again = await world.ask("retry", fax)
+        assert again["id"] != fax
+        assert again["tags"] == {"retry_of": fax}
+        # MyFax cannot be reached, so it waits for its back-off; now it is due at once.
+        async with asyncio.timeout(PATIENCE):
+            while not ((shown := await world.ask("show", again["id"]))["tries"] and shown["state"] == "queued"):
+                await asyncio.sleep(0.05)
+        assert (await world.command("retry", again["id"]))[1] == f"{again['id']} is due now\n"
+        await world.start_myfax()
+        await world.ask("retry", again["id"])
+        await state_of(world, again["id"], "delivered")
+        assert [upload.number for upload in world.simulator.uploads] == ["+97239876543"]
+        assert "it has arrived" in await refused(world, "retry", again["id"])
+        assert "it has arrived" in await refused(world, "cancel", again["id"])
+
+    in_a_world(tmp_path, scenario, myfax=False)
+
+
+def test_what_myfax_has_cannot_be_cancelled_or_retried(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        fax = await fax_to(world, "03-9876598")
+        await state_of(world, fax, "submitted")
+        assert "knows no way to take it back" in await refused(world, "cancel", fax)
+        assert "still trying" in await refused(world, "retry", fax)
+        assert "only a fax in doubt" in await refused(world, "resolve", fax, "--sent")
+
+    in_a_world(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("how", "state", "uploads"),
+    [
+        (["--sent"], "delivered", 1),
+        (["--sent", "--fax-code", "CODE"], "delivered", 1),
+        (["--failed"], "failed", 1),
+        (["--resend"], "in_doubt", 2),
+    ],
+    ids=["sent", "sent-with-code", "failed", "resend"],
+)
+def test_a_doubt_is_resolved_by_a_persons_word(tmp_path: Path, how: list[str], state: str, uploads: int) -> None:
+    async def scenario(world: World) -> None:
+        fax = await fax_to(world, "03-9876591")
+        await state_of(world, fax, "in_doubt")
+        assert "end the doubt with mailbridge resolve" in await refused(world, "cancel", fax)
+        assert "end the doubt with mailbridge resolve" in await refused(world, "retry", fax)
+        # What the stand-in took under this code is delivered, as faxStatus.do tells.
+        taken = world.simulator.uploads[0]
+        taken.outcome = "delivered"
+        await world.ask("resolve", fax, *(taken.fax_code if word == "CODE" else word for word in how))
+        resolved = await world.receiver.wait("fax.resolved")
+        assert resolved["data"]["source"] == "person"
+        async with asyncio.timeout(PATIENCE):
+            while len(world.simulator.uploads) < uploads:
+                await asyncio.sleep(0.01)
+        shown = await state_of(world, fax, state)
+        assert len(world.simulator.uploads) == uploads
+        if "--fax-code" in how:
+            assert (shown["fax_code"], shown["source"]) == (taken.fax_code, "poll")
+        if state == "failed":
+            assert shown["failure"]["code"] == "abandoned"
+
+    in_a_world(tmp_path, scenario, reports=False, more='\n[fax]\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n')
+
+
+def test_resolve_wants_a_word(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        status, _, errors = await world.command("resolve", "fax_X")
+        assert (status, "--sent, --resend or --failed" in errors) == (2, True)
+        status, _, errors = await world.command("resolve", "fax_X", "--failed", "--fax-code", "x")
+        assert (status, "goes with --sent" in errors) == (2, True)
+        assert "no fax has the id fax_X" in await refused(world, "resolve", "fax_X", "--failed")
+
+    in_a_world(tmp_path, scenario)
+
+
+def test_replay_delivers_what_was_given_up(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        world.receiver.answers.append((410, {}))
+        fax = await fax_to(world, "03-9876543")
+        await state_of(world, fax, "delivered")
+        [dead] = await world.ask("deliveries", "--dead")
+        assert (dead["status"], dead["type"]) == (410, "fax.queued")
+        assert "no event has the id evt_X" in await refused(world, "replay", "evt_X")
+        # One bad id among good ones: nothing is replayed.
+        await refused(world, "replay", dead["event_id"], "evt_X")
+        assert len(await world.ask("deliveries", "--dead")) == 1
+        [replayed] = await world.ask("replay", dead["event_id"])
+        assert (replayed["id"], replayed["state"]) == (dead["id"], "pending")
+        assert "nothing of" in await refused(world, "replay", dead["id"])
+        # 410 stopped the endpoint until the daemon starts again.
+        assert await world.stop() == 0
+        await world.start()
+        event = await world.receiver.wait("fax.queued", PATIENCE)
+        assert event["data"]["fax_id"] == fax
+
+    in_a_world(tmp_path, scenario)
+
+
+def test_commands_work_on_the_store_itself_when_no_daemon_runs(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        fax = await fax_to(world, "03-9876543")
+        assert await world.stop() == 0
+        assert (await world.ask("show", fax))["state"] == "queued"
+        assert (await world.command("cancel", fax))[1] == f"{fax} is cancelled\n"
+        assert (await world.ask("queue", "--state", "cancelled"))[0]["id"] == fax
+
+    in_a_world(tmp_path, scenario, myfax=False)
+
+
+def test_send_hands_files_over_and_waits_for_the_outcome(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        page, _ = render("עמוד")
+        (tmp_path / "one.pdf").write_bytes(page)
+        (tmp_path / "two.txt").write_text("a second document\n")
+        files = (str(tmp_path / "one.pdf"), str(tmp_path / "two.txt"))
+        status, output, errors = await world.command("send", "03-9876543", *files, "--subject", "offer", "--wait")
+        assert (status, errors) == (0, "")
+        assert output.splitlines()[-1].endswith(" delivered")
+        [taken] = world.simulator.uploads
+        assert [file["size"] for file in taken.files] == [len(page), 18]
+        fax = await world.ask("send", "03-9876501", files[0], "--subject", "offer", "--account", "office")
+        assert (fax["number"], fax["subject"]) == ("+97239876501", "offer")
+        await state_of(world, fax["id"], "failed")
+        status, output, _ = await world.command("send", "03-9876506", files[0], "--wait")
+        assert (status, "wrong_number" in output) == (1, True)
+
+    in_a_world(tmp_path, scenario)
+
+
+def test_send_says_what_is_wrong(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        (tmp_path / "a.exe").write_bytes(b"MZ\x00\x01")
+        (tmp_path / "a.txt").write_text("a letter\n")
+        assert "a.exe cannot be faxed" in await refused(world, "send", "03-9876543", str(tmp_path / "a.exe"))
+        assert "is not allowed here" in await refused(world, "send", "+14155550100", str(tmp_path / "a.txt"))
+        assert "names no account" in await refused(world, "send", "03-9876543", str(tmp_path / "a.txt"), "--account", "x")
+        assert (await world.command("send", "03-9876543"))[0] == 2
+        assert (await world.command("send", "03-9876543", str(tmp_path / "missing.pdf")))[0] == 2
+        assert await world.ask("queue") == []
+        assert await world.stop() == 0
+        assert "no mailbridge listens" in await refused(world, "send", "03-9876543", str(tmp_path / "a.txt"))
+
+    in_a_world(tmp_path, scenario, myfax=False)

@@ -1,0 +1,123 @@
+"""The process: signals, the configuration read again, and a second daemon on the same state."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from tests.e2e.test_commands import MAIL, fax_to, in_a_world, state_of
+from tests.e2e.world import PATIENCE, World
+
+Until = Callable[[], Awaitable[bool]]
+
+
+async def said(world: World, words: str, times: int = 1) -> None:
+    """Wait until the log has these words so many times."""
+    async with asyncio.timeout(PATIENCE):
+        while world.log.read_text(encoding="utf-8").count(words) < times:
+            await asyncio.sleep(0.02)
+
+
+def test_sighup_with_a_bad_file_keeps_the_old_configuration(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        good = world.config.read_text(encoding="utf-8")
+        world.config.write_text(good.replace("[smtp]", "[smpt]"), encoding="utf-8")
+        world.signal(signal.SIGHUP)
+        await said(world, "configuration rejected, the old one stays")
+        assert "did you mean smtp" in world.log.read_text(encoding="utf-8")
+        await state_of(world, await fax_to(world, "03-9876543"), "delivered")
+        assert "daemon stopped" not in world.log.read_text(encoding="utf-8")
+        world.config.write_text(good, encoding="utf-8")
+
+    in_a_world(tmp_path, scenario)
+
+
+def test_sighup_with_a_good_file_takes_it_up_and_loses_nothing(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        fax = await fax_to(world, "03-9876543")
+        config = world.config.read_text(encoding="utf-8").replace(
+            'listen = ["127.0.0.1:0"]', f'listen = ["127.0.0.1:{world.smtp[1]}"]'
+        )
+        world.config.write_text(config + '\n[numbers]\ndeny = ["+9723"]\n', encoding="utf-8")
+        world.signal(signal.SIGHUP)
+        await said(world, '"daemon started"', 2)
+        reply = await world.send("dana@example.co.il", ["03-9876543@fax.local"], MAIL.read_bytes())
+        assert reply.startswith("550 5.7.1"), reply
+        await world.start_myfax()
+        await world.ask("retry", fax)
+        await state_of(world, fax, "delivered")
+        assert len(world.simulator.uploads) == 1
+        assert await world.stop() == 0
+
+    in_a_world(tmp_path, scenario, myfax=False)
+
+
+def test_sighup_with_a_taken_port_goes_on_with_the_old_configuration(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        config = world.config.read_text(encoding="utf-8")
+        taken = f'listen = ["127.0.0.1:{world.mailbox.port}"]'
+        world.config.write_text(config.replace('listen = ["127.0.0.1:0"]', taken), encoding="utf-8")
+        world.signal(signal.SIGHUP)
+        await said(world, "configuration rejected, the old one stays")
+        await said(world, '"daemon started"', 2)
+        world.config.write_text(config, encoding="utf-8")
+        assert (await world.command("queue"))[0] == 0
+
+    in_a_world(tmp_path, scenario)
+
+
+def test_a_second_daemon_on_the_same_state_refuses_with_78(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        status, _, errors = await world.command("serve")
+        assert status == 78
+        assert "another mailbridge already works on" in errors
+        assert "Traceback" not in errors
+        await state_of(world, await fax_to(world, "03-9876543"), "delivered")
+
+    in_a_world(tmp_path, scenario)
+
+
+def test_sigterm_in_data_lets_the_mail_finish(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        reader, writer = await asyncio.open_connection(*world.smtp)
+        for line in (b"EHLO x", b"MAIL FROM:<dana@example.co.il>", b"RCPT TO:<03-9876543@fax.local>", b"DATA"):
+            await reply(reader)
+            writer.write(line + b"\r\n")
+        assert (await reply(reader)).startswith(b"354")
+        content = MAIL.read_bytes().replace(b"\n", b"\r\n")
+        writer.write(content[:200])
+        await writer.drain()
+        world.signal(signal.SIGTERM)
+        await said(world, "daemon stopping")
+        writer.write(content[200:] + b"\r\n.\r\n")
+        assert (await reply(reader)).startswith(b"250 2.0.0 queued as")
+        writer.close()
+        assert await world.stop() == 0
+        assert len(await world.ask("queue")) == 1
+
+    in_a_world(tmp_path, scenario, myfax=False)
+
+
+async def reply(reader: asyncio.StreamReader) -> bytes:
+    """Return the last line of one SMTP reply."""
+    async with asyncio.timeout(PATIENCE):
+        while (line := await reader.readline())[3:4] == b"-":
+            pass
+    return line
+
+
+def test_sigterm_in_an_upload_leaves_the_right_state(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        # The stand-in takes the upload and never answers.
+        fax = await fax_to(world, "03-9876592")
+        async with asyncio.timeout(PATIENCE):
+            while not world.simulator.uploads:
+                await asyncio.sleep(0.01)
+        assert await world.stop() == 0
+        await world.start()
+        await state_of(world, fax, "in_doubt")
+        assert len(world.simulator.uploads) == 1
+
+    in_a_world(tmp_path, scenario)
