@@ -79,6 +79,7 @@ def fax_told(fax: Fax) -> dict[str, Any]:
         "final_at": _at(fax.final_at),
         "pages": fax.pages,
         "fax_code": fax.fax_code,
+        "token": fax.token,
         "tries": len(fax.attempts),
         "polls": fax.polls,
         "failure": _failure(fax.failure),

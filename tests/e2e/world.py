@@ -33,7 +33,7 @@ email = "office@example.co.il"
 password = "demo"
 
 [smtp]
-listen = ["127.0.0.1:0"]
+listen = ["127.0.0.1:{smtp_port}"]
 
 [http]
 listen = "127.0.0.1:0"
@@ -64,10 +64,13 @@ class World:
     """Starts the stand-ins on entering; `start` the daemon. `more` is appended to the configuration.
 
     `reports` says whether MyFax mails a report at the end of each fax. `log` is everything the daemon wrote, over all its starts.
+    `smtp_port` is 0 for another free one at each start; `strict` makes every warning of Python's development mode an error.
     """
 
-    def __init__(self, state: Path, *, more: str = "", reports: bool = True, step: float = 0.1) -> None:
-        self._state, self._more, self._reports = state, more, reports
+    def __init__(
+        self, state: Path, *, more: str = "", reports: bool = True, step: float = 0.1, smtp_port: int = 0, strict: bool = True
+    ) -> None:
+        self._state, self._more, self._reports, self._smtp_port, self._strict = state, more, reports, smtp_port, strict
         self.simulator = Simulator(step=step, on_final=self._report)
         self.receiver = Receiver(SECRET)
         self.mailbox = DemoMailbox()
@@ -81,7 +84,8 @@ class World:
         await self._stack.enter_async_context(self.mailbox)
         webhook = await self.receiver.start()
         self._stack.push_async_callback(self.receiver.stop)
-        values = {"imap_port": self.mailbox.port, "myfax_port": self._myfax_port, "webhook": webhook, "secret": SECRET}
+        ports = {"imap_port": self.mailbox.port, "myfax_port": self._myfax_port, "smtp_port": self._smtp_port}
+        values = {**ports, "webhook": webhook, "secret": SECRET}
         self.config.write_text(_CONFIG.format(state=self._state / "state", **values) + self._more, encoding="utf-8")
         (self._state / "state").mkdir()
         return self
@@ -103,9 +107,10 @@ class World:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-W", "error", "-m", "mailbridge", "serve", "--config", str(self.config)),
+                *(("-X", "dev", "-W", "error") if self._strict else ()),
+                *("-m", "mailbridge", "serve", "--config", str(self.config)),
                 stderr=log,
-                env={"PATH": os.environ["PATH"], "PYTHONDEVMODE": "1"},
+                env={"PATH": os.environ["PATH"]},
             )
         finally:
             os.close(log)

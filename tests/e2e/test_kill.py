@@ -1,0 +1,177 @@
+"""kill -9 at random moments under load: every 250 yields exactly one fax, and MyFax takes none twice.
+
+Twenty rounds, or as many as MAILBRIDGE_KILL_ROUNDS says (the full run is 200), from the seed in MAILBRIDGE_KILL_SEED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import smtplib
+import threading
+import time
+from collections import Counter
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from mailbridge.demo.simulator import SimFax
+from mailbridge.submission.page import render
+from tests.e2e.world import World, free_port
+
+ROUNDS = int(os.environ.get("MAILBRIDGE_KILL_ROUNDS", "20"))
+SEED = int(os.environ.get("MAILBRIDGE_KILL_SEED", "1"))
+CLIENTS = 3
+SETTLE = 120.0
+# The last digits choose what MyFax does. One doubt in many: three in a row would pause the account.
+ENDINGS = ("43",) * 8 + ("01", "06", "43", "43", "91") + ("43",) * 8 + ("99", "02", "93")
+_FINAL = ("fax.delivered", "fax.failed", "fax.cancelled")
+_TOKEN = re.compile(r"MB-[0-9A-Z]{8}")
+
+
+class Client(threading.Thread):
+    """Sends mail after mail; one that got no 250 is sent again, as mail clients do. `told` has the id of each Message-ID."""
+
+    def __init__(self, name: str, port: int, page: bytes, done: threading.Event) -> None:
+        super().__init__(name=name)
+        self._port, self._page, self._done = port, page, done
+        self.told: dict[str, str] = {}
+        self.tries = 0
+
+    def run(self) -> None:
+        number = 0
+        while not self._done.is_set():
+            number += 1
+            self._deliver(f"<{self.name}-{number}@example.co.il>", f"03-98765{ENDINGS[number % len(ENDINGS)]}@fax.local")
+
+    def _deliver(self, message_id: str, recipient: str) -> None:
+        deadline = time.monotonic() + SETTLE
+        while time.monotonic() < deadline:
+            self.tries += 1
+            try:
+                with smtplib.SMTP("127.0.0.1", self._port, timeout=20) as client:
+                    client.ehlo()
+                    client.mail("dana@example.co.il")
+                    client.rcpt(recipient)
+                    code, text = client.data(self._mail(message_id, recipient))
+                if code == 250:
+                    self.told[message_id] = text.decode().split()[3]
+                    return
+            except (OSError, smtplib.SMTPException):
+                pass
+            # A killed daemon is back within about a second.
+            self._done.wait(0.02)
+
+    def _mail(self, message_id: str, recipient: str) -> bytes:
+        mail = EmailMessage()
+        mail["From"], mail["To"], mail["Subject"], mail["Message-ID"] = "dana@example.co.il", recipient, "a letter", message_id
+        mail.set_content("attached\n")
+        mail.add_attachment(self._page, maintype="application", subtype="pdf", filename="letter.pdf")
+        return mail.as_bytes()
+
+
+class Moments:
+    """When to kill: after a random time, or in the middle of what is just happening."""
+
+    def __init__(self, world: World, chance: random.Random) -> None:
+        self._world, self._chance = world, chance
+        self._upload = asyncio.Event()
+        world.simulator.on_upload = self._on_upload
+
+    def _on_upload(self, _: SimFax) -> None:
+        self._upload.set()
+
+    async def wait(self) -> None:
+        """Return at the next moment."""
+        if self._chance.random() < 0.4:
+            # MyFax has just taken a fax: its answer, and all that follows from it, is still to come.
+            self._upload.clear()
+            try:
+                await asyncio.wait_for(self._upload.wait(), 3.0)
+            except TimeoutError:
+                return
+            await asyncio.sleep(self._chance.choice((0.0, 0.001, 0.003, 0.01)))
+        else:
+            await asyncio.sleep(self._chance.uniform(0.0, 0.8))
+
+
+def test_kill_9_at_random_moments_under_load(tmp_path: Path) -> None:
+    asyncio.run(rounds(tmp_path))
+
+
+async def rounds(state: Path) -> None:
+    chance, port, done = random.Random(SEED), free_port(), threading.Event()
+    page, _ = render("A page.")
+    clients = [Client(f"client{n}", port, page, done) for n in range(CLIENTS)]
+    more = '\n[fax]\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
+    async with World(state, more=more, step=0.05, smtp_port=port, strict=False) as world:
+        await world.start_myfax()
+        moments = Moments(world, chance)
+        await world.start()
+        for client in clients:
+            client.start()
+        try:
+            for _ in range(ROUNDS):
+                await moments.wait()
+                await world.kill()
+                await world.start()
+        finally:
+            done.set()
+            await asyncio.gather(*(asyncio.to_thread(client.join) for client in clients))
+        await judge(world, clients)
+
+
+async def judge(world: World, clients: list[Client]) -> None:
+    faxes = await settled(world)
+    told = {id: message for client in clients for message, id in client.told.items()}
+    assert len(told) > ROUNDS, "there was no load"
+    # Every mail was sent until it got its 250: each made one fax, which is the one that its client was told of.
+    assert sorted(fax["id"] for fax in faxes) == sorted(told)
+    assert {fax["id"]: fax["message_id"] for fax in faxes} == told
+
+    taken = uploads(world)
+    assert [token for token, count in taken.items() if count > 1] == [], "MyFax took a fax twice"
+    doubtful = [fax for fax in faxes if fax["state"] == "in_doubt"]
+    assert {fax["token"] for fax in faxes if fax["state"] == "delivered"} <= set(taken)
+    assert any(client.tries > len(client.told) for client in clients), "no kill hit a client"
+
+    resent = doubtful[0]
+    world.simulator.script[resent["number"]] = "delivered"
+    await world.ask("resolve", resent["id"], "--resend")
+    await settled(world)
+    assert (await world.ask("show", resent["id"]))["state"] == "delivered"
+    assert [token for token, count in uploads(world).items() if count > 1] in ([], [resent["token"]])
+    one_end_for_each(world, {fax["id"] for fax in faxes if fax["state"] != "in_doubt"} | {resent["id"]})
+
+
+async def settled(world: World) -> list[dict[str, Any]]:
+    """Return all faxes when nothing moves by itself any more."""
+    deadline = time.monotonic() + SETTLE
+    while time.monotonic() < deadline:
+        faxes: list[dict[str, Any]] = await world.ask("queue", "--limit", "10000")
+        deliveries = await world.ask("deliveries", "--limit", "10000")
+        under_way = [fax for fax in faxes if fax["state"] in ("queued", "uploading", "submitted")]
+        if not under_way and all(delivery["state"] == "delivered" for delivery in deliveries):
+            return faxes
+        await asyncio.sleep(0.3)
+    raise AssertionError(Counter(fax["state"] for fax in faxes))
+
+
+def uploads(world: World) -> Counter[str]:
+    """How often MyFax took each fax, by the token in its file's name."""
+    return Counter(_TOKEN.findall(fax.subject)[0] for fax in world.simulator.uploads)
+
+
+def one_end_for_each(world: World, ended: set[str]) -> None:
+    """Exactly one final event a fax, and its events numbered without a gap: nothing was lost, nothing told twice."""
+    ends: Counter[str] = Counter()
+    numbers: dict[str, list[int]] = {}
+    for event in world.receiver.events:
+        fax = event["data"].get("fax_id")
+        if fax in ended:
+            ends[fax] += event["type"] in _FINAL
+            numbers.setdefault(fax, []).append(event["data"]["seq"])
+    assert {fax for fax in ended if ends[fax] != 1} == set()
+    assert all(sorted(seen) == list(range(1, len(seen) + 1)) for seen in numbers.values())
