@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Literal, Self, TypeVar
@@ -22,8 +23,6 @@ ISRAEL: Final = ZoneInfo("Asia/Jerusalem")
 
 _AGAIN: Final = frozenset({408, 429})
 _PERSON: Final = frozenset({400, 401, 403, 404, 405, 411, 413, 415})
-_MAX_PAGES: Final = 10_000
-
 
 A = TypeVar("A", wire.UploadAnswer, wire.StatusAnswer, wire.RegisterAnswer, wire.ReleaseAnswer, wire.IncomingPage)
 
@@ -43,7 +42,7 @@ class _Call:
 
     whole: bool = False
     status: int | None = None
-    body: bytes = b""
+    body: bytearray = field(default_factory=bytearray)
     failure: str | None = None
 
 
@@ -81,7 +80,7 @@ def classify(call: _Call, read: Callable[[bytes], A]) -> A:
         problem = f"MyFax answered with HTTP status {call.status}"
     if problem is None:
         try:
-            answer = read(call.body)
+            answer = read(bytes(call.body))
         except wire.Unreadable as error:
             problem = str(error)
         else:
@@ -106,19 +105,15 @@ class MyFax:
         self.email, self.zone = email, zone
         self._password = password if isinstance(password, SecretStr) else SecretStr(password)
         self._timeout = timeout
-        self._http = httpx.AsyncClient(
-            base_url=url if url.endswith("/") else url + "/",
-            http2=False,
-            follow_redirects=False,
-            trust_env=False,
-            timeout=httpx.Timeout(timeout),
-            limits=httpx.Limits(keepalive_expiry=60.0),
-            headers={"Accept-Encoding": "identity", "User-Agent": "mailbridge"},
-        )
+        base, trusted = url if url.endswith("/") else url + "/", httpx.create_ssl_context(trust_env=False)
+        self._asking = _http(base, timeout, trusted, httpx.Limits(keepalive_expiry=60.0))
+        # A kept connection may have died unseen, which would only show once a request had left whole: as a doubt.
+        self._acting = _http(base, timeout, trusted, httpx.Limits(max_keepalive_connections=0))
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._stack.enter_async_context(self._http)
+        await self._stack.enter_async_context(self._asking)
+        await self._stack.enter_async_context(self._acting)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -142,7 +137,7 @@ class MyFax:
         form = wire.send_form(self.email, self._password.get_secret_value(), number, url)
         with ExitStack() as opened:
             files = _parts(documents, opened)
-            return await self._act("faxUpload.do", form, wire.read_upload, files, before_last_chunk)
+            return await self._call(self._acting, "faxUpload.do", form, wire.read_upload, files, before_last_chunk)
 
     async def status(self, fax_code: str) -> wire.StatusAnswer:
         """Ask how a fax fares (`faxStatus.do`). Safe to repeat."""
@@ -153,16 +148,15 @@ class MyFax:
         self, kind: Literal["incoming", "voice"] = "incoming", start: datetime | None = None, end: datetime | None = None
     ) -> AsyncIterator[wire.IncomingItem]:
         """Yield received faxes or voicemails of all pages (`incoming.do`), between two aware times where they are given."""
-        page: int | None = 0
-        seen: set[int] = set()
-        # A list that names a page twice would go round for ever.
-        while page is not None and page not in seen and len(seen) < _MAX_PAGES:
-            seen.add(page)
+        page, following = -1, 0
+        # A list that names an earlier page would go round for ever.
+        while following > page:
+            page = following
             form = wire.incoming_form(self.email, self._password.get_secret_value(), page, kind, start, end, self.zone)
             answer = await self._ask("incoming.do", form, lambda body: wire.read_incoming(body, self.zone))
             for item in answer.items:
                 yield item
-            page = answer.next_page
+            following = page if answer.next_page is None else answer.next_page
 
     async def register(
         self,
@@ -186,7 +180,7 @@ class MyFax:
             "requestedNumber": requested_number,
         }
         form = wire.distributor_form(self.email, self._password.get_secret_value(), fields)
-        return await self._act("myFaxAllocateDistributer.do", form, wire.read_register)
+        return await self._call(self._acting, "myFaxAllocateDistributer.do", form, wire.read_register)
 
     async def release(
         self, *, line: str | None = None, user_email: str | None = None, action: Literal["noRenew", "blockUser"] | None = None
@@ -196,51 +190,75 @@ class MyFax:
             raise ValueError("give the line or the user's email")
         fields = {"faxLineDID": line, "userEmail": user_email, "action": action}
         form = wire.distributor_form(self.email, self._password.get_secret_value(), fields)
-        return await self._act("releaseFaxLine.do", form, wire.read_release)
+        return await self._call(self._acting, "releaseFaxLine.do", form, wire.read_release)
 
     async def _ask(self, path: str, form: dict[str, str], read: Callable[[bytes], A]) -> A:
         """Make a call that changes nothing at MyFax, so that an unusable answer is only a reason to ask again."""
         try:
-            return await self._act(path, form, read)
+            return await self._call(self._asking, path, form, read)
         except InDoubt as error:
             raise NotTaken(str(error)) from None
 
-    async def _act(
+    async def _call(
         self,
+        http: httpx.AsyncClient,
         path: str,
         form: dict[str, str],
         read: Callable[[bytes], A],
         files: list[tuple[str, Any]] | None = None,
         before_last: Callable[[], Awaitable[None]] | None = None,
     ) -> A:
-        request = self._http.build_request("POST", path, data=form, files=files)
+        request = http.build_request("POST", path, data=form, files=files)
         call = _Call()
         assert isinstance(request.stream, httpx.AsyncByteStream)
         request.stream = _Watched(request.stream, call, before_last)
         try:
             async with asyncio.timeout(self._timeout):
-                await self._exchange(request, call)
+                await _exchange(http, request, call)
         except TimeoutError:
             call.failure = f"MyFax gave no answer in {self._timeout:g} s"
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
             # httpx's errors hold the request, and with it the password: only their text goes on.
-            call.failure = f"the call to MyFax failed: {type(error).__name__}: {error}"
+            call.failure = f"the call to MyFax failed: {type(error).__name__}: {error}".rstrip(": ")
         except MyFaxError:
             raise
         except MailbridgeError as error:
             call.failure = f"the upload was stopped: {error}"
         return classify(call, read)
 
-    async def _exchange(self, request: httpx.Request, call: _Call) -> None:
-        response = await self._http.send(request, stream=True)
-        try:
-            call.status = response.status_code
-            async for chunk in response.aiter_raw():
-                call.body += chunk
-                if len(call.body) > wire.MAX_ANSWER:
-                    break
-        finally:
-            await response.aclose()
+
+def _http(base: str, timeout: float, trusted: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=base,
+        verify=trusted,
+        http2=False,
+        follow_redirects=False,
+        trust_env=False,
+        timeout=httpx.Timeout(timeout),
+        limits=limits,
+        headers={"Accept-Encoding": "identity", "User-Agent": "mailbridge"},
+    )
+
+
+async def _exchange(http: httpx.AsyncClient, request: httpx.Request, call: _Call) -> None:
+    response = await http.send(request, stream=True)
+    try:
+        call.status = response.status_code
+        async for chunk in response.aiter_raw():
+            call.body += chunk
+            if len(call.body) > wire.MAX_ANSWER:
+                break
+    finally:
+        await response.aclose()
+
+
+class _EmptyName(str):
+    """The name of an empty file field. httpx leaves out a name that is false; browsers send `filename=""`."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return True
 
 
 def _parts(documents: Sequence[Upload], opened: ExitStack) -> list[tuple[str, Any]] | None:
@@ -249,5 +267,6 @@ def _parts(documents: Sequence[Upload], opened: ExitStack) -> list[tuple[str, An
     parts = [(document.name, opened.enter_context(document.open()), document.content_type) for document in documents]
     if len(parts) == 1:
         return [("theFile", parts[0])]
-    empty = ("theFile", ("", b"", "application/octet-stream"))
+    # Without a name it would be no file at all for a server, but a text field.
+    empty = ("theFile", (_EmptyName(), b"", "application/octet-stream"))
     return [empty, *((f"file{number}", part) for number, part in enumerate(parts, 1))]

@@ -22,8 +22,10 @@ from mailbridge.model import ErrorCode
 MAX_ANSWER: Final = 256 * 1024
 MAX_DEPTH: Final = 16
 
-_DECLARATION = re.compile(r"<\?xml[^>]*?\?>")
+_DECLARATION = re.compile(r"<\?xml[^>]{0,200}\?>")
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.-]{1,40})["']""")
+# Others cost time or raise warnings on purpose (punycode, unicode_escape), and no answer comes in them.
+_ENCODINGS = frozenset({"windows-1255", "cp1255", "iso-8859-8", "iso-8859-8-i", "windows-1252", "iso-8859-1"})
 # Possessive, so that a hostile run of blanks costs one pass and no backtracking.
 _TAG = re.compile(r"<\s*+(/?)\s*+([A-Za-z_][\w.-]*+)\s*+(/?)\s*+>")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
@@ -262,14 +264,13 @@ def _decode(body: bytes) -> str:
         raise Unreadable(f"the answer is longer than {MAX_ANSWER} bytes")
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return body.decode("utf-16", "replace")
-    declared = _DECLARED.search(body[:1024])
+    try:
+        return body.decode("utf-8-sig")
+    except ValueError:
+        declared = _DECLARED.search(body[:1024])
     # Hebrew in windows-1255 comes under a UTF-8 declaration: what is not UTF-8 is taken as that.
-    for encoding in ("utf-8-sig", declared[1].decode("ascii", "replace") if declared else "windows-1255"):
-        try:
-            return body.decode(encoding)
-        except (ValueError, LookupError):
-            continue
-    return body.decode("windows-1255", "replace")
+    encoding = declared[1].decode("ascii", "replace").lower() if declared else ""
+    return body.decode(encoding.removesuffix("-i") if encoding in _ENCODINGS else "windows-1255", "replace")
 
 
 def _tidy(text: str) -> str:
@@ -280,7 +281,8 @@ def _tidy(text: str) -> str:
     if not start.startswith("<"):
         raise Unreadable("the answer is not XML")
     # The text is decoded already, so a declaration can only mislead the parser.
-    text = _DECLARATION.sub("", text, count=1) if start.startswith("<?xml") else text
+    declaration = _DECLARATION.match(text)
+    text = text[declaration.end() :] if declaration else text
     return _TAG.sub(r"<\1\2\3>", text).strip()
 
 
