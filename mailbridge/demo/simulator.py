@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
+import struct
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
@@ -67,6 +69,19 @@ class SimFax:
         return _FINAL_STATUS.get(self.outcome, 4)
 
 
+class _Resettable(WebService):
+    """A service that can break off one connection the hard way."""
+
+    def reset(self, request: Request) -> None:
+        """Send a RST on the connection of this request; what is answered afterwards goes nowhere."""
+        for connection in list(self._server.server_state.connections):
+            if request.client is not None and getattr(connection, "client", None) == tuple(request.client):
+                transport: asyncio.Transport = connection.transport
+                # With no time to linger, closing throws away what is unsent and resets.
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                transport.abort()
+
+
 @dataclass(slots=True)
 class Simulator:
     """Listens on loopback. A fax takes a step each `step` seconds and is final after three; then `on_final` is called."""
@@ -82,7 +97,8 @@ class Simulator:
     credit: int = 1000
     _by_code: dict[str, SimFax] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _service: WebService = field(init=False)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _service: _Resettable = field(init=False)
     _base: str = field(init=False)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
@@ -98,13 +114,14 @@ class Simulator:
             Route("/_control/script", self._set_script, methods=["POST"]),
             Route("/_control/incoming", self._plant, methods=["POST"]),
         ]
-        self._service = WebService(host, port, Starlette(routes=routes))
+        self._service = _Resettable(host, port, Starlette(routes=routes))
         bound_host, bound_port = await self._service.start()
         self._base = f"http://{bound_host}:{bound_port}"
         return f"{self._base}/action/"
 
     async def stop(self) -> None:
         """Close the listener; reports not yet due are dropped."""
+        self._stopping.set()
         for task in list(self._tasks):
             task.cancel()
         await self._service.stop()
@@ -118,9 +135,9 @@ class Simulator:
 
     async def _upload(self, request: Request) -> Response:
         async with request.form() as form:
-            return await self._take(form)
+            return await self._take(form, request)
 
-    async def _take(self, form: FormData) -> Response:
+    async def _take(self, form: FormData, request: Request) -> Response:
         if not self._known(form):
             return _xml(-1, "Wrong email or password")
         number = str(form.get("faxNumber", ""))
@@ -137,9 +154,9 @@ class Simulator:
         if self.on_upload is not None:
             self.on_upload(fax)
         if outcome == "hang":
-            await asyncio.sleep(600)
-        if outcome == "reset":
-            raise ConnectionResetError
+            await self._stopping.wait()
+        if outcome in ("hang", "reset"):
+            self._service.reset(request)
         if outcome == "http_500":
             return Response("Internal error", 500)
         if outcome == "html":
@@ -147,7 +164,7 @@ class Simulator:
         if outcome in _FINAL_STATUS:
             self._follow(fax)
         told = {"FAX_CODE": fax.fax_code, "FAX_STATUS": 0, "PRICE": "0.40", "CREDIT_LEFT": self.credit, "FAX_PAGES": 1}
-        return _xml(0, "OK", told)
+        return _html_unless_asked(form, _xml(0, "OK", told))
 
     def _follow(self, fax: SimFax) -> None:
         async def report() -> None:

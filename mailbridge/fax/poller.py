@@ -10,19 +10,22 @@ from typing import Any
 
 from mailbridge import log, retry
 from mailbridge.config import FaxOptions
-from mailbridge.errors import IllegalMove, MyFaxError, StoreUnavailable
+from mailbridge.errors import MyFaxError, StoreUnavailable
+from mailbridge.fax.flight import Flight, where
+from mailbridge.fax.settle import expire
 from mailbridge.model import Failure, Fax, last_attempt
 from mailbridge.myfax import MyFax, StatusAnswer, describe, status_outcome
 from mailbridge.store.base import Store, Transaction
 
 CONCURRENCY = 8
 # How often expiry is looked for when nothing else wakes the loop; an expiry may come this many seconds late.
-_EXPIRY_SECONDS = 30.0
-_STORE_PAUSE = 1.0
+_LOOK_AGAIN = 30.0
+_PAUSE = 1.0
+_DIALLED_AGAIN = ("busy", "no_answer")
 
 
 class Poller:
-    """Polls every account's submitted faxes until cancelled."""
+    """Polls every account's submitted faxes until cancelled, at most CONCURRENCY of one account at once."""
 
     def __init__(
         self,
@@ -33,85 +36,130 @@ class Poller:
         random: Callable[[], float],
     ) -> None:
         self._clients, self._options, self._store, self._clock, self._random = clients, options, store, clock, random
+        self._flight = Flight()
+        self._unanswered: set[str] = set()
 
     async def run(self) -> None:
         """Poll what is due, expire what is over, wait for more."""
         bell = self._store.bell("poll")
-        while True:
-            bell.clear()
-            try:
-                await self._expire()
-                seconds = await self._poll_due()
-            except StoreUnavailable as error:
-                log.service_failed("poller", error=str(error))
-                seconds = _STORE_PAUSE
-            try:
-                await asyncio.wait_for(bell.wait(), seconds)
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                bell.clear()
+                try:
+                    await self._expire()
+                    seconds = await self._start_due()
+                except StoreUnavailable as error:
+                    log.service_failed("poller", error=str(error))
+                    seconds = _PAUSE
+                await self._flight.wake(bell, seconds)
+        finally:
+            await self._flight.cancel()
 
-    async def _poll_due(self) -> float:
-        """Poll all that is due; return the seconds until the next is."""
-        while due := await self._store.run(lambda tx: tx.due_fax("submitted", self._clock(), limit=CONCURRENCY)):
-            await asyncio.gather(*(self._poll(fax) for fax in due))
-        coming = await self._store.run(lambda tx: tx.next_due("submitted"))
-        if coming is None:
-            return _EXPIRY_SECONDS
-        return min(_EXPIRY_SECONDS, max(0.001, (coming - self._clock()).total_seconds()))
+    async def _start_due(self) -> float:
+        """Start the polls that are due and have a place; return the seconds until the next is due."""
+        now = self._clock()
+        soonest = _LOOK_AGAIN
+        for account, coming in (await self._store.run(partial(self._coming, now=now))).items():
+            places = CONCURRENCY - self._flight.of(account)
+            for fax in (fax for fax in coming if fax.id not in self._flight):
+                if places <= 0:
+                    break  # the end of a poll wakes the loop
+                wait = (fax.due_at - now).total_seconds()
+                if wait > 0:
+                    soonest = min(soonest, wait)
+                    break
+                self._flight.start(fax, self._poll(fax))
+                places -= 1
+        return max(0.001, soonest)
+
+    def _coming(self, tx: Transaction, now: datetime) -> dict[str, list[Fax]]:
+        # Those under way are still due on disk, so as many more are looked at as there can be places.
+        soon = now + timedelta(seconds=_LOOK_AGAIN)
+        return {account: tx.due_fax("submitted", soon, account, limit=2 * CONCURRENCY) for account in self._clients}
 
     async def _poll(self, fax: Fax) -> None:
-        wait = retry.poll_delay(fax.polls + 1, self._options.first_poll, self._options.slowest_poll, self._random())
-        client = self._clients.get(fax.account)
         try:
-            if client is None or fax.fax_code is None:
-                raise MyFaxError("there is no account or no FAX_CODE to ask by")
-            answer = await client.status(fax.fax_code)
+            answer = await self._ask(fax)
+            after = await self._store.run(partial(self._settle, asked=fax, answer=answer))
+            self._tell(after, answer)
+        except StoreUnavailable as error:
+            log.service_failed("poller", error=str(error))
+            await asyncio.sleep(_PAUSE)
+        except Exception as error:
+            # The fax stays due, so that without the pause this would go round as fast as it can.
+            log.service_failed(fax.id, error=where(error))
+            await asyncio.sleep(_PAUSE)
+
+    async def _ask(self, fax: Fax) -> StatusAnswer:
+        try:
+            if fax.fax_code is None:
+                raise MyFaxError("there is no FAX_CODE to ask by")
+            answer = await self._clients[fax.account].status(fax.fax_code)
         except MyFaxError as error:
             log.fax_polled(fax.id, error=str(error))
-            answer = StatusAnswer(0, "")
-        after = await self._store.run(partial(self._settle, fax_id=fax.id, answer=answer, wait=wait))
-        self._tell(after, answer)
+            if fax.account not in self._unanswered:
+                self._unanswered.add(fax.account)
+                log.service_failed(f"account {fax.account}", error=f"a fax's status cannot be asked: {error}", fax=fax.id)
+            return StatusAnswer(0, "")
+        self._unanswered.discard(fax.account)
+        return answer
 
-    def _settle(self, tx: Transaction, fax_id: str, answer: StatusAnswer, wait: float) -> Fax:
+    def _settle(self, tx: Transaction, asked: Fax, answer: StatusAnswer) -> Fax:
         now = self._clock()
-        fax = tx.fax(fax_id)
-        if fax.state != "submitted":
+        fax = tx.fax(asked.id)
+        if fax.state != "submitted" or fax.fax_code != asked.fax_code:
             return fax  # a report was quicker
         outcome = status_outcome(answer.status, answer.final)
         told = {name: value for name in ("price", "credit_left") if (value := getattr(answer, name)) is not None}
         if outcome.kind == "pending":
-            return tx.update(fax_id, polls=fax.polls + 1, due_at=now + timedelta(seconds=wait), **told)
+            return self._later(tx, fax, asked, now, told)
         if outcome.kind == "delivered":
-            return tx.move(fax_id, "confirm", now, source="poll", attempts=last_attempt(fax, ended_at=now), **told)
+            return tx.move(fax.id, "confirm", now, source="poll", attempts=last_attempt(fax, ended_at=now), **told)
         code = outcome.error or "unknown"
         changes: dict[str, Any] = {"attempts": last_attempt(fax, ended_at=now, error_code=code), "source": "poll", **told}
-        if code in ("busy", "no_answer") and len(fax.attempts) <= self._options.redial.times:
-            again = now + timedelta(seconds=self._options.redial.every)
-            return tx.move(fax_id, "redial", now, due_at=again, fax_code=None, polls=0, **changes)
+        again = now + timedelta(seconds=self._options.redial.every)
+        if code in _DIALLED_AGAIN and _dials(fax) < self._options.redial.times and again < fax.expires_at:
+            return tx.move(fax.id, "redial", now, due_at=again, fax_code=None, polls=0, **changes)
         failure = Failure(code=code, message=describe(answer.status), provider_code=answer.status)
-        return tx.move(fax_id, "fail", now, failure=failure, **changes)
+        return tx.move(fax.id, "fail", now, failure=failure, **changes)
+
+    def _later(self, tx: Transaction, fax: Fax, asked: Fax, now: datetime, told: Mapping[str, Any]) -> Fax:
+        if fax.expires_at <= now:
+            return expire(tx, fax, now, attempts=last_attempt(fax, ended_at=now, error_code="expired"), **told)
+        wait = retry.poll_delay(fax.polls + 1, self._options.first_poll, self._options.slowest_poll, self._random())
+        # A report that came during this poll has asked for one more at once; it keeps its word.
+        due = min(now + timedelta(seconds=wait), fax.expires_at) if fax.due_at == asked.due_at else fax.due_at
+        return tx.update(fax.id, polls=fax.polls + 1, due_at=due, **told)
 
     def _tell(self, fax: Fax, answer: StatusAnswer) -> None:
         if fax.state == "submitted":
             log.fax_polled(fax.id, status=answer.status, next=fax.due_at.isoformat())
         elif fax.state == "queued":
             log.fax_redialled(fax.id, next=fax.due_at.isoformat())
+        elif fax.source == "expiry":
+            log.fax_expired(fax.id)
         elif fax.source == "poll" and fax.state == "delivered":
             log.fax_delivered(fax.id, source="poll", price=fax.price)
         elif fax.source == "poll" and fax.failure is not None:
             log.fax_failed(fax.id, source="poll", code=fax.failure.code, reason=fax.failure.message)
 
     async def _expire(self) -> None:
-        def expire(tx: Transaction) -> list[Fax]:
+        """Let go of the queued faxes whose time is over; of the submitted ones MyFax is asked a last time first."""
+
+        def look(tx: Transaction) -> list[Fax]:
             now = self._clock()
-            failure = Failure(code="expired", message="it was not final within fax.give_up")
             gone = []
             for fax in tx.expired(now):
-                try:
-                    gone.append(tx.move(fax.id, "expire", now, failure=failure, source="expiry"))
-                except IllegalMove:
-                    continue
+                if fax.state == "queued" or fax.account not in self._clients:
+                    gone.append(expire(tx, fax, now))
+                elif fax.due_at > now:
+                    tx.update(fax.id, due_at=now)
             return gone
 
-        for fax in await self._store.run(expire):
+        for fax in await self._store.run(look):
             log.fax_expired(fax.id)
+
+
+def _dials(fax: Fax) -> int:
+    """Return how often this fax was dialled again; an upload that MyFax did not take is no dial."""
+    return sum(attempt.error_code in _DIALLED_AGAIN for attempt in fax.attempts)
