@@ -8,14 +8,35 @@ When it raises, its own changes alone are undone and the error reaches the calle
 from __future__ import annotations
 
 from asyncio import Event as Bell
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
 from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax
 
 T = TypeVar("T")
+
+
+class Erasure(NamedTuple):
+    """Spooled files that are to be deleted, by the path of the mail or received document that they belong to."""
+
+    path: str
+    files: tuple[str, ...]
+
+
+class AuditLine(NamedTuple):
+    """What was deleted: `document.deleted` and `fax.deleted` with the fax's id as subject, `event.deleted` with the event's.
+
+    `number` is the other side's, where there is one. `record` tells enough to prove what there was: the states' times, digests.
+    """
+
+    id: str
+    at: datetime
+    what: str
+    subject: str
+    number: str | None
+    record: Mapping[str, Any]
 
 
 class Transaction(Protocol):
@@ -27,6 +48,12 @@ class Transaction(Protocol):
 
     def accept(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
         """Store one mail and its faxes as queued, and raise `fax.queued` for each."""
+
+    def count_since(self, user: str, since: datetime) -> int:
+        """Return how many faxes the mails of this user made that came at or after `since`."""
+
+    def add(self, fax: Fax, now: datetime) -> None:
+        """Store one more queued fax of a mail that is stored already, and raise `fax.queued`."""
 
     # fax
     def fax(self, fax_id: str) -> Fax:
@@ -49,6 +76,15 @@ class Transaction(Protocol):
 
     def in_flight(self) -> list[Fax]:
         """Return the faxes that a report may speak of: uploading, in_doubt, submitted, or final since a day."""
+
+    def by_token(self, tokens: Collection[str]) -> list[Fax]:
+        """Return the faxes that have one of these tokens, in whatever state."""
+
+    def by_fax_code(self, codes: Collection[str]) -> list[Fax]:
+        """Return the faxes that have one of these FAX_CODEs, in whatever state; upper and lower case are the same."""
+
+    def by_number(self, numbers: Collection[str], since: datetime) -> list[Fax]:
+        """Return the faxes to these numbers that are uploading, in_doubt, submitted, or final since `since`."""
 
     def move(self, fax_id: str, trigger: FaxTrigger, now: datetime, **changes: Any) -> Fax:
         """Move a fax by `lifecycle`, set `changes` (fields of Fax), raise the move's events; return the fax afterwards.
@@ -78,6 +114,9 @@ class Transaction(Protocol):
     def settle(self, delivery_id: str, trigger: DeliveryTrigger, now: datetime, **changes: Any) -> Delivery:
         """Move a delivery by `lifecycle` and set `changes` (due_at, status, error). Raises NotFound, IllegalMove."""
 
+    def delivery(self, delivery_id: str) -> Delivery:
+        """Return one delivery. Raises NotFound."""
+
     def deliveries(self, state: DeliveryState | None = None, event_id: str | None = None, limit: int = 100) -> list[Delivery]:
         """Return deliveries, newest first."""
 
@@ -96,6 +135,40 @@ class Transaction(Protocol):
 
     def first_sight(self, mailbox: str, digest: str, now: datetime) -> bool:
         """Note that a mail with this digest was handled; False when it had been before."""
+
+    # retention
+    def retire_documents(self, before: datetime, now: datetime, limit: int) -> int:
+        """Note for erasure the files of mails of which every fax is final since `before`; return how many faxes lost theirs.
+
+        From then on each `Document.path` of such a fax is empty. It ends soon after `limit` faxes; 0 means that none is left.
+        """
+
+    def retire_received(self, before: datetime, now: datetime, limit: int) -> int:
+        """Note for erasure the documents of events raised at or before `before` that no delivery needs any more."""
+
+    def erasures(self, limit: int, after: str = "") -> list[Erasure]:
+        """Return what is noted for erasure, by path, beyond the path `after`."""
+
+    def erased(self, paths: Collection[str], now: datetime) -> list[AuditLine]:
+        """Note that the files of these erasures are gone for good, in the audit, and return its lines."""
+
+    def delete_faxes(self, before: datetime, now: datetime, limit: int) -> list[AuditLine]:
+        """Delete faxes that are final since `before`, with events and deliveries; with the last of a mail its envelope.
+
+        A fax whose documents are still there, or with a delivery that is not settled, stays. Returns their audit lines.
+        """
+
+    def delete_events(self, before: datetime, now: datetime, limit: int) -> list[AuditLine]:
+        """Delete events of no fax of ours raised at or before `before`, unless a document or a delivery is left of them."""
+
+    def delete_handled(self, before: datetime, limit: int) -> int:
+        """Forget the digests of mails that were handled at or before `before`; return how many."""
+
+    def audit(self, subject: str | None = None, number: str | None = None, limit: int = 100) -> list[AuditLine]:
+        """Return audit lines, newest first; of one fax or event, or of one number, where it is given."""
+
+    def known_files(self, paths: Collection[str]) -> set[str]:
+        """Return which of these paths belong to a stored mail or are the document of an event."""
 
 
 class Store(Protocol):

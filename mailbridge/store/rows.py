@@ -41,11 +41,15 @@ def _attempt(value: Mapping[str, Any]) -> Attempt:
     return Attempt(**{**value, **times, "digests": tuple(value["digests"])})
 
 
+_FAX = tuple(field.name for field in fields(Fax))
+_EVENT = tuple(field.name for field in fields(Event))
+
+
 def to_fax(row: Mapping[str, Any]) -> Fax:
     """Return the Fax of a row."""
     return Fax(
         **{
-            **row,
+            **{name: row[name] for name in _FAX},
             "documents": tuple(Document(**document) for document in row["documents"]),
             "attempts": tuple(_attempt(attempt) for attempt in row["attempts"]),
             "failure": Failure(**row["failure"]) if row["failure"] else None,
@@ -62,12 +66,20 @@ def envelope_row(envelope: Envelope, key: str | None) -> dict[str, Any]:
         "path": envelope.path,
         "received_at": envelope.received_at,
         "record": plain(envelope),
+        "user": envelope.user,
     }
 
 
 def to_event(row: Mapping[str, Any]) -> Event:
     """Return the Event of a row."""
-    return Event(**row)
+    return Event(**{name: row[name] for name in _EVENT})
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """Return an Event as a row, with the path of its received document where it has one."""
+    document = event.data.get("document")
+    row = {name: getattr(event, name) for name in _EVENT}
+    return {**row, "data": plain(event.data), "document": document.get("path") or None if document else None}
 
 
 def to_delivery(row: Mapping[str, Any]) -> Delivery:

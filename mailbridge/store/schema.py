@@ -1,12 +1,17 @@
-"""The tables. Times are integers: microseconds since 1970 in UTC. SCHEMA_VERSION changes with every change here."""
+"""The tables. Times are integers: microseconds since 1970 in UTC.
+
+SCHEMA_VERSION changes with every change here, and `store.migrations` then gets a module that leads to it. A new column stands
+last in its table, where ALTER TABLE puts it, so that a migrated database equals a fresh one.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import JSON, BigInteger, Column, Dialect, Index, Integer, MetaData, Table, Text, TypeDecorator
+from sqlalchemy import DDL, JSON, BigInteger, Column, Dialect, Index, Integer, MetaData, Table, Text, TypeDecorator, text
+from sqlalchemy import event as hook
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -25,6 +30,10 @@ class Instant(TypeDecorator[datetime]):
 
 metadata = MetaData()
 
+# Most faxes of two years lost their documents after a week, and few events have one: an index of the others stays small.
+_UNDELETED = text("documents_deleted_at IS NULL")
+_WITH_DOCUMENT = text("document IS NOT NULL")
+
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
 
 envelope = Table(
@@ -35,7 +44,10 @@ envelope = Table(
     Column("path", Text, nullable=False),
     Column("received_at", Instant, nullable=False),
     Column("record", JSON, nullable=False),
+    Column("user", Text),
     Index("envelope_key", "key", "received_at"),
+    Index("envelope_path", "path"),
+    Index("envelope_user", "user", "received_at"),
 )
 
 fax = Table(
@@ -64,10 +76,14 @@ fax = Table(
     Column("email", JSON, nullable=False),
     Column("report", JSON),
     Column("tags", JSON, nullable=False),
+    Column("documents_deleted_at", Instant),
     Index("fax_due", "state", "account", "due_at"),
     Index("fax_next", "state", "due_at"),
     Index("fax_expires", "state", "expires_at"),
     Index("fax_final", "final_at"),
+    Index("fax_documents", "final_at", sqlite_where=_UNDELETED, postgresql_where=_UNDELETED),
+    Index("fax_number", "number", "final_at"),
+    Index("fax_code", text("lower(fax_code)")),
 )
 
 event = Table(
@@ -79,6 +95,9 @@ event = Table(
     Column("fax_id", Text, index=True),
     Column("seq", Integer, nullable=False),
     Column("data", JSON, nullable=False),
+    Column("document", Text),
+    Index("event_at", "at"),
+    Index("event_document", "document", sqlite_where=_WITH_DOCUMENT, postgresql_where=_WITH_DOCUMENT),
 )
 
 delivery = Table(
@@ -111,4 +130,62 @@ handled = Table(
     Column("mailbox", Text, primary_key=True),
     Column("digest", Text, primary_key=True),
     Column("at", Instant, nullable=False),
+    Index("handled_at", "at"),
 )
+
+# Files that are to be deleted: the intent is durable before the first unlink, and the audit lines are written after the last.
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("files", JSON, nullable=False),
+    Column("lines", JSON, nullable=False),
+)
+
+# What was deleted and when. Nothing is ever changed or deleted here.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("subject", Text, nullable=False, index=True),
+    Column("number", Text, index=True),
+    Column("record", JSON, nullable=False),
+)
+
+# How many faxes and deliveries are in each state: counted as they move, since counting two years of them takes seconds.
+tally = Table(
+    "tally",
+    metadata,
+    Column("noun", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("n", BigInteger, nullable=False),
+)
+
+
+def _counted(noun: str, endpoint: str) -> dict[str, str]:
+    def add(row: str, sign: str) -> str:
+        where = endpoint.format(row=row)
+        return (
+            f"INSERT INTO tally VALUES ('{noun}', {where}, {row}.state, {sign}1) "
+            f"ON CONFLICT (noun, endpoint, state) DO UPDATE SET n = n {sign} 1;"
+        )
+
+    more, less = add("NEW", "+"), add("OLD", "-")
+    return {
+        f"{noun}_come": f"AFTER INSERT ON {noun} BEGIN {more} END",
+        f"{noun}_gone": f"AFTER DELETE ON {noun} BEGIN {less} END",
+        f"{noun}_moved": f"AFTER UPDATE OF state ON {noun} WHEN OLD.state <> NEW.state BEGIN {less} {more} END",
+    }
+
+
+TRIGGERS = {
+    **_counted("fax", "''"),
+    **_counted("delivery", "{row}.endpoint"),
+    "audit_kept": "BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
+    "audit_fixed": "BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
+}
+for _name, _body in TRIGGERS.items():
+    hook.listen(metadata, "after_create", DDL(f"CREATE TRIGGER {_name} {_body}").execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
+from mailbridge import log
 from mailbridge.errors import SchemaTooNew, StateLocked, StoreUnavailable
-from mailbridge.store import schema
+from mailbridge.store import migrations, schema
 from mailbridge.store.base import Transaction
 from mailbridge.store.transaction import Describe, Route
 from mailbridge.store.writer import Writer
@@ -38,7 +39,7 @@ class SqliteStore:
     async def __aenter__(self) -> SqliteStore:
         self._lock = _lock(self._state_dir)
         try:
-            self._engine = await asyncio.to_thread(_open, self._state_dir / "mailbridge.sqlite3")
+            self._engine, _ = await asyncio.to_thread(_open, self._state_dir / "mailbridge.sqlite3")
         except BaseException:
             os.close(self._lock)
             raise
@@ -80,26 +81,56 @@ def _lock(state_dir: Path) -> int:
     return descriptor
 
 
-def _open(path: Path) -> Engine:
+def migrate(state_dir: Path) -> tuple[int, int]:
+    """Lead the database of a stopped daemon to the newest schema, blocking; return which schema it had and has.
+
+    `SqliteStore` does the same when it opens. Raises StateLocked, SchemaTooNew, StoreUnavailable.
+    """
+    lock = _lock(state_dir)
+    try:
+        path = state_dir / "mailbridge.sqlite3"
+        if not path.exists():
+            raise StoreUnavailable(f"{path} does not exist; there is nothing to migrate")
+        engine, found = _open(path)
+        engine.dispose()
+        return found, schema.SCHEMA_VERSION
+    finally:
+        os.close(lock)
+
+
+def _open(path: Path) -> tuple[Engine, int]:
+    """Open the database with the newest schema; return also which one was found."""
     engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.begin() as connection:
-            if not inspect(connection).has_table("meta"):
-                schema.metadata.create_all(connection)
-                connection.execute(insert(schema.meta), {"key": "schema", "value": str(schema.SCHEMA_VERSION)})
-            found = int(connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar_one())
+            found = _bring_up_to_date(connection, path)
+        os.chmod(path, 0o600)
     except DBAPIError as error:
         engine.dispose()
         raise StoreUnavailable(f"{path} cannot be opened ({error.orig}); restore it or move it away") from None
-    if found > schema.SCHEMA_VERSION:
+    except BaseException:
         engine.dispose()
+        raise
+    if found < schema.SCHEMA_VERSION:
+        log.schema_migrated("store", found=found, now=schema.SCHEMA_VERSION)
+    return engine, found
+
+
+def _bring_up_to_date(connection: Connection, path: Path) -> int:
+    """Make the tables, or lead them to the newest schema, in one transaction; return the schema that was found."""
+    if not inspect(connection).has_table("meta"):
+        schema.metadata.create_all(connection)
+        connection.execute(insert(schema.meta), {"key": "schema", "value": str(schema.SCHEMA_VERSION)})
+    found = int(connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar_one())
+    if found > schema.SCHEMA_VERSION:
         raise SchemaTooNew(
             f"{path} has schema {found}, this mailbridge knows {schema.SCHEMA_VERSION}; install the newer version again"
         )
-    os.chmod(path, 0o600)
-    return engine
+    if found < schema.SCHEMA_VERSION:
+        migrations.migrate(connection, found, schema.SCHEMA_VERSION)
+    return found
 
 
 def _prepare(connection: sqlite3.Connection, _: Any) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge import lifecycle
@@ -15,21 +15,20 @@ from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
 from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, new_id
 from mailbridge.store import rows, schema
+from mailbridge.store.retire import Retiring
 
 Describe = Callable[[Fax], dict[str, Any]]
 Route = Callable[[str], Sequence[str]]
 _REPORTS_COME_WITHIN = timedelta(days=1)
 
 
-class SqlTransaction:
+class SqlTransaction(Retiring):
     """One transaction. `rung` collects the topics whose bells ring once it is committed."""
 
     def __init__(self, connection: Connection, describe: Describe, route: Route) -> None:
-        self._connection, self._describe, self._route = connection, describe, route
+        super().__init__(connection)
+        self._describe, self._route = describe, route
         self.rung: set[str] = set()
-
-    def _rows(self, statement: Any) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._connection.execute(statement).mappings()]
 
     def _one(self, table: Table, id_: str, noun: str) -> dict[str, Any]:
         found = self._rows(select(table).where(table.c.id == id_))
@@ -51,11 +50,20 @@ class SqlTransaction:
 
     def accept(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
         self._connection.execute(insert(schema.envelope), rows.envelope_row(envelope, key))
-        queued = [replace(fax, seq=fax.seq + 1) for fax in faxes]
-        self._connection.execute(insert(schema.fax), [rows.fax_row(fax) for fax in queued])
-        for fax in queued:
-            self._raise("fax.queued", fax, now)
-            self.rung.add(f"upload:{fax.account}")
+        for fax in faxes:
+            # Retention finds the faxes of a mail by this, and deletes no file while one of them is not final.
+            self.add(replace(fax, envelope_id=envelope.id), now)
+
+    def add(self, fax: Fax, now: datetime) -> None:
+        queued = replace(fax, seq=fax.seq + 1)
+        self._connection.execute(insert(schema.fax), rows.fax_row(queued))
+        self._raise("fax.queued", queued, now)
+        self.rung.add(f"upload:{queued.account}")
+
+    def count_since(self, user: str, since: datetime) -> int:
+        mine = (schema.envelope.c.user == user, schema.envelope.c.received_at >= since)
+        made = select(func.count()).join_from(schema.envelope, schema.fax, schema.fax.c.envelope_id == schema.envelope.c.id)
+        return int(self._connection.execute(made.where(*mine)).scalar_one())
 
     # fax
 
@@ -69,8 +77,10 @@ class SqlTransaction:
         return [rows.to_fax(row) for row in self._rows(chosen)]
 
     def count_faxes(self) -> dict[FaxState, int]:
-        counted = select(schema.fax.c.state, func.count().label("n")).group_by(schema.fax.c.state)
-        return {row["state"]: row["n"] for row in self._rows(counted)}
+        return {row["state"]: row["n"] for row in self._counted("fax")}
+
+    def _counted(self, noun: str) -> list[dict[str, Any]]:
+        return self._rows(select(schema.tally).where(schema.tally.c.noun == noun, schema.tally.c.n > 0))
 
     def due_fax(self, state: FaxState, now: datetime, account: str | None = None, limit: int = 1) -> list[Fax]:
         chosen = select(schema.fax).where(schema.fax.c.state == state, schema.fax.c.due_at <= now)
@@ -98,7 +108,22 @@ class SqlTransaction:
         live: ColumnElement[bool] = schema.fax.c.state.in_(("uploading", "in_doubt", "submitted"))
         if latest is not None:
             live = or_(live, schema.fax.c.final_at >= latest - _REPORTS_COME_WITHIN)
-        return [rows.to_fax(row) for row in self._rows(select(schema.fax).where(live))]
+        return self._chosen(live)
+
+    def by_token(self, tokens: Collection[str]) -> list[Fax]:
+        return self._chosen(schema.fax.c.token.in_(tokens))
+
+    def by_fax_code(self, codes: Collection[str]) -> list[Fax]:
+        return self._chosen(func.lower(schema.fax.c.fax_code).in_([code.lower() for code in codes]))
+
+    def by_number(self, numbers: Collection[str], since: datetime) -> list[Fax]:
+        open_ = and_(schema.fax.c.final_at.is_(None), schema.fax.c.state.in_(("uploading", "in_doubt", "submitted")))
+        to = schema.fax.c.number.in_(numbers)
+        # Asked in two questions, since an OR would read every fax that ever went to the number.
+        return [fax for when in (open_, schema.fax.c.final_at >= since) for fax in self._chosen(and_(to, when))]
+
+    def _chosen(self, where: ColumnElement[bool]) -> list[Fax]:
+        return [rows.to_fax(row) for row in self._rows(select(schema.fax).where(where))]
 
     def move(self, fax_id: str, trigger: FaxTrigger, now: datetime, **changes: Any) -> Fax:
         before = self.fax(fax_id)
@@ -121,8 +146,8 @@ class SqlTransaction:
         return after
 
     def _write(self, before: Fax, after: Fax) -> None:
-        old, new = rows.fax_row(before), rows.fax_row(after)
-        changed = {name: value for name, value in new.items() if value != old[name]}
+        values = {field.name: getattr(after, field.name) for field in fields(Fax)}
+        changed = rows.fax_values({name: value for name, value in values.items() if value != getattr(before, name)})
         if not changed:
             return
         guarded = (schema.fax.c.id == before.id, schema.fax.c.state == before.state, schema.fax.c.seq == before.seq)
@@ -146,8 +171,7 @@ class SqlTransaction:
         return self._put(Event(id=new_id("evt"), type=type_, at=now, fax_id=fax_id, seq=data.get("seq", 0), data=data))
 
     def _put(self, event: Event) -> Event:
-        row = {name: getattr(event, name) for name in schema.event.c.keys()}  # noqa: SIM118 (a column collection, no mapping)
-        self._connection.execute(insert(schema.event), {**row, "data": rows.plain(event.data)})
+        self._connection.execute(insert(schema.event), rows.event_row(event))
         for endpoint in self._route(event.type):
             pending = {
                 "id": new_id("dlv"),
@@ -165,10 +189,12 @@ class SqlTransaction:
         return rows.to_event(self._one(schema.event, event_id, "event"))
 
     def events(self, fax_id: str | None = None, limit: int = 100) -> list[Event]:
-        chosen = select(schema.event).order_by(schema.event.c.id.desc()).limit(limit)
+        # Not by id alone: events of one move share a millisecond, in which ids are random.
+        order = (schema.event.c.at.desc(), schema.event.c.seq.desc(), schema.event.c.id.desc())
+        chosen = select(schema.event).order_by(*order).limit(limit)
         if fax_id is not None:
             chosen = chosen.where(schema.event.c.fax_id == fax_id)
-        return sorted((rows.to_event(row) for row in self._rows(chosen)), key=lambda e: (e.at, e.seq), reverse=True)
+        return [rows.to_event(row) for row in self._rows(chosen)]
 
     def claim_deliveries(self, endpoint: str, now: datetime, limit: int) -> list[tuple[Delivery, Event]]:
         due = (
@@ -177,18 +203,26 @@ class SqlTransaction:
             .order_by(schema.delivery.c.due_at)
             .limit(limit)
         )
-        claimed = []
-        for delivery in map(rows.to_delivery, self._rows(due)):
-            taken = self._settle(delivery, "claim", now, attempts=delivery.attempts + 1)
-            claimed.append((taken, self.event(delivery.event_id)))
-        return claimed
+        pending = [rows.to_delivery(row) for row in self._rows(due)]
+        if not pending:
+            return []
+        sending = lifecycle.move_delivery("pending", "claim")
+        claimed = [replace(delivery, state=sending, attempts=delivery.attempts + 1) for delivery in pending]
+        here = schema.delivery.c
+        values = {"state": sending, "attempts": here.attempts + 1, "settled_at": None}
+        guarded = (here.id.in_([delivery.id for delivery in claimed]), here.state == "pending")
+        if self._connection.execute(update(schema.delivery).where(*guarded).values(**values)).rowcount != len(claimed):
+            raise StoreUnavailable(f"deliveries to {endpoint} were changed by another process")
+        wanted = select(schema.event).where(schema.event.c.id.in_({delivery.event_id for delivery in claimed}))
+        events = {row["id"]: rows.to_event(row) for row in self._rows(wanted)}
+        return [(delivery, events[delivery.event_id]) for delivery in claimed]
 
     def next_delivery(self, endpoint: str) -> datetime | None:
         pending = (schema.delivery.c.endpoint == endpoint, schema.delivery.c.state == "pending")
         return self._connection.execute(select(func.min(schema.delivery.c.due_at)).where(*pending)).scalar()
 
     def settle(self, delivery_id: str, trigger: DeliveryTrigger, now: datetime, **changes: Any) -> Delivery:
-        return self._settle(rows.to_delivery(self._one(schema.delivery, delivery_id, "delivery")), trigger, now, **changes)
+        return self._settle(self.delivery(delivery_id), trigger, now, **changes)
 
     def _settle(self, before: Delivery, trigger: DeliveryTrigger, now: datetime, **changes: Any) -> Delivery:
         state = lifecycle.move_delivery(before.state, trigger)
@@ -202,25 +236,32 @@ class SqlTransaction:
             self.rung.add(f"deliver:{after.endpoint}")
         return after
 
+    def delivery(self, delivery_id: str) -> Delivery:
+        return rows.to_delivery(self._one(schema.delivery, delivery_id, "delivery"))
+
     def deliveries(self, state: DeliveryState | None = None, event_id: str | None = None, limit: int = 100) -> list[Delivery]:
         chosen = select(schema.delivery).order_by(schema.delivery.c.id.desc()).limit(limit)
         if state is not None:
-            chosen = chosen.where(schema.delivery.c.state == state)
+            chosen = chosen.where(schema.delivery.c.endpoint.in_(self._endpoints_with(state)), schema.delivery.c.state == state)
         if event_id is not None:
             chosen = chosen.where(schema.delivery.c.event_id == event_id)
         return [rows.to_delivery(row) for row in self._rows(chosen)]
 
     def count_deliveries(self) -> dict[tuple[str, DeliveryState], int]:
-        by = (schema.delivery.c.endpoint, schema.delivery.c.state)
-        counted = select(*by, func.count().label("n")).group_by(*by)
-        return {(row["endpoint"], row["state"]): row["n"] for row in self._rows(counted)}
+        return {(row["endpoint"], row["state"]): row["n"] for row in self._counted("delivery")}
 
     def lose_deliveries(self, now: datetime) -> int:
-        sending = select(schema.delivery).where(schema.delivery.c.state == "sending")
-        lost = [rows.to_delivery(row) for row in self._rows(sending)]
-        for delivery in lost:
-            self._settle(delivery, "lose", now)
-        return len(lost)
+        pending, lost = lifecycle.move_delivery("sending", "lose"), 0
+        for endpoint in self._endpoints_with("sending"):
+            sending = (schema.delivery.c.endpoint == endpoint, schema.delivery.c.state == "sending")
+            moved = update(schema.delivery).where(*sending).values(state=pending, settled_at=None)
+            lost += self._connection.execute(moved).rowcount
+            self.rung.add(f"deliver:{endpoint}")
+        return lost
+
+    def _endpoints_with(self, state: DeliveryState) -> list[str]:
+        """Named, they make the index by endpoint and state serve a question that has no endpoint."""
+        return [row["endpoint"] for row in self._counted("delivery") if row["state"] == state]
 
     # mailbox
 

@@ -4,54 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from mailbridge.errors import IllegalMove, NotFound, SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.lifecycle import FaxTrigger
-from mailbridge.model import Attempt, Cursor, Document, Email, Envelope, Failure, Fax, Recipient, new_id, new_token
+from mailbridge.model import Attempt, Cursor, Failure, Fax
 from mailbridge.store.base import Store, Transaction
+from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-
-NOW = datetime(2026, 1, 4, 9, 0, 0, 123456, tzinfo=UTC)
-NUMBER = "+97239876543"
-
-
-def a_fax(number: str = NUMBER, due_at: datetime = NOW, envelope_id: str | None = None) -> Fax:
-    document = Document(
-        name="a.pdf", content_type="application/pdf", size=3, sha256="ab", path="mail/x", offset=7, length=4, encoding="base64"
-    )
-    return Fax(
-        id=new_id("fax"),
-        envelope_id=envelope_id,
-        account="office",
-        number=number,
-        state="queued",
-        token=new_token(),
-        documents=(document,),
-        created_at=NOW,
-        due_at=due_at,
-        expires_at=NOW + timedelta(days=1),
-        email=Email(message_id="<1@x>", sender="dana@example.co.il", subject="שלום"),
-        tags={"case": "17"},
-    )
-
-
-def an_envelope(at: datetime = NOW) -> Envelope:
-    return Envelope(
-        id=new_id("env"),
-        sender="dana@example.co.il",
-        recipients=(Recipient(number=NUMBER, address=f"{NUMBER}@fax.local"),),
-        path="mail/x",
-        size=100,
-        received_at=at,
-        message_id="<1@x>",
-        subject="שלום",
-        account="office",
-    )
+from tests.store.making import NOW, NUMBER, a_fax, a_mail, an_envelope, go, with_store
 
 
 async def accepted(store: Store, *faxes: Fax, key: str | None = None) -> None:
@@ -61,14 +27,6 @@ async def accepted(store: Store, *faxes: Fax, key: str | None = None) -> None:
 
 async def moved(store: Store, fax_id: str, trigger: FaxTrigger) -> None:
     await store.run(lambda tx: tx.move(fax_id, trigger, NOW, price="1"))
-
-
-def with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with SqliteStore(path, lambda fax: {"fax_id": fax.id, "status": fax.state}, lambda type_: ["crm", "erp"]) as store:
-            await scenario(store)
-
-    asyncio.run(main())
 
 
 def test_an_accepted_fax_is_read_back_whole_after_a_restart(tmp_path: Path) -> None:
@@ -196,7 +154,9 @@ def test_a_delivery_is_claimed_once_deferred_and_lost_back_to_pending(tmp_path: 
         assert await store.run(lambda tx: tx.next_delivery("crm")) == retry_at
         [(again, _)] = await store.run(lambda tx: tx.claim_deliveries("crm", retry_at, 5))
         assert again.attempts == 2
+        store.bell("deliver:crm").clear()
         assert await store.run(lambda tx: tx.lose_deliveries(NOW)) == 1
+        assert store.bell("deliver:crm").is_set()
         with pytest.raises(IllegalMove):
             await store.run(lambda tx: tx.settle(delivery.id, "deliver", NOW))
 
@@ -245,3 +205,88 @@ def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "mailbridge.sqlite3").write_bytes(b"not a database, but long enough to have been one" * 50)
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
         with_store(tmp_path, scenario)
+
+
+def test_a_users_faxes_are_counted_since_a_moment_also_after_a_restart(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def first(store: SqliteStore) -> None:
+        await a_mail(store, spool, "queued", "queued", at=NOW, user="dana")
+        await a_mail(store, spool, "queued", at=NOW - timedelta(seconds=1), user="dana")
+        await a_mail(store, spool, "queued", at=NOW, user="erp")
+        await a_mail(store, spool, "queued", at=NOW)
+
+    async def second(store: SqliteStore) -> None:
+        assert await store.run(lambda tx: tx.count_since("dana", NOW)) == 2
+        assert await store.run(lambda tx: tx.count_since("dana", NOW - timedelta(hours=1))) == 3
+        assert await store.run(lambda tx: tx.count_since("nobody", NOW)) == 0
+
+    with_store(tmp_path, first)
+    with_store(tmp_path, second)
+
+
+def test_counts_follow_every_move_and_what_is_undone_is_not_counted(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        faxes = [a_fax() for _ in range(3)]
+        await accepted(store, *faxes)
+        await go(store, faxes[0].id, "delivered")
+        await go(store, faxes[1].id, "cancelled")
+
+        def undone(tx: Transaction) -> None:
+            tx.move(faxes[2].id, "claim", NOW)
+            raise NotFound("by purpose")
+
+        with pytest.raises(NotFound, match="purpose"):
+            await store.run(undone)
+        assert await store.run(lambda tx: tx.count_faxes()) == {"queued": 1, "delivered": 1, "cancelled": 1}
+        await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 2))
+        counted = await store.run(lambda tx: tx.count_deliveries())
+        assert counted == {("crm", "pending"): 4, ("crm", "sending"): 2, ("erp", "pending"): 6}
+        assert len(await store.run(lambda tx: tx.deliveries("sending"))) == 2
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_report_finds_its_fax_by_token_by_code_and_by_number(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        sent, waiting, doubted, other = a_fax(), a_fax(), a_fax(), a_fax("+97231234567")
+        await accepted(store, sent, waiting, doubted, other)
+        await go(store, sent.id, "delivered", NOW)
+        await go(store, doubted.id, "in_doubt", NOW)
+
+        async def found(work: Callable[[Transaction], list[Fax]]) -> list[str]:
+            return [fax.id for fax in await store.run(work)]
+
+        assert await found(lambda tx: tx.by_token({sent.token, "MB-00000000"})) == [sent.id]
+        assert await found(lambda tx: tx.by_fax_code({f"code-{sent.id}".lower(), "other"})) == [sent.id]
+        assert await found(lambda tx: tx.by_fax_code({"other"})) == []
+        assert set(await found(lambda tx: tx.by_number({NUMBER}, NOW))) == {sent.id, doubted.id}
+        assert await found(lambda tx: tx.by_number({NUMBER}, NOW + timedelta(seconds=1))) == [doubted.id]
+        assert await found(lambda tx: tx.by_number({"+97231234567"}, NOW)) == []
+
+    with_store(tmp_path, scenario)
+
+
+def test_events_of_one_millisecond_come_in_the_order_they_were_raised(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        faxes = [a_fax() for _ in range(20)]
+        await accepted(store, *faxes)
+
+        def at_once(tx: Transaction) -> None:
+            for fax in faxes:
+                tx.move(fax.id, "claim", NOW)
+                tx.move(fax.id, "lose", NOW)
+                tx.move(fax.id, "confirm", NOW)
+
+        await store.run(at_once)
+        for fax in faxes:
+            [last] = await store.run(lambda tx, id_=fax.id: tx.events(id_, 1))  # type: ignore[misc]
+            assert (last.type, last.seq) == ("fax.delivered", 4)
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_document_whose_path_was_emptied_is_told_as_deleted(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    with pytest.raises(NotFound, match="deleted"):
+        spool.open_document(replace(a_fax().documents[0], path=""))

@@ -1,0 +1,72 @@
+"""Orphans: files in the spool that no record knows, left by a crash between a file and its row."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from mailbridge import log
+from mailbridge.store.base import Store, Transaction
+from mailbridge.store.spool import Spool
+
+# SQLite takes 32,766 values in one question at most; few hundred are as quick a file.
+_AT_ONCE = 500
+_PAGE = ".page.pdf"
+
+
+async def sweep(store: Store, spool: Spool, started: datetime) -> int:
+    """Delete the files that belong to no mail and no event, and return how many; none that is younger than `started`.
+
+    To be called before mail is taken in: then no file waits for its record. Raises StoreUnavailable.
+    """
+    deleted = 0
+    for directory in sorted(path for kind in ("mail", "received") for path in (spool.root / kind).iterdir() if path.is_dir()):
+        owners = await asyncio.to_thread(_owners, directory, str(directory.relative_to(spool.root)))
+        known = await _known(store, sorted(set(owners.values())))
+        unknown = [name for name, owner in owners.items() if owner not in known]
+        if unknown:
+            deleted += await asyncio.to_thread(_delete, directory, unknown, started.timestamp())
+    log.orphans_swept("spool", orphans=deleted)
+    return deleted
+
+
+def _owners(directory: Path, relative: str) -> dict[str, str]:
+    """Return the files of one directory with the path under which a record would know each. Other files are not ours."""
+    return {name: f"{relative}/{owner}" for name in os.listdir(directory) for owner in _owner(name, relative.startswith("mail"))}
+
+
+def _owner(name: str, of_a_mail: bool) -> Iterator[str]:
+    if not of_a_mail:
+        yield name
+    elif name.endswith(_PAGE):
+        yield f"{name.removesuffix(_PAGE)}.eml"
+    elif name.endswith(".eml"):
+        yield name
+
+
+async def _known(store: Store, paths: list[str]) -> set[str]:
+    pieces = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
+
+    def work(tx: Transaction) -> set[str]:
+        return {path for piece in pieces for path in tx.known_files(piece)}
+
+    return await store.run(work) if pieces else set()
+
+
+def _delete(directory: Path, names: list[str], started: float) -> int:
+    deleted = 0
+    for name in names:
+        path = directory / name
+        with contextlib.suppress(OSError):
+            facts = path.stat()
+            if facts.st_mtime < started:
+                path.unlink()
+                deleted += 1
+                log.orphan_deleted(
+                    name.partition(".")[0], path=f"{directory.parent.name}/{directory.name}/{name}", size=facts.st_size
+                )
+    return deleted

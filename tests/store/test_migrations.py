@@ -1,0 +1,181 @@
+"""Migrations: a database of each earlier schema is led to the newest one whole, or stays as it was."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailbridge.errors import SchemaTooNew, StateLocked, StoreUnavailable
+from mailbridge.model import Cursor
+from mailbridge.store import migrations, schema
+from mailbridge.store.sqlite import SqliteStore, migrate
+from tests.store.making import NOW, ask, with_store
+
+# Written once by the code of schema 1 and never since: faxes in every state, deliveries in every state, a received document.
+FROZEN = Path(__file__).with_name("schema-1.sql")
+TABLES = ("cursor", "delivery", "envelope", "event", "fax", "handled")
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return make_old(tmp_path / "old")
+
+
+def make_old(state_dir: Path) -> Path:
+    state_dir.mkdir()
+    database = sqlite3.connect(state_dir / "mailbridge.sqlite3")
+    database.executescript(FROZEN.read_text(encoding="utf-8"))
+    database.close()
+    return state_dir
+
+
+async def nothing(_: SqliteStore) -> None:
+    pass
+
+
+def version(path: Path) -> str:
+    return str(ask(path, "SELECT value FROM meta WHERE key = 'schema'")[0][0])
+
+
+def content(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of schema 1, in its columns."""
+    reference = sqlite3.connect(":memory:")
+    reference.executescript(FROZEN.read_text(encoding="utf-8"))
+    columns = {table: [f'"{row[1]}"' for row in reference.execute(f"PRAGMA table_info({table})")] for table in TABLES}
+    reference.close()
+    return {table: ask(path, f"SELECT {', '.join(names)} FROM {table} ORDER BY 1, 2") for table, names in columns.items()}
+
+
+def shape(path: Path) -> dict[str, Any]:
+    """Columns, indexes with their order and condition, and triggers, however they were written down."""
+    found: dict[str, Any] = {}
+    for kind, name, table, sql in ask(path, "SELECT type, name, tbl_name, sql FROM sqlite_master"):
+        if kind == "table":
+            indexes = {tuple(row[1:]) for row in ask(path, f"PRAGMA index_list({name})")}
+            found[name] = (ask(path, f"PRAGMA table_info({name})"), indexes)
+        elif kind == "index":
+            condition = (sql or "").partition(" WHERE ")[2] + ("lower" if "lower(" in (sql or "") else "")
+            found[name] = (table, ask(path, f"PRAGMA index_xinfo({name})"), condition)
+        else:
+            found[name] = (table, " ".join(sql.split()))
+    return found
+
+
+def test_schema_of_the_previous_version_is_migrated_at_start_and_every_row_kept(old: Path) -> None:
+    before = content(old)
+    assert all(before.values())
+    assert {row[0] for row in ask(old, "SELECT DISTINCT state FROM fax")} == {
+        *("queued", "uploading", "submitted", "in_doubt", "delivered", "failed", "cancelled")
+    }
+
+    async def scenario(store: SqliteStore) -> None:
+        counted = await store.run(lambda tx: tx.count_faxes())
+        assert counted == dict(ask(old, "SELECT state, count(*) FROM fax GROUP BY 1"))
+        deliveries = await store.run(lambda tx: tx.count_deliveries())
+        assert deliveries == {(e, s): n for e, s, n in ask(old, "SELECT endpoint, state, count(*) FROM delivery GROUP BY 1, 2")}
+        assert len(await store.run(lambda tx: tx.faxes())) == len(before["fax"])
+        assert await store.run(lambda tx: tx.count_since("erp", NOW)) == 3
+        received = {"received/07/fax_01KE3YRECEIVED"}
+        assert await store.run(lambda tx: tx.known_files({*received, "received/07/no"})) == received
+        assert await store.run(lambda tx: tx.cursor("office", "INBOX")) == Cursor(uidvalidity=7, last_uid=42)
+        assert not await store.run(lambda tx: tx.first_sight("office", "digest1", NOW))
+        assert content(old) == before
+
+    with_store(old, scenario)
+    assert version(old) == str(schema.SCHEMA_VERSION)
+
+
+def test_a_migrated_schema_equals_a_fresh_one(old: Path, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    with_store(fresh, nothing)
+    with_store(old, nothing)
+    assert version(old) == version(fresh)
+    assert shape(old) == shape(fresh)
+
+
+def test_there_is_a_way_from_each_version_to_the_next() -> None:
+    ways = {path.stem for path in Path(str(migrations.__file__)).parent.glob("to_*.py")}
+    assert ways == {f"to_{number}" for number in range(2, schema.SCHEMA_VERSION + 1)}
+
+
+def test_a_migration_that_fails_leaves_everything_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, was = content(old), shape(old)
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mailbridge.store.migrations.to_2._tally", fail)
+        with pytest.raises(OSError, match="full"):
+            with_store(old, nothing)
+    assert (version(old), content(old), shape(old)) == ("1", before, was)
+    with_store(old, nothing)
+    assert version(old) == str(schema.SCHEMA_VERSION)
+
+
+@pytest.mark.parametrize("step", ["_columns", "_indexes", "_tables", "_tally"])
+def test_a_crash_in_the_middle_of_a_migration_leaves_the_old_version_usable(old: Path, step: str) -> None:
+    before, was = content(old), shape(old)
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from mailbridge.store.migrations import to_2\n"
+        "from mailbridge.store.sqlite import migrate\n"
+        "real = getattr(to_2, sys.argv[2])\n"
+        "def die(*given):\n    real(*given)\n    os._exit(9)\n"
+        "setattr(to_2, sys.argv[2], die)\n"
+        "migrate(Path(sys.argv[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(old), step], timeout=30)
+    assert done.returncode == 9
+    assert (version(old), content(old), shape(old)) == ("1", before, was)
+    assert ask(old, "PRAGMA integrity_check") == [("ok",)]
+    assert migrate(old) == (1, schema.SCHEMA_VERSION)
+    assert content(old) == before
+
+
+def test_migrate_says_what_it_found_and_does_nothing_twice(old: Path, tmp_path: Path) -> None:
+    assert migrate(old) == (1, schema.SCHEMA_VERSION)
+    assert migrate(old) == (schema.SCHEMA_VERSION, schema.SCHEMA_VERSION)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StoreUnavailable, match="does not exist"):
+        migrate(tmp_path / "empty")
+
+    async def beside_a_daemon(_: SqliteStore) -> None:
+        with pytest.raises(StateLocked):
+            migrate(old)
+
+    with_store(old, beside_a_daemon)
+
+
+def test_a_newer_schema_is_left_alone(old: Path) -> None:
+    migrate(old)
+    database = sqlite3.connect(old / "mailbridge.sqlite3")
+    database.execute("UPDATE meta SET value = '999' WHERE key = 'schema'")
+    database.commit()
+    database.close()
+    with pytest.raises(SchemaTooNew, match="999"):
+        migrate(old)
+    assert version(old) == "999"
+
+
+def test_alembic_is_loaded_only_for_an_old_schema(old: Path) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from mailbridge.store.sqlite import SqliteStore\n"
+        "async def main():\n"
+        "    async with SqliteStore(Path(sys.argv[1]), lambda fax: {}, lambda type_: []): print('alembic' in sys.modules)\n"
+        "asyncio.run(main())\n"
+    )
+    loaded = [
+        subprocess.run([sys.executable, "-c", program, str(old)], capture_output=True, text=True, timeout=30, check=True).stdout
+        for _ in range(2)
+    ]
+    assert [line.split()[-1] for line in loaded] == ["True", "False"]

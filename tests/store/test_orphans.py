@@ -1,0 +1,117 @@
+"""Orphans: what a crash left between a file and its row is swept at the start, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mailbridge.store import orphans
+from mailbridge.store.base import Transaction
+from mailbridge.store.retention import Retention
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from tests.store.making import NOW, a_mail, settle_all, with_store
+
+YESTERDAY = NOW - timedelta(days=1)
+
+
+def left(spool: Spool, *relpaths: str, at: datetime = YESTERDAY) -> list[Path]:
+    paths = [spool.root / relpath for relpath in relpaths]
+    for path in paths:
+        path.write_bytes(b"x")
+        os.utime(path, (at.timestamp(), at.timestamp()))
+    return paths
+
+
+def age_all(spool: Spool) -> None:
+    for path in spool.root.rglob("*"):
+        os.utime(path, (YESTERDAY.timestamp(), YESTERDAY.timestamp()))
+
+
+def test_files_without_a_record_are_deleted_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [fax] = await a_mail(store, spool, "queued")
+        received = spool.store_received("fax_in", b"%PDF")
+        await store.run(lambda tx: tx.emit("fax.received", {"document": {"path": received}}, NOW, "fax_in"))
+        lost = left(spool, "mail/00/env_a.eml", "mail/00/env_a.page.pdf", "mail/01/env_b.page.pdf", "received/3f/fax_c")
+        foreign = left(spool, "mail/00/notes.txt", "mail/segment")
+        age_all(spool)
+        assert await orphans.sweep(store, spool, NOW) == 4
+        assert not any(path.exists() for path in lost)
+        kept = [*foreign, spool.path(received), *(spool.path(document.path) for document in fax.documents)]
+        assert all(path.is_file() for path in kept)
+        assert await orphans.sweep(store, spool, NOW) == 0
+        told = "".join(capsys.readouterr())
+        assert "env_b" in told
+        assert "orphans=4" in told or '"orphans": 4' in told
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_file_younger_than_the_start_is_left_alone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [young] = left(spool, "mail/00/env_young.eml", at=NOW)
+        [old] = left(spool, "mail/00/env_old.eml", at=NOW - timedelta(seconds=1))
+        assert await orphans.sweep(store, spool, NOW) == 1
+        assert (young.exists(), old.exists()) == (True, False)
+
+    with_store(tmp_path, scenario)
+
+
+def test_documents_that_retention_left_are_no_orphans_while_they_are_noted(tmp_path: Path) -> None:
+    """They are counted and told once, by retention."""
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        await a_mail(store, spool, "delivered")
+        path = spool.store_received("fax_in", b"%PDF")
+        await store.run(lambda tx: tx.emit("fax.received", {"document": {"path": path}}, NOW, "fax_in"))
+        await settle_all(store)
+        age_all(spool)
+        later = NOW + timedelta(days=7)
+        await store.run(lambda tx: (tx.retire_documents(later, later, 9), tx.retire_received(later, later, 9)))
+        assert await orphans.sweep(store, spool, later) == 0
+        assert (await Retention(604800, 63072000, store, spool, lambda: later).sweep(later)).documents == 2
+
+    with_store(tmp_path, scenario)
+
+
+def test_many_files_are_looked_up_together(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        left(spool, *(f"mail/{n % 64:02x}/env_{n}.eml" for n in range(2000)))
+        left(spool, *(f"received/05/fax_{n}" for n in range(1201)))
+        real, asked = store.run, [0]
+
+        async def run(work: object) -> object:
+            asked[0] += 1
+            return await real(work)  # type: ignore[arg-type]
+
+        store.run = run  # type: ignore[method-assign, assignment]
+        assert await orphans.sweep(store, spool, NOW) == 3201
+        assert asked[0] <= 66
+
+    with_store(tmp_path, scenario)
+
+
+def test_known_files_knows_mails_and_received_documents_alone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [fax] = await a_mail(store, spool, "queued")
+        path = fax.documents[0].path
+
+        def work(tx: Transaction) -> set[str]:
+            return tx.known_files([path, "mail/00/env_x.eml", ""])
+
+        assert await store.run(work) == {path}
+
+    with_store(tmp_path, scenario)

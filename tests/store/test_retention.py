@@ -1,0 +1,438 @@
+"""Retention: deleted on time, never what is not final, told for good, and taken up again after a crash at any point."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from mailbridge.errors import NotFound, StoreUnavailable
+from mailbridge.lifecycle import FAX_FINAL, FaxState
+from mailbridge.model import Fax
+from mailbridge.store import retention
+from mailbridge.store.base import AuditLine, Transaction
+from mailbridge.store.retention import Retention, Swept
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from tests.store.making import NOW, NUMBER, a_mail, ask, go, settle_all, stored, with_store
+
+DAY = 86400.0
+WEEK, LONG = timedelta(days=7), timedelta(days=730)
+MOMENT = timedelta(microseconds=1)
+STATES = get_args(FaxState)
+
+
+def keeper(store: SqliteStore, spool: Spool, documents: float = 7 * DAY, records: float = 730 * DAY) -> Retention:
+    return Retention(documents, records, store, spool, lambda: NOW)
+
+
+def files(spool: Spool) -> set[str]:
+    return {str(path.relative_to(spool.root)) for path in spool.root.rglob("*") if path.is_file()}
+
+
+async def told(store: SqliteStore, what: str) -> list[AuditLine]:
+    return [line for line in await store.run(lambda tx: tx.audit(limit=10_000)) if line.what == what]
+
+
+async def a_received(store: SqliteStore, spool: Spool, id_: str = "fax_in", at: datetime = NOW) -> str:
+    path = spool.store_received(id_, b"%PDF")
+    document = {"path": path, "sha256": "cd", "size": 4, "content_type": "application/pdf", "filename": "in.pdf", "pages": None}
+    data = {"fax_id": id_, "from": NUMBER, "to": "+97231111111", "document": document}
+    await store.run(lambda tx: tx.emit("fax.received", data, at, id_))
+    return path
+
+
+def test_documents_are_deleted_on_time_and_still_told(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [fax] = await a_mail(store, spool, "delivered")
+        assert len(files(spool)) == 2
+        keep = keeper(store, spool)
+        assert await keep.sweep(NOW + WEEK - MOMENT) == Swept(0, 0, 0, 0)
+        assert len(files(spool)) == 2
+        assert await keep.sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+        assert files(spool) == set()
+        after = await stored(store, fax.id)
+        assert after == replace(fax, documents=tuple(replace(document, path="") for document in fax.documents))
+        with pytest.raises(NotFound):
+            spool.open_document(after.documents[0])
+        assert await keep.sweep(NOW + WEEK) == Swept(0, 0, 0, 0)
+
+    with_store(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_that_is_not_final_is_ever_deleted(tmp_path: Path, state: FaxState) -> None:
+    """Neither the fax nor its mail, nor a brother of the same mail that is final."""
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        faxes = await a_mail(store, spool, "delivered", state)
+        await settle_all(store)
+        swept = await keeper(store, spool).sweep(NOW + 9 * LONG)
+        if state in FAX_FINAL:
+            assert (swept, files(spool)) == (Swept(2, 2, 0, 0), set())
+        else:
+            assert (swept, len(files(spool))) == (Swept(0, 0, 0, 0), 2)
+            assert [await stored(store, fax.id) for fax in faxes] == faxes
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_file_waits_for_the_last_of_its_faxes_to_be_final_for_long_enough(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        _, late = await a_mail(store, spool, "delivered", "queued")
+        await go(store, late.id, "failed", NOW + timedelta(days=3))
+        keep = keeper(store, spool)
+        assert await keep.sweep(NOW + WEEK + timedelta(days=3) - MOMENT) == Swept(0, 0, 0, 0)
+        assert await keep.sweep(NOW + WEEK + timedelta(days=3)) == Swept(2, 0, 0, 0)
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_file_waits_for_a_fax_of_another_envelope_that_shares_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [old] = await a_mail(store, spool, "delivered")
+        [again] = await a_mail(store, spool, "queued")
+        path = old.documents[0].path
+        database = sqlite3.connect(tmp_path / "mailbridge.sqlite3")
+        database.execute("UPDATE envelope SET path = ? WHERE id = ?", (path, again.envelope_id))
+        database.commit()
+        database.close()
+        assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(0, 0, 0, 0)
+        assert path in files(spool)
+
+    with_store(tmp_path, scenario)
+
+
+def test_records_are_deleted_on_time_with_all_that_hangs_on_them(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        faxes = await a_mail(store, spool, "delivered", "failed", "cancelled")
+        [waiting] = await a_mail(store, spool, "queued")
+        await settle_all(store)
+        keep = keeper(store, spool)
+        assert (await keep.sweep(NOW + LONG - MOMENT)).faxes == 0
+        assert await keep.sweep(NOW + LONG) == Swept(0, 3, 0, 0)
+        assert [fax.id for fax in await store.run(lambda tx: tx.faxes())] == [waiting.id]
+        assert ask(tmp_path, "SELECT id FROM envelope") == [(waiting.envelope_id,)]
+        assert ask(tmp_path, "SELECT DISTINCT fax_id FROM event") == [(waiting.id,)]
+        assert ask(tmp_path, "SELECT count(*) FROM delivery") == [(2,)]
+        assert await store.run(lambda tx: tx.count_faxes()) == {"queued": 1}
+        assert await store.run(lambda tx: tx.count_deliveries()) == {("crm", "delivered"): 1, ("erp", "delivered"): 1}
+        assert {fax.id for fax in faxes} == {line.subject for line in await told(store, "fax.deleted")}
+
+    with_store(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("sending", [False, True])
+def test_what_is_still_to_be_delivered_is_kept(tmp_path: Path, sending: bool) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [fax] = await a_mail(store, spool, "delivered")
+        path = await a_received(store, spool)
+        await store.run(lambda tx: tx.emit("mailbox.down", {}, NOW))
+        if sending:
+            for endpoint in ("crm", "erp"):
+                await store.run(lambda tx, to=endpoint: tx.claim_deliveries(to, NOW, 99))  # type: ignore[misc]
+        keep = keeper(store, spool)
+        assert await keep.sweep(NOW + LONG) == Swept(1, 0, 0, 0)
+        assert files(spool) == {path}
+        await stored(store, fax.id)
+        if sending:
+            await store.run(lambda tx: tx.lose_deliveries(NOW))
+        await settle_all(store)
+        # The received document first, then its event.
+        assert await keep.sweep(NOW + LONG) == Swept(1, 1, 2, 0)
+        assert await store.run(lambda tx: tx.events()) == []
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_received_document_is_deleted_and_still_told(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        await a_received(store, spool)
+        await settle_all(store)
+        keep = keeper(store, spool)
+        assert await keep.sweep(NOW + WEEK - MOMENT) == Swept(0, 0, 0, 0)
+        assert await keep.sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+        assert files(spool) == set()
+        [event] = await store.run(lambda tx: tx.events("fax_in"))
+        assert (event.data["document"]["path"], event.data["document"]["sha256"]) == ("", "cd")
+        [line] = await told(store, "document.deleted")
+        assert (line.subject, line.number) == ("fax_in", NUMBER)
+        assert line.record["documents"] == [{"sha256": "cd", "size": 4, "pages": None}]
+
+    with_store(tmp_path, scenario)
+
+
+def test_digests_of_handled_mails_are_forgotten_with_the_records(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        old, new = NOW, NOW + timedelta(days=1)
+        await store.run(lambda tx: [tx.first_sight("office", f"{n}", old) for n in range(250)])
+        await store.run(lambda tx: tx.first_sight("office", "new", new))
+        assert (await keeper(store, Spool(tmp_path / "spool")).sweep(NOW + LONG)).handled == 250
+        assert not await store.run(lambda tx: tx.first_sight("office", "new", new))
+
+    with_store(tmp_path, scenario)
+
+
+def test_the_audit_proves_later_what_there_was(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [fax] = await a_mail(store, spool, "delivered")
+        await settle_all(store)
+        keep = keeper(store, spool)
+        await keep.sweep(NOW + WEEK)
+        await keep.sweep(NOW + LONG)
+        gone, kept = await store.run(lambda tx: tx.audit(number=NUMBER))
+        assert [gone, kept] == await store.run(lambda tx: tx.audit(fax.id))
+        assert (kept.what, gone.what) == ("document.deleted", "fax.deleted")
+        assert kept.record["documents"][0] == {"sha256": "ab", "size": 3, "pages": None}
+        assert gone.at == NOW + LONG
+        assert (gone.record["state"], gone.record["final_at"], gone.record["fax_code"]) == (
+            "delivered",
+            NOW.isoformat(),
+            f"CODE-{fax.id}",
+        )
+        assert gone.record["documents_deleted_at"] == (NOW + WEEK).isoformat()
+        assert "dana@" not in str([gone, kept])
+        assert "a.pdf" not in str([gone, kept])
+
+    with_store(tmp_path, scenario)
+    database = sqlite3.connect(tmp_path / "mailbridge.sqlite3")
+    for statement in ("DELETE FROM audit", "UPDATE audit SET number = NULL"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            database.execute(statement)
+    database.close()
+
+
+def test_a_crash_at_any_point_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store breaks off before its first transaction, its second, …; each time the next start ends where it should."""
+    origin = tmp_path / "origin"
+    origin.mkdir()
+
+    async def fill(store: SqliteStore) -> None:
+        spool = Spool(origin / "spool")
+        await a_mail(store, spool, "delivered", "failed")
+        await a_mail(store, spool, "cancelled")
+        await a_mail(store, spool, "submitted")
+        await a_received(store, spool)
+        await settle_all(store)
+
+    with_store(origin, fill)
+    broken_off = 0
+    while True:
+        here = tmp_path / f"crash{broken_off}"
+        shutil.copytree(origin, here)
+        ended = crash_at(here, broken_off)
+        check_taken_up(here)
+        if ended:
+            break
+        broken_off += 1
+    assert broken_off > 8
+
+
+class Crash(Exception):
+    """The power is cut."""
+
+
+def crash_at(state_dir: Path, transaction: int) -> bool:
+    """Sweep, with the power cut before the given transaction; True when the sweep ended before."""
+    ended = False
+
+    async def scenario(store: SqliteStore) -> None:
+        nonlocal ended
+        real, left = store.run, iter(range(transaction))
+
+        async def run(work: Callable[[Transaction], Any]) -> Any:
+            if next(left, None) is None:
+                raise Crash
+            return await real(work)
+
+        store.run = run  # type: ignore[method-assign]
+        try:
+            await keeper(store, Spool(state_dir / "spool")).sweep(NOW + LONG)
+            ended = True
+        except Crash:
+            pass
+
+    with_store(state_dir, scenario)
+    return ended
+
+
+def check_taken_up(state_dir: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        spool = Spool(state_dir / "spool")
+        await keeper(store, spool).sweep(NOW + LONG)
+        [left] = await store.run(lambda tx: tx.faxes())
+        assert left.state == "submitted"
+        assert files(spool) == {document.path for document in left.documents}
+        assert len(await told(store, "document.deleted")) == 4
+        assert len(await told(store, "fax.deleted")) == 3
+        assert len(await told(store, "event.deleted")) == 1
+        assert await store.run(lambda tx: tx.erasures(9)) == []
+
+    with_store(state_dir, scenario)
+
+
+def test_a_file_that_cannot_be_deleted_is_tried_again_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [stuck], [free] = await a_mail(store, spool, "delivered"), await a_mail(store, spool, "delivered")
+        real = os.unlink
+
+        def unlink(path: Path, **given: Any) -> None:
+            if Path(path).name.startswith(str(stuck.envelope_id)):
+                raise PermissionError(1, "Operation not permitted", str(path))
+            real(path, **given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", unlink)
+            assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+        assert "cannot be deleted" in "".join(capsys.readouterr())
+        assert [line.subject for line in await told(store, "document.deleted")] == [free.id]
+        assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+        assert files(spool) == set()
+
+    with_store(tmp_path, scenario)
+
+
+def test_nothing_is_told_as_deleted_that_a_power_cut_could_bring_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        await a_mail(store, spool, "delivered")
+
+        def broken(path: Path) -> None:
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(retention, "_sync_directory", broken)
+            with pytest.raises(StoreUnavailable, match="synced"):
+                await keeper(store, spool).sweep(NOW + WEEK)
+        assert await told(store, "document.deleted") == []
+        assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+
+    with_store(tmp_path, scenario)
+
+
+def test_many_go_in_batches_and_mail_is_taken_in_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "spool")
+    monkeypatch.setattr(retention, "BATCH", 10)
+
+    async def scenario(store: SqliteStore) -> None:
+        for _ in range(12):
+            await a_mail(store, spool, "delivered", "failed")
+        await settle_all(store)
+        real, most = store.run, 0
+
+        async def run(work: Callable[[Transaction], Any]) -> Any:
+            nonlocal most
+            before = ask(tmp_path, "SELECT count(*) FROM fax")[0][0]
+            result = await real(work)
+            most = max(most, before - ask(tmp_path, "SELECT count(*) FROM fax")[0][0])
+            return result
+
+        store.run = run  # type: ignore[method-assign]
+        assert await keeper(store, spool).sweep(NOW + LONG) == Swept(24, 24, 0, 0)
+        assert most == 10
+
+    with_store(tmp_path, scenario)
+
+
+def test_records_of_a_day_are_kept_whatever_is_configured(tmp_path: Path) -> None:
+    """They are what keeps a mail that is sent again from being faxed again."""
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        await a_mail(store, spool, "delivered")
+        await settle_all(store)
+        keep = keeper(store, spool, documents=0, records=0)
+        assert await keep.sweep(NOW + timedelta(hours=23)) == Swept(1, 0, 0, 0)
+        assert await keep.sweep(NOW + timedelta(hours=24)) == Swept(0, 1, 0, 0)
+
+    with_store(tmp_path, scenario)
+
+
+def test_documents_never_outlive_their_record(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        await a_mail(store, spool, "delivered")
+        await settle_all(store)
+        assert await keeper(store, spool, documents=99 * DAY, records=2 * DAY).sweep(NOW + timedelta(days=2)) == Swept(1, 1, 0, 0)
+        assert files(spool) == set()
+
+    with_store(tmp_path, scenario)
+
+
+def test_the_loop_sweeps_at_once_and_outlives_an_unavailable_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        await a_mail(store, spool, "delivered")
+        keep = Retention(0, 730 * DAY, store, spool, lambda: NOW + LONG)
+        real, tries = keep.sweep, 0
+        swept = asyncio.Event()
+
+        async def sweep(now: datetime) -> Swept:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                raise StoreUnavailable("the disk is full")
+            result = await real(now)
+            swept.set()
+            return result
+
+        monkeypatch.setattr(keep, "sweep", sweep)
+        running = asyncio.create_task(keep.run())
+        await asyncio.wait_for(swept.wait(), 10)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert files(spool) == set()
+        assert "the disk is full" in "".join(capsys.readouterr())
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_fax_dialled_again_keeps_its_documents_from_the_sweep(tmp_path: Path) -> None:
+    """`add` and the note for erasure meet in the store: whichever is first, no fax is left waiting without its file."""
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [failed] = await a_mail(store, spool, "failed")
+        again = Fax(
+            **{
+                **{name: getattr(failed, name) for name in failed.__slots__},
+                **{"id": "fax_again", "token": "MB-AGAIN", "state": "queued", "final_at": None},
+            }
+        )
+        await store.run(lambda tx: tx.add(again, NOW))
+        assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(0, 0, 0, 0)
+        assert again.documents[0].path in files(spool)
+
+    with_store(tmp_path, scenario)
