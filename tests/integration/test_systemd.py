@@ -1,0 +1,376 @@
+"""The units as systemd reads them, and the daemon as systemd starts, watches and stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from mailbridge import systemd
+from mailbridge.submission.page import render
+
+UNITS = Path(__file__).parents[2] / "systemd"
+MAILBRIDGE = Path(sys.executable).with_name("mailbridge")
+PATIENCE = 30.0
+LEAST = """
+state_dir = "{state}"
+[account.office]
+email = "office@example.co.il"
+password = "secret-password"
+[myfax]
+url = "http://127.0.0.1:1/action/"
+[smtp]
+listen = ["127.0.0.1:0"]
+[http]
+listen = "127.0.0.1:0"
+"""
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
+# Becomes the daemon as systemd makes it: the process that was named in LISTEN_PID, with its socket as descriptor 3.
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.executable, [sys.executable, "-m", "mailbridge", *sys.argv[2:]])
+"""
+# MemoryDenyWriteExecute as the kernel itself can enforce it since 6.3 (PR_SET_MDWE), inherited by every child.
+DENY = """
+import ctypes, os, sys
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)
+os.execv(sys.executable, [sys.executable, "-m", "mailbridge", *sys.argv[1:]])
+"""
+
+
+# The units
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=PATIENCE)
+
+
+def options(name: str, section: str) -> dict[str, list[str]]:
+    """The options of a unit; one that stands several times has all its values, in order."""
+    found: dict[str, list[str]] = {}
+    here = ""
+    for line in (UNITS / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            here = line.strip("[]")
+        elif here == section and "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+@needs_systemd
+@pytest.mark.parametrize("name", ["mailbridge.service", "mailbridge.socket"])
+def test_systemd_finds_nothing_to_say_about_the_units(tmp_path: Path, name: str) -> None:
+    for unit in UNITS.glob("mailbridge.s*[et]"):
+        # The one thing that is not as on the owner's machine: there is no /opt/mailbridge here.
+        text = unit.read_text(encoding="utf-8").replace("/opt/mailbridge/bin/mailbridge", str(MAILBRIDGE))
+        (tmp_path / unit.name).write_text(text, encoding="utf-8")
+    done = analyze("verify", "--man=no", tmp_path / name)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@needs_systemd
+def test_the_service_is_shut_in() -> None:
+    done = analyze("security", "--offline=true", "--no-pager", UNITS / "mailbridge.service")
+    level = re.search(r"Overall exposure level for mailbridge.service: ([\d.]+)", done.stdout)
+    assert level, done.stderr
+    assert float(level[1]) <= 1.5
+
+
+def test_the_service_starts_what_the_package_installs() -> None:
+    service = options("mailbridge.service", "Service")
+    assert service["ExecStart"] == ["/opt/mailbridge/bin/mailbridge serve --config /etc/mailbridge/config.toml"]
+    assert service["Type"] == ["notify"]
+    assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == (["on-failure"], ["78"])
+    # The daemon takes up to 30 s; systemd must not kill it before.
+    assert float(service["TimeoutStopSec"][0]) > 30
+    assert service["StateDirectory"] == service["RuntimeDirectory"] == ["mailbridge"]
+    assert service["User"] == service["Group"] == ["mailbridge"]
+
+
+def test_the_socket_opens_what_the_example_listens_on() -> None:
+    example = (UNITS.parent / "config.example.toml").read_text(encoding="utf-8")
+    assert options("mailbridge.socket", "Socket")["ListenStream"] == ["127.0.0.1:2525"]
+    assert 'listen = ["127.0.0.1:2525"]' in example
+
+
+@needs_systemd
+def test_the_units_user_can_be_made_from_the_file_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    conf = UNITS / "mailbridge.sysusers.conf"
+    done = subprocess.run(
+        ["systemd-sysusers", f"--root={tmp_path}", "--replace=/usr/lib/sysusers.d/mailbridge.conf", "-"],
+        input=conf.read_text(encoding="utf-8"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    name, _, _, _, _, home, shell = (tmp_path / "etc/passwd").read_text().strip().split(":")
+    assert (name, home) == ("mailbridge", "/var/lib/mailbridge")
+    assert shell.endswith("nologin")
+
+
+# What systemd and the daemon say to each other
+
+
+class Line:
+    """A notify socket of our own: what arrives, in order."""
+
+    def __init__(self, address: str) -> None:
+        self.heard: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address)
+        self._socket.settimeout(PATIENCE)
+
+    def until(self, word: str, times: int = 1) -> None:
+        while self.heard.count(word) < times:
+            self.heard.append(self._socket.recv(4096).decode())
+
+    def rest(self) -> None:
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.heard.append(self._socket.recv(4096).decode())
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    line = Line(str(tmp_path / "notify"))
+    yield line
+    line.close()
+
+
+def environment(**more: object) -> dict[str, str]:
+    ours = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "STATE_DIRECTORY", "RUNTIME_DIRECTORY")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**kept, **{name: str(value) for name, value in more.items()}}
+
+
+def config_in(folder: Path) -> Path:
+    state = folder / "state"
+    state.mkdir()
+    path = folder / "config.toml"
+    path.write_text(LEAST.format(state=state), encoding="utf-8")
+    return path
+
+
+@contextlib.contextmanager
+def running(
+    *before: str, config: Path, environ: dict[str, str], pass_fds: tuple[int, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """`serve`, killed at the end if it still runs."""
+    words = [sys.executable, *(before or ("-m", "mailbridge")), "serve", "--config", str(config)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environ, pass_fds=pass_fds)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
+def address(stderr: IO[str]) -> tuple[str, int]:
+    """Where the daemon takes mail, as its log says."""
+    for told in stderr:
+        facts = json.loads(told)
+        if facts["event"] == "daemon started":
+            host, _, port = facts["smtp"].rpartition(":")
+            return host, int(port)
+    raise AssertionError("the daemon ended before it was ready")
+
+
+def test_the_daemon_tells_systemd_what_it_is_at(tmp_path: Path, line: Line) -> None:
+    environ = environment(NOTIFY_SOCKET=tmp_path / "notify", WATCHDOG_USEC=200_000)
+    with running(config=config_in(tmp_path), environ=environ) as process:
+        line.until("READY=1")
+        line.until("WATCHDOG=1", line.heard.count("WATCHDOG=1") + 3)
+        assert process.stderr is not None
+        smtp = address(process.stderr)
+        with smtplib.SMTP(*smtp, timeout=PATIENCE) as client:
+            assert client.ehlo()[0] == 250
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+        line.rest()
+    assert line.heard.count("READY=1") == line.heard.count("STOPPING=1") == 1
+    assert line.heard.index("READY=1") < line.heard.index("STOPPING=1")
+    assert set(line.heard) == {"READY=1", "WATCHDOG=1", "STOPPING=1"}
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(smtp, timeout=PATIENCE)
+
+
+def test_ready_is_told_only_once_mail_is_taken_in(tmp_path: Path, line: Line) -> None:
+    """systemd starts what comes after the daemon at READY=1, and that may send mail at once."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = config_in(tmp_path)
+    config.write_text(config.read_text().replace('listen = ["127.0.0.1:0"]', f'listen = ["127.0.0.1:{port}"]'))
+    with running(config=config, environ=environment(NOTIFY_SOCKET=tmp_path / "notify")):
+        line.until("READY=1")
+        with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
+            assert client.ehlo()[0] == 250
+
+
+def test_a_daemon_that_cannot_start_never_says_ready(tmp_path: Path, line: Line) -> None:
+    config = config_in(tmp_path)
+    config.write_text("nonsense = 1\n", encoding="utf-8")
+    with running(config=config, environ=environment(NOTIFY_SOCKET=tmp_path / "notify")) as process:
+        assert process.wait(timeout=PATIENCE) == 78
+        line.rest()
+    assert line.heard == []
+
+
+def test_mail_comes_in_by_the_socket_that_systemd_opened(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # As while the daemon restarts: who connects before it runs waits, and is not refused.
+        host, port = listener.getsockname()
+        early = socket.create_connection((host, port), timeout=PATIENCE)
+        descriptor = listener.fileno()
+        activated = ("-c", ACTIVATE, str(descriptor))
+        with (
+            running(*activated, config=config_in(tmp_path), environ=environment(), pass_fds=(descriptor,)) as process,
+            early.makefile("rb") as banner,
+        ):
+            assert banner.readline().startswith(b"220 ")
+            assert process.stderr is not None
+            assert address(process.stderr) == (host, port)
+            with smtplib.SMTP(host, port, timeout=PATIENCE) as client:
+                assert client.ehlo()[0] == 250
+            early.close()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=10) == 0
+        # systemd's own copy of the socket is open still.
+        with socket.create_connection((host, port), timeout=PATIENCE):
+            pass
+
+
+def test_sockets_for_another_process_are_left_alone(tmp_path: Path) -> None:
+    environ = environment(LISTEN_FDS=1, LISTEN_PID=1)
+    with running(config=config_in(tmp_path), environ=environ) as process:
+        assert process.stderr is not None
+        host, port = address(process.stderr)
+        with smtplib.SMTP(host, port, timeout=PATIENCE) as client:
+            assert client.ehlo()[0] == 250
+    assert systemd.passed_sockets(environ) == []
+    assert systemd.passed_sockets({}) == []
+
+
+def test_children_read_mails_where_memory_is_never_both_written_and_run(tmp_path: Path) -> None:
+    with running("-c", DENY, config=config_in(tmp_path), environ=environment()) as process:
+        assert process.stderr is not None
+        try:
+            smtp = address(process.stderr)
+        except AssertionError:
+            if process.wait(timeout=PATIENCE) == 77:
+                pytest.skip("this kernel does not know PR_SET_MDWE (6.3)")
+            raise
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        with smtplib.SMTP(*smtp, timeout=PATIENCE) as client:
+            client.ehlo()
+            for mail in (_letter(attach=True), _letter(attach=False)):
+                client.mail("dana@example.co.il")
+                client.rcpt("03-9876543@fax.local")
+                code, words = client.data(mail)
+                assert (code, words[:18]) == (250, b"2.0.0 queued as fa"), words
+
+
+def _letter(attach: bool) -> bytes:
+    """A mail whose page PDFium has to count, and one whose page has to be made."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "dana@example.co.il", "03-9876543@fax.local", "חוזה"
+    mail["Message-ID"] = f"<{attach}@example.co.il>"
+    mail.set_content("" if attach else "שלום, a letter of words\n")
+    if attach:
+        mail.add_attachment(render("A page.\n")[0], maintype="application", subtype="pdf", filename="a.pdf")
+    return mail.as_bytes()
+
+
+# The words themselves
+
+
+def test_notify_speaks_to_abstract_addresses_too() -> None:
+    name = f"mailbridge-test-{os.getpid()}"
+    line = Line(f"\0{name}")
+    try:
+        systemd.notify("READY=1", {"NOTIFY_SOCKET": f"@{name}"})
+        line.until("READY=1")
+    finally:
+        line.close()
+
+
+def test_what_systemd_does_not_hear_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd.notify("READY=1", {})
+    systemd.notify("READY=1", {"NOTIFY_SOCKET": ""})
+    systemd.notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    # A systemd that does not read holds the daemon up for a moment, and not for ever.
+    monkeypatch.setattr(systemd, "_PATIENCE", 0.01)
+    line = Line(str(tmp_path / "notify"))
+    try:
+        while _sends(tmp_path / "notify"):
+            pass
+        systemd.notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        line.rest()
+        assert "READY=1" not in line.heard
+    finally:
+        line.close()
+
+
+def _sends(address: Path) -> bool:
+    """Send as much as one sender may; whether that was anything."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect(str(address))
+        sender.setblocking(False)
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sent += sender.send(b"WATCHDOG=1")
+        return sent > 0
+
+
+def test_the_watchdog_is_fed_only_where_it_is_asked_of_us(tmp_path: Path, line: Line) -> None:
+    async def fed(**environ: str) -> bool:
+        """Whether it goes on feeding."""
+        task = asyncio.create_task(systemd.watchdog({"NOTIFY_SOCKET": str(tmp_path / "notify"), **environ}))
+        done, _ = await asyncio.wait({task}, timeout=0.05)
+        task.cancel()
+        return not done
+
+    assert not asyncio.run(fed())
+    assert not asyncio.run(fed(WATCHDOG_USEC="10000", WATCHDOG_PID="1"))
+    line.rest()
+    assert line.heard == []
+    assert asyncio.run(fed(WATCHDOG_USEC="10000", WATCHDOG_PID=str(os.getpid())))
+    line.rest()
+    assert line.heard.count("WATCHDOG=1") >= 2
+
+
+def test_passed_sockets_do_not_reach_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        copy = os.dup(listener.fileno())
+        os.set_inheritable(copy, True)
+        monkeypatch.setattr(systemd, "_FIRST_PASSED", copy)
+        [passed] = systemd.passed_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+        with passed:
+            assert passed.getsockname() == listener.getsockname()
+            assert not passed.get_inheritable()
