@@ -7,7 +7,7 @@ import base64
 import contextlib
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,20 +27,25 @@ from aioimaplib.aioimaplib import (
 
 from mailbridge.errors import MailboxError
 
-# 60,000 UIDs of a SEARCH fit into a line; beyond that a server is not well, or not kind.
-MAX_LINE = 1024 * 1024
+# 500,000 UIDs of a SEARCH fit into a line; beyond that a server is not well, or not kind.
+MAX_LINE = 4 * 1024 * 1024
 MAX_LITERAL = 32 * 1024 * 1024
 # A report is a few KB: one FETCH of so much brings it whole, and of any other mail at least the header.
 FIRST_BYTES = 65536
 BATCH = 100
+# Lines of one answer that are kept, and pieces of one line: a flood of tiny ones would cost many times its bytes in memory.
+MAX_KEPT = 20_000
+MAX_PIECES = 100
+# Without IDLE, or where the server ends it by itself, look again so often (seconds).
+POLL_SECONDS = 15.0
 # No command, however its answer drips, takes longer than this (seconds).
 LONGEST_COMMAND = 600.0
 
 _LITERAL = re.compile(rb"\{(\d+)\}$")
 _NUMBERED = re.compile(rb"\d+ (EXISTS|FETCH)\b", re.IGNORECASE)
 _TAGGED = re.compile(rb"[A-Z0-9]+ (OK|NO|BAD)\b")
-_UID = re.compile(rb"\bUID (\d+)")
-_SIZE = re.compile(rb"\bRFC822\.SIZE (\d+)")
+_UID = re.compile(rb"\bUID (\d{1,10})\b", re.IGNORECASE)
+_SIZE = re.compile(rb"\bRFC822\.SIZE (\d{1,18})\b", re.IGNORECASE)
 
 
 class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
@@ -56,7 +61,7 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
         self.fetched: list[list[bytes]] = []
         self.lost: str | None = None
         self.heard = loop.time()
-        self.received = 0
+        self.received, self.kept = 0, 0
         self._max_literal = max_literal
         self._buffer, self._parts = bytearray(), list[bytes]()
         self._wanted: int | None = None
@@ -85,6 +90,10 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
         if self.transport is not None:
             self.transport.abort()
 
+    def begin(self) -> None:
+        """From here on count what the answer to one command brings."""
+        self.received, self.kept = 0, 0
+
     def idle_started(self) -> asyncio.Event:
         """The event that is set when the server has begun to idle."""
         event: asyncio.Event = self._idle_event
@@ -99,12 +108,10 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
         if not self.greeting.done():
             self.greeting.set_exception(MailboxError(self.lost))
             self.greeting.exception()  # marked as seen: nobody may be waiting any more
-        waiting = [self.pending_sync_command, *self.pending_async_commands.values()]
-        for command in waiting:
-            if command is not None:
-                command._exception = Abort(self.lost)
-                command._timer.cancel()
-                command._event.set()
+        for command in self._waiting():
+            command._exception = Abort(self.lost)
+            command._timer.cancel()
+            command._event.set()
         self.news.set()
 
     def _take_part(self) -> bool:
@@ -112,7 +119,8 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
         if self._wanted is not None:
             if len(self._buffer) < self._wanted:
                 return False
-            self._parts.append(bytes(self._buffer[: self._wanted]))
+            with memoryview(self._buffer) as view:
+                self._parts.append(bytes(view[: self._wanted]))
             del self._buffer[: self._wanted]
             self._wanted = None
             return True
@@ -131,6 +139,8 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
             parts, self._parts = self._parts, []
             self._answer(parts)
             return True
+        if len(self._parts) > MAX_PIECES:
+            raise Abort("a line of the answer has no end")
         if len(literal[1]) > 10 or int(literal[1]) > self._max_literal:
             raise Abort(f"the server announced a literal of {literal[1][:20].decode()} bytes")
         self._wanted = int(literal[1])
@@ -145,14 +155,26 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
         elif first.startswith(b"+"):
             self._continuation(first)
         elif _TAGGED.match(first):
-            self._response_done(first)
+            self._tagged(first)
         elif first:
             raise Abort("the server sent what is not IMAP")
+
+    def _tagged(self, line: bytes) -> None:
+        # aioimaplib's own complaint about a wrong tag quotes the whole command: for LOGIN, the password.
+        tag = line.partition(b" ")[0].decode("ascii", "replace")
+        if tag not in {command.tag for command in self._waiting()}:
+            raise Abort("the server answered a command that was not given")
+        self._response_done(line)
+
+    def _waiting(self) -> list[Command]:
+        waiting = [self.pending_sync_command, *self.pending_async_commands.values()]
+        return [command for command in waiting if command is not None]
 
     def _untagged(self, text: bytes, rest: list[bytes]) -> None:
         numbered = _NUMBERED.match(text)
         if numbered and numbered[1].upper() == b"FETCH":
-            if "FETCH" in self.pending_async_commands:
+            if "FETCH" in self.pending_async_commands and b"BODY[" in text.upper():
+                self._keep()
                 self.fetched.append([text, *rest])
             return
         if numbered:
@@ -162,11 +184,18 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
             raise Abort(f"the server said goodbye ({words[:200].decode('utf-8', 'replace')})")
         command = self.pending_sync_command
         if command is not None and command.name != "IDLE":
+            self._keep()
             command.append_to_resp(text)
         elif command is None:
             asked = self.pending_async_commands.get(word.decode("ascii", "replace").upper())
             if asked is not None:
+                self._keep()
                 asked.append_to_resp(words)
+
+    def _keep(self) -> None:
+        self.kept += 1
+        if self.kept > MAX_KEPT:
+            raise Abort("the answer has no end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,16 +256,16 @@ class Connection:
             async with asyncio.timeout(timeout):
                 await loop.create_connection(lambda: wire, host, port, **secure)
                 greeting = await wire.greeting
+            connection = cls(wire, timeout)
+            await connection._greet(greeting, tls, context, host)
         except TimeoutError:
             wire.fail("silence")
             raise MailboxError(f"{host}:{port} does not answer within {timeout:g} s") from None
         except (OSError, ssl.SSLError) as error:
-            raise MailboxError(f"{host}:{port} cannot be reached: {error}") from None
-        connection = cls(wire, timeout)
-        try:
-            await connection._greet(greeting, tls, context, host)
+            wire.fail("not reached")
+            raise MailboxError(f"{host}:{port} cannot be reached: {_fault(error)}") from None
         except BaseException:
-            connection.close()
+            wire.fail("given up")
             raise
         return connection
 
@@ -260,13 +289,13 @@ class Connection:
             )
             self._wire.transport = await upgraded
         except (OSError, ssl.SSLError) as error:
-            raise MailboxError(f"TLS with {host} failed: {error}") from None
+            raise MailboxError(f"TLS with {host} failed: {_fault(error)}") from None
 
     async def login(self, username: str, password: str) -> None:
         """Log in with LOGIN. The password goes into no log and no error."""
         if "LOGINDISABLED" in self.capabilities:
             raise MailboxError("the server refuses passwords on this connection; set tls to implicit or starttls")
-        await self._ok(self._command("LOGIN", quoted(username), quoted(password)), scrub=password)
+        await self._ok(self._command("LOGIN", quoted(username), quoted(password)), scrub=quoted(password)[1:-1])
         self._wire.state = AUTH
         await self._ask_capabilities()
 
@@ -285,30 +314,34 @@ class Connection:
         lines = await self._ok(self._command("SEARCH", criteria, prefix="UID"))
         return sorted({int(uid) for line in lines[:-1] for uid in line.split() if uid.isdigit()})
 
-    async def fetch(self, uids: str, *, part: str = "", first: int | None = FIRST_BYTES) -> list[Fetched]:
-        """Fetch the mails of a UID set (at most 100 of them), each cut to its `first` bytes, without setting \\Seen."""
+    async def fetch(self, uids: Sequence[int], *, part: str = "", first: int | None = FIRST_BYTES) -> list[Fetched]:
+        """Fetch these mails (at most 100), each cut to its `first` bytes, without setting \\Seen.
+
+        Returned in the order of their UIDs; one that is not there is absent, and one that was not asked for is dropped.
+        """
         self._wire.fetched = []
         cut = f"<0.{first}>" if first is not None else ""
         wanted = f"(UID RFC822.SIZE BODY.PEEK[{part}]{cut})"
-        await self._ok(FetchCommand(self._wire.new_tag(), uids, wanted, prefix="UID", loop=self._wire.loop))
+        await self._ok(FetchCommand(self._wire.new_tag(), _uid_set(uids), wanted, prefix="UID", loop=self._wire.loop))
         answers, self._wire.fetched = self._wire.fetched, []
-        return sorted((mail for answer in answers if (mail := _read_fetch(answer)) is not None), key=lambda mail: mail.uid)
+        mails = [mail for answer in answers if (mail := _read_fetch(answer)) is not None and mail.uid in uids]
+        return sorted(mails, key=lambda mail: mail.uid)
 
-    async def seen(self, uids: Iterable[int]) -> None:
+    async def seen(self, uids: Sequence[int]) -> None:
         """Set \\Seen."""
-        await self._store(",".join(map(str, uids)), r"(\Seen)")
+        await self._store(_uid_set(uids), r"(\Seen)")
 
-    async def move(self, uid: int, folder: str) -> None:
-        """Move a mail to another folder: with MOVE (RFC 6851), or by copy and delete."""
+    async def move(self, uids: Sequence[int], folder: str) -> None:
+        """Move mails to another folder: with MOVE (RFC 6851), or by copy and delete."""
         target = quoted(utf7(folder))
         if "MOVE" in self.capabilities:
-            await self._ok(self._command("MOVE", str(uid), target, prefix="UID"))
+            await self._ok(self._command("MOVE", _uid_set(uids), target, prefix="UID"))
             return
-        await self._ok(self._command("COPY", str(uid), target, prefix="UID"))
-        await self._store(str(uid), r"(\Deleted)")
+        await self._ok(self._command("COPY", _uid_set(uids), target, prefix="UID"))
+        await self._store(_uid_set(uids), r"(\Deleted)")
         # A plain EXPUNGE would also remove what a person has marked as deleted and may still want back.
         if "UIDPLUS" in self.capabilities:
-            await self._ok(self._command("EXPUNGE", str(uid), prefix="UID"))
+            await self._ok(self._command("EXPUNGE", _uid_set(uids), prefix="UID"))
 
     async def noop(self) -> None:
         """Ask for a sign of life."""
@@ -324,11 +357,11 @@ class Connection:
         return self._wire.news.is_set()
 
     async def wait_for_news(self, seconds: float) -> None:
-        """Return at the next EXISTS, or after `seconds`; with IDLE (RFC 2177) where the server has it."""
+        """Return at the next EXISTS, or after `seconds`; with IDLE (RFC 2177) where the server has it, else sooner."""
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._wire.news.wait())]
         try:
             if "IDLE" not in self.capabilities:
-                await asyncio.wait(tasks, timeout=seconds)
+                await asyncio.wait(tasks, timeout=min(seconds, POLL_SECONDS))
             else:
                 await self._idle(tasks, seconds)
         finally:
@@ -340,20 +373,22 @@ class Connection:
 
     async def _idle(self, tasks: list[asyncio.Task[Any]], seconds: float) -> None:
         wire, [news] = self._wire, tasks
-        wire.received = 0
+        wire.begin()
         idle = asyncio.create_task(wire.execute(IdleCommand(wire.new_tag(), wire.idle_queue, loop=wire.loop)))
         started = asyncio.create_task(wire.idle_started().wait())
         tasks += [idle, started]
         await asyncio.wait({idle, started}, timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
-        if not started.done():
+        if not started.done() and not idle.done():
             wire.fail("the server does not begin to idle")
             return
         await asyncio.wait({idle, news}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not idle.done():
+        if idle.done():  # refused, or ended by the server, which may do so again at once
+            await asyncio.wait({news}, timeout=min(seconds, POLL_SECONDS))
+        else:
             wire.idle_done()
             await asyncio.wait({idle}, timeout=self._timeout)
-        if not idle.done():
-            wire.fail("the server does not answer any more")
+            if not idle.done():
+                wire.fail("the server does not answer any more")
 
     def close(self) -> None:
         """End the connection without waiting; a server keeps nothing of ours that LOGOUT would save."""
@@ -378,7 +413,8 @@ class Connection:
         """Run a command and return the lines of its answer, the tagged one last. A NO or BAD is told in the server's words."""
         response = await self._run(command, scrub)
         if response.result != "OK":
-            words = bytes(response.lines[-1])[:200].decode("utf-8", "replace") if response.lines else ""
+            words = bytes(response.lines[-1]).decode("utf-8", "replace") if response.lines else ""
+            words = (words.replace(scrub, "***") if scrub else words)[:200]
             raise MailboxError(f"the server refuses {command.name}: {words}")
         lines: list[bytes] = response.lines
         return lines
@@ -387,7 +423,8 @@ class Connection:
         wire = self._wire
         if wire.lost is not None:
             raise MailboxError(wire.lost)
-        wire.received, begun = 0, wire.loop.time()
+        wire.begin()
+        begun = wire.loop.time()
         task = asyncio.ensure_future(wire.execute(command, scrub=scrub))
         try:
             while not (await asyncio.wait({task}, timeout=self._timeout))[0]:
@@ -403,11 +440,20 @@ class Connection:
                 await task
 
 
+def _uid_set(uids: Sequence[int]) -> str:
+    return f"{uids[0]}:{uids[-1]}" if isinstance(uids, range) else ",".join(map(str, uids))
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    return str(error) or type(error).__name__
+
+
 def _read_fetch(answer: list[bytes]) -> Fetched | None:
-    """Read `N FETCH (UID … RFC822.SIZE … BODY[] {n}` literal `)`; None where it is news of flags alone."""
+    """Read `N FETCH (UID … RFC822.SIZE … BODY[] {n}` literal `)`; None without a literal: NIL is what an expunged mail has."""
     outside = b" ".join(answer[::2])
     uid, size = _UID.search(outside), _SIZE.search(outside)
-    if uid is None or b"BODY[" not in outside.upper():
+    if uid is None or len(answer) < 2:
         return None
-    content = answer[1] if len(answer) > 1 else b""
-    return Fetched(int(uid[1]), int(size[1]) if size else len(content), content)
+    return Fetched(int(uid[1]), int(size[1]) if size else len(answer[1]), answer[1])

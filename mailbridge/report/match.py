@@ -41,7 +41,8 @@ def match(report: Report, candidates: Sequence[Fax], region: str = "IL") -> Matc
     tokens = {f"MB-{found.upper()}" for found in _TOKEN.findall(text)}
     if tokens:
         return _only([fax for fax in candidates if fax.token.upper() in tokens], "token", len(tokens) == 1)
-    coded = [fax for fax in candidates if fax.fax_code and _stands(fax.fax_code, text)]
+    lowered = text.lower()
+    coded = [fax for fax in candidates if fax.fax_code and _stands(fax.fax_code.lower(), lowered)]
     if coded or _UUID.search(text):
         return _only(coded, "fax_code", True)
     return _by_destination(report, candidates, text, region)
@@ -52,8 +53,10 @@ def _only(found: list[Fax], how: How, clear: bool) -> Match | None:
 
 
 def _stands(code: str, text: str) -> bool:
-    # A short code would be found inside dates and numbers.
-    return len(code) >= 8 and re.search(rf"(?<![\w-]){re.escape(code)}(?![\w-])", text, re.IGNORECASE) is not None
+    # A short code would be found inside dates, and one of digits alone as somebody's telephone number.
+    if len(code) < (16 if code.isdigit() else 8) or code not in text:
+        return False
+    return re.search(rf"(?<![\w./+-]){re.escape(code)}(?![\w/-]|\.\w)", text) is not None
 
 
 def _by_destination(report: Report, candidates: Sequence[Fax], text: str, region: str) -> Match | None:

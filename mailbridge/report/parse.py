@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from email.errors import HeaderParseError
@@ -20,10 +21,16 @@ MAX_TEXT = 4000
 MAX_HEADER = 256 * 1024
 # MyFax's mails have a handful of parts; stdlib takes ten seconds for 100,000.
 MAX_PARTS = 500
+# One text and the same as HTML are usual; what is said further down is not said to us.
+MAX_TEXTS = 10
+MAX_DEFECTS = 10
 
 _CODE = re.compile(r"[0-9]{1,4}", re.ASCII)
 _TO_NUMBER = re.compile(r"(?:\bto\b|->|אל|למספר)\s*:?\s*(\+?[0-9][0-9-]{6,18}[0-9])", re.IGNORECASE | re.ASCII)
-_TAGS = re.compile(r"<(?:style|script)\b.*?</(?:style|script)>|<[^>]{0,2000}>", re.IGNORECASE | re.DOTALL)
+# Each of these looks at a character once, whatever the mail is.
+_OPENS = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
+_CLOSES = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>?")
 _TYPES = {".pdf": "application/pdf", ".tif": "image/tiff", ".tiff": "image/tiff", ".jpg": "image/jpeg", ".png": "image/png"}
 
 
@@ -93,8 +100,9 @@ def _fields(content: bytes) -> list[tuple[str, str]]:
 
 
 def _headers(fields: list[tuple[str, str]], zone: tzinfo) -> Report:
-    names = [name for name, _ in fields]
-    defects = [f"{name} stands {names.count(name)} times" for name in sorted(set(names)) if _doubled(name, names)]
+    names = Counter(name for name, _ in fields)
+    doubled = sorted(name for name, times in names.items() if times > 1 and _once(name))[:MAX_DEFECTS]
+    defects = [f"{name[:40]} stands {names[name]} times" for name in doubled]
     status = _first(fields, "x-fax-status") if "x-fax-status" in names else None
     printed = _first(fields, "x-fax-status-code")
     incoming = "x-fax-sender" in names and status is None
@@ -118,8 +126,8 @@ def _headers(fields: list[tuple[str, str]], zone: tzinfo) -> Report:
     )
 
 
-def _doubled(name: str, names: list[str]) -> bool:
-    return (name.startswith("x-fax-") or name in ("from", "subject")) and names.count(name) > 1
+def _once(name: str) -> bool:
+    return name.startswith("x-fax-") or name in ("from", "subject")
 
 
 def _first(fields: list[tuple[str, str]], name: str) -> str:
@@ -134,7 +142,9 @@ def decode(value: str) -> str:
     except (HeaderParseError, ValueError):
         pieces = [_piece(value, None)]
     # How much of a broken word is left differs between versions of Python; nothing would tell less than the word itself.
-    return " ".join(("".join(pieces) or value).replace("\0", "").split())[:1000]
+    text = " ".join(("".join(pieces) or value).replace("\0", "").split())[:1000]
+    # UTF-7 and its kind can spell halves of surrogate pairs, which no database and no JSON takes.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _piece(raw: bytes | str, charset: str | None) -> str:
@@ -172,7 +182,8 @@ def _body(content: bytes, incoming: bool) -> tuple[str, Attachment | None]:
         raise ValueError("more parts than a mail from MyFax has")
     leaves = [part for part in BytesParser(policy=compat32).parsebytes(content).walk() if not part.is_multipart()]
     names = [name for part in leaves if (name := _filename(part))]
-    texts = [_text(part) for part in leaves if part.get_content_maintype() == "text" and not _filename(part)]
+    readable = [part for part in leaves if part.get_content_maintype() == "text" and not _filename(part)]
+    texts = [_text(part) for part in readable[:MAX_TEXTS]]
     document = next((found for part in leaves if (found := _document(part)) is not None), None) if incoming else None
     return "\n".join([*names, *texts]), document
 
@@ -187,7 +198,16 @@ def _filename(part: Message) -> str:
 def _text(part: Message) -> str:
     raw = part.get_payload(decode=True)
     text = _piece(raw[: 16 * MAX_TEXT] if isinstance(raw, bytes) else b"", part.get_content_charset())
-    return html.unescape(_TAGS.sub(" ", text)) if part.get_content_subtype() == "html" else text
+    return html.unescape(_without_tags(text)) if part.get_content_subtype() == "html" else text
+
+
+def _without_tags(text: str) -> str:
+    pieces, place = [], 0
+    while opening := _OPENS.search(text, place):
+        pieces.append(text[place : opening.start()])
+        closing = _CLOSES.search(text, opening.end())
+        place = closing.start() if closing else len(text)
+    return _TAG.sub(" ", " ".join([*pieces, text[place:]]))
 
 
 def _document(part: Message) -> Attachment | None:

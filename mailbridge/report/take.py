@@ -10,7 +10,7 @@ from mailbridge import log
 from mailbridge.errors import IllegalMove
 from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Report, last_attempt
 from mailbridge.myfax.wire import DELIVERED, Outcome, describe, report_outcome
-from mailbridge.report.match import Match, e164, match
+from mailbridge.report.match import SKEW, Match, e164, match
 from mailbridge.store.base import Transaction
 
 # An untrusted report makes us ask MyFax, but a flood of them must not make us flood MyFax.
@@ -92,13 +92,20 @@ class Taker:
         if found.how == "destination":
             self._raise(tx, report, found, now)
             self._ask(tx, fax, now)
-        elif outcome == "ask" or outcome.kind == "pending" or (outcome.error in self.ask_first and fax.state == "submitted"):
+        elif outcome == "ask" or outcome.kind == "pending" or self._is_for_the_poller(report, fax, outcome):
             if fax.state == "submitted":
                 tx.update(fax.id, report=as_told(report))
             self._ask(tx, fax, now)
             log.report_taken(fax.id, mailbox=self.mailbox, status_code=report.status_code, how=found.how, outcome="ask")
         else:
             self._move(tx, report, found, fax, outcome, now)
+
+    def _is_for_the_poller(self, report: Report, fax: Fax, outcome: Outcome) -> bool:
+        """Whether a failure is not the last word: MyFax may dial again, or the late report is of an earlier attempt."""
+        if outcome.error is None:
+            return False
+        late = len(fax.attempts) > 1 and report.date is not None and report.date < fax.attempts[-1].started_at - SKEW
+        return late or (outcome.error in self.ask_first and fax.state == "submitted")
 
     def _move(self, tx: Transaction, report: Report, found: Match, fax: Fax, outcome: Outcome, now: datetime) -> None:
         ended = last_attempt(fax, ended_at=now, error_code=outcome.error)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -13,10 +14,10 @@ from zoneinfo import ZoneInfo
 
 from mailbridge import log
 from mailbridge.config import Mailbox
-from mailbridge.errors import MailboxError, MailbridgeError
-from mailbridge.model import Cursor, ErrorCode, new_id
+from mailbridge.errors import MailboxError, MailbridgeError, StoreUnavailable
+from mailbridge.model import Cursor, ErrorCode, Report, new_id
 from mailbridge.report import parse
-from mailbridge.report.imap import BATCH, MAX_LITERAL, Connection, Fetched, Folder
+from mailbridge.report.imap import BATCH, FIRST_BYTES, MAX_LITERAL, Connection, Fetched, Folder
 from mailbridge.report.take import Arrival, Taker
 from mailbridge.report.trust import is_trusted
 from mailbridge.retry import reconnect_delay
@@ -26,10 +27,14 @@ from mailbridge.store.spool import Spool
 # Half an hour is the RFC's limit for IDLE (RFC 2177); routers forget a silent connection much sooner.
 IDLE_SECONDS = 240.0
 # A mail that arrives just before IDLE begins is not announced by every server (pymap waits for the next one): after each
-# activity the first IDLE is this short, and the NOOP after it brings what was missed.
+# activity the first IDLE is this short, and the NOOP after it brings what was missed. The next ones grow from there: a mail
+# in the gap before one of them waits no longer than the mailbox has been quiet, some times over.
 FIRST_IDLE_SECONDS = 0.5
-# Without IDLE, ask so often.
-POLL_SECONDS = 15.0
+IDLE_FACTOR = 8
+# A connection that held this long was a good one: the next failure is again the first.
+STABLE_SECONDS = 60.0
+# A mail that ended so many connections in a row when it alone was asked for is told of and passed over.
+TRIES = 5
 _OURS = 'OR HEADER X-Fax-Status "" HEADER X-Fax-Sender ""'
 
 
@@ -66,7 +71,8 @@ class Watcher:
         self._catch_up, self._tls, self._dnsfunc = catch_up, tls, dnsfunc
         self._timeout, self._idle, self._max_mail = timeout, idle, max_mail
         self._taker = Taker(name, account, mailbox.folder, region, ask_first)
-        self._failures, self._told_down = 0, False
+        self._failures, self._told_down, self._up_at = 0, False, 0.0
+        self._batch, self._refused = BATCH, Counter[tuple[int, bool]]()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -74,8 +80,9 @@ class Watcher:
             try:
                 await self._watch()
             except Exception as error:  # whatever it was, the mailbox is watched again after a while
+                held = self.connected and asyncio.get_running_loop().time() - self._up_at >= STABLE_SECONDS
                 self.connected = False
-                self._failures += 1
+                self._failures = 1 if held else self._failures + 1
                 await self._down(error)
                 await asyncio.sleep(reconnect_delay(self._failures, self._random()))
             finally:
@@ -103,28 +110,29 @@ class Watcher:
 
     async def _listen(self, connection: Connection) -> None:
         """Return when there may be new mail. An EXISTS that came between two commands counts as well."""
-        seconds = self._idle if "IDLE" in connection.capabilities else min(self._idle, POLL_SECONDS)
-        turn = min(seconds, FIRST_IDLE_SECONDS)
+        turn = min(self._idle, FIRST_IDLE_SECONDS)
         while not connection.has_news:
             await connection.wait_for_news(turn)
             if not connection.has_news:
                 await connection.noop()
-            turn = seconds
+            turn = min(self._idle, turn * IDLE_FACTOR)
 
     async def _begin(self, connection: Connection, folder: Folder) -> Cursor:
         """Return where to read on: the stored cursor, the end at the first start, the beginning when the UIDs are new."""
         stored = await self._store.run(lambda tx: tx.cursor(self.name, self._mailbox.folder))
-        if stored is not None and stored.uidvalidity == folder.uidvalidity:
+        # A mailbox restored from a backup may count again from below the cursor without saying so.
+        if stored is not None and stored.uidvalidity == folder.uidvalidity and stored.last_uid < (folder.uidnext or 2**32):
             return stored
+        self._refused.clear()
         if stored is not None or self._catch_up:
             return Cursor(uidvalidity=folder.uidvalidity, last_uid=0)
         last = folder.uidnext - 1 if folder.uidnext is not None else max(await connection.search("ALL"), default=0)
         start = Cursor(uidvalidity=folder.uidvalidity, last_uid=last)
-        await self._pass_over(connection, last)
+        await self._note_old(connection, last)
         await self._store.run(lambda tx: tx.advance(self.name, self._mailbox.folder, start))
         return start
 
-    async def _pass_over(self, connection: Connection, last: int) -> None:
+    async def _note_old(self, connection: Connection, last: int) -> None:
         """Note the old fax mails as handled, so that they stay old when the server numbers its mails anew."""
         try:
             found = await connection.search(_OURS)
@@ -132,7 +140,7 @@ class Watcher:
             found = await connection.search("ALL")
         uids = [uid for uid in found if uid <= last]
         for begin in range(0, len(uids), BATCH):
-            mails = await connection.fetch(_uid_set(uids[begin : begin + BATCH]), part="HEADER")
+            mails = await connection.fetch(uids[begin : begin + BATCH], part="HEADER")
             digests = [name for mail in mails if (name := parse.digest(mail.content, mail.size)) is not None]
             now = self._clock()
 
@@ -145,40 +153,91 @@ class Watcher:
     async def _take_new(self, connection: Connection, cursor: Cursor) -> Cursor:
         """Fetch what an EXISTS told of without asking for its UID first; then make sure that nothing else waits."""
         connection.forget_news()
-        mails = await connection.fetch(f"{cursor.last_uid + 1}:{cursor.last_uid + BATCH}")
-        cursor = await self._take_batch(connection, mails, cursor, [mail.uid for mail in mails])
+        if self._batch == BATCH:
+            mails = await self._fetch(connection, range(cursor.last_uid + 1, cursor.last_uid + 1 + BATCH))
+            cursor = await self._take_batch(connection, mails, cursor, [mail.uid for mail in mails])
         return await self._take_waiting(connection, cursor)
 
     async def _take_waiting(self, connection: Connection, cursor: Cursor) -> Cursor:
-        """Take every mail above the cursor, BATCH at a time. One that was expunged in between is passed over."""
+        """Take every mail above the cursor, a batch at a time. One that was expunged in between is passed over."""
         # `n:*` names the last mail even when its UID is below n (RFC 3501 section 6.4.8).
         while uids := [uid for uid in await connection.search(f"UID {cursor.last_uid + 1}:*") if uid > cursor.last_uid]:
-            chosen = uids[:BATCH]
-            mails = await connection.fetch(_uid_set(chosen))
-            cursor = await self._take_batch(connection, mails, cursor, chosen)
+            while uids:
+                chosen, uids = uids[: self._batch], uids[self._batch :]
+                if self._refused[chosen[0], False] >= TRIES:
+                    chosen, uids = chosen[:1], [*chosen[1:], *uids]
+                    mails = []
+                    await self._give_up(chosen[0], cursor, "the mail server cannot bring this mail")
+                else:
+                    mails = await self._fetch(connection, chosen)
+                cursor = await self._take_batch(connection, mails, cursor, chosen)
         return cursor
 
+    async def _fetch(self, connection: Connection, uids: Sequence[int], first: int | None = FIRST_BYTES) -> list[Fetched]:
+        """Fetch mails. Where that ends the connection the next batch is smaller, until the mail at fault stands alone."""
+        try:
+            mails = await connection.fetch(uids, first=first)
+        except MailboxError:
+            self._batch = max(1, len(uids) // 10)
+            if len(uids) == 1:
+                self._refused[uids[0], first is None] += 1
+            raise
+        self._batch = min(BATCH, 2 * self._batch)
+        return mails
+
     async def _take_batch(self, connection: Connection, mails: list[Fetched], cursor: Cursor, uids: list[int]) -> Cursor:
-        done = []
-        for mail in (mail for mail in mails if mail.uid > cursor.last_uid):
-            if parse.digest(mail.content, mail.size) is None:
-                continue
-            arrival = await self._prepare(connection, mail)
-            if arrival is not None:
-                cursor = replace(cursor, last_uid=mail.uid)
-                await self._commit(arrival, cursor)
-                done.append(mail.uid)
+        done: list[int] = []
+        try:
+            for mail in (mail for mail in mails if mail.uid > cursor.last_uid):
+                if parse.digest(mail.content, mail.size) is None:
+                    continue
+                if await self._take(connection, mail, replace(cursor, last_uid=mail.uid)):
+                    done.append(mail.uid)
+        except MailbridgeError:
+            await self._mark(connection, done)
+            raise
         if uids and uids[-1] > cursor.last_uid:
             cursor = end = replace(cursor, last_uid=uids[-1])
             await self._store.run(lambda tx: tx.advance(self.name, self._mailbox.folder, end))
         await self._mark(connection, done)
         return cursor
 
+    async def _take(self, connection: Connection, mail: Fetched, cursor: Cursor) -> bool:
+        """Take one mail; False where it is not ours to mark: expunged meanwhile, or one that trips us."""
+        try:
+            arrival = await self._prepare(connection, mail)
+            if arrival is not None:
+                await self._commit(arrival, cursor)
+            return arrival is not None
+        except (MailboxError, StoreUnavailable):  # not the mail's fault: it is taken later
+            raise
+        except Exception as error:  # the mail itself: it is told, and those behind it go on
+            await self._give_up(mail.uid, cursor, f"the mail cannot be taken ({type(error).__name__})")
+            return False
+
+    async def _give_up(self, uid: int, cursor: Cursor, why: str) -> None:
+        """Raise a mail that cannot be taken as a broken report. It stays in the mailbox, unread."""
+        log.service_failed(self.name, error=f"UID {uid}: {why}")
+        name = hashlib.sha256(f"{cursor.uidvalidity}/{uid}".encode()).hexdigest()
+        report = Report(kind="report", defects=(f"{why}; it is UID {uid} in folder {self._mailbox.folder}",))
+        await self._commit(Arrival(uid, report, name), replace(cursor, last_uid=uid))
+
     async def _commit(self, arrival: Arrival, cursor: Cursor) -> None:
         now = self._clock()
-        first = await self._store.run(lambda tx: self._taker.take(tx, arrival, cursor, now))
-        if not first and arrival.document is not None:
-            self._spool.delete(arrival.document["path"])
+        try:
+            first = await self._store.run(lambda tx: self._taker.take(tx, arrival, cursor, now))
+        except Exception:  # it was rolled back, so the next try stores the document anew; a cancelled wait may yet be committed
+            self._discard(arrival)
+            raise
+        if not first:
+            self._discard(arrival)
+
+    def _discard(self, arrival: Arrival) -> None:
+        try:
+            if arrival.document is not None:
+                self._spool.delete(arrival.document["path"])
+        except StoreUnavailable as error:
+            log.service_failed(self.name, error=str(error))
 
     async def _prepare(self, connection: Connection, mail: Fetched) -> Arrival | None:
         """Bring the rest of a longer mail, read it, judge it, store its document. None when it was expunged meanwhile."""
@@ -186,11 +245,14 @@ class Watcher:
             read = parse.broken(mail.content, mail.size, f"the mail is too large ({mail.size} bytes)", self._zone)
             return Arrival(mail.uid, read.report, read.digest, _fax_id(read))
         if not mail.whole:
-            rest = [whole for whole in await connection.fetch(str(mail.uid), first=None) if whole.uid == mail.uid]
+            if self._refused[mail.uid, True] >= TRIES:
+                read = parse.broken(mail.content, mail.size, "the mail server cannot bring the whole mail", self._zone)
+                return Arrival(mail.uid, read.report, read.digest, _fax_id(read))
+            rest = await self._fetch(connection, [mail.uid], first=None)
             if not rest:
                 return None
             mail = rest[0]
-        quick = len(mail.content) <= 65536
+        quick = len(mail.content) <= FIRST_BYTES
         read = self._read(mail) if quick else await asyncio.to_thread(self._read, mail)
         trusted = not read.report.defects and await self._judge(mail.content)
         fax_id, document = _fax_id(read), None
@@ -204,7 +266,7 @@ class Watcher:
 
     async def _judge(self, content: bytes) -> bool:
         trust, senders = self._mailbox.trust, self._mailbox.from_
-        if trust != "dkim":
+        if trust != "dkim" and len(content) <= FIRST_BYTES:
             return is_trusted(content, trust, senders)
         return await asyncio.to_thread(is_trusted, content, trust, senders, self._dnsfunc)
 
@@ -224,14 +286,13 @@ class Watcher:
         try:
             if uids and after == "seen":
                 await connection.seen(uids)
-            elif after.startswith("move:"):
-                for uid in uids:
-                    await connection.move(uid, after.removeprefix("move:"))
+            elif uids and after.startswith("move:"):
+                await connection.move(uids, after.removeprefix("move:"))
         except MailboxError as error:
             log.service_failed(self.name, error=f"after = {after!r}: {error}")
 
     async def _up(self) -> None:
-        self.connected, self._failures = True, 0
+        self.connected, self._up_at = True, asyncio.get_running_loop().time()
         log.mailbox_up(self.name)
         if self._told_down:
             await self._tell("mailbox.up", None)
@@ -244,7 +305,7 @@ class Watcher:
             try:
                 await self._tell("mailbox.down", why)
                 self._told_down = True
-            except MailbridgeError as unstored:
+            except Exception as unstored:  # the store is away too, and nobody is left to tell
                 log.service_failed(self.name, error=str(unstored))
 
     async def _tell(self, type_: str, error: str | None) -> None:
@@ -254,7 +315,3 @@ class Watcher:
 
 def _fax_id(read: parse.Mail) -> str | None:
     return new_id("fax") if read.report.kind == "incoming" else None
-
-
-def _uid_set(uids: list[int]) -> str:
-    return ",".join(map(str, uids))

@@ -4,120 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr
 
-from mailbridge.config import Mailbox
 from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
-from mailbridge.lifecycle import FaxTrigger
-from mailbridge.model import Attempt, Cursor, Document, Envelope, Event, Fax, new_id, new_token
-from mailbridge.report.watcher import Watcher
-from mailbridge.store.spool import Spool
-from mailbridge.store.sqlite import SqliteStore
-
-PATIENCE = 10.0
-
-
-def clock() -> datetime:
-    return datetime.now(UTC)
-
-
-@asynccontextmanager
-async def a_store(path: Path) -> AsyncIterator[SqliteStore]:
-    def describe(fax: Fax) -> dict[str, Any]:
-        return {"fax_id": fax.id, "seq": fax.seq, "status": fax.state, "source": fax.source, "report": fax.report}
-
-    async with SqliteStore(path, describe, lambda type_: ()) as store:
-        yield store
-
-
-def settings(port: int, **changes: Any) -> Mailbox:
-    return Mailbox(
-        host="127.0.0.1",
-        port=port,
-        tls="none",
-        username="office@example.co.il",
-        **{"password": SecretStr("demo"), "trust": "none", **changes},
-    )
-
-
-@asynccontextmanager
-async def watching(mailbox: Mailbox, store: SqliteStore, path: Path, wait: bool = True, **more: Any) -> AsyncIterator[Watcher]:
-    watcher = Watcher(
-        "office", mailbox, "office", store, Spool(path / "spool"), clock, lambda: 0.0, zone=ZoneInfo("Asia/Jerusalem"), **more
-    )
-    task = asyncio.create_task(watcher.run())
-    try:
-        if wait:
-            await until(lambda: watcher.connected)
-        yield watcher
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.005)
-
-
-async def events(store: SqliteStore, count: int, prefix: str = "") -> list[Event]:
-    """Return the events of these types, oldest first, once there are `count` of them."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        found = [event for event in await store.run(lambda tx: tx.events()) if event.type.startswith(prefix)]
-        if len(found) >= count:
-            return found[::-1]
-        assert time.monotonic() < deadline, [event.type for event in found]
-        await asyncio.sleep(0.005)
-
-
-async def a_fax(store: SqliteStore, *steps: FaxTrigger, number: str = "+97239876543") -> Fax:
-    document = Document(
-        name="a.pdf", content_type="application/pdf", size=3, sha256="ab", path="x", offset=0, length=3, encoding="identity"
-    )
-    now = clock()
-    fax = Fax(
-        id=new_id("fax"),
-        envelope_id=None,
-        account="office",
-        number=number,
-        state="queued",
-        token=new_token(),
-        documents=(document,),
-        created_at=now,
-        due_at=now,
-        expires_at=now + timedelta(days=1),
-    )
-    envelope = Envelope(
-        id=new_id("env"),
-        sender="a@b.co.il",
-        recipients=(),
-        path="x",
-        size=1,
-        received_at=now,
-        message_id=None,
-        subject="",
-        account="office",
-    )
-    fax = replace(fax, envelope_id=envelope.id)
-    await store.run(lambda tx: tx.accept(envelope, [fax], None, now))
-    for step in steps:
-        changes: dict[str, Any] = {"attempts": (Attempt(n=1, started_at=now),)} if step == "claim" else {}
-        if step == "accept":
-            changes = {"fax_code": f"code-{fax.id}", "due_at": now + timedelta(hours=1)}
-        await store.run(lambda tx, step=step, changes=changes: tx.move(fax.id, step, now, **changes))  # type: ignore[misc]
-    return await store.run(lambda tx: tx.fax(fax.id))
+from mailbridge.model import Cursor
+from tests.integration.watching import PATIENCE, a_fax, a_store, events, settings, until, watching
 
 
 def test_a_trusted_report_ends_its_fax(tmp_path: Path) -> None:
