@@ -1,0 +1,219 @@
+"""The store at its size: how a start and each question that is asked all day grow with the faxes that are finished.
+
+Prints one JSON line: for each size the seconds and peak memory (MiB) of a start in a process of its own (opening, the recovery's
+questions, the sweep for orphans with a file for every mail), and the median milliseconds of each question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sqlalchemy import insert
+
+from mailbridge import log
+from mailbridge.lifecycle import FaxState
+from mailbridge.model import Attempt, Document, Email, Envelope, Event, Fax, Recipient, new_id, new_token
+from mailbridge.store import orphans, rows, schema
+from mailbridge.store.base import Transaction
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.webhook.payload import fax_data
+
+NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
+REPEATS = 31
+_CHUNK = 2000
+
+
+def open_store(state_dir: Path) -> SqliteStore:
+    """Return the store as the daemon opens it, with one webhook."""
+    return SqliteStore(state_dir, fax_data, lambda type_: ["crm"])
+
+
+def made(number: int, state: FaxState) -> tuple[Envelope, Fax, list[Event]]:
+    """Return a mail with its fax, and what was raised until the fax came to this state; two years lie behind the newest."""
+    final = state == "delivered"
+    at = NOW - timedelta(minutes=9 * number if final else number / 100)
+    id_, to = new_id("env"), f"+97239{number:06d}"
+    path = f"mail/{number % 64:02x}/{id_}.eml"
+    document = Document(
+        name="invoice.pdf", content_type="application/pdf", size=70_000, sha256="ab" * 32, path=path, offset=900, length=96_000
+    )
+    envelope = Envelope(
+        id=id_,
+        sender="dana@example.co.il",
+        recipients=(Recipient(number=to, address=f"{to}@fax.local"),),
+        path=path,
+        size=97_000,
+        received_at=at,
+        message_id=f"<{number}@example.co.il>",
+        subject="Invoice",
+        account="office",
+        user="erp",
+    )
+    fax = Fax(
+        id=new_id("fax"),
+        envelope_id=id_,
+        account="office",
+        number=to,
+        state=state,
+        token=new_token(),
+        documents=(document,),
+        created_at=at,
+        due_at=at,
+        expires_at=at + timedelta(days=9000),
+        seq=3 if final else 1,
+        fax_code=f"3cf6c2ae-0000-4000-8000-{number:012d}" if final else None,
+        attempts=(Attempt(n=1, started_at=at, digests=(document.sha256,), ended_at=at),) if final else (),
+        email=Email(message_id=envelope.message_id, sender=envelope.sender, subject=envelope.subject),
+        final_at=at if final else None,
+    )
+    types = ("fax.queued", "fax.submitted", "fax.delivered")[: fax.seq]
+    raised = [
+        Event(id=new_id("evt"), type=type_, at=at, fax_id=fax.id, seq=seq, data=fax_data(replace(fax, seq=seq)))
+        for seq, type_ in enumerate(types, 1)
+    ]
+    return envelope, fax, raised
+
+
+def chunks(finished: int, queued: int) -> Iterator[list[tuple[Envelope, Fax, list[Event]]]]:
+    """Yield everything, some at a time."""
+    every = range(finished + queued)
+    for start in range(0, len(every), _CHUNK):
+        yield [made(n, "delivered" if n < finished else "queued") for n in every[start : start + _CHUNK]]
+
+
+async def fill(state_dir: Path, finished: int, queued: int) -> None:
+    """Write the rows as the store would have left them, and a file for every mail."""
+    Spool(state_dir / "spool")
+    async with open_store(state_dir) as store:
+        for chunk in chunks(finished, queued):
+            await store.run(lambda tx, chunk=chunk: write(tx, chunk))  # type: ignore[misc]
+            for envelope, _, _ in chunk:
+                (state_dir / "spool" / envelope.path).touch()
+
+
+def write(tx: Any, chunk: list[tuple[Envelope, Fax, list[Event]]]) -> None:
+    """Write one chunk: the deliveries of finished faxes are delivered, the others wait."""
+    tx._connection.execute(insert(schema.envelope), [rows.envelope_row(envelope, envelope.id) for envelope, _, _ in chunk])
+    tx._connection.execute(insert(schema.fax), [rows.fax_row(fax) for _, fax, _ in chunk])
+    tx._connection.execute(insert(schema.event), [rows.event_row(event) for _, _, raised in chunk for event in raised])
+    settled = [(event, fax.final_at) for _, fax, raised in chunk for event in raised]
+    deliveries = [
+        {
+            "id": new_id("dlv"),
+            "event_id": event.id,
+            "endpoint": "crm",
+            "state": "delivered" if final else "pending",
+            "due_at": event.at,
+            "attempts": 1 if final else 0,
+            "settled_at": final,
+        }
+        for event, final in settled
+    ]
+    tx._connection.execute(insert(schema.delivery), deliveries)
+
+
+def questions(one: Fax) -> dict[str, Callable[[Transaction], Any]]:
+    """Return what is asked all day."""
+    code = one.fax_code or ""
+    return {
+        "due_fax": lambda tx: tx.due_fax("queued", NOW, "office"),
+        "next_due": lambda tx: tx.next_due("queued", "office"),
+        "expired": lambda tx: tx.expired(NOW),
+        "count_faxes": lambda tx: tx.count_faxes(),
+        "count_deliveries": lambda tx: tx.count_deliveries(),
+        "claim_deliveries": lambda tx: tx.claim_deliveries("crm", NOW, 10),
+        "next_delivery": lambda tx: tx.next_delivery("crm"),
+        "repeated": lambda tx: tx.repeated(one.envelope_id or "", NOW - timedelta(days=9000)),
+        "by_token": lambda tx: tx.by_token([one.token]),
+        "by_fax_code": lambda tx: tx.by_fax_code([code]),
+        "by_number": lambda tx: tx.by_number([one.number], NOW - timedelta(days=1)),
+        "in_flight": lambda tx: tx.in_flight(),
+        "dead deliveries": lambda tx: tx.deliveries("dead"),
+        "events of a fax": lambda tx: tx.events(one.id),
+        "newest events": lambda tx: tx.events(None, 100),
+        "newest faxes": lambda tx: tx.faxes(None, 100),
+        "nothing to retire": lambda tx: tx.retire_documents(NOW - timedelta(days=9000), NOW, 100),
+    }
+
+
+async def start(state_dir: Path) -> dict[str, Any]:
+    """Do what a start asks of the store, then ask each question; return the figures."""
+    begun = time.perf_counter()
+    async with open_store(state_dir) as store:
+        await store.run(lambda tx: tx.lose_deliveries(NOW))
+        await store.run(lambda tx: tx.faxes("uploading", 1000))
+        opened = time.perf_counter() - begun
+        swept = await orphans.sweep(store, Spool(state_dir / "spool"), datetime.now(UTC))
+        seconds = time.perf_counter() - begun
+        peak = peak_mib()
+        [one] = await store.run(lambda tx: tx.due_fax("queued", NOW)) or await store.run(lambda tx: tx.faxes(None, 1))
+        asked = {name: await timed(store, question) for name, question in questions(one).items()}
+    return {"open_s": round(opened, 3), "start_s": round(seconds, 3), "peak_mib": peak, "orphans": swept, "ms": asked}
+
+
+async def timed(store: SqliteStore, question: Callable[[Transaction], Any]) -> float:
+    """Return the median milliseconds of a question, asked again and again, without the commit around it."""
+
+    def work(tx: Transaction) -> float:
+        begun = time.perf_counter()
+        question(tx)
+        return (time.perf_counter() - begun) * 1000
+
+    return round(median([await store.run(work) for _ in range(REPEATS)]), 3)
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process ever held."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return round(int(line.split()[1]) / 1024, 1)
+
+
+def measured(finished: int, queued: int, where: Path) -> dict[str, Any]:
+    """Fill a store, and start on it in a fresh process."""
+    state_dir = Path(tempfile.mkdtemp(prefix="store-", dir=where))
+    try:
+        asyncio.run(fill(state_dir, finished, queued))
+        program = [sys.executable, "-m", "tests.bench.store", "--start", str(state_dir)]
+        done = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True)
+        size = (state_dir / "mailbridge.sqlite3").stat().st_size
+        return {**json.loads(done.stdout), "database_mib": round(size / 2**20)}
+    finally:
+        shutil.rmtree(state_dir)
+
+
+def main() -> None:
+    """Print the figures of both sizes, and the growth from the one to the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--finished", type=int, nargs=2, default=(1_000, 100_000), help="finished faxes, small and large")
+    parser.add_argument("--queued", type=int, default=10_000)
+    parser.add_argument("--where", type=Path, default=Path(tempfile.gettempdir()), help="a directory on the disk to measure")
+    parser.add_argument("--start", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.start:
+        log.setup("error")
+        print(json.dumps(asyncio.run(start(given.start))))
+        return
+    small, large = (measured(finished, given.queued, given.where) for finished in given.finished)
+    growth = {name: round(large["ms"][name] / small["ms"][name], 1) for name in small["ms"]}
+    print(
+        json.dumps({"cores": os.cpu_count(), "finished": list(given.finished), "small": small, "large": large, "growth": growth})
+    )
+
+
+if __name__ == "__main__":
+    main()
