@@ -22,6 +22,8 @@ from mailbridge.fax.sender import recover
 from mailbridge.model import ErrorCode, Event
 from mailbridge.myfax import MyFax
 from mailbridge.report.watcher import Watcher
+from mailbridge.store import orphans
+from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.judge import Judge
@@ -69,6 +71,7 @@ class Daemon:
             await store.run(lambda tx: tx.lose_deliveries(clock()))
             await recover(store, clock)
             spool = Spool(self._config.state_dir / "spool")
+            await orphans.sweep(store, spool, clock())
             clients = {name: await stack.enter_async_context(self._client(name)) for name in self._config.accounts}
             judge = Judge(spool.root, self._config.fax.page)
             await judge.start()
@@ -98,6 +101,7 @@ class Daemon:
             poller.run(),
             *(webhook.run() for webhook in webhooks),
             *(watcher.run() for watcher in watchers),
+            Retention(self._config.retention.documents, self._config.retention.records, store, spool, clock).run(),
         ]
         async with asyncio.TaskGroup() as group, AsyncExitStack() as listeners:
             running = [group.create_task(loop) for loop in loops]
