@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -329,7 +330,9 @@ def test_what_systemd_does_not_hear_ends_nothing(tmp_path: Path, monkeypatch: py
     try:
         while _sends(tmp_path / "notify"):
             pass
+        began = time.monotonic()
         systemd.notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        assert time.monotonic() - began < 5
         line.rest()
         assert "READY=1" not in line.heard
     finally:
