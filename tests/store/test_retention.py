@@ -436,3 +436,31 @@ def test_a_fax_dialled_again_keeps_its_documents_from_the_sweep(tmp_path: Path) 
         assert again.documents[0].path in files(spool)
 
     with_store(tmp_path, scenario)
+
+
+def test_a_page_that_no_fax_tells_of_goes_with_its_mail(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        [fax] = await a_mail(store, spool, "delivered")
+        await store.run(lambda tx: tx.update(fax.id, documents=fax.documents[:1]))
+        await keeper(store, spool).sweep(NOW + WEEK)
+        assert files(spool) == set()
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_batch_ends_soon_after_its_limit_however_many_faxes_a_mail_has(tmp_path: Path) -> None:
+    """The first fax of each mail was final at once, the others later: by time alone a batch would begin every mail."""
+    spool = Spool(tmp_path / "spool")
+
+    async def scenario(store: SqliteStore) -> None:
+        mails = [await a_mail(store, spool, "queued", "queued", "queued", "queued", "queued") for _ in range(4)]
+        for late in range(5):
+            for faxes in mails:
+                await go(store, faxes[late].id, "cancelled", NOW + timedelta(hours=late))
+        later = NOW + WEEK + timedelta(days=1)
+        retired = [await store.run(lambda tx: tx.retire_documents(later, later, 6)) for _ in range(3)]
+        assert retired == [10, 10, 0]
+
+    with_store(tmp_path, scenario)
