@@ -175,6 +175,8 @@ class Spool:
 
     def open_document(self, document: Document) -> DocumentReader:
         """Open a document's decoded content as a seekable binary file. Raises NotFound where its file is gone."""
+        if not document.path:
+            raise NotFound("the document was deleted (retention.documents)")
         try:
             file = io.FileIO(self.path(document.path))
         except FileNotFoundError:
