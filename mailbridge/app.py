@@ -22,7 +22,7 @@ from mailbridge.fax.sender import recover
 from mailbridge.model import ErrorCode, Event
 from mailbridge.myfax import MyFax
 from mailbridge.report.watcher import Watcher
-from mailbridge.store import orphans
+from mailbridge.store import orphans, sqlite
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
@@ -50,6 +50,11 @@ async def open_store(config: Config) -> AsyncIterator[SqliteStore]:
     """Open the store that the configuration names, for this process alone. Raises StateLocked, SchemaTooNew, StoreUnavailable."""
     async with SqliteStore(config.state_dir, fax_data, Routes(config.webhooks).endpoints) as store:
         yield store
+
+
+def migrate(config: Config) -> tuple[int, int]:
+    """Lead the database of a stopped daemon to the newest schema; return which one it had and has. Raises as `open_store`."""
+    return sqlite.migrate(config.state_dir)
 
 
 class Daemon:

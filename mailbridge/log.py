@@ -23,7 +23,7 @@ def setup(level: str = "info", format: Literal["auto", "console", "json"] = "aut
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), _redact, lines],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is at that moment: tests exchange it
         cache_logger_on_first_use=False,
     )
 

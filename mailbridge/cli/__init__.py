@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "deliveries": ("mailbridge.cli.outbox:deliveries", "List deliveries to webhooks, the newest first."),
     "replay": ("mailbridge.cli.change:replay", "Deliver again what was given up."),
     "simulator": ("mailbridge.cli.demo:simulator", "Run the MyFax stand-in alone."),
+    "migrate": ("mailbridge.cli.serve:migrate", "Lead the database to this version's schema."),
     "hash-password": ("mailbridge.cli.user:hash_password", "Make the password_hash of an SMTP user."),
 }
 

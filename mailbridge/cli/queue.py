@@ -69,7 +69,7 @@ def life(fax: dict[str, Any]) -> list[str]:
         "next step": fax["due_at"] and local(fax["due_at"]),
     }
     lines = [fax["id"], *(f"  {name:10} {plain(value)}" for name, value in facts.items() if value not in (None, ""))]
-    lines += _section("documents", [f"{plain(d['name'])}  {d['content_type']}  {d['size']:,} bytes" for d in fax["documents"]])
+    lines += _section("documents", [_document(d) for d in fax["documents"]])
     lines += _section("attempts", [_attempt(attempt) for attempt in fax["attempts"]])
     lines += _section("events", [f"{local(e['at'])}  {e['type']}" for e in fax["events"]])
     lines += _section("deliveries", [_delivery(delivery) for delivery in fax["deliveries"]])
@@ -78,6 +78,11 @@ def life(fax: dict[str, Any]) -> list[str]:
 
 def _section(title: str, lines: list[str]) -> list[str]:
     return [f"  {title}", *(f"    {line}" for line in lines)] if lines else []
+
+
+def _document(document: dict[str, Any]) -> str:
+    gone = "  deleted" if document["deleted"] else ""
+    return f"{plain(document['name'])}  {document['content_type']}  {document['size']:,} bytes{gone}"
 
 
 def _attempt(attempt: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`serve`: the daemon."""
+"""`serve` and `migrate`: the daemon, and its database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from mailbridge.cli.options import config_option
+from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.output import print_json
 
 
 @click.command()
@@ -18,3 +19,21 @@ def serve(config_path: Path) -> None:
     from mailbridge.process import serve as run
 
     asyncio.run(run(config_path, os.environ))
+
+
+@click.command()
+@json_option
+@config_option
+def migrate(as_json: bool, config_path: Path) -> None:
+    """Lead the database of a stopped daemon to this version's schema.
+
+    `serve` does so by itself when it starts; this is for seeing it done before.
+    """
+    from mailbridge.app import migrate as run
+    from mailbridge.config import load
+
+    found, now = run(load(config_path, os.environ))
+    if as_json:
+        print_json({"found": found, "now": now})
+    else:
+        click.echo(f"the database has schema {now}" + (f", it had {found}" if found != now else " already"))

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from mailbridge.errors import ControlError, NotFound
 from mailbridge.lifecycle import FaxState
-from mailbridge.model import Attempt, Delivery, Event, Failure, Fax
+from mailbridge.model import Attempt, Delivery, Document, Event, Failure, Fax
 from mailbridge.store.base import Store, Transaction
 
 # More than any fax has; the answer stays bounded all the same.
@@ -30,9 +30,7 @@ async def show(store: Store, *, id: str) -> dict[str, Any]:
         sent = [(event, tx.deliveries(None, event.id, _ALL_OF_ONE_FAX)) for event in raised]
         return {
             **fax_told(fax),
-            "documents": [
-                {"name": d.name, "content_type": d.content_type, "size": d.size, "pages": d.pages} for d in fax.documents
-            ],
+            "documents": [_document(document) for document in fax.documents],
             "attempts": [_attempt(attempt) for attempt in fax.attempts],
             "events": [_event(event) for event in raised],
             "deliveries": [_delivery(delivery, event.type) for event, found in sent for delivery in found],
@@ -96,6 +94,11 @@ def _failure(failure: Failure | None) -> dict[str, Any] | None:
     if failure is None:
         return None
     return {"code": failure.code, "message": failure.message, "provider_code": failure.provider_code}
+
+
+def _document(document: Document) -> dict[str, Any]:
+    told = {name: getattr(document, name) for name in ("name", "content_type", "size", "sha256", "pages")}
+    return {**told, "deleted": not document.path}
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

@@ -84,5 +84,7 @@ def _document(
             return {"content": base64.b64encode(read(stored["path"])).decode(), **told, "expires_at": None}
         except OSError:
             return {"content": None, **told, "expires_at": None}
+    if not stored["path"]:
+        return {"url": None, **told, "expires_at": None}
     url, expires = link(stored)
     return {"url": url, **told, "expires_at": moment(expires)}

@@ -70,12 +70,12 @@ class World:
     def __init__(
         self, state: Path, *, more: str = "", reports: bool = True, step: float = 0.1, smtp_port: int = 0, strict: bool = True
     ) -> None:
-        self._state, self._more, self._reports, self._smtp_port, self._strict = state, more, reports, smtp_port, strict
+        self._more, self._reports, self._smtp_port, self._strict = more, reports, smtp_port, strict
         self.simulator = Simulator(step=step, on_final=self._report)
         self.receiver = Receiver(SECRET)
         self.mailbox = DemoMailbox()
         self.smtp = self.http = ("127.0.0.1", 0)
-        self.config, self.log = state / "config.toml", state / "log"
+        self.config, self.log, self.state = state / "config.toml", state / "log", state / "state"
         self._stack = AsyncExitStack()
         self._process: asyncio.subprocess.Process | None = None
         self._myfax_port = free_port()
@@ -86,8 +86,8 @@ class World:
         self._stack.push_async_callback(self.receiver.stop)
         ports = {"imap_port": self.mailbox.port, "myfax_port": self._myfax_port, "smtp_port": self._smtp_port}
         values = {**ports, "webhook": webhook, "secret": SECRET}
-        self.config.write_text(_CONFIG.format(state=self._state / "state", **values) + self._more, encoding="utf-8")
-        (self._state / "state").mkdir()
+        self.config.write_text(_CONFIG.format(state=self.state, **values) + self._more, encoding="utf-8")
+        self.state.mkdir()
         return self
 
     async def __aexit__(self, *_: object) -> None:
