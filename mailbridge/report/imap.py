@@ -324,8 +324,8 @@ class Connection:
         wanted = f"(UID RFC822.SIZE BODY.PEEK[{part}]{cut})"
         await self._ok(FetchCommand(self._wire.new_tag(), _uid_set(uids), wanted, prefix="UID", loop=self._wire.loop))
         answers, self._wire.fetched = self._wire.fetched, []
-        mails = [mail for answer in answers if (mail := _read_fetch(answer)) is not None and mail.uid in uids]
-        return sorted(mails, key=lambda mail: mail.uid)
+        mails = {mail.uid: mail for answer in answers if (mail := _read_fetch(answer)) is not None and mail.uid in uids}
+        return [mails[uid] for uid in sorted(mails)]
 
     async def seen(self, uids: Sequence[int]) -> None:
         """Set \\Seen."""
@@ -342,6 +342,11 @@ class Connection:
         # A plain EXPUNGE would also remove what a person has marked as deleted and may still want back.
         if "UIDPLUS" in self.capabilities:
             await self._ok(self._command("EXPUNGE", _uid_set(uids), prefix="UID"))
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self._wire.lost is not None
 
     async def noop(self) -> None:
         """Ask for a sign of life."""

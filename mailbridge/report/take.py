@@ -1,7 +1,8 @@
-"""The one transaction that takes a mail from MyFax: seen first, moved or raised, and the cursor with it."""
+"""The one transaction that takes mails from MyFax: seen first, moved or raised, and the cursor with them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,13 +20,17 @@ ASK_AGAIN = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One mail, ready to be taken. `fax_id` and `document` (the event's own) are set for an incoming fax."""
+    """One mail, ready to be taken. `fax_id` and `document` (the event's own) are set for an incoming fax.
+
+    One that is `unread` is left in the mailbox as it is, for a person to look at.
+    """
 
     uid: int
     report: Report
     digest: str
     fax_id: str | None = None
     document: dict[str, Any] | None = None
+    unread: bool = False
 
 
 @dataclass(slots=True)
@@ -39,16 +44,19 @@ class Taker:
     ask_first: frozenset[ErrorCode] = frozenset()
     _asked: dict[str, datetime] = field(default_factory=dict)
 
-    def take(self, tx: Transaction, arrival: Arrival, cursor: Cursor, now: datetime) -> bool:
-        """Handle one mail and advance the cursor; False when the same mail had been handled before."""
+    def take(self, tx: Transaction, arrivals: Sequence[Arrival], cursor: Cursor, now: datetime) -> set[int]:
+        """Handle mails in their order and advance the cursor; return the UIDs of those that had not been handled before."""
         tx.advance(self.mailbox, self.folder, cursor)
-        if not tx.first_sight(self.mailbox, arrival.digest, now):
-            return False
-        if arrival.report.kind == "incoming":
-            self._received(tx, arrival, now)
-        else:
-            self._reported(tx, arrival.report, now)
-        return True
+        fresh = [arrival for arrival in arrivals if tx.first_sight(self.mailbox, arrival.digest, now)]
+        reports = any(arrival.report.kind == "report" and not arrival.report.defects for arrival in fresh)
+        candidates = tx.in_flight() if reports else []
+        for place, arrival in enumerate(fresh):
+            moment = now + timedelta(microseconds=place)  # so that their events stand in the order of the mails
+            if arrival.report.kind == "incoming":
+                self._received(tx, arrival, moment)
+            else:
+                self._reported(tx, arrival.report, candidates, moment)
+        return {arrival.uid for arrival in fresh}
 
     def _received(self, tx: Transaction, arrival: Arrival, now: datetime) -> None:
         report, fax_id = arrival.report, str(arrival.fax_id)
@@ -79,8 +87,8 @@ class Taker:
         """E.164 where it can be, what was printed where not, None where nothing was."""
         return (e164(printed, self.region) or printed) if printed else None
 
-    def _reported(self, tx: Transaction, report: Report, now: datetime) -> None:
-        found = None if report.defects else match(report, tx.in_flight(), self.region)
+    def _reported(self, tx: Transaction, report: Report, candidates: Sequence[Fax], now: datetime) -> None:
+        found = None if report.defects else match(report, candidates, self.region)
         if found is None or not report.trusted:
             self._raise(tx, report, found, now)
             if found is not None:

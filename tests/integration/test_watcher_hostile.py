@@ -1,0 +1,536 @@
+"""The watcher against servers that break the protocol, and mails that are made to break the reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import SecretStr
+
+from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
+from mailbridge.errors import StoreUnavailable
+from mailbridge.model import Cursor, Fax
+from mailbridge.report import imap, parse
+from mailbridge.report.take import Taker
+from mailbridge.store.spool import Spool
+from tests.integration.watching import a_store, events, settings, until, watching
+
+PASSWORD = "hunter22"
+REPORT = report_mail("Success", 9, "from the script").replace(b"\n", b"\r\n")
+# What a server may be let send before it is cut off: the buffers of the sockets come on top of our own caps.
+ENOUGH = 48 * 1024 * 1024
+
+
+class Script:
+    """A scripted IMAP session. `answers` maps a command to what is done instead of the usual answer; "" is the greeting.
+
+    An answer is bytes, in which TAG stands for the command's tag, or a coroutine function that is given the session.
+    """
+
+    usual: ClassVar[dict[str, bytes]] = {
+        "": b"* OK ready\r\n",
+        "CAPABILITY": b"* CAPABILITY IMAP4rev1 IDLE UIDPLUS MOVE\r\nTAG OK\r\n",
+        "LOGIN": b"TAG OK\r\n",
+        "SELECT": b"* 1 EXISTS\r\n* OK [UIDVALIDITY 77]\r\n* OK [UIDNEXT 1]\r\nTAG OK\r\n",
+        "SEARCH": b"* SEARCH\r\nTAG OK\r\n",
+        "FETCH": b"TAG OK\r\n",
+        "STORE": b"TAG OK\r\n",
+        "NOOP": b"TAG OK\r\n",
+        "IDLE": b"+ idling\r\n",
+    }
+
+    def __init__(self, answers: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.answers, self.reader, self.writer = {**self.usual, **answers}, reader, writer
+        self.tag, self.command, self.sent = b"", b"", 0
+        self.commands: list[str] = []
+
+    async def run(self) -> None:
+        await self.answer("")
+        while line := await self.reader.readline():
+            if line == b"DONE\r\n":
+                await self.send(b"TAG OK\r\n")
+                continue
+            self.tag, _, self.command = line.rstrip().partition(b" ")
+            self.commands.append(self.command.decode().removeprefix("UID ").split()[0])
+            await self.answer(self.commands[-1])
+
+    async def answer(self, command: str) -> None:
+        answer = self.answers[command]
+        await (self.send(answer) if isinstance(answer, bytes) else answer(self))
+
+    async def send(self, data: bytes) -> None:
+        self.sent += len(data)
+        self.writer.write(data.replace(b"TAG", self.tag))
+        await self.writer.drain()
+
+
+def without_end(piece: bytes, first: bytes = b"", pause: float | None = None) -> Callable[[Script], Awaitable[None]]:
+    """Send `piece` for ever, whatever the client says."""
+
+    async def send(session: Script) -> None:
+        await session.send(first)
+        while True:
+            await session.send(piece if pause is not None else piece * (65536 // len(piece) + 1))
+            await asyncio.sleep(pause or 0)
+
+    return send
+
+
+async def silence(session: Script) -> None:
+    await asyncio.Event().wait()
+
+
+async def hang_up(session: Script) -> None:
+    await session.send(b"* 1 FETCH (UID 1 RFC822.SIZE 900 BODY[] {900}\r\nhalf of")
+    session.writer.close()
+
+
+async def goodbye(session: Script) -> None:
+    await session.send(b"+ idling\r\n* BYE too busy\r\n")
+
+
+class Front:
+    """A port whose first `times` connections get the script, and the next ones the mailbox behind it."""
+
+    def __init__(self, behind: int, answers: dict[str, Any], times: int) -> None:
+        self._behind, self._answers, self._times = behind, answers, times
+        self.scripts: list[Script] = []
+        self.released = asyncio.Event()
+        self._tasks = set[asyncio.Task[None]]()
+
+    async def __aenter__(self) -> Front:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            if len(self.scripts) < self._times:
+                self.scripts.append(Script(self._answers, reader, writer))
+                await self.scripts[-1].run()
+            else:
+                await self.released.wait()
+                await self._pass_on(reader, writer)
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._behind)
+
+        async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                target.write(data)
+                await target.drain()
+
+        try:
+            ways = [asyncio.create_task(copy(reader, other_writer)), asyncio.create_task(copy(other_reader, writer))]
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            other_writer.transport.abort()
+
+
+@asynccontextmanager
+async def scripted(answers: dict[str, Any], times: int = 10_000) -> AsyncIterator[tuple[DemoMailbox, Front]]:
+    async with DemoMailbox(password=PASSWORD) as box, Front(box.port, answers, times) as front:
+        yield box, front
+
+
+@pytest.fixture(autouse=True)
+def failures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The counts by which each reconnection was put off."""
+    counts: list[int] = []
+
+    def delay(failures: int, jitter: float) -> float:
+        counts.append(failures)
+        return 0.01
+
+    monkeypatch.setattr("mailbridge.report.watcher.reconnect_delay", delay)
+    monkeypatch.setattr(imap, "LONGEST_COMMAND", 0.3)
+    return counts
+
+
+ONE = b"* SEARCH 1\r\nTAG OK\r\n"
+ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
+    "a literal of 2 GB": (
+        {"SEARCH": ONE, "FETCH": without_end(b"x" * 65536, b"* 1 FETCH (UID 1 RFC822.SIZE 9 BODY[] {2147483648}\r\n")},
+        "announced a literal of 2147483648 bytes",
+    ),
+    "a literal beyond numbers": (
+        {"SEARCH": ONE, "FETCH": b"* 1 FETCH (UID 1 BODY[] {" + b"9" * 5000 + b"}\r\n"},
+        "announced a literal of 99999",
+    ),
+    "a line of 60 MB": ({"SEARCH": without_end(b"1 " * 1000, b"* SEARCH ")}, "a line of the answer has no end"),
+    "pieces without end": ({"SEARCH": ONE, "FETCH": without_end(b"{0}\r\n", b"* 1 FETCH (")}, "a line of the answer has no end"),
+    "tiny mails without end": (
+        {"SEARCH": ONE, "FETCH": without_end(b"* 1 FETCH (UID 1 BODY[] {0}\r\n)\r\n")},
+        "the answer has no end",
+    ),
+    "tiny lines without end": ({"SEARCH": without_end(b"* SEARCH 1\r\n")}, "the answer has no end"),
+    "lines nobody asked for, without end": (
+        {"SEARCH": without_end(b"* OK still here\r\n")},
+        "the answer has no end|does not answer SEARCH",
+    ),
+    "silence instead of a greeting": ({"": silence}, "does not answer within 0.1 s"),
+    "silence at CAPABILITY": ({"CAPABILITY": silence}, "does not answer CAPABILITY"),
+    "silence at SELECT": ({"SELECT": silence}, "does not answer SELECT"),
+    "silence at IDLE": ({"IDLE": silence}, "does not begin to idle"),
+    "silence in IDLE": ({"IDLE": without_end(b"", b"+ idling\r\n", 1)}, "does not answer any more"),
+    "silence at NOOP": ({"NOOP": silence}, "does not answer NOOP"),
+    "a drip without end": (
+        {"SEARCH": ONE, "FETCH": without_end(b"x", b"* 1 FETCH (UID 1 BODY[] {9000}\r\n", 0.01)},
+        "does not answer FETCH",
+    ),
+    "BYE as a greeting": ({"": b"* BYE closed\r\n"}, "greets with '* BYE closed'"),
+    "BYE in IDLE": ({"IDLE": goodbye}, "said goodbye (too busy)"),
+    "BYE at SELECT": ({"SELECT": b"* BYE\r\n"}, "said goodbye"),
+    "a hang-up in a literal": ({"SEARCH": ONE, "FETCH": hang_up}, "closed the connection"),
+    "a web server": ({"": b"HTTP/1.1 400 Bad Request\r\n\r\n"}, "greets with 'HTTP/1.1 400 Bad Request'"),
+    "garbage": ({"SEARCH": b"\x00\xff\xfe\x80 garbage\r\n"}, "what is not IMAP"),
+    "garbage in IDLE": ({"IDLE": b"+ idling\r\n\x16\x03\x01\r\n"}, "what is not IMAP"),
+    "EXISTS without end": ({"IDLE": without_end(b"* 5 EXISTS\r\n", b"+ idling\r\n")}, "the answer has no end|does not answer"),
+    "a wrong tag for LOGIN": ({"LOGIN": b"XYZ1 OK\r\n"}, "answered a command that was not given"),
+    "a wrong tag for SEARCH": ({"SEARCH": b"XYZ1 OK\r\n"}, "answered a command that was not given"),
+    "a tag twice": ({"SEARCH": b"* SEARCH\r\nTAG OK\r\nTAG OK\r\n"}, "answered a command that was not given"),
+    "CAPABILITY refused": ({"CAPABILITY": b"TAG BAD what\r\n"}, "refuses CAPABILITY: what"),
+    "the password echoed": ({"LOGIN": b"TAG NO LOGIN office " + PASSWORD.encode() + b"\r\n"}, "refuses LOGIN: LOGIN office ***"),
+    "no password wanted": ({"CAPABILITY": b"* CAPABILITY LOGINDISABLED\r\nTAG OK\r\n"}, "refuses passwords on this connection"),
+    "no UIDVALIDITY": ({"SELECT": b"TAG OK\r\n"}, "gives folder INBOX no UIDVALIDITY"),
+    "already logged in": ({"": b"* PREAUTH welcome\r\n"}, "greets with"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(tmp_path: Path, attack: str, failures: list[int]) -> None:
+    answers, words = ATTACKS[attack]
+
+    async def circle() -> None:
+        mailbox = {"password": SecretStr(PASSWORD)}
+        async with scripted(answers, 3) as (box, front), a_store(tmp_path) as store:
+            async with watching(settings(front.port, **mailbox), store, tmp_path, wait=False, timeout=0.1, idle=0.1) as watcher:
+                [down, *_] = await events(store, 1, "mailbox.down")
+                assert any(choice in down.data["error"] for choice in words.split("|")), down.data["error"]
+                assert PASSWORD not in down.data["error"]
+                assert len(down.data["error"]) < 500
+                await until(lambda: len(front.scripts) == 3 and len(failures) >= 3)
+                # Each time it waits longer, also where the connection seemed good for a moment.
+                assert failures[:3] == [1, 2, 3]
+                assert not watcher.connected
+                front.released.set()
+                await until(lambda: watcher.connected)
+                await box.deliver(report_mail("Success", 9, "after the storm"))
+                [event] = await events(store, 1, "report.received")
+                assert event.data["report"]["subject"] == "after the storm"
+                ups, downs = await events(store, 1, "mailbox.up"), await events(store, 1, "mailbox.down")
+                assert len(ups) == len(downs)
+            assert all(script.sent < ENOUGH for script in front.scripts)
+
+    asyncio.run(circle())
+
+
+def fetched(uid: int, mail: bytes) -> bytes:
+    return b"* 1 FETCH (UID %d RFC822.SIZE %d BODY[] {%d}\r\n%s)\r\n" % (uid, len(mail), len(mail), mail)
+
+
+def test_odd_answers_are_understood_and_what_nobody_asked_for_is_dropped(tmp_path: Path) -> None:
+    """A literal in odd places, FETCH of mails that were not asked for, numbers that are none."""
+    other = REPORT.replace(b"from the script", b"nobody asked")
+
+    async def circle() -> None:
+        answers = {
+            "": b"* OK hello {3}\r\nabc\r\n",
+            "SELECT": b"* FLAGS {5}\r\n\\Seen more\r\n* 1 EXISTS\r\n"
+            b"* OK [UIDVALIDITY 77]\r\n* ok [UIDNEXT 1] fine\r\nTAG OK {2}\r\nhi\r\n",
+            "SEARCH": search,
+            "FETCH": fetched(4_000_000_000, other)
+            + b"* 1 FETCH (FLAGS (\\Seen))\r\n* 2 FETCH (UID 99999999999999999999 BODY[] {1}\r\nx)\r\n"
+            + b"* FETCH\r\n* 9 EXPUNGE\r\n\r\n"
+            + fetched(1, REPORT)
+            + b"* 3 FETCH (UID 2 RFC822.SIZE 0 BODY[] NIL)\r\n"
+            + fetched(1, REPORT)
+            + b"TAG OK\r\n",
+            "IDLE": b"+ idling\r\n" + fetched(5, other) + b"* SEARCH 6 7\r\n* OK [ALERT] {4}\r\ntext\r\n",
+        }
+        async with scripted(answers) as (_, front), a_store(tmp_path) as store:
+            async with watching(settings(front.port), store, tmp_path, idle=0.02):
+                first = front.scripts[0]
+                seen = first.tag
+                await until(lambda: first.tag != seen)
+                found = await events(store, 1)
+            assert [event.data["report"]["subject"] for event in found] == ["from the script"]
+            assert await store.run(lambda tx: tx.cursor("office", "INBOX")) == Cursor(uidvalidity=77, last_uid=1)
+            assert len(front.scripts) == 1
+
+    searches: list[int] = []
+
+    async def search(session: Script) -> None:
+        searches.append(1)
+        # The first is for old fax mails; the second finds one mail.
+        await session.send(b"* SEARCH 1 {1}\r\n2 x\r\nTAG OK\r\n" if len(searches) == 2 else b"* SEARCH\r\nTAG OK\r\n")
+
+    asyncio.run(circle())
+
+
+@pytest.mark.parametrize("idle", [b"TAG NO not here\r\n", b"TAG BAD\r\n", b"+ idling\r\nTAG OK enough\r\n"])
+def test_a_server_that_will_not_idle_is_asked_again_and_again(
+    tmp_path: Path, idle: bytes, monkeypatch: pytest.MonkeyPatch, failures: list[int]
+) -> None:
+    monkeypatch.setattr(imap, "POLL_SECONDS", 0.05)
+
+    async def circle() -> None:
+        noops: list[int] = []
+
+        async def noop(session: Script) -> None:
+            noops.append(1)
+            if len(noops) == 3:
+                session.answers["FETCH"] = fetched(1, REPORT) + b"TAG OK\r\n"
+                await session.send(b"* 1 EXISTS\r\n")
+            await session.send(b"TAG OK\r\n")
+
+        async with scripted({"IDLE": idle, "NOOP": noop}) as (_, front), a_store(tmp_path) as store:
+            async with watching(settings(front.port), store, tmp_path) as watcher:
+                await events(store, 1, "report.received")
+                assert watcher.connected
+            assert failures == []
+            assert len(noops) == 3
+
+    asyncio.run(circle())
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"TAG OK begin\r\n* OK half a line", "more after STARTTLS"),
+        (b"TAG NO\r\n", "refuses STARTTLS"),
+        (b"TAG OK begin\r\n", "TLS with 127.0.0.1 failed"),
+    ],
+)
+def test_starttls_is_not_done_without(tmp_path: Path, answer: bytes, words: str) -> None:
+    """No password leaves where TLS does not begin, or where somebody in between adds to the answer."""
+
+    async def circle() -> None:
+        async def plain(session: Script) -> None:
+            await session.send(answer)
+            if words.startswith("TLS"):
+                await session.reader.read(100)
+                await session.send(b"* OK what did you say?\r\n")
+
+        async with (
+            scripted({"STARTTLS": plain}) as (_, front),
+            a_store(tmp_path) as store,
+            watching(settings(front.port, tls="starttls"), store, tmp_path, wait=False, timeout=0.5),
+        ):
+            [down] = await events(store, 1, "mailbox.down")
+            assert words in down.data["error"]
+            assert not any("LOGIN" in session.commands for session in front.scripts)
+
+    asyncio.run(circle())
+
+
+def nested(depth: int) -> bytes:
+    head = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth))
+    return b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n" + head + b"\r\n"
+
+
+def in_html(body: bytes) -> bytes:
+    return b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Type: text/html\r\n\r\n" + body
+
+
+BROKEN = {
+    "no code": b"X-Fax-Status: Success\r\n\r\n",
+    "another status": b"X-Fax-Status: Maybe\r\nX-Fax-Status-Code: 9\r\n\r\n",
+    "a code in words": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: nine\r\n\r\n",
+    "other digits": "X-Fax-Status: Success\r\nX-Fax-Status-Code: ٩\r\n\r\n".encode(),
+    "doubled": b"X-Fax-Status: Success\r\nX-Fax-Status: Fail\r\nX-Fax-Status-Code: 9\r\n\r\n",
+    "doubled under long names": b"X-Fax-Status: Fail\r\n"
+    + b"X-Fax-%s: 1\r\nX-Fax-%s: 2\r\n" % (b"a" * 9000, b"a" * 9000)
+    + b"\r\n",
+    "half a surrogate": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nX-Fax-Subject: =?utf-7?Q?+2AA-?=\r\n\r\n",
+    "half a surrogate for a code": b"X-Fax-Status: =?unicode_escape?Q?=5Cud800?=\r\nX-Fax-Status-Code: 9\r\n\r\n",
+    "nested without end": nested(400),
+    "parts without end": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n"
+    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n" * 5000,
+    "styles without end": in_html(b"<style" * 9000),
+    "tags without end": in_html(b"<" * 60_000),
+    "header alone": b"X-Fax-Status: Success",
+    "NUL": b"X-Fax-Status: Suc\0cess\r\nX-Fax-Status-Code: 9\r\nMessage-ID: \0\r\n\r\n\0",
+    "charset of nobody": b'X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Type: text/plain; charset="\xff\0"\r\n\r\nx',
+    "too large": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n\r\n" + b"x" * 250_000,
+}
+
+
+def test_a_broken_report_is_kept_and_raised_and_stops_nothing(tmp_path: Path, failures: list[int]) -> None:
+    async def circle() -> None:
+        mails = [*BROKEN.values(), REPORT]
+        brought = b"".join(
+            b"* 1 FETCH (UID %d RFC822.SIZE %d BODY[] {%d}\r\n%s)\r\n" % (uid, len(mail), len(mail[:65536]), mail[:65536])
+            for uid, mail in enumerate(mails, 1)
+        )
+
+        async def search(session: Script) -> None:
+            # The search for old fax mails, before the watch began, finds none.
+            found = b"" if b"HEADER" in session.command else b" ".join(b"%d" % uid for uid in range(1, len(mails) + 1))
+            await session.send(b"* SEARCH " + found + b"\r\nTAG OK\r\n")
+
+        async with scripted({"SEARCH": search, "FETCH": brought + b"TAG OK\r\n"}) as (_, front), a_store(tmp_path) as store:
+            async with watching(settings(front.port), store, tmp_path, max_mail=200_000) as watcher:
+                found = await events(store, len(mails), "report.received")
+                assert watcher.connected
+            assert "from the script" in [event.data["report"]["subject"] for event in found]
+            assert sum(bool(event.data["defects"]) for event in found) > len(found) / 2
+            assert len(found) == len(mails)
+            assert all(len(str(event.data)) < 5000 for event in found)
+            assert failures == []
+            assert {command for script in front.scripts for command in script.commands} <= set(Script.usual)
+
+    asyncio.run(circle())
+
+
+def test_a_mail_is_read_in_time_whatever_it_is() -> None:
+    """64 KB are read on the event loop: they must never take long."""
+    for name, mail in BROKEN.items():
+        begun = asyncio.run(_measure(mail[:65536]))
+        assert begun < 0.5, name
+
+
+async def _measure(mail: bytes) -> float:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    parse.parse(mail)
+    return loop.time() - begun
+
+
+@pytest.mark.parametrize("where", ["reading", "taking"])
+def test_a_mail_that_trips_us_is_told_and_those_around_it_are_taken(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch, failures: list[int]
+) -> None:
+    read, reported = parse.parse, Taker._reported
+
+    def trip_reading(content: bytes, *more: Any) -> parse.Mail | None:
+        if b"poison" in content:
+            raise ZeroDivisionError
+        return read(content, *more)
+
+    def trip_taking(self: Taker, tx: Any, report: Any, candidates: list[Fax], now: Any) -> None:
+        reported(self, tx, report, candidates, now)
+        if report.subject == "poison":
+            raise ZeroDivisionError
+
+    if where == "reading":
+        monkeypatch.setattr(parse, "parse", trip_reading)
+    else:
+        monkeypatch.setattr(Taker, "_reported", trip_taking)
+
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store:
+            async with watching(settings(box.port), store, tmp_path):
+                pass
+            for subject in ("before", "poison", "behind"):
+                await box.deliver(report_mail("Success", 9, subject))
+            await box.deliver(incoming_mail(b"%PDF-1", "08-9999999"))
+            async with watching(settings(box.port), store, tmp_path):
+                found = await events(store, 3, "report.received")
+                await events(store, 1, "fax.received")
+            assert sorted(event.data["report"]["subject"] for event in found) == ["", "before", "behind"]
+            [told] = [event.data["defects"] for event in found if event.data["defects"]]
+            assert "(ZeroDivisionError); it is UID " in told[0]
+            assert len(list((tmp_path / "spool" / "received").glob("*/*"))) == 1
+            assert failures == []
+
+    asyncio.run(circle())
+
+
+def test_a_mail_that_cannot_be_stored_is_taken_later_and_those_before_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: list[int]
+) -> None:
+    keep = Spool.store_received
+    full = [True]
+
+    def store_received(self: Spool, id: str, content: Any) -> str:
+        if full[0]:
+            raise StoreUnavailable("the spool cannot be written: No space left on device")
+        return keep(self, id, content)
+
+    monkeypatch.setattr(Spool, "store_received", store_received)
+
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store:
+            async with watching(settings(box.port), store, tmp_path) as watcher:
+                await box.deliver(report_mail("Success", 9, "before"))
+                await box.deliver(incoming_mail(b"%PDF-1", "08-9999999"))
+                await box.deliver(report_mail("Success", 9, "behind"))
+                await events(store, 1, "report.received")
+                [down] = await events(store, 1, "mailbox.down")
+                assert "No space left on device" in down.data["error"]
+                await until(lambda: len(failures) > 3)
+                assert not watcher.connected
+                full[0] = False
+                [received] = await events(store, 1, "fax.received")
+                found = await events(store, 2, "report.received")
+                assert [event.data["report"]["subject"] for event in found] == ["before", "behind"]
+                await until(lambda: watcher.connected)
+            assert (tmp_path / "spool" / received.data["document"]["path"]).read_bytes() == b"%PDF-1"
+
+    asyncio.run(circle())
+
+
+def test_a_database_that_is_full_leaves_no_copies_of_the_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: list[int]
+) -> None:
+    received = Taker._received
+    full = [True]
+
+    def refuse(self: Taker, *more: Any) -> None:
+        if full[0]:
+            raise StoreUnavailable("the database cannot take it now")
+        received(self, *more)
+
+    monkeypatch.setattr(Taker, "_received", refuse)
+
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store:
+            async with watching(settings(box.port), store, tmp_path):
+                await box.deliver(incoming_mail(b"%PDF-1", "08-9999999"))
+                await until(lambda: len(failures) > 3)
+                full[0] = False
+                await events(store, 1, "fax.received")
+            assert len(list((tmp_path / "spool" / "received").glob("*/*"))) == 1
+            assert len(await events(store, 1, "fax.received")) == 1
+
+    asyncio.run(circle())
+
+
+def test_a_flood_of_signatures_and_results_is_never_trusted(tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["X-Fax-Status"], mail["X-Fax-Status-Code"], mail["From"] = "Success", "9", "fax@myfax.co.il"
+    flood = b"DKIM-Signature: v=1; a=rsa-sha256; d=myfax.co.il; s=x; h=from; b=AAAA; bh=AAAA\r\n" * 300
+
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store:
+            none = lambda name, timeout=5: None  # noqa: E731
+            async with watching(settings(box.port, trust="dkim"), store, tmp_path, dnsfunc=none):
+                await box.deliver(flood + mail.as_bytes())
+                [event] = await events(store, 1, "report.received")
+                assert event.data["trusted"] is False
+
+    asyncio.run(circle())
