@@ -48,7 +48,8 @@ class Document:
     """A file in the spool, or a stretch of one: an attachment is not copied out of its mail, but decoded while it is read.
 
     `path` is relative to the spool, and empty once the document was deleted; `offset` and `length` are the stretch in bytes as
-    stored, `encoding` how it is stored there. `size` (bytes) and `sha256` are of the decoded content. `pages` is None where the format does not tell.
+    stored, `encoding` how it is stored there. `size` (bytes) and `sha256` are of the decoded content. `pages` is None where the
+    format does not tell.
     """
 
     name: str
