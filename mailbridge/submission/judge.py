@@ -2,6 +2,9 @@
 
 The children are started afresh with this module as their program, never forked from a daemon with threads. Both ways go
 frames of a 4-byte length and JSON. A child ends when its standard input does, so none outlives the daemon.
+
+A child is handed a few mails before it has answered the first, so that it need not wait for a busy daemon's next turn. It reads
+them one by one; when one kills it, that one is refused and the others are read by its successor.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import resource
 import signal
 import struct
 import sys
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -27,6 +31,7 @@ from mailbridge.submission.letter import Letter, read_letter
 MEMORY = 1 << 30  # bytes of address space; a child at rest has about a third of it mapped
 FILE_SIZE = 64_000_000  # bytes of a page that a child writes
 SECONDS = 30.0  # for one mail
+DEPTH = 4  # mails handed to one child; those behind a slow one wait for it
 _LENGTH = struct.Struct("!I")
 _MAX_ANSWER = 4_000_000
 _REPLY = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} [^\r\n]{1,600}")
@@ -55,30 +60,45 @@ _QUESTION: Final = TypeAdapter(Question)
 _ANSWER: Final = TypeAdapter(Answer)
 
 
+class _Call:
+    """One mail to be read, and the promise of its letter."""
+
+    __slots__ = ("frame", "letter", "path")
+
+    def __init__(self, question: Question) -> None:
+        self.path = question.path
+        self.frame = _frame(_QUESTION.dump_json(question))
+        self.letter: asyncio.Future[Letter] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: Exception) -> None:
+        if not self.letter.done():
+            self.letter.set_exception(error)
+
+
 class Judge:
-    """Reads letters in child processes: `await judge(path)`. More calls than children wait for their turn."""
+    """Reads letters in child processes: `await judge(path)`. More calls than the children take wait for their turn."""
 
     def __init__(self, spool_root: Path, page: str, workers: int = 2, seconds: float = SECONDS) -> None:
-        self._root, self._page, self._seconds = spool_root, page, seconds
+        self._root, self._page, self._seconds = str(spool_root), page, seconds
         self._workers = [_Worker() for _ in range(workers)]
-        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
-        self._stopped = False
-        self._renewals: set[asyncio.Task[None]] = set()
+        self._waiting: deque[_Call] = deque()
+        self._serving: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start the children. Raises OSError where none can be started."""
         for worker in self._workers:
             await worker.start()
-            self._idle.put_nowait(worker)
+        self._serving = [asyncio.create_task(self._serve(worker)) for worker in self._workers]
 
     async def stop(self) -> None:
-        """End the children; a mail that is just being read is given up."""
-        self._stopped = True
-        for renewal in self._renewals:
-            renewal.cancel()
-        await asyncio.gather(*self._renewals, return_exceptions=True)
+        """End the children; what is not read by now is given up."""
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
         for worker in self._workers:
             await worker.kill()
+        for call in (*self._waiting, *(call for worker in self._workers for call in worker.calls)):
+            call.fail(StoreUnavailable("the gateway is closing"))
 
     async def __call__(self, relpath: str) -> Letter:
         """Read the spooled mail at `relpath`.
@@ -86,39 +106,51 @@ class Judge:
         Raises Refused for a mail that cannot be faxed, also when its child died or took too long, and StoreUnavailable where the
         disk or the machine cannot do it now.
         """
-        worker = await self._idle.get()
-        healthy = False
+        call = _Call(Question(root=self._root, path=relpath, page=self._page))
+        self._waiting.append(call)
+        self._hand_out()
         try:
-            question = _QUESTION.dump_json(Question(root=str(self._root), path=relpath, page=self._page))
+            return await call.letter
+        except asyncio.CancelledError:
+            for worker in self._workers:
+                worker.give_up(call)
+            raise
+
+    def _hand_out(self) -> None:
+        """Give what waits to the children that have the least to do."""
+        while self._waiting:
+            worker = min(self._workers, key=lambda worker: len(worker.calls))
+            if len(worker.calls) >= DEPTH:
+                return
+            call = self._waiting.popleft()
+            if not call.letter.done():
+                worker.hand_over(call)
+
+    async def _serve(self, worker: _Worker) -> None:
+        """Fulfil the calls of one child, in the order in which it reads them."""
+        while True:
+            call = await worker.first()
+            try:
+                letter = await self._answer(worker, call)
+            except (Refused, StoreUnavailable) as error:
+                call.fail(error)
+            else:
+                if not call.letter.done():
+                    call.letter.set_result(letter)
+            worker.calls.popleft()
+            self._hand_out()
+
+    async def _answer(self, worker: _Worker, call: _Call) -> Letter:
+        try:
             await worker.start()
             async with asyncio.timeout(self._seconds):
-                answer = _ANSWER.validate_json(await worker.ask(question))
-            letter = _believe(answer, relpath)
-            healthy = True
-            return letter
-        except (Refused, StoreUnavailable):
-            healthy = True
-            raise
+                answer = _ANSWER.validate_json(await worker.read())
         except (TimeoutError, EOFError, ConnectionError, ValidationError):
+            await worker.kill()
             raise Refused(_BEYOND) from None
         except OSError as error:
             raise StoreUnavailable(f"no process to read the mail can be started: {error.strerror}") from None
-        finally:
-            # Also after a cancellation: a child that still owes an answer must not give it to the next mail.
-            if healthy:
-                self._idle.put_nowait(worker)
-            else:
-                renewal = asyncio.create_task(self._renew(worker))
-                self._renewals.add(renewal)
-                renewal.add_done_callback(self._renewals.discard)
-
-    async def _renew(self, worker: _Worker) -> None:
-        await worker.kill()
-        if self._stopped:
-            return
-        with contextlib.suppress(OSError):
-            await worker.start()
-        self._idle.put_nowait(worker)
+        return _believe(answer, call.path)
 
 
 def _believe(answer: Answer, relpath: str) -> Letter:
@@ -137,13 +169,15 @@ def _believe(answer: Answer, relpath: str) -> Letter:
 
 
 class _Worker:
-    """One child process."""
+    """One child process, and the calls handed to it: it reads the first of them."""
 
     def __init__(self) -> None:
+        self.calls: deque[_Call] = deque()
+        self._filled = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start the child, unless it runs."""
+        """Start the child, unless it runs, and hand it every call anew."""
         if self._process is not None and self._process.returncode is None:
             return
         package = str(Path(mailbridge.__file__).parents[1])
@@ -159,23 +193,41 @@ class _Worker:
             start_new_session=True,
             limit=_MAX_ANSWER,
         )
+        for call in self.calls:
+            self._write(call)
 
-    async def ask(self, question: bytes) -> bytes:
-        """Return the child's answer. Raises EOFError or ConnectionError where it died."""
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(_LENGTH.pack(len(question)) + question)
-        await process.stdin.drain()
-        (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
+    def hand_over(self, call: _Call) -> None:
+        """Add a call. A child that is not there gets it when it starts."""
+        self.calls.append(call)
+        self._filled.set()
+        if self._process is not None and self._process.returncode is None:
+            self._write(call)
+
+    async def first(self) -> _Call:
+        """Return the call that the child is to answer next, once there is one."""
+        while not self.calls:
+            self._filled.clear()
+            await self._filled.wait()
+        return self.calls[0]
+
+    def give_up(self, call: _Call) -> None:
+        """End a child that is reading what nobody waits for any more."""
+        if self.calls and self.calls[0] is call and self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def read(self) -> bytes:
+        """Return the child's next answer. Raises EOFError where it died."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        (length,) = _LENGTH.unpack(await self._process.stdout.readexactly(_LENGTH.size))
         if length > _MAX_ANSWER:
             raise EOFError
-        return await process.stdout.readexactly(length)
+        return await self._process.stdout.readexactly(length)
 
     async def kill(self) -> None:
         """End the child at once, and wait until it is gone."""
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -184,9 +236,18 @@ class _Worker:
         assert process.stdout is not None
         process.stdin.close()
         await process.wait()
-        # The pipe is read to its end, so that it is closed before the loop is; a call that still waits for it does the same.
-        with contextlib.suppress(RuntimeError):
-            await process.stdout.read()
+        # The pipe is read to its end, so that it is closed before the loop is.
+        await process.stdout.read()
+        self._process = None
+
+    def _write(self, call: _Call) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(call.frame)
+
+
+def _frame(content: bytes) -> bytes:
+    return _LENGTH.pack(len(content)) + content
 
 
 def judge(question: Question) -> Answer:
@@ -210,10 +271,10 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
         answer = judge(question)
         signal.alarm(0)
         try:
-            frame = _ANSWER.dump_json(answer)
+            frame = _frame(_ANSWER.dump_json(answer))
         except ValueError:
-            frame = _ANSWER.dump_json(Answer(refused=_BEYOND))
-        answers.write(_LENGTH.pack(len(frame)) + frame)
+            frame = _frame(_ANSWER.dump_json(Answer(refused=_BEYOND)))
+        answers.write(frame)
         answers.flush()
 
 

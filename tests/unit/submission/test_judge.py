@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.errors import Refused
+from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.submission import judge as module
 from mailbridge.submission.judge import Answer, Judge
 from mailbridge.submission.letter import Letter
@@ -148,3 +148,41 @@ def test_an_answer_that_points_elsewhere_is_not_believed() -> None:
         module._believe(Answer(letter=letter), "mail/a.eml")
     with pytest.raises(Refused, match="within limits"):
         module._believe(Answer(refused="250 OK\r\n"), "mail/a.eml")
+
+
+def test_mails_behind_one_that_kills_its_child_are_read_all_the_same(root: Path) -> None:
+    async def run() -> None:
+        for number in range(5):
+            (root / "mail" / f"{number}.eml").write_bytes(MAIL.replace(b"Subject: s", b"Subject: %d" % number))
+        judge = Judge(root, "auto", workers=1)
+        await judge.start()
+        try:
+            (first,) = children(judge)
+            os.kill(first, signal.SIGSTOP)
+            calls = [asyncio.create_task(judge(f"mail/{number}.eml")) for number in range(5)]
+            await asyncio.sleep(0)
+            calls[2].cancel()
+            os.kill(first, signal.SIGKILL)
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            await judge.stop()
+        assert isinstance(outcomes[0], Refused)
+        assert isinstance(outcomes[2], asyncio.CancelledError)
+        assert [letter.subject for letter in outcomes if isinstance(letter, Letter)] == ["1", "3", "4"]
+
+    asyncio.run(run())
+
+
+def test_what_is_not_read_when_the_judge_stops_may_come_again(root: Path) -> None:
+    async def run() -> None:
+        judge = Judge(root, "auto", workers=1)
+        await judge.start()
+        os.kill(children(judge)[0], signal.SIGSTOP)
+        calls = [asyncio.create_task(judge("mail/a.eml")) for _ in range(6)]
+        await asyncio.sleep(0)
+        await judge.stop()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 6
+        assert children(judge) == []
+
+    asyncio.run(run())
