@@ -1,7 +1,9 @@
 """The spool: mails and received documents as files, durable on request, and read back decoded.
 
 `root/mail/XX/ID.eml` holds a mail as it came, `root/received/XX/ID` a received document. XX spreads files over directories,
-since creating in one with many deleted entries is slow on some filesystems. Every path handed out is relative to the root.
+since creating in one with many deleted entries is slow on some filesystems; it changes with the half minute in an id, so that
+mails that come together share a directory, which is then synced once for all of them. Every path handed out is relative to the
+root.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import io
 import os
 import threading
 import zlib
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from mailbridge.errors import NotFound, StoreUnavailable
@@ -20,10 +24,15 @@ from mailbridge.model import Document
 from mailbridge.store.decode import DocumentReader
 
 _FAN = 64
+# Of an id such as env_01KCX9Z8…: the prefix and a time in steps of 32.8 s.
+_FANNED = 11
+# So many threads sync at once, each one file after the other of what waits: a flush takes time, and disks merge several.
+_LANES = 4
+_BATCH = 16
 
 
 def _fan(name: str) -> str:
-    return f"{zlib.crc32(name.encode()) % _FAN:02x}"
+    return f"{zlib.crc32(name[:_FANNED].encode()) % _FAN:02x}"
 
 
 def _sync_directory(path: Path) -> None:
@@ -42,11 +51,11 @@ class SpoolFile:
     """
 
     def __init__(self, spool: Spool, path: Path) -> None:
-        self._spool, self._path = spool, path
+        self._spool, self._path, self.directory = spool, path, path.parent
         self._lock = threading.Lock()
         self._doomed = False
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self.relpath = str(path.relative_to(spool.root))
+        self.relpath = f"mail/{path.parent.name}/{path.name}"
         self.size = 0
 
     def write(self, data: bytes) -> None:
@@ -68,16 +77,20 @@ class SpoolFile:
         self.size += len(data)
 
     async def commit(self) -> None:
-        """Make content and name durable, in the executor. Raises StoreUnavailable; the file is then gone and not tried again."""
-        await asyncio.get_running_loop().run_in_executor(None, self.sync)
+        """Make content and name durable, in a thread. Raises StoreUnavailable; the file is then gone and not tried again."""
+        await self.begin_commit()
+
+    def begin_commit(self) -> asyncio.Future[None]:
+        """Begin what `commit` does, together with the other mails that wait for it."""
+        return self._spool.syncing.add(self)
 
     def sync(self) -> None:
-        """Do the work of `commit`, blocking."""
+        """Make the content durable, blocking; its name is so after a sync of `directory`. Raises StoreUnavailable."""
         try:
             with self._lock:
                 if self._descriptor < 0 or self._doomed:
                     raise StoreUnavailable("the mail was given up")
-                self._spool.make_durable(self._descriptor, self._path)
+                self._spool.make_durable(self._descriptor)
                 os.close(self._descriptor)
                 self._descriptor = -1
         except StoreUnavailable:
@@ -110,6 +123,7 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.healthy = True
+        self.syncing = Syncing(self)
         try:
             for kind in ("mail", "received"):
                 for number in range(_FAN):
@@ -126,16 +140,27 @@ class Spool:
         except OSError as error:
             raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
 
-    def make_durable(self, descriptor: int, path: Path) -> None:
-        """Fsync one file and its directory, blocking. Raises StoreUnavailable."""
+    def make_durable(self, descriptor: int) -> None:
+        """Fsync an open file or directory, blocking. Raises StoreUnavailable."""
         try:
             os.fsync(descriptor)
-            _sync_directory(path.parent)
         except OSError as error:
             # The kernel may have dropped the dirty pages: a second fsync could succeed and mean nothing.
             self.healthy = False
             raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
         self.healthy = True
+
+    def make_names_durable(self, directory: Path) -> None:
+        """Fsync a directory, blocking. Raises StoreUnavailable."""
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            self.healthy = False
+            raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
+        try:
+            self.make_durable(descriptor)
+        finally:
+            os.close(descriptor)
 
     def store_received(self, id: str, content: bytes | Iterable[bytes]) -> str:
         """Write a received document durably, blocking, and return its path. Raises StoreUnavailable."""
@@ -150,7 +175,8 @@ class Spool:
                     rest = memoryview(piece)
                     while rest:
                         rest = rest[file.write(rest) :]
-                self.make_durable(descriptor, path)
+                self.make_durable(descriptor)
+            self.make_names_durable(path.parent)
         except OSError as error:
             path.unlink(missing_ok=True)
             raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
@@ -184,3 +210,69 @@ class Spool:
         except OSError as error:
             raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
         return DocumentReader(file, document)
+
+
+class Syncing:
+    """Makes files durable in a few threads, those that wait together at once: each file, then each of their directories."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._waiting: deque[tuple[SpoolFile, asyncio.Future[None]]] = deque()
+        self._lanes = 0
+
+    def add(self, file: SpoolFile) -> asyncio.Future[None]:
+        """Return the promise that `file` is durable; it may raise StoreUnavailable, and then the file is gone."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((file, done))
+        if self._lanes < _LANES:
+            self._lanes += 1
+            self._begin(loop)
+        return done
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+        if not batch:
+            self._lanes -= 1
+            return
+
+        def work() -> None:
+            errors = self._sync([file for file, _ in batch])
+            loop.call_soon_threadsafe(self._end, loop, [done for _, done in batch], errors)
+
+        loop.run_in_executor(None, work)
+
+    def _end(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        promises: Sequence[asyncio.Future[None]],
+        errors: Sequence[Exception | None],
+    ) -> None:
+        for done, error in zip(promises, errors, strict=True):
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+        self._begin(loop)
+
+    def _sync(self, files: Sequence[SpoolFile]) -> list[Exception | None]:
+        """Return for each file what failed."""
+        errors = [_error_of(file.sync) for file in files]
+        durable = {file.directory for file, error in zip(files, errors, strict=True) if error is None}
+        failed = {directory: _error_of(partial(self._spool.make_names_durable, directory)) for directory in durable}
+        for number, file in enumerate(files):
+            if errors[number] is None and failed[file.directory] is not None:
+                file.abort()
+                errors[number] = failed[file.directory]
+        return errors
+
+
+def _error_of(work: Callable[[], None]) -> Exception | None:
+    """Return what `work` raises, a mistake of ours too: in a thread nobody would hear of it, and the mail would wait forever."""
+    try:
+        work()
+    except Exception as error:
+        return error
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -92,12 +91,12 @@ class Intake:
 
     async def _judge_and_sync(self, file: SpoolFile) -> Letter:
         """Read the mail while the disk makes it durable: neither needs the other."""
-        judged, synced = await asyncio.gather(self._judge(file.relpath), file.commit(), return_exceptions=True)
-        for outcome in (synced, judged):
-            if isinstance(outcome, BaseException):
-                raise outcome
-        assert isinstance(judged, Letter)
-        return judged
+        synced = file.begin_commit()
+        try:
+            return await self._judge(file.relpath)
+        finally:
+            # Also after a refusal: the file may only go when no thread has it in hand, and a disk that fails is told first.
+            await synced
 
     def _admit(self, draft: Draft, letter: Letter, file: SpoolFile) -> tuple[Envelope, list[Fax]]:
         policy.check_loop(letter)

@@ -1,0 +1,74 @@
+"""Mails that wait for the disk together are made durable together, and each hears its own outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from mailbridge.errors import StoreUnavailable
+from mailbridge.model import new_id
+from mailbridge.store.spool import Spool, SpoolFile
+
+
+def written(spool: Spool, count: int) -> list[SpoolFile]:
+    files = [spool.create(new_id("env")) for _ in range(count)]
+    for file in files:
+        file.write(b"x")
+    return files
+
+
+async def committed(files: list[SpoolFile]) -> list[BaseException | None]:
+    return await asyncio.gather(*[file.commit() for file in files], return_exceptions=True)
+
+
+def test_each_mail_is_synced_and_a_directory_once_for_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, real = Spool(tmp_path / "spool"), os.fsync
+    synced: dict[int, int] = {}
+    directories, counting = list[int](), threading.Lock()
+
+    def counted(descriptor: int) -> None:
+        real(descriptor)
+        found = os.fstat(descriptor)
+        with counting:
+            if stat.S_ISDIR(found.st_mode):
+                directories.append(found.st_ino)
+            else:
+                synced[found.st_ino] = synced.get(found.st_ino, 0) + 1
+
+    monkeypatch.setattr(os, "fsync", counted)
+    files = written(spool, 64)
+    assert asyncio.run(committed(files)) == [None] * 64
+    inodes = {spool.path(file.relpath).stat().st_ino for file in files}
+    assert synced == dict.fromkeys(inodes, 1)
+    assert {spool.path(file.relpath).parent.stat().st_ino for file in files} <= set(directories)
+    assert len(directories) < 32
+
+
+def test_a_directory_that_cannot_be_synced_fails_its_mails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, real = Spool(tmp_path / "spool"), os.fsync
+
+    def broken(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", broken)
+    files = written(spool, 3)
+    outcomes = asyncio.run(committed(files))
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
+    assert not spool.healthy
+    assert not any(spool.path(file.relpath).exists() for file in files)
+
+
+def test_one_mail_given_up_fails_no_other(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    files = written(spool, 5)
+    files[2].abort()
+    outcomes = asyncio.run(committed(files))
+    assert [number for number, outcome in enumerate(outcomes) if outcome is not None] == [2]
+    assert [spool.path(file.relpath).exists() for file in files] == [True, True, False, True, True]
