@@ -74,15 +74,17 @@ class Writer:
 
     def _run(self, connection: Connection, work: Callable[[Transaction], Any], rung: set[str]) -> Any:
         transaction = SqlTransaction(connection, self._describe, self._route)
-        savepoint = connection.begin_nested()
+        # By hand: a savepoint by the library's own means costs as much as two inserts.
+        connection.exec_driver_sql("SAVEPOINT job")
         try:
             result = work(transaction)
         except DBAPIError:
             raise
         except Exception as error:
-            savepoint.rollback()
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+            connection.exec_driver_sql("RELEASE SAVEPOINT job")
             return error
-        savepoint.commit()
+        connection.exec_driver_sql("RELEASE SAVEPOINT job")
         rung |= transaction.rung
         return result
 
