@@ -20,17 +20,17 @@ def check_number(number: str, allow: Sequence[str], deny: Sequence[str]) -> None
     A rule is a region (`IL`), a prefix (`+9723`), or a class: `premium` (costs more per minute) or `short` (service and
     emergency numbers).
     """
+    parsed = phonenumbers.parse(number)
     for rule in deny:
-        if _matches(rule, number):
+        if _matches(rule, number, parsed):
             raise Refused(f"550 5.7.1 Faxing to {number} is not allowed here (numbers.deny: {rule})")
-    if not any(_matches(rule, number) for rule in allow):
+    if not any(_matches(rule, number, parsed) for rule in allow):
         raise Refused(f"550 5.7.1 Faxing to {number} is not allowed here; allowed are {', '.join(allow) or 'none'}")
 
 
-def _matches(rule: str, number: str) -> bool:
+def _matches(rule: str, number: str, parsed: phonenumbers.PhoneNumber) -> bool:
     if rule.startswith("+"):
         return number.startswith(rule)
-    parsed = phonenumbers.parse(number)
     if rule == "premium":
         return bool(phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.PREMIUM_RATE)
     if rule == "short":
