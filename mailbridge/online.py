@@ -12,7 +12,7 @@ from functools import partial
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from mailbridge.config import Account, Config, Mailbox, Webhook
+from mailbridge.config import Account, Config, Mailbox, Webhook, is_loopback
 from mailbridge.errors import MailboxError, MailbridgeError
 from mailbridge.model import Event, new_id
 from mailbridge.myfax import MyFax
@@ -52,6 +52,9 @@ async def _check(part: str, ask: Callable[[], Awaitable[str]]) -> Check:
         return Check(part, False, f"no answer in {PATIENCE:g} s")
     except (MailbridgeError, OSError) as error:
         return Check(part, False, str(error))
+    except Exception as error:
+        # What nobody foresaw in one part must not hide the others; its words may hold a secret, its name does not.
+        return Check(part, False, f"cannot be asked ({type(error).__name__})")
 
 
 async def _account(config: Config, account: Account) -> str:
@@ -83,7 +86,8 @@ async def _webhook(webhook: Webhook) -> str:
     async with client(webhook.allow_private, webhook.timeout) as http:
         result = await Poster(webhook, lambda: event.at).post(http, event, content)
     if result.error is not None:
-        raise MailbridgeError(f"{webhook.url} did not take a ping: {result.error}")
+        # The host alone: an address may carry a secret in its path or before its @.
+        raise MailbridgeError(f"{urlsplit(webhook.url).hostname} did not take a ping: {result.error}")
     return f"took a ping with HTTP {result.status}"
 
 
@@ -92,20 +96,45 @@ async def _relay(url: str) -> str:
 
 
 def _log_in_to_relay(url: str) -> str:
-    """Blocking. Raises OSError, of which smtplib's errors are kinds."""
+    """Blocking. Raises MailbridgeError, and OSError, of which smtplib's errors are kinds."""
     parts = urlsplit(url)
+    host, tls = parts.hostname or "", parts.scheme == "smtps"
+    port = _port(url) or (465 if tls else 587)
+    if parts.scheme not in ("smtp", "smtps") or not host:
+        raise MailbridgeError("notice.relay is no address; write smtp://[user:password@]host:port, or smtps://")
     context = ssl.create_default_context()
-    host = parts.hostname or ""
-    if parts.scheme == "smtps":
-        client: smtplib.SMTP = smtplib.SMTP_SSL(host, parts.port or 465, timeout=PATIENCE, context=context)
-    else:
-        client = smtplib.SMTP(host, parts.port or 587, timeout=PATIENCE)
-    with client:
-        client.ehlo()
-        if parts.scheme == "smtp" and client.has_extn("starttls"):
-            client.starttls(context=context)
+    try:
+        client = (
+            smtplib.SMTP_SSL(host, port, timeout=PATIENCE, context=context) if tls else smtplib.SMTP(host, port, timeout=PATIENCE)
+        )
+        with client:
             client.ehlo()
-        if parts.username:
-            client.login(unquote(parts.username), unquote(parts.password or ""))
-        client.noop()
+            if not tls and client.has_extn("starttls"):
+                client.starttls(context=context)
+                client.ehlo()
+                tls = True
+            if parts.username:
+                if not tls and not is_loopback(host):
+                    raise MailbridgeError(f"{host} offers no STARTTLS, and the password is not sent in clear; write smtps://")
+                client.login(unquote(parts.username), unquote(parts.password or ""))
+            client.noop()
+    except smtplib.SMTPAuthenticationError as error:
+        raise MailbridgeError(f"{host} refuses the login: {_reply(error)}") from None
+    except smtplib.SMTPResponseException as error:
+        raise MailbridgeError(f"{host} answers {_reply(error)}") from None
+    except OSError as error:
+        raise MailbridgeError(f"{host}:{port} cannot be used: {error}") from None
     return f"{host} takes our mail"
+
+
+def _port(url: str) -> int | None:
+    try:
+        return urlsplit(url).port
+    except ValueError:
+        # Not the error's own words: in an address with a slash in its password they quote the password.
+        raise MailbridgeError("notice.relay has no port that is a number; in a password write / as %2F and @ as %40") from None
+
+
+def _reply(error: smtplib.SMTPResponseException) -> str:
+    text = error.smtp_error
+    return f"{error.smtp_code} {text.decode(errors='replace') if isinstance(text, bytes) else text}"

@@ -16,9 +16,11 @@ def print_json(value: object) -> None:
 
 
 def plain(value: object) -> str:
-    """Return a cell's text: `-` for nothing, and no character that could steer a terminal."""
+    """Return a cell's text: `-` for nothing, and no character that could steer a terminal or that it cannot show."""
     text = "" if value is None else str(value)
-    return "".join(letter if letter.isprintable() else "�" for letter in text) or "-"
+    safe = "".join(letter if letter.isprintable() else "�" for letter in text)
+    encoding = sys.stdout.encoding or "utf-8"
+    return safe.encode(encoding, "replace").decode(encoding) or "-"
 
 
 def local(time: str | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
