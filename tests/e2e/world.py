@@ -31,6 +31,7 @@ url = "http://127.0.0.1:{myfax_port}/action/"
 [account.office]
 email = "office@example.co.il"
 password = "demo"
+uploads = {uploads}
 
 [smtp]
 listen = ["127.0.0.1:{smtp_port}"]
@@ -68,9 +69,17 @@ class World:
     """
 
     def __init__(
-        self, state: Path, *, more: str = "", reports: bool = True, step: float = 0.1, smtp_port: int = 0, strict: bool = True
+        self,
+        state: Path,
+        *,
+        more: str = "",
+        reports: bool = True,
+        step: float = 0.1,
+        smtp_port: int = 0,
+        strict: bool = True,
+        uploads: int = 1,
     ) -> None:
-        self._more, self._reports, self._smtp_port, self._strict = more, reports, smtp_port, strict
+        self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
         self.simulator = Simulator(step=step, on_final=self._report)
         self.receiver = Receiver(SECRET)
         self.mailbox = DemoMailbox()
@@ -85,7 +94,7 @@ class World:
         webhook = await self.receiver.start()
         self._stack.push_async_callback(self.receiver.stop)
         ports = {"imap_port": self.mailbox.port, "myfax_port": self._myfax_port, "smtp_port": self._smtp_port}
-        values = {**ports, "webhook": webhook, "secret": SECRET}
+        values = {**ports, "uploads": self._uploads, "webhook": webhook, "secret": SECRET}
         self.config.write_text(_CONFIG.format(state=self.state, **values) + self._more, encoding="utf-8")
         self.state.mkdir()
         return self
@@ -146,6 +155,12 @@ class World:
             status = await self._process.wait()
         self._process = None
         return status
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        assert self._process is not None
+        return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
         """Send the daemon a signal."""
