@@ -64,7 +64,9 @@ def _by_destination(report: Report, candidates: Sequence[Fax], text: str, region
     date = report.date
     if date is None:
         return None
-    numbers = {number for found in _NUMBER.findall(text)[:50] if (number := e164(found, region)) is not None}
+    # Blanks stand inside numbers and between them: `03 987 6543`, `03-9876543 3 pages`.
+    printed = {piece for found in _NUMBER.findall(text)[:50] for piece in (found, *found.split())}
+    numbers = {number for piece in printed if (number := e164(piece, region)) is not None}
     fitting = []
     for fax in candidates:
         begun = fax.attempts[-1].started_at if fax.attempts else fax.created_at
