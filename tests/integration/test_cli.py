@@ -410,12 +410,13 @@ def test_a_reader_that_has_had_enough_is_no_error_to_tell(seeded: Seeded) -> Non
     )
     assert (done.stdout, done.stderr) == ("[\n", "")
     # The reader is gone before a single line comes.
-    read, write = os.pipe()
-    os.close(read)
-    words = [sys.executable, "-m", "mailbridge", "queue", "--config", str(seeded.config)]
-    gone = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, env=environment())
-    os.close(write)
-    assert (gone.returncode, gone.stderr) == (1, "")
+    for command in (["queue"], ["queue", "--json"], ["show", seeded.failed]):
+        read, write = os.pipe()
+        os.close(read)
+        words = [sys.executable, "-m", "mailbridge", *command, "--config", str(seeded.config)]
+        gone = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, env=environment())
+        os.close(write)
+        assert (gone.returncode, gone.stderr) == (1, ""), command
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
