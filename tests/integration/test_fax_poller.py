@@ -119,7 +119,7 @@ def test_an_ask_that_comes_during_a_poll_is_answered_by_another(tmp_path: Path) 
         await writer.drain()
 
     async def main() -> None:
-        async with RawServer(script) as server, fax_world(tmp_path, server.url) as world:
+        async with RawServer(script) as server, fax_world(tmp_path, server.url, first_poll=60.0) as world:
             world.poller()
             fax = await world.submitted()
             await until(lambda: server.connections == 1)

@@ -375,6 +375,28 @@ def test_three_doubts_pause_the_account_and_one_trial_reopens_it(tmp_path: Path)
     with_server(tmp_path, script, scenario)
 
 
+def test_the_trial_is_alone_where_the_account_has_several_uploads(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server_of[0].connections > DOUBTS_BEFORE_PAUSE:
+            await hang(reader, writer)
+        await in_doubt(reader, writer)
+
+    server_of: list[RawServer] = []
+
+    async def scenario(world: World, server: RawServer) -> None:
+        server_of.append(server)
+        world.sender(uploads=3)
+        await world.queued(*["+97239876543"] * 3)
+        await until(lambda: bool(world.said("account paused", "office")))
+        await world.queued(*["+97239876543"] * 3)
+        world.leap(PAUSE.total_seconds() + 1)
+        await until(lambda: server.connections > DOUBTS_BEFORE_PAUSE)
+        await asyncio.sleep(0.1)
+        assert server.connections == DOUBTS_BEFORE_PAUSE + 1
+
+    with_server(tmp_path, script, scenario)
+
+
 def test_a_trial_with_a_damaged_document_says_nothing_about_myfax(tmp_path: Path) -> None:
     async def scenario(world: World, server: RawServer) -> None:
         world.sender()
@@ -448,6 +470,7 @@ def test_an_upload_broken_off_by_the_end_of_the_process_keeps_its_state_on_disk(
         [cut] = await world.queued()
         await until(lambda: server.connections == 2)
         await world.stop()
+        assert not {task.get_name() for task in asyncio.all_tasks()} & {whole.id, cut.id}
         assert world.on_disk(whole)[0] == world.on_disk(cut)[0] == "uploading"
         await recover(world.store, world.clock)
         assert ((await world.now(whole)).state, (await world.now(cut)).state) == ("in_doubt", "queued")
