@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import phonenumbers
@@ -20,6 +20,8 @@ LONGEST = timedelta(days=1)
 
 _TOKEN = re.compile(r"(?<![0-9A-Z])MB-([0-9A-HJKMNP-TV-Z]{8})(?![0-9A-Z])", re.IGNORECASE | re.ASCII)
 _UUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
+# As `_stands` looks for a code: no part of a path, an address or a longer word.
+_WORD = re.compile(r"(?<![\w./+-])[\w-]{8,100}(?![\w/-]|\.\w)")
 _NUMBER = re.compile(r"(?<![\w.+-])\+?\(?[0-9][0-9() -]{5,20}[0-9](?![\w-])", re.ASCII)
 
 
@@ -31,21 +33,46 @@ class Match:
     how: How
 
 
+@dataclass(frozen=True, slots=True)
+class Clues:
+    """What a report names: tokens, words that could be a FAX_CODE (in lower case), and numbers in E.164."""
+
+    tokens: frozenset[str]
+    codes: frozenset[str]
+    numbers: frozenset[str]
+
+
+def clues(report: Report, region: str = "IL") -> Clues:
+    """Return what a report names, by which its fax can be looked up. `region` is that of local numbers."""
+    text = _text(report)
+    # Blanks stand inside numbers and between them: `03 987 6543`, `03-9876543 3 pages`.
+    printed = {piece for found in _NUMBER.findall(text)[:50] for piece in (found, *found.split())}
+    return Clues(
+        frozenset(f"MB-{found.upper()}" for found in _TOKEN.findall(text)),
+        frozenset(_WORD.findall(text.lower())),
+        frozenset(number for piece in printed if (number := e164(piece, region)) is not None),
+    )
+
+
 def match(report: Report, candidates: Sequence[Fax], region: str = "IL") -> Match | None:
-    """Return the one fax among `candidates` (`Transaction.in_flight`) that the report speaks of.
+    """Return the one fax among `candidates` (all that have one of its `clues`) that the report speaks of.
 
     A token or a FAX_CODE that is not a candidate's names a fax that is not ours: then the destination is not looked at.
     `region` is that of local numbers.
     """
-    text = f"{report.subject}\n{report.text}"
-    tokens = {f"MB-{found.upper()}" for found in _TOKEN.findall(text)}
+    text, named = _text(report), clues(report, region)
+    tokens = named.tokens
     if tokens:
         return _only([fax for fax in candidates if fax.token.upper() in tokens], "token", len(tokens) == 1)
     lowered = text.lower()
     coded = [fax for fax in candidates if fax.fax_code and _stands(fax.fax_code.lower(), lowered)]
     if coded or _UUID.search(text):
         return _only(coded, "fax_code", True)
-    return _by_destination(report, candidates, text, region)
+    return _by_destination(report.date, candidates, named.numbers)
+
+
+def _text(report: Report) -> str:
+    return f"{report.subject}\n{report.text}"
 
 
 def _only(found: list[Fax], how: How, clear: bool) -> Match | None:
@@ -59,14 +86,10 @@ def _stands(code: str, text: str) -> bool:
     return re.search(rf"(?<![\w./+-]){re.escape(code)}(?![\w/-]|\.\w)", text) is not None
 
 
-def _by_destination(report: Report, candidates: Sequence[Fax], text: str, region: str) -> Match | None:
+def _by_destination(date: datetime | None, candidates: Sequence[Fax], numbers: Collection[str]) -> Match | None:
     """Every fax to the number counts, also finished ones: two of them could each be meant."""
-    date = report.date
     if date is None:
         return None
-    # Blanks stand inside numbers and between them: `03 987 6543`, `03-9876543 3 pages`.
-    printed = {piece for found in _NUMBER.findall(text)[:50] for piece in (found, *found.split())}
-    numbers = {number for piece in printed if (number := e164(piece, region)) is not None}
     fitting = []
     for fax in candidates:
         begun = fax.attempts[-1].started_at if fax.attempts else fax.created_at

@@ -11,7 +11,7 @@ from mailbridge import log
 from mailbridge.errors import IllegalMove
 from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Report, last_attempt
 from mailbridge.myfax.wire import DELIVERED, Outcome, describe, report_outcome
-from mailbridge.report.match import SKEW, Match, e164, match
+from mailbridge.report.match import SKEW, Match, clues, e164, match
 from mailbridge.store.base import Transaction
 
 # An untrusted report makes us ask MyFax, but a flood of them must not make us flood MyFax.
@@ -48,14 +48,12 @@ class Taker:
         """Handle mails in their order and advance the cursor; return the UIDs of those that had not been handled before."""
         tx.advance(self.mailbox, self.folder, cursor)
         fresh = [arrival for arrival in arrivals if tx.first_sight(self.mailbox, arrival.digest, now)]
-        reports = any(arrival.report.kind == "report" and not arrival.report.defects for arrival in fresh)
-        candidates = tx.in_flight() if reports else []
         for place, arrival in enumerate(fresh):
             moment = now + timedelta(microseconds=place)  # so that their events stand in the order of the mails
             if arrival.report.kind == "incoming":
                 self._received(tx, arrival, moment)
             else:
-                self._reported(tx, arrival.report, candidates, moment)
+                self._reported(tx, arrival.report, moment)
         return {arrival.uid for arrival in fresh}
 
     def _received(self, tx: Transaction, arrival: Arrival, now: datetime) -> None:
@@ -87,8 +85,15 @@ class Taker:
         """E.164 where it can be, what was printed where not, None where nothing was."""
         return (e164(printed, self.region) or printed) if printed else None
 
-    def _reported(self, tx: Transaction, report: Report, candidates: Sequence[Fax], now: datetime) -> None:
-        found = None if report.defects else match(report, candidates, self.region)
+    def _candidates(self, tx: Transaction, report: Report) -> list[Fax]:
+        named = clues(report, self.region)
+        if named.tokens:
+            return tx.by_token(named.tokens)
+        coded = tx.by_fax_code(named.codes)
+        return coded or (tx.by_number(named.numbers, report.date - SKEW) if report.date else [])
+
+    def _reported(self, tx: Transaction, report: Report, now: datetime) -> None:
+        found = None if report.defects else match(report, self._candidates(tx, report), self.region)
         if found is None or not report.trusted:
             self._raise(tx, report, found, now)
             if found is not None:

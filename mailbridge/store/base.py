@@ -74,9 +74,6 @@ class Transaction(Protocol):
     def expired(self, now: datetime, limit: int = 100) -> list[Fax]:
         """Return queued and submitted faxes whose expires_at has come."""
 
-    def in_flight(self) -> list[Fax]:
-        """Return the faxes that a report may speak of: uploading, in_doubt, submitted, or final since a day."""
-
     def by_token(self, tokens: Collection[str]) -> list[Fax]:
         """Return the faxes that have one of these tokens, in whatever state."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge import lifecycle
@@ -19,7 +19,6 @@ from mailbridge.store.retire import Retiring
 
 Describe = Callable[[Fax], dict[str, Any]]
 Route = Callable[[str], Sequence[str]]
-_REPORTS_COME_WITHIN = timedelta(days=1)
 
 
 class SqlTransaction(Retiring):
@@ -102,13 +101,6 @@ class SqlTransaction(Retiring):
             .limit(limit)
         )
         return [rows.to_fax(row) for row in self._rows(chosen)]
-
-    def in_flight(self) -> list[Fax]:
-        latest = self._connection.execute(select(func.max(schema.fax.c.final_at))).scalar()
-        live: ColumnElement[bool] = schema.fax.c.state.in_(("uploading", "in_doubt", "submitted"))
-        if latest is not None:
-            live = or_(live, schema.fax.c.final_at >= latest - _REPORTS_COME_WITHIN)
-        return self._chosen(live)
 
     def by_token(self, tokens: Collection[str]) -> list[Fax]:
         return self._chosen(schema.fax.c.token.in_(tokens))

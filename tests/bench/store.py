@@ -142,7 +142,6 @@ def questions(one: Fax) -> dict[str, Callable[[Transaction], Any]]:
         "by_token": lambda tx: tx.by_token([one.token]),
         "by_fax_code": lambda tx: tx.by_fax_code([code]),
         "by_number": lambda tx: tx.by_number([one.number], NOW - timedelta(days=1)),
-        "in_flight": lambda tx: tx.in_flight(),
         "dead deliveries": lambda tx: tx.deliveries("dead"),
         "events of a fax": lambda tx: tx.events(one.id),
         "newest events": lambda tx: tx.events(None, 100),

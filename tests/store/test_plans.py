@@ -26,7 +26,6 @@ HOT: dict[str, Callable[[Transaction], Any]] = {
     "faxes in a state": lambda tx: tx.faxes("uploading", 1000),
     "count_faxes": lambda tx: tx.count_faxes(),
     "count_deliveries": lambda tx: tx.count_deliveries(),
-    "in_flight": lambda tx: tx.in_flight(),
     "by_token": lambda tx: tx.by_token(["MB-1", "MB-2"]),
     "by_fax_code": lambda tx: tx.by_fax_code(["a", "b"]),
     "by_number": lambda tx: tx.by_number([NUMBER], NOW),
