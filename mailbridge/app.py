@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -177,7 +178,7 @@ async def _listen(web: WebService, address: str) -> tuple[str, int]:
     try:
         return await web.start()
     except OSError as error:
-        fault = f"cannot listen on {address} ({error.strerror})"
+        fault = f"cannot listen on {address} ({os.strerror(error.errno or 0)})"
         raise ConfigError("http.listen", fault, "free the port or choose another") from None
 
 

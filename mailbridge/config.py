@@ -394,9 +394,11 @@ def _secret(kind: str, name: object, environ: Mapping[str, str]) -> str:
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if kind == "credential" and directory is None:
         raise ConfigError(
-            "", "there are no systemd credentials here", f"run as the service, with LoadCredential={name}:PATH in its unit"
+            "",
+            "there are no systemd credentials here",
+            f"run as the service, with {name} in /etc/mailbridge/credentials or LoadCredential={name}:PATH in its unit",
         )
-    place = Path(str(name)) if kind == "file" else Path(str(directory)) / str(name)
+    place = Path(str(name)) if kind == "file" else _credential(Path(str(directory)), str(name))
     try:
         return place.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -404,6 +406,12 @@ def _secret(kind: str, name: object, environ: Mapping[str, str]) -> str:
         raise ConfigError(
             "", f"{place} cannot be read ({why})", "check the path and that mailbridge's user may read it"
         ) from None
+
+
+def _credential(directory: Path, name: str) -> Path:
+    """Return a credential's file: systemd puts the unit's id before the names of those that it loads from a whole folder."""
+    whole = directory / f"mailbridge_{name}"
+    return whole if whole.exists() and not (directory / name).exists() else directory / name
 
 
 def _mistake(detail: ErrorDetails) -> ConfigError:

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from mailbridge.cli.options import environment
 from mailbridge.control.client import NoDaemon, ask_first
 from mailbridge.control.place import candidates
 from mailbridge.errors import ConfigError, ControlError, StateLocked
@@ -38,7 +39,7 @@ def find_state_dir(config_path: Path) -> Path:
         from mailbridge.config import problems
 
         raise next(
-            iter(problems(config_path, os.environ)), ConfigError(str(config_path), "cannot be read", "try again")
+            iter(problems(config_path, environment(config_path))), ConfigError(str(config_path), "cannot be read", "try again")
         ) from None
     given = tree.get("state_dir") or os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     return Path(str(given or "/var/lib/mailbridge"))
@@ -52,7 +53,7 @@ def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
     from mailbridge.control.table import bind
 
     async def work() -> Any:
-        async with open_store(load(config_path, os.environ)) as store:
+        async with open_store(load(config_path, environment(config_path))) as store:
             return await bind(store, clock)[command](**args)
 
     try:

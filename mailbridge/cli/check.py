@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.options import config_option, environment, json_option
 from mailbridge.cli.output import plain, print_json
 
 if TYPE_CHECKING:
@@ -27,7 +26,8 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
     """Validate a configuration: a line for each mistake, exit 78 when there is one."""
     from mailbridge.config import load, problems
 
-    mistakes = problems(config_path, os.environ)
+    environ = environment(config_path)
+    mistakes = problems(config_path, environ)
     if mistakes:
         _print_mistakes(mistakes, as_json)
         return EXIT_CONFIG
@@ -39,7 +39,7 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
         return 0
     from mailbridge.online import check_all
 
-    checks = asyncio.run(check_all(load(config_path, os.environ)))
+    checks = asyncio.run(check_all(load(config_path, environ)))
     well = all(one.ok for one in checks)
     if as_json:
         print_json({"ok": well, "mistakes": [], "checks": [asdict(one) for one in checks]})

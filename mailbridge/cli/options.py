@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 DEFAULT_CONFIG = "/etc/mailbridge/config.toml"
+
+
+def environment(config_path: Path) -> Mapping[str, str]:
+    """Return the environment, outside the service with the `credentials` beside the configuration that systemd hands to it."""
+    beside = config_path.parent / "credentials"
+    if "CREDENTIALS_DIRECTORY" in os.environ or not beside.is_dir():
+        return os.environ
+    return {**os.environ, "CREDENTIALS_DIRECTORY": str(beside)}
+
 
 config_option = click.option(
     "--config",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 import click
 
-from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.options import config_option, environment, json_option
 from mailbridge.cli.output import print_json
 
 
@@ -18,7 +17,7 @@ def serve(config_path: Path) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reads the configuration again."""
     from mailbridge.process import serve as run
 
-    asyncio.run(run(config_path, os.environ))
+    asyncio.run(run(config_path, environment(config_path)))
 
 
 @click.command()
@@ -32,7 +31,7 @@ def migrate(as_json: bool, config_path: Path) -> None:
     from mailbridge.app import migrate as run
     from mailbridge.config import load
 
-    found, now = run(load(config_path, os.environ))
+    found, now = run(load(config_path, environment(config_path)))
     if as_json:
         print_json({"found": found, "now": now})
     else:

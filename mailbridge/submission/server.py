@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -117,7 +118,9 @@ class SmtpService:
                     self._over_tls, host, port, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=_HANDSHAKE
                 )
         except OSError as error:
-            raise ConfigError(key, f"cannot listen on {address} ({error.strerror})", "free the port or choose another") from None
+            raise ConfigError(
+                key, f"cannot listen on {address} ({os.strerror(error.errno or 0)})", "free the port or choose another"
+            ) from None
         self._servers.append(server)
 
     def _auth_required(self) -> bool:

@@ -82,6 +82,16 @@ def test_values_become_seconds_bytes_and_secrets(tmp_path: Path) -> None:
     assert "secret-password" not in repr(config)
 
 
+def test_a_credential_is_found_under_the_name_that_systemd_gives_to_those_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "mailbridge_pw").write_text("from-the-folder\n")
+    path = tmp_path / "config.toml"
+    path.write_text(LEAST.replace('"secret-password"', '{ credential = "pw" }'))
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load(path, environ).accounts["office"].password.get_secret_value() == "from-the-folder"
+    (tmp_path / "pw").write_text("of-its-own\n")
+    assert load(path, environ).accounts["office"].password.get_secret_value() == "of-its-own"
+
+
 @pytest.mark.parametrize("kind", ["file", "env", "credential"])
 def test_a_secret_comes_from_where_it_is_kept(tmp_path: Path, kind: str) -> None:
     (tmp_path / "pw").write_text("from-there\n")
