@@ -10,6 +10,7 @@ import signal
 import smtplib
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ class World:
 
     `reports` says whether MyFax mails a report at the end of each fax. `log` is everything the daemon wrote, over all its starts.
     `smtp_port` is 0 for another free one at each start; `strict` makes every warning of Python's development mode an error.
+    `env` is added to the daemon's environment; `under` is a command with its arguments that starts the daemon's own.
     """
 
     def __init__(
@@ -78,8 +80,11 @@ class World:
         smtp_port: int = 0,
         strict: bool = True,
         uploads: int = 1,
+        env: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
+        self._env, self._under = env or {}, under
         self.simulator = Simulator(step=step, on_final=self._report)
         self.receiver = Receiver(SECRET)
         self.mailbox = DemoMailbox()
@@ -96,7 +101,7 @@ class World:
         ports = {"imap_port": self.mailbox.port, "myfax_port": self._myfax_port, "smtp_port": self._smtp_port}
         values = {**ports, "uploads": self._uploads, "webhook": webhook, "secret": SECRET}
         self.config.write_text(_CONFIG.format(state=self.state, **values) + self._more, encoding="utf-8")
-        self.state.mkdir()
+        self.state.mkdir(exist_ok=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -115,11 +120,12 @@ class World:
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = await asyncio.create_subprocess_exec(
+                *self._under,
                 sys.executable,
                 *(("-X", "dev", "-W", "error") if self._strict else ()),
                 *("-m", "mailbridge", "serve", "--config", str(self.config)),
                 stderr=log,
-                env={"PATH": os.environ["PATH"]},
+                env={"PATH": os.environ["PATH"], **self._env},
             )
         finally:
             os.close(log)

@@ -1,0 +1,206 @@
+"""A machine that fails: small and read-only filesystems, syncs that fail or hang, a clock that is set; all of it real."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_SHIM = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+struct control { volatile int fail, hold; volatile long long skew; volatile char where[240]; };
+static struct control *control;
+static int journal = -1;
+
+__attribute__((constructor)) static void begin(void)
+{
+    int file = open(getenv("FAULTS_CONTROL"), O_RDONLY | O_CLOEXEC);
+    control = mmap(NULL, sizeof *control, PROT_READ, MAP_SHARED, file, 0);
+    close(file);
+    journal = open(getenv("FAULTS_JOURNAL"), O_WRONLY | O_APPEND | O_CLOEXEC);
+}
+
+static void tell(const char *word, const char *path)
+{
+    char line[1200];
+    int size = snprintf(line, sizeof line, "%s %s\n", word, path);
+    if (write(journal, line, size) != size)
+        abort();
+}
+
+static int run(int file, long number)
+{
+    char name[64], path[1024];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", file);
+    ssize_t size = readlink(name, path, sizeof path - 1);
+    path[size < 0 ? 0 : size] = 0;
+    if (control->hold && strstr(path, (char *)control->where)) {
+        tell("held", path);
+        while (control->hold)
+            usleep(1000);
+    }
+    if (control->fail && strstr(path, (char *)control->where)) {
+        tell("failed", path);
+        errno = EIO;
+        return -1;
+    }
+    int result = syscall(number, file);
+    tell("synced", path);
+    return result;
+}
+
+int fsync(int file) { return run(file, SYS_fsync); }
+int fdatasync(int file) { return run(file, SYS_fdatasync); }
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int result = syscall(SYS_clock_gettime, clock, now);
+    if (!result && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        now->tv_sec += control->skew;
+    return result;
+}
+
+time_t time(time_t *seconds)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (seconds)
+        *seconds = now.tv_sec;
+    return now.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    struct timespec exact;
+    clock_gettime(CLOCK_REALTIME, &exact);
+    now->tv_sec = exact.tv_sec;
+    now->tv_usec = exact.tv_nsec / 1000;
+    return 0;
+}
+"""
+_CONTROL = struct.Struct("iiq240s")
+
+
+def build_shim(folder: Path) -> Path:
+    """Compile what stands between a daemon and its kernel."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to make syncs fail with")
+    source, library = folder / "shim.c", folder / "shim.so"
+    source.write_text(_SHIM)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source], check=True)
+    return library
+
+
+class Faults:
+    """What a daemon that was started with `env` meets: syncs that fail or hang, and a clock that is `skew` seconds off.
+
+    The syncs are those of files whose path contains `where`. The daemon's children are not met.
+    """
+
+    def __init__(self, library: Path, folder: Path) -> None:
+        control, self._journal = folder / "faults", folder / "syncs"
+        control.write_bytes(_CONTROL.pack(0, 0, 0, b""))
+        self._journal.touch()
+        with open(control, "r+b") as file:
+            self._control = mmap.mmap(file.fileno(), _CONTROL.size)
+        self._set = {"fail": 0, "hold": 0, "skew": 0}
+        self._where = ""
+        names = {"FAULTS_CONTROL": control, "FAULTS_JOURNAL": self._journal, "LD_PRELOAD": library}
+        self.env = {name: str(path) for name, path in names.items()}
+
+    def fail(self, where: str) -> None:
+        """Let syncs fail from now on, as those of a disk with a bad place do."""
+        self._write(where, fail=1)
+
+    def hold(self, where: str) -> None:
+        """Let syncs wait from now on, as those of an overloaded disk do."""
+        self._write(where, hold=1)
+
+    def heal(self) -> None:
+        """Let syncs be as they are, also those that wait."""
+        self._write("", fail=0, hold=0)
+
+    def skew(self, seconds: int) -> None:
+        """Set the clock, from the true time."""
+        self._write(self._where, skew=seconds)
+
+    def _write(self, where: str, **changes: int) -> None:
+        self._set.update(changes)
+        self._where = where
+        self._control[:] = _CONTROL.pack(self._set["fail"], self._set["hold"], self._set["skew"], where.encode())
+
+    def told(self, word: str, where: str = "") -> list[str]:
+        """Return the paths of the syncs so far that were `held`, `failed` or `synced`."""
+        lines = (line.partition(" ") for line in self._journal.read_text().splitlines())
+        return [path for told, _, path in lines if told == word and where in path]
+
+
+def _mount(*args: str) -> None:
+    done = subprocess.run(["mount", *args], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+
+
+def _may_mount() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+
+
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[None]:
+    """Mount an empty disk of this size."""
+    _may_mount()
+    place.mkdir()
+    _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place))
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    """Let nothing be written below a directory that is a mounted disk's or an own one's."""
+    if os.geteuid() != 0:
+        directories = [place, *(path for path in place.rglob("*") if path.is_dir())]
+        for directory in directories:
+            directory.chmod(0o500)
+        try:
+            yield
+        finally:
+            for directory in directories:
+                directory.chmod(0o700)
+        return
+    _mount("--bind", str(place), str(place))
+    try:
+        _mount("-o", "remount,bind,ro", str(place))
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(place: Path, left: int) -> Path:
+    """Fill a small disk up to so many free bytes; return the file that does."""
+    filler, facts = place / "filler", os.statvfs(place)
+    with open(filler, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, facts.f_bavail * facts.f_frsize - left)
+    return filler
