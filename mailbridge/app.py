@@ -75,7 +75,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config))
             await store.run(lambda tx: tx.lose_deliveries(clock()))
-            await recover(store, clock)
+            await recover(store, clock, self._config.fax.on_doubt)
             spool = Spool(self._config.state_dir / "spool")
             await orphans.sweep(store, spool, clock())
             clients = {name: await stack.enter_async_context(self._client(name)) for name in self._config.accounts}
