@@ -35,6 +35,8 @@ FIRST_BYTES = 65536
 BATCH = 100
 # Lines of one answer that are kept, and pieces of one line: a flood of tiny ones would cost many times its bytes in memory.
 MAX_KEPT = 20_000
+# Lines of one answer in all: somebody may mark a whole mailbox as read, but they are time on the event loop.
+MAX_LINES = 200_000
 MAX_PIECES = 100
 # Without IDLE, or where the server ends it by itself, look again so often (seconds).
 POLL_SECONDS = 15.0
@@ -61,7 +63,7 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
         self.fetched: list[list[bytes]] = []
         self.lost: str | None = None
         self.heard = loop.time()
-        self.received, self.kept = 0, 0
+        self.received, self.kept, self.lines = 0, 0, 0
         self._max_literal = max_literal
         self._buffer, self._parts = bytearray(), list[bytes]()
         self._wanted: int | None = None
@@ -92,7 +94,7 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
 
     def begin(self) -> None:
         """From here on count what the answer to one command brings."""
-        self.received, self.kept = 0, 0
+        self.received, self.kept, self.lines = 0, 0, 0
 
     def idle_started(self) -> asyncio.Event:
         """The event that is set when the server has begun to idle."""
@@ -134,6 +136,9 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
         del self._buffer[: end + 2]
         self._scanned = 0
         self._parts.append(line)
+        self.lines += 1
+        if self.lines > MAX_LINES:
+            raise Abort("the answer has no end")
         literal = _LITERAL.search(line)
         if literal is None:
             parts, self._parts = self._parts, []

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
 from mailbridge.errors import StoreUnavailable
-from mailbridge.model import Cursor, Fax
+from mailbridge.model import Cursor
 from mailbridge.report import imap, parse
 from mailbridge.report.take import Taker
 from mailbridge.store.spool import Spool
@@ -167,7 +167,6 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return 0.01
 
     monkeypatch.setattr("mailbridge.report.watcher.reconnect_delay", delay)
-    monkeypatch.setattr(imap, "LONGEST_COMMAND", 0.3)
     return counts
 
 
@@ -190,7 +189,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
     "tiny lines without end": ({"SEARCH": without_end(b"* SEARCH 1\r\n")}, "the answer has no end"),
     "lines nobody asked for, without end": (
         {"SEARCH": without_end(b"* OK still here\r\n")},
-        "the answer has no end|does not answer SEARCH",
+        "the answer has no end",
     ),
     "silence instead of a greeting": ({"": silence}, "does not answer within 0.1 s"),
     "silence at CAPABILITY": ({"CAPABILITY": silence}, "does not answer CAPABILITY"),
@@ -222,8 +221,12 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(tmp_path: Path, attack: str, failures: list[int]) -> None:
+def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(
+    tmp_path: Path, attack: str, failures: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers, words = ATTACKS[attack]
+    if "drip" in attack:
+        monkeypatch.setattr(imap, "LONGEST_COMMAND", 0.3)
 
     async def circle() -> None:
         mailbox = {"password": SecretStr(PASSWORD)}
@@ -432,8 +435,8 @@ def test_a_mail_that_trips_us_is_told_and_those_around_it_are_taken(
             raise ZeroDivisionError
         return read(content, *more)
 
-    def trip_taking(self: Taker, tx: Any, report: Any, now: Any) -> None:
-        reported(self, tx, report, now)
+    def trip_taking(self: Taker, tx: Any, report: Any, *more: Any) -> None:
+        reported(self, tx, report, *more)
         if report.subject == "poison":
             raise ZeroDivisionError
 

@@ -124,15 +124,11 @@ def test_a_match_is_never_wrong(soup: tuple[str, set[tuple[str, str]]], faxes: l
     text, marks = soup
     found = match(a_report(text, "") if in_subject else a_report("", text), faxes)
     named = {kind: {name for mark, name in marks if mark == kind} for kind in ("token", "code", "number")}
-    expected = None
+    how, names = "destination", named["number"] - {""}
     if named["token"]:
-        expected = ("token", named["token"])
-    elif named["code"] - {""} or "" in named["code"]:
-        # A code that is not ours stands beside one that is: in one report, as the message's own id may.
-        expected = ("fax_code", named["code"] - {""})
-    else:
-        expected = ("destination", named["number"] - {""})
-    how, names = expected
+        how, names = "token", named["token"]
+    elif named["code"]:  # one that is not ours may stand beside ours, as the message's own id
+        how, names = "fax_code", named["code"] - {""}
     [only] = names if len(names) == 1 else [""]
     assert found == (Match(only, how) if only else None)  # type: ignore[arg-type]
 

@@ -126,3 +126,18 @@ def test_a_broken_mail_keeps_its_headers_and_says_why() -> None:
     mail = broken(b"X-Fax-Status: Fail\nX-Fax-Status-Code: 7\n\n", 10**9, "the mail is too large")
     assert mail.report.status_code == 7
     assert mail.report.defects == ("the mail is too large",)
+
+
+@pytest.mark.parametrize("word", ["=?utf-7?Q?+2AA-?=", "=?unicode_escape?Q?=5Cud800?=", "=?raw_unicode_escape?Q?=5Cud800?="])
+def test_half_of_a_surrogate_pair_becomes_text_that_can_be_stored(word: str) -> None:
+    mail = parse(f"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nX-Fax-Subject: {word}\r\nMessage-ID: {word}\r\n\r\n".encode())
+    assert mail is not None
+    assert mail.report.subject.encode() == b"?"
+    assert str(mail.report.message_id).encode() == b"?"
+
+
+def test_style_and_script_are_no_text() -> None:
+    body = "<STYLE>MB-AAAAAAA1</style >fax <b>03-9876543</b><script>1</script> a < b <i>sent</i><script>MB-AAAAAAA2"
+    mail = parse(f"X-Fax-Status: Success\r\nContent-Type: text/html\r\n\r\n{body}".encode())
+    assert mail is not None
+    assert mail.report.text.split() == ["fax", "03-9876543", "a", "sent"]
