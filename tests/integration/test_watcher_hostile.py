@@ -424,6 +424,34 @@ def test_a_mail_is_read_in_time_whatever_it_is(name: str) -> None:
     assert min(took() for _ in range(3)) < 0.1
 
 
+def test_a_long_mail_that_never_comes_whole_is_told_by_its_header(tmp_path: Path, failures: list[int]) -> None:
+    mail = incoming_mail(bytes(200_000), "08-9999999").replace(b"\n", b"\r\n")
+
+    async def circle() -> None:
+        async def fetch(session: Script) -> None:
+            if b"<0.65536>" not in session.command:
+                await hang_up(session)
+            begun = b"* 1 FETCH (UID 1 RFC822.SIZE %d BODY[]<0> {65536}\r\n%s)\r\n" % (len(mail), mail[:65536])
+            await session.send(
+                begun + b"* 2 FETCH (UID 2 RFC822.SIZE %d BODY[] {%d}\r\n%s)\r\n" % (len(REPORT), len(REPORT), REPORT)
+            )
+            await session.send(b"TAG OK\r\n")
+
+        async def search(session: Script) -> None:
+            await session.send((b"* SEARCH" if b"HEADER" in session.command else b"* SEARCH 1 2") + b"\r\nTAG OK\r\n")
+
+        async with scripted({"SEARCH": search, "FETCH": fetch}) as (_, front), a_store(tmp_path) as store:
+            async with watching(settings(front.port), store, tmp_path) as watcher:
+                [received] = await events(store, 1, "fax.received")
+                await events(store, 1, "report.received")
+                assert watcher.connected
+            assert received.data["defects"] == ["the mail server cannot bring the whole mail"]
+            assert (received.data["from"], received.data["document"]) == ("+97289999999", None)
+            assert len(failures) == 5
+
+    asyncio.run(circle())
+
+
 @pytest.mark.parametrize("where", ["reading", "taking"])
 def test_a_mail_that_trips_us_is_told_and_those_around_it_are_taken(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch, failures: list[int]
