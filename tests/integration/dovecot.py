@@ -166,12 +166,26 @@ class Dovecot:
         self._process = None
 
     def refuse(self, *users: str) -> None:
-        """Refuse the logins of these users, and of no others."""
+        """Refuse the logins of these users, and of no others; return once it does."""
         path = self.root / "refused"
         path.write_text("".join(f"{user}\n" for user in users))
-        # Dovecot looks at the file's time, in seconds; two changes within one second would be one.
+        # Dovecot tells a change by the file's time in seconds, and looks for one at most once in a second.
         self._changes += 1
         os.utime(path, (1_700_000_000 + self._changes,) * 2)
+        deadline = time.monotonic() + _PATIENCE
+        while any(map(self._lets_in, users)):
+            assert time.monotonic() < deadline, "Dovecot refuses nobody"
+            time.sleep(0.05)
+
+    def _lets_in(self, user: str) -> bool:
+        client = imaplib.IMAP4("127.0.0.1", self.plain, timeout=_PATIENCE)
+        try:
+            client.login(user, PASSWORD)
+        except imaplib.IMAP4.error:
+            return False
+        finally:
+            client.logout()
+        return True
 
     def remove(self) -> None:
         """Stop it and delete its files."""
