@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge import lifecycle
@@ -19,6 +19,17 @@ from mailbridge.store.retire import Retiring
 
 Describe = Callable[[Fax], dict[str, Any]]
 Route = Callable[[str], Sequence[str]]
+
+
+# Built once: to build a statement costs as much as to run it.
+_FIRST = (
+    select(schema.envelope.c.id)
+    .where(schema.envelope.c.key == bindparam("key"), schema.envelope.c.received_at >= bindparam("since"))
+    .order_by(schema.envelope.c.received_at)
+    .limit(1)
+).scalar_subquery()
+_REPEATED = select(schema.fax.c.id).where(schema.fax.c.envelope_id == _FIRST).order_by(schema.fax.c.id)
+_ENVELOPE, _FAX, _EVENT, _DELIVERY = (insert(table) for table in (schema.envelope, schema.fax, schema.event, schema.delivery))
 
 
 class SqlTransaction(Retiring):
@@ -38,24 +49,17 @@ class SqlTransaction(Retiring):
     # submission
 
     def repeated(self, key: str, since: datetime) -> list[str]:
-        first = (
-            select(schema.envelope.c.id)
-            .where(schema.envelope.c.key == key, schema.envelope.c.received_at >= since)
-            .order_by(schema.envelope.c.received_at)
-            .limit(1)
-        ).scalar_subquery()
-        chosen = select(schema.fax.c.id).where(schema.fax.c.envelope_id == first).order_by(schema.fax.c.id)
-        return [row["id"] for row in self._rows(chosen)]
+        return [row[0] for row in self._connection.execute(_REPEATED, {"key": key, "since": since})]
 
     def accept(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
-        self._connection.execute(insert(schema.envelope), rows.envelope_row(envelope, key))
+        self._connection.execute(_ENVELOPE, rows.envelope_row(envelope, key))
         for fax in faxes:
             # Retention finds the faxes of a mail by this, and deletes no file while one of them is not final.
             self.add(replace(fax, envelope_id=envelope.id), now)
 
     def add(self, fax: Fax, now: datetime) -> None:
         queued = replace(fax, seq=fax.seq + 1)
-        self._connection.execute(insert(schema.fax), rows.fax_row(queued))
+        self._connection.execute(_FAX, rows.fax_row(queued))
         self._raise("fax.queued", queued, now)
         self.rung.add(f"upload:{queued.account}")
 
@@ -163,7 +167,7 @@ class SqlTransaction(Retiring):
         return self._put(Event(id=new_id("evt"), type=type_, at=now, fax_id=fax_id, seq=data.get("seq", 0), data=data))
 
     def _put(self, event: Event) -> Event:
-        self._connection.execute(insert(schema.event), rows.event_row(event))
+        self._connection.execute(_EVENT, rows.event_row(event))
         for endpoint in self._route(event.type):
             pending = {
                 "id": new_id("dlv"),
@@ -173,7 +177,7 @@ class SqlTransaction(Retiring):
                 "due_at": event.at,
                 "attempts": 0,
             }
-            self._connection.execute(insert(schema.delivery), pending)
+            self._connection.execute(_DELIVERY, pending)
             self.rung.add(f"deliver:{endpoint}")
         return event
 
