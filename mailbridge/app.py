@@ -190,7 +190,7 @@ def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 def _checks(store: SqliteStore, spool: Spool, watchers: list[Watcher]) -> dict[str, Check]:
     async def writable() -> bool:
         await store.run(lambda tx: None)
-        return spool.healthy
+        return store.healthy and await asyncio.to_thread(spool.prove)
 
     async def connected(watcher: Watcher) -> bool:
         return watcher.connected

@@ -8,6 +8,7 @@ MailbridgeError
 ├── IllegalMove          the lifecycle has no such move from the present state
 ├── Refused              a mail that cannot be taken, with its SMTP reply (permanent)
 ├── StoreUnavailable     the disk or the database cannot take it now (transient)
+│   └── Undecided        a commit failed at its last step: after a crash it may turn out to have happened
 ├── ControlError         the daemon does not answer, or said no
 ├── MyFaxError           a call to MyFax that gave no answer to use
 │   ├── NotTaken         provably not taken; safe to try again
@@ -68,6 +69,10 @@ class Refused(MailbridgeError):
 
 class StoreUnavailable(MailbridgeError):
     """The spool or the database cannot take anything at this moment; the client should try again later."""
+
+
+class Undecided(StoreUnavailable):
+    """A commit that failed when it was to be made durable: it has not happened, but after a crash it may have."""
 
 
 class ControlError(MailbridgeError):

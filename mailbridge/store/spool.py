@@ -29,6 +29,7 @@ _FANNED = 11
 # So many threads sync at once, each one file after the other of what waits: a flush takes time, and disks merge several.
 _LANES = 4
 _BATCH = 16
+_A_MAIL = 1 << 16
 
 
 def _fan(name: str) -> str:
@@ -73,6 +74,7 @@ class SpoolFile:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
+            self._spool.healthy = False
             raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
         self.size += len(data)
 
@@ -110,15 +112,17 @@ class SpoolFile:
                 if self._descriptor >= 0:
                     os.close(self._descriptor)
                     self._descriptor = -1
-                with contextlib.suppress(OSError):
-                    self._path.unlink(missing_ok=True)
+                # Beside it the page that was made of its text, if there is one.
+                for path in (self._path, self._path.with_suffix(".page.pdf")):
+                    with contextlib.suppress(OSError):
+                        path.unlink(missing_ok=True)
                 return
             finally:
                 self._lock.release()
 
 
 class Spool:
-    """The directory of spooled files. `healthy` turns False at a failed fsync and True again at the next good one."""
+    """The directory of spooled files. `healthy` turns False at a failed write or fsync and True at the next good fsync."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -138,6 +142,7 @@ class Spool:
         try:
             return SpoolFile(self, self.root / "mail" / _fan(id) / f"{id}.eml")
         except OSError as error:
+            self.healthy = False
             raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
 
     def make_durable(self, descriptor: int) -> None:
@@ -161,6 +166,18 @@ class Spool:
             self.make_durable(descriptor)
         finally:
             os.close(descriptor)
+
+    def prove(self) -> bool:
+        """Tell whether the spool takes mail, blocking; after a failure by writing as much as a small mail."""
+        if not self.healthy:
+            path = self.root / "probe"
+            with contextlib.suppress(OSError, StoreUnavailable), open(path, "wb", buffering=0) as file:
+                try:
+                    if file.write(bytes(_A_MAIL)) == _A_MAIL:
+                        self.make_durable(file.fileno())
+                finally:
+                    path.unlink()
+        return self.healthy
 
     def store_received(self, id: str, content: bytes | Iterable[bytes]) -> str:
         """Write a received document durably, blocking, and return its path. Raises StoreUnavailable."""

@@ -57,6 +57,11 @@ class SqliteStore:
             raise StoreUnavailable("the store is closed")
         return await asyncio.shield(self._writer.submit(work))
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the database takes what is to be written, as far as the last transaction could tell."""
+        return self._writer.healthy
+
     def bell(self, topic: str) -> asyncio.Event:
         return self._bells.setdefault(topic, asyncio.Event())
 

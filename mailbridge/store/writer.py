@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, delete, insert
 from sqlalchemy.exc import DBAPIError
 
-from mailbridge.errors import StoreUnavailable
+from mailbridge.errors import StoreUnavailable, Undecided
+from mailbridge.model import new_id
+from mailbridge.store import schema
 from mailbridge.store.base import Transaction
 from mailbridge.store.transaction import Describe, Route, SqlTransaction
 
@@ -19,14 +21,21 @@ T = TypeVar("T")
 Job = tuple[Callable[[Transaction], Any], "asyncio.Future[Any]"]
 # More would make the first of a batch wait for the last without saving a flush worth having.
 _BATCH = 64
+# Bytes of the write-ahead log that the records of a mail take, with some to spare.
+_A_MAIL = 1 << 16
 
 
 class Writer:
-    """Runs transactions in its thread. Every result is handed over after the commit that made it durable."""
+    """Runs transactions in its thread. Every result is handed over after the commit that made it durable.
+
+    `healthy` turns False at a commit that failed, and True again when something could be written.
+    """
 
     def __init__(self, engine: Engine, describe: Describe, route: Route, ring: Callable[[set[str]], None]) -> None:
         self._engine, self._describe, self._route, self._ring = engine, describe, route, ring
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.healthy = True
+        self._undecided = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="store")
         self._thread.start()
@@ -62,15 +71,40 @@ class Writer:
     def _commit(self, connection: Connection, batch: list[Job]) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
         outcomes: list[tuple[asyncio.Future[Any], Any]] = []
         rung: set[str] = set()
+        if not self.healthy:
+            self._try_again(connection)
+        if self._undecided:
+            # What a failed sync left in the write-ahead log may come to life at the next start, as long as it stands there.
+            return [(future, StoreUnavailable("the database cannot be synced")) for _, future in batch], set()
         try:
             with connection.begin():
                 for work, future in batch:
                     outcomes.append((future, self._run(connection, work, rung)))
         except (DBAPIError, OSError) as error:
             # A full disk rolls back the whole transaction by itself, so nobody in the batch may be told that it is durable.
-            reason = type(error.orig).__name__ if isinstance(error, DBAPIError) else type(error).__name__
-            return [(future, StoreUnavailable(f"the database cannot take it now ({reason})")) for _, future in batch], set()
+            return [(future, self._failed(error)) for _, future in batch], set()
         return outcomes, rung
+
+    def _failed(self, error: DBAPIError | OSError) -> StoreUnavailable:
+        """Note a failed commit, and return what is told of it."""
+        self.healthy = False
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        words = f"the database cannot take it now ({type(cause).__name__})"
+        if "FSYNC" not in getattr(cause, "sqlite_errorname", ""):
+            return StoreUnavailable(words)
+        self._undecided = True
+        return Undecided(words)
+
+    def _try_again(self, connection: Connection) -> None:
+        """After a failed commit, write as much as a mail's records take."""
+        try:
+            with connection.begin():
+                connection.execute(delete(schema.meta).where(schema.meta.c.key == "written"))
+                connection.execute(insert(schema.meta), {"key": "written", "value": new_id("wrt").ljust(_A_MAIL)})
+        except (DBAPIError, OSError) as error:
+            self._failed(error)
+        else:
+            self.healthy, self._undecided = True, False
 
     def _run(self, connection: Connection, work: Callable[[Transaction], Any], rung: set[str]) -> Any:
         transaction = SqlTransaction(connection, self._describe, self._route)

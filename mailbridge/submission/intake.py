@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from mailbridge import log
 from mailbridge.config import Config, User
-from mailbridge.errors import NotFound, Refused, StoreUnavailable
+from mailbridge.errors import NotFound, Refused, StoreUnavailable, Undecided
 from mailbridge.model import Email, Envelope, Fax, Recipient, new_id, new_token
 from mailbridge.store.base import Store, Transaction
 from mailbridge.store.spool import Spool, SpoolFile
@@ -153,8 +153,11 @@ class Intake:
 
         try:
             return await self._store.run(work)
-        except Exception:
+        except Undecided:
             await self._forget_unless_stored(ids[0], file)
+            raise
+        except Exception:
+            file.abort()
             raise
 
     async def _forget_unless_stored(self, fax_id: str, file: SpoolFile) -> None:

@@ -8,7 +8,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -26,14 +26,14 @@ _SHIM = r"""
 #include <time.h>
 #include <unistd.h>
 
-struct control { volatile int fail, hold; volatile long long skew; volatile char where[240]; };
+struct control { int fail; volatile int hold; volatile long long skew; volatile char where[240]; };
 static struct control *control;
 static int journal = -1;
 
 __attribute__((constructor)) static void begin(void)
 {
-    int file = open(getenv("FAULTS_CONTROL"), O_RDONLY | O_CLOEXEC);
-    control = mmap(NULL, sizeof *control, PROT_READ, MAP_SHARED, file, 0);
+    int file = open(getenv("FAULTS_CONTROL"), O_RDWR | O_CLOEXEC);
+    control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);
     journal = open(getenv("FAULTS_JOURNAL"), O_WRONLY | O_APPEND | O_CLOEXEC);
 }
@@ -57,7 +57,8 @@ static int run(int file, long number)
         while (control->hold)
             usleep(1000);
     }
-    if (control->fail && strstr(path, (char *)control->where)) {
+    if (strstr(path, (char *)control->where) && __atomic_load_n(&control->fail, __ATOMIC_SEQ_CST) > 0
+        && __atomic_fetch_sub(&control->fail, 1, __ATOMIC_SEQ_CST) > 0) {
         tell("failed", path);
         errno = EIO;
         return -1;
@@ -96,6 +97,7 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone)
     return 0;
 }
 """
+_BLOCK = 4096
 _CONTROL = struct.Struct("iiq240s")
 
 
@@ -127,9 +129,9 @@ class Faults:
         names = {"FAULTS_CONTROL": control, "FAULTS_JOURNAL": self._journal, "LD_PRELOAD": library}
         self.env = {name: str(path) for name, path in names.items()}
 
-    def fail(self, where: str) -> None:
-        """Let syncs fail from now on, as those of a disk with a bad place do."""
-        self._write(where, fail=1)
+    def fail(self, where: str, times: int = 1_000_000) -> None:
+        """Let the next syncs fail, as those of a disk with a bad place do."""
+        self._write(where, fail=times)
 
     def hold(self, where: str) -> None:
         """Let syncs wait from now on, as those of an overloaded disk do."""
@@ -201,6 +203,7 @@ def read_only(place: Path) -> Iterator[None]:
 def fill(place: Path, left: int) -> Path:
     """Fill a small disk up to so many free bytes; return the file that does."""
     filler, facts = place / "filler", os.statvfs(place)
-    with open(filler, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, facts.f_bavail * facts.f_frsize - left)
+    with open(filler, "wb", buffering=0) as file, suppress(OSError):
+        for _ in range((facts.f_bavail * facts.f_frsize - left) // _BLOCK):
+            file.write(bytes(_BLOCK))
     return filler

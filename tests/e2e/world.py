@@ -211,5 +211,12 @@ def _send(address: tuple[str, int], sender: str, recipients: list[str], mail: by
                 break
             code, text = client.rcpt(recipient)
         if code == 250:
-            code, text = client.data(mail)
+            try:
+                code, text = client.data(mail)
+            except smtplib.SMTPDataError as refusal:  # in the place of 354
+                code, text = refusal.smtp_code, _bytes(refusal.smtp_error)
         return f"{code} {text.decode()}"
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
