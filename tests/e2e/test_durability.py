@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import resource
 import smtplib
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from standardwebhooks import Webhook
 
 from mailbridge.control.client import ask as control_ask
 from mailbridge.control.place import socket_path
 from mailbridge.errors import ControlError
+from mailbridge.store.base import Transaction
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.page import render
+from mailbridge.webhook.payload import fax_data
 from tests.e2e.disk import Faults, build_shim, fill, read_only, small_disk
 from tests.e2e.test_commands import Scenario, in_a_world
 from tests.e2e.test_process import reply, said
-from tests.e2e.world import PATIENCE, World
+from tests.e2e.world import PATIENCE, SECRET, World
+from tests.store.making import a_fax, an_envelope
 
 NUMBER = "03-9876543"
 MAIL_FILE, DATABASE = ".eml", "mailbridge.sqlite3-wal"
@@ -354,3 +366,243 @@ def test_while_the_database_cannot_be_synced_nobody_is_told_250_and_the_mail_is_
         await one_fax(world, await taken(world, a_mail()))
 
     in_a_quick_world(tmp_path, scenario, env=faults.env)
+
+
+def test_a_hard_file_size_limit_lets_mails_be_read(tmp_path: Path) -> None:
+    """The processes that read mails want a limit of their own, and may not raise the one they are under."""
+    limited = ["prlimit", "--fsize=20000000:20000000"]
+    if os.geteuid() == 0:
+        limited += ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"]
+
+    async def scenario(world: World) -> None:
+        await one_fax(world, await taken(world, a_mail()))
+
+    in_a_quick_world(tmp_path, scenario, under=limited)
+
+
+# the spool, damaged
+
+
+def test_a_corrupt_spool_file_fails_its_own_fax_with_a_reason(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        faxes: dict[str, str] = {}
+        for harm in ("changed", "truncated", "removed", "none"):
+            before = set(spooled(world))
+            faxes[harm] = await taken(world, a_mail(f"<{harm}@example.co.il>"))
+            [file] = set(spooled(world)) - before
+            content = file.read_bytes()
+            middle = content.index(b"base64") + len(content) // 4
+            if harm == "changed":
+                other = b"A" if content[middle : middle + 1] != b"A" else b"B"
+                file.write_bytes(content[:middle] + other + content[middle + 1 :])
+            elif harm == "truncated":
+                file.write_bytes(content[:middle])
+            elif harm == "removed":
+                file.unlink()
+        await world.start_myfax()
+        for fax in faxes.values():
+            await hurry(world, fax)
+        whole = faxes.pop("none")
+        await comes_to(world, whole, "delivered")
+        for harm, fax in faxes.items():
+            shown = await comes_to(world, fax, "failed")
+            reason = shown["failure"]["message"]
+            words = {"changed": "damaged in the spool", "truncated": "damaged in the spool", "removed": "no longer in the spool"}
+            assert words[harm] in reason
+            await until(partial(events_of, world, fax, "fax.failed"))
+            [told] = events_of(world, fax, "fax.failed")
+            assert told["data"]["error"]["message"] == reason
+            lines = [json.loads(line) for line in world.log.read_bytes().splitlines() if b'"fax failed"' in line]
+            assert [line["reason"] for line in lines if line["id"] == fax] == [reason]
+        assert len(world.simulator.uploads) == 1
+
+    in_a_quick_world(tmp_path, scenario)
+
+
+def in_half_an_hour() -> bytes:
+    """Return the header of a mail that is to be faxed then."""
+    at = (datetime.now(UTC) + timedelta(minutes=30)).isoformat(timespec="seconds")
+    return f"X-Mailbridge-Send-At: {at}\n".encode()
+
+
+def events_of(world: World, fax: str, type_: str = "") -> list[dict[str, Any]]:
+    return [event for event in world.receiver.events if event["data"].get("fax_id") == fax and event["type"].startswith(type_)]
+
+
+@pytest.mark.xfail(strict=True, raises=TimeoutError, reason="a delivery whose outcome was not stored waits for a restart")
+def test_events_are_told_when_the_database_failed_while_they_were(tmp_path: Path, faults: Faults) -> None:
+    async def scenario(world: World) -> None:
+        world.receiver._on_event = lambda _: faults.fail(DATABASE, times=1)
+        await taken(world, in_half_an_hour() + a_mail())
+        await until(lambda: faults.told("failed"))
+        async with asyncio.timeout(4):
+            while (await ask(world, "deliveries"))[0]["state"] != "delivered":
+                await asyncio.sleep(0.05)
+
+    in_a_quick_world(tmp_path, scenario, env=faults.env)
+
+
+# the clock, set
+
+
+def believe_any_time(world: World) -> None:
+    """Let the receiver's clock be no judge of a daemon's that is wrong: it would refuse every signature, as it should."""
+
+    class Believing(Webhook):
+        def verify(self, data: bytes | str, headers: dict[str, str], **_: Any) -> Any:
+            return json.loads(data)
+
+    world.receiver._verifier = Believing(SECRET)
+
+
+def one_end_each(world: World, *faxes: str) -> None:
+    """Each fax was told once to have ended, and no webhook was sent twice."""
+    for fax in faxes:
+        assert len(events_of(world, fax, "fax.delivered")) == 1
+        numbers = sorted(event["data"]["seq"] for event in events_of(world, fax))
+        assert numbers == list(range(1, len(numbers) + 1))
+    ids = [request["webhook-id"] for request in world.receiver.requests]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_clock_set_back_an_hour_brings_nothing_early_and_repeats_nothing(tmp_path: Path, faults: Faults) -> None:
+    async def scenario(world: World) -> None:
+        waiting = await taken(world, a_mail())
+        later = await taken(world, in_half_an_hour() + a_mail("<later@example.co.il>"), "03-9876544")
+        believe_any_time(world)
+        faults.skew(-3600)
+        assert await taken(world, a_mail()) == waiting
+        await world.start_myfax()
+        fresh = await taken(world, a_mail("<two@example.co.il>"), "03-9876545")
+        await comes_to(world, fresh, "delivered")
+        await hurry(world, waiting)
+        await comes_to(world, waiting, "delivered")
+        assert await world.stop() == 0
+        await world.start()
+        assert await taken(world, a_mail()) == waiting
+        faults.skew(0)
+        assert await taken(world, a_mail("<two@example.co.il>"), "03-9876545") == fresh
+        last = await taken(world, a_mail("<three@example.co.il>"), "03-9876546")
+        await comes_to(world, last, "delivered")
+        assert (await ask(world, "show", id=later))["state"] == "queued"
+        assert len(spooled(world)) == len(await ask(world, "queue")) == 4
+        assert [upload.number[-2:] for upload in world.simulator.uploads] == ["45", "43", "46"]
+        await until(lambda: all(events_of(world, fax, "fax.delivered") for fax in (waiting, fresh, last)))
+        one_end_each(world, waiting, fresh, last)
+
+    in_a_quick_world(tmp_path, scenario, env=faults.env)
+
+
+def test_a_clock_set_on_a_day_loses_and_repeats_nothing(tmp_path: Path, faults: Faults) -> None:
+    async def scenario(world: World) -> None:
+        done = await taken(world, a_mail())
+        await comes_to(world, done, "delivered")
+        pending = await taken(world, a_mail("<two@example.co.il>"), "03-9876598")  # MyFax never comes to an end with it
+        await comes_to(world, pending, "submitted")
+        polls = world.log.read_text().count('"fax polled"')
+        believe_any_time(world)
+        faults.skew(86400)
+        await said(world, '"fax polled"', polls + 2)
+        fresh = await taken(world, a_mail("<three@example.co.il>"), "03-9876544")
+        await comes_to(world, fresh, "delivered")
+        for _ in range(2):
+            assert (await ask(world, "show", id=pending))["state"] == "submitted"
+            # At its start the daemon looks at once for what is old.
+            assert await world.stop() == 0
+            await world.start()
+            await said(world, '"fax polled"', world.log.read_text().count('"fax polled"') + 1)
+        assert not any(document["deleted"] for document in (await ask(world, "show", id=done))["documents"])
+        assert len(spooled(world)) == len(await ask(world, "queue")) == 3
+        assert len(world.simulator.uploads) == 3
+        await until(lambda: events_of(world, fresh, "fax.delivered"))
+        one_end_each(world, done, fresh)
+
+    more = '\n[fax]\ngive_up = "7d"\nfirst_poll = "50ms"\nslowest_poll = "100ms"\n\n[log]\nlevel = "debug"\n'
+    in_a_quick_world(tmp_path, scenario, env=faults.env, myfax=True, more=more)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a clock set on by a day ends what waits within fax.give_up")
+def test_a_clock_set_on_a_day_expires_nothing_early(tmp_path: Path, faults: Faults) -> None:
+    async def scenario(world: World) -> None:
+        believe_any_time(world)
+        fax = await taken(world, a_mail(), "03-9876598")
+        await comes_to(world, fax, "submitted")
+        faults.skew(86400)
+        polls = world.log.read_text().count('"fax polled"')
+        await until(lambda: world.log.read_text().count('"fax polled"') >= polls + 3 or '"fax expired"' in world.log.read_text())
+        assert '"fax expired"' not in world.log.read_text()
+
+    more = '\n[fax]\nfirst_poll = "50ms"\nslowest_poll = "100ms"\n\n[log]\nlevel = "debug"\n'
+    in_a_quick_world(tmp_path, scenario, env=faults.env, myfax=True, more=more)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a clock set on by a day ends the time in which a mail is known")
+def test_a_clock_set_on_a_day_knows_the_mails_of_before(tmp_path: Path, faults: Faults) -> None:
+    async def scenario(world: World) -> None:
+        fax = await taken(world, a_mail())
+        faults.skew(86400)
+        assert await taken(world, a_mail()) == fax
+
+    in_a_quick_world(tmp_path, scenario, env=faults.env)
+
+
+# start and stop
+
+
+def test_a_start_with_10_000_queued_is_quick_and_small(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with World(tmp_path, strict=False) as world:
+            await queue_many(world.state, 10_000)
+            begun = time.monotonic()
+            await world.start()
+            assert time.monotonic() - begun < 10
+            assert len(await ask(world, "queue", limit=20_000)) == 10_000
+            await taken(world, a_mail())
+            status = Path(f"/proc/{world.pid}/status").read_text()
+            peak = next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+            assert peak < 150, f"{peak:.0f} MiB"
+
+    asyncio.run(main())
+
+
+async def queue_many(state: Path, count: int) -> None:
+    """Fill a state_dir as so many mails to an unreachable MyFax would."""
+    spool, now = Spool(state / "spool"), datetime.now(UTC)
+
+    def mails(tx: Transaction, begin: int) -> None:
+        for number in range(begin, begin + 1000):
+            mail(tx, number)
+
+    def mail(tx: Transaction, number: int) -> None:
+        envelope = replace(an_envelope(now), message_id=f"<{number}@example.co.il>")
+        relpath = f"mail/{number % 64:02x}/{envelope.id}.eml"
+        spool.path(relpath).write_bytes(b"a mail")
+        fax = replace(a_fax(due_at=now), created_at=now, expires_at=now + timedelta(days=1))
+        document = replace(fax.documents[0], path=relpath)
+        tx.accept(replace(envelope, path=relpath), [replace(fax, documents=(document,))], f"{number}", now)
+
+    async with SqliteStore(state, fax_data, lambda _: ["crm"]) as store:
+        for begin in range(0, count, 1000):
+            await store.run(partial(mails, begin=begin))
+
+
+def test_sigterm_in_data_ends_a_mail_that_is_never_finished_with_421(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        reader, writer = await asyncio.open_connection(*world.smtp)
+        for line in (b"EHLO x", b"MAIL FROM:<dana@example.co.il>", f"RCPT TO:<{NUMBER}@fax.local>".encode(), b"DATA"):
+            await reply(reader)
+            writer.write(line + b"\r\n")
+        assert (await reply(reader)).startswith(b"354")
+        writer.write(a_mail()[:500])
+        await until(lambda: spooled(world) and spooled(world)[0].stat().st_size)
+        begun = time.monotonic()
+        stopping = asyncio.create_task(world.stop())
+        async with asyncio.timeout(30):
+            assert (await reader.readline()).startswith(b"421 4.3.2")
+            assert await reader.read() == b""
+            writer.close()
+            assert await stopping == 0
+        assert time.monotonic() - begun < 30
+        assert spooled(world) == []
+
+    in_a_quick_world(tmp_path, scenario)
