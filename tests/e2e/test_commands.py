@@ -67,7 +67,6 @@ def test_cancel_a_waiting_fax_and_retry_it_as_a_new_one(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
         assert (await world.command("retry", again["id"]))[1] == f"{again['id']} is due now\n"
         await world.start_myfax()
-        await world.ask("retry", again["id"])
         await state_of(world, again["id"], "delivered")
         assert [upload.number for upload in world.simulator.uploads] == ["+97239876543"]
         assert "it has arrived" in await refused(world, "retry", again["id"])
