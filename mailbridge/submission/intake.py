@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from mailbridge import log
@@ -46,6 +46,13 @@ class Intake:
         self._zone = ZoneInfo(config.timezone)
         self._day: date | None = None
         self._sent_today: Counter[str] = Counter()
+
+    async def welcome(self, user: str) -> None:
+        """Learn how many faxes a user who has just logged in sent today, where that matters. Raises StoreUnavailable."""
+        if self._config.users[user].daily_limit is not None and user not in self._today():
+            midnight = self._midnight()
+            sent = await self._store.run(lambda tx: tx.count_since(user, midnight))
+            self._today().setdefault(user, sent)
 
     def admit_sender(self, user: str | None, sender: str) -> None:
         """Check MAIL FROM. Raises Refused. The null sender passes here: clients expect its refusal at RCPT."""
@@ -143,11 +150,15 @@ class Intake:
     async def _keep(self, envelope: Envelope, faxes: list[Fax], file: SpoolFile) -> tuple[list[str], bool]:
         key = _repeat_key(envelope)
         ids = [fax.id for fax in faxes]
+        user, midnight = self._user(envelope.user), self._midnight()
 
         def work(tx: Transaction) -> tuple[list[str], bool]:
             earlier = tx.repeated(key, envelope.received_at - _REPEAT) if key else []
             if earlier:
                 return earlier, False
+            if user is not None:
+                # Other sessions of this user may have sent since RCPT.
+                policy.check_daily(user.daily_limit, lambda: tx.count_since(envelope.user or "", midnight), len(faxes))
             tx.accept(envelope, faxes, key, envelope.received_at)
             return ids, True
 
@@ -190,6 +201,9 @@ class Intake:
     def _count(self, name: str | None, faxes: int) -> None:
         if name is not None:
             self._today()[name] += faxes
+
+    def _midnight(self) -> datetime:
+        return datetime.combine(self._clock().astimezone(self._zone).date(), time(), self._zone)
 
     def _today(self) -> Counter[str]:
         day = self._clock().astimezone(self._zone).date()

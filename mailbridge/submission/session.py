@@ -245,6 +245,7 @@ class Session(SMTP):
         if user is None or not right:
             await self._login_failed()
             return
+        await self._house.intake.welcome(name)
         self._user = self._draft.user = name
         await self.push("235 2.7.0 Welcome")
 

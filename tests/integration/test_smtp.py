@@ -427,6 +427,29 @@ def test_login(tmp_path: Path) -> None:
             assert client.rcpt("039876543@fax.local")[0] == 550
 
 
+def test_the_daily_limit_holds_over_sessions_and_restarts(tmp_path: Path) -> None:
+    def sent(mx: Gateway, number: str) -> bytes:
+        with mx.client() as client:
+            client.login("anna", "secret")
+            client.mail("anna@example.co.il")
+            status, words = client.rcpt(f"{number}@fax.local")
+            return (client.data(MAIL) if status == 250 else (status, words))[1][:5]
+
+    with gateway(tmp_path, user=USERS) as mx:
+        assert sent(mx, "039876543") == b"2.0.0"
+    with gateway(tmp_path, user=USERS) as mx, mx.client() as waiting:
+        waiting.login("anna", "secret")
+        waiting.mail("anna@example.co.il")
+        assert waiting.rcpt("039876544@fax.local")[0] == 250
+        assert sent(mx, "039876545") == b"2.0.0"
+        # Its recipient was within the limit when it was named; by now another session has used it up.
+        status, words = waiting.data(MAIL)
+        assert (status, words[:5], b"midnight" in words) == (452, b"4.7.1", True)
+        assert sent(mx, "039876546") == b"4.7.1"
+        assert len(mx.faxes()) == 2
+        assert len(mx.files()) == 2
+
+
 def test_a_from_header_outside_the_users_senders(tmp_path: Path) -> None:
     with gateway(tmp_path, user=USERS) as mx, mx.client() as client:
         mx.letter["sender"] = "boss@example.co.il"
