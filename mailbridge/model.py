@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mailbridge.lifecycle import DeliveryState, FaxState
 
@@ -41,6 +41,10 @@ def new_id(prefix: str) -> str:
 def new_token() -> str:
     """Return the short mark that travels in an upload's file name, such as `MB-7K3QXA2M` (40 random bits)."""
     return f"MB-{_base32(int.from_bytes(os.urandom(5)), 8)}"
+
+
+# A document that lives elsewhere (RFC 2046 section 5.2.3, RFC 2017): its name is the URL from which MyFax fetches it.
+EXTERNAL: Final = "message/external-body"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,9 +74,8 @@ def _mail(number: str, files: tuple[Path, ...], url: str | None, subject: str, a
     if account is not None:
         mail["X-Mailbridge-Account"] = account
     if url is not None:
-        # RFC 2017: a document that lives elsewhere.
-        mail.set_content("", subtype="plain")
-        mail.add_attachment(EmailMessage())
+        mail.make_mixed()
+        mail.attach(_elsewhere(url))
         return mail
     mail.set_content("")
     for file in files:
@@ -84,6 +83,16 @@ def _mail(number: str, files: tuple[Path, ...], url: str | None, subject: str, a
         maintype, _, subtype = kind.partition("/")
         mail.add_attachment(file.read_bytes(), maintype=maintype, subtype=subtype, filename=file.name)
     return mail
+
+
+def _elsewhere(url: str) -> EmailMessage:
+    """A document that MyFax fetches by itself (RFC 2017)."""
+    part = EmailMessage()
+    part["Content-Type"] = "message/external-body"
+    part.set_param("access-type", "URL")
+    part.set_param("URL", url)
+    part.set_payload("Content-Type: application/octet-stream\n\n")
+    return part
 
 
 def _follow(fax_id: str, say: Callable[[str], None], config_path: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ _PAGE += b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj\ntrailer<</Ro
 
 @dataclass(slots=True)
 class SimFax:
-    """One fax that the stand-in took. `files` has name, size and sha256 of each part with content."""
+    """One fax that the stand-in took. `files` has name, size and sha256 of each part with content, `url` the fileURL."""
 
     fax_code: str
     number: str
@@ -57,6 +57,7 @@ class SimFax:
     files: list[dict[str, Any]]
     began: float
     reported: bool = False
+    url: str = ""
 
     @property
     def subject(self) -> str:
@@ -147,7 +148,8 @@ class Simulator:
         outcome = self._outcome(number)
         if outcome == "rejected":
             return _xml(-5, "The fax was not accepted")
-        fax = SimFax(str(uuid.uuid4()), number, self.email, outcome, files, asyncio.get_running_loop().time())
+        url, began = str(form.get("fileURL") or ""), asyncio.get_running_loop().time()
+        fax = SimFax(str(uuid.uuid4()), number, self.email, outcome, files, began, url=url)
         self.uploads.append(fax)
         self._by_code[fax.fax_code] = fax
         self.credit -= 1

@@ -16,7 +16,7 @@ from mailbridge.fax.flight import Flight, where
 from mailbridge.fax.intact import IntactDocument
 from mailbridge.fax.settle import OnDoubt, Verdict, accepted, doubted, expire, failed, settle
 from mailbridge.lifecycle import FaxTrigger
-from mailbridge.model import Attempt, Document, Fax, last_attempt
+from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt
 from mailbridge.myfax import MyFax, Upload
 from mailbridge.store.base import Store, Transaction
 from mailbridge.store.spool import Spool
@@ -169,7 +169,9 @@ class Sender:
             whole = True
 
         try:
-            answer = await self._client.send(fax.number, self._parts(fax), before_last_chunk=mark)
+            url = next((document.name for document in fax.documents if document.content_type == EXTERNAL), None)
+            parts = [] if url else self._parts(fax)
+            answer = await self._client.send(fax.number, parts, url=url, before_last_chunk=mark)
         except Exception as error:
             if not isinstance(error, MailbridgeError):
                 log.service_failed(fax.id, error=where(error))

@@ -1,7 +1,7 @@
 """Hostile mail is read in child processes with limits: whatever a mail does to its reader, the daemon and other mails live on.
 
-The children are started afresh with this module as their program, never forked from a daemon with threads. Both ways go
-frames of a 4-byte length and JSON. A child ends when its standard input does, so none outlives the daemon.
+The children are started afresh with `submission.child` as their program, never forked from a daemon with threads. A child ends
+when its standard input does, so none outlives the daemon.
 
 A child is handed a few mails before it has answered the first, so that it need not wait for a busy daemon's next turn. It reads
 them one by one; when one kills it, that one is refused and the others are read by its successor.
@@ -13,51 +13,21 @@ import asyncio
 import contextlib
 import os
 import re
-import resource
-import signal
-import struct
 import sys
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 import mailbridge
 from mailbridge.errors import Refused, StoreUnavailable
-from mailbridge.submission.letter import Letter, read_letter
+from mailbridge.model import EXTERNAL
+from mailbridge.submission.child import ANSWER, BEYOND, LENGTH, QUESTION, SECONDS, Answer, Question, frame
+from mailbridge.submission.letter import Letter
 
-MEMORY = 1 << 30  # bytes of address space; a child at rest has about a third of it mapped
-FILE_SIZE = 64_000_000  # bytes of a page that a child writes
-SECONDS = 30.0  # for one mail
 DEPTH = 4  # mails handed to one child; those behind a slow one wait for it
-_LENGTH = struct.Struct("!I")
 _MAX_ANSWER = 4_000_000
 _REPLY = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} [^\r\n]{1,600}")
-_BEYOND = "554 5.6.0 The mail cannot be read within limits"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a child is asked: one mail in the spool, and the mode of its page."""
-
-    root: str
-    path: str
-    page: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a child answers, exactly one of the three: a letter, a refusal's reply, or why the disk did not take it."""
-
-    letter: Letter | None = None
-    refused: str | None = None
-    unavailable: str | None = None
-
-
-_QUESTION: Final = TypeAdapter(Question)
-_ANSWER: Final = TypeAdapter(Answer)
 
 
 class _Call:
@@ -67,7 +37,7 @@ class _Call:
 
     def __init__(self, question: Question) -> None:
         self.path = question.path
-        self.frame = _frame(_QUESTION.dump_json(question))
+        self.frame = frame(QUESTION.dump_json(question))
         self.letter: asyncio.Future[Letter] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
@@ -144,10 +114,10 @@ class Judge:
         try:
             await worker.start()
             async with asyncio.timeout(self._seconds):
-                answer = _ANSWER.validate_json(await worker.read())
+                answer = ANSWER.validate_json(await worker.read())
         except (TimeoutError, EOFError, ConnectionError, ValidationError):
             await worker.kill()
-            raise Refused(_BEYOND) from None
+            raise Refused(BEYOND) from None
         except OSError as error:
             raise StoreUnavailable(f"no process to read the mail can be started: {error.strerror}") from None
         return _believe(answer, call.path)
@@ -156,15 +126,15 @@ class Judge:
 def _believe(answer: Answer, relpath: str) -> Letter:
     """Return the answer's letter, or raise what it says; one that points elsewhere comes from a child that was taken over."""
     if answer.refused is not None:
-        raise Refused(answer.refused if _REPLY.fullmatch(answer.refused) else _BEYOND)
+        raise Refused(answer.refused if _REPLY.fullmatch(answer.refused) else BEYOND)
     if answer.unavailable is not None:
         raise StoreUnavailable(answer.unavailable[:200])
     allowed = {relpath, str(Path(relpath).with_suffix(".page.pdf"))}
     if answer.letter is None:
-        raise Refused(_BEYOND)
-    for document in answer.letter.documents:
-        if document.path not in allowed or min(document.offset, document.length, document.size) < 0 or "/" in document.name:
-            raise Refused(_BEYOND)
+        raise Refused(BEYOND)
+    for d in answer.letter.documents:
+        if d.path not in allowed or min(d.offset, d.length, d.size) < 0 or ("/" in d.name and d.content_type != EXTERNAL):
+            raise Refused(BEYOND)
     return answer.letter
 
 
@@ -186,7 +156,7 @@ class _Worker:
             sys.executable,
             "-P",
             "-m",
-            "mailbridge.submission.judge",
+            "mailbridge.submission.child",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "PYTHONPATH": os.pathsep.join(paths)},
@@ -220,7 +190,7 @@ class _Worker:
         """Return the child's next answer. Raises EOFError where it died."""
         assert self._process is not None
         assert self._process.stdout is not None
-        (length,) = _LENGTH.unpack(await self._process.stdout.readexactly(_LENGTH.size))
+        (length,) = LENGTH.unpack(await self._process.stdout.readexactly(LENGTH.size))
         if length > _MAX_ANSWER:
             raise EOFError
         return await self._process.stdout.readexactly(length)
@@ -244,57 +214,3 @@ class _Worker:
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(call.frame)
-
-
-def _frame(content: bytes) -> bytes:
-    return _LENGTH.pack(len(content)) + content
-
-
-def judge(question: Question) -> Answer:
-    """Read one mail in the child. Whatever its parser raises, memory and recursion included, is a mail that cannot be read."""
-    try:
-        return Answer(letter=read_letter(Path(question.root), question.path, question.page))
-    except Refused as refused:
-        return Answer(refused=refused.reply)
-    except OSError as error:
-        return Answer(unavailable=f"the spool cannot be used: {error.strerror}")
-    except Exception:
-        return Answer(refused=_BEYOND)
-
-
-def serve(questions: BinaryIO, answers: BinaryIO) -> None:
-    """Answer questions until there are no more."""
-    while len(head := questions.read(_LENGTH.size)) == _LENGTH.size:
-        question = _QUESTION.validate_json(questions.read(_LENGTH.unpack(head)[0]))
-        # The daemon ends a child that takes too long; where the daemon itself is gone, the alarm does.
-        signal.alarm(int(SECONDS) + 5)
-        answer = judge(question)
-        signal.alarm(0)
-        try:
-            frame = _frame(_ANSWER.dump_json(answer))
-        except ValueError:
-            frame = _frame(_ANSWER.dump_json(Answer(refused=_BEYOND)))
-        answers.write(frame)
-        answers.flush()
-
-
-def main() -> None:
-    """Be a child: take the limits, load what reads PDFs and pictures, and answer."""
-    for kind, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE_SIZE), (resource.RLIMIT_CORE, 0)):
-        # Under a tighter limit of the service's own that one holds; nobody but root may raise it.
-        _, hard = resource.getrlimit(kind)
-        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (limit, limit))
-    # A signal to the whole service is for the daemon, which ends its children when it has ended its sessions.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    answers = os.fdopen(os.dup(1), "wb")
-    # Whatever a library prints must not fall between the frames.
-    os.dup2(2, 1)
-    for heavy in ("pypdfium2", "PIL.Image", "PIL.TiffImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin"):
-        __import__(heavy)
-    serve(sys.stdin.buffer, answers)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from mailbridge.errors import Refused
-from mailbridge.model import Document
+from mailbridge.model import EXTERNAL, Document
 from mailbridge.submission import body, page, sniff
 from mailbridge.submission.mime import Headers, Mail, Part, decode_words, open_mail
 
@@ -44,6 +45,7 @@ _PASSED_OVER = frozenset(
         "message/disposition-notification",
     }
 )
+_URL = re.compile(r"https?://[!-~]{1,2000}", re.IGNORECASE)
 _PASSED_OVER_NAMES = (".p7s", ".asc", ".sig", ".vcf", ".ics")
 
 
@@ -83,7 +85,8 @@ def read_letter(spool_root: Path, relpath: str, mode: str) -> Letter:
         text, shown = body.read(mail)
         documents = list(_documents(mail, relpath, shown))
         mode = letter.page or mode
-        if text.strip() and mode != "never" and (mode == "always" or not documents or body.says_something(text)):
+        by_url = any(document.content_type == EXTERNAL for document in documents)
+        if text.strip() and mode != "never" and not by_url and (mode == "always" or not documents or body.says_something(text)):
             documents.insert(0, _text_page(spool_root, relpath, text, mail.headers, letter))
         if not documents:
             raise Refused("554 5.6.0 The mail has nothing to fax: no document is attached and it has no text")
@@ -147,6 +150,9 @@ def _tags(values: list[str]) -> dict[str, str]:
 
 def _documents(mail: Mail, relpath: str, shown: frozenset[str]) -> Iterator[Document]:
     """Yield what is attached and can be faxed, in its order; `shown` are the cids of the pictures that the text shows."""
+    if any(part.url is not None for part in mail.parts):
+        yield _external(mail, relpath)
+        return
     for number, part in enumerate(mail.parts, 1):
         if body.is_text(part) or _passed_over(part) or part.cid in shown:
             continue
@@ -164,6 +170,18 @@ def _documents(mail: Mail, relpath: str, shown: frozenset[str]) -> Iterator[Docu
         content = mail.content(part, MAX_CONTENT)
         if not _is_logo(mail, part, content):
             yield _document(relpath, name, kind, part, content)
+
+
+def _external(mail: Mail, relpath: str) -> Document:
+    """The document that MyFax fetches by itself; `faxUpload.do` takes one such, and nothing beside it."""
+    [part, *more] = [part for part in mail.parts if not body.is_text(part)]
+    url = part.url or ""
+    if more or not url:
+        raise Refused("554 5.6.0 A document by its URL is faxed alone; send the others in another mail")
+    if not _URL.fullmatch(url):
+        raise Refused("554 5.6.0 The document's URL must begin with https:// or http:// and have at most 2000 characters")
+    digest = hashlib.sha256(url.encode()).hexdigest()
+    return Document(name=url, content_type=EXTERNAL, size=0, sha256=digest, path=relpath, offset=0, length=0)
 
 
 def _document(relpath: str, name: str, kind: str, part: Part, content: bytes) -> Document:

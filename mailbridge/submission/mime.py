@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mailbridge.errors import Refused
-from mailbridge.model import Encoding
+from mailbridge.model import EXTERNAL, Encoding
 from mailbridge.store.decode import decoder
 
 MAX_DEPTH = 20
@@ -42,7 +42,8 @@ Headers = Message
 class Part:
     """A leaf of the mail: where its body lies in the file (bytes), and what its headers say.
 
-    `forwarded` counts the message/rfc822 around it; `filename` is as the sender wrote it, never a path to use.
+    `forwarded` counts the message/rfc822 around it; `filename` is as the sender wrote it, never a path to use. `url` is set for a
+    part that only tells where its content is.
     """
 
     offset: int
@@ -54,6 +55,7 @@ class Part:
     cid: str | None
     charset: str | None
     forwarded: int = 0
+    url: str | None = None
 
 
 class _Stretch(NamedTuple):
@@ -236,7 +238,15 @@ def _leaf(headers: Headers, body: int, stretch: _Stretch) -> Part:
         cid=cid or None,
         charset=None if charset is None else collapse_rfc2231_value(charset),
         forwarded=stretch.forwarded,
+        url=_url(headers),
     )
+
+
+def _url(headers: Headers) -> str | None:
+    """RFC 2017: where a document of `message/external-body` lives; blanks in it are the sender's line breaks."""
+    if headers.get_content_type() != EXTERNAL or str(headers.get_param("access-type", "")).lower() != "url":
+        return None
+    return "".join(collapse_rfc2231_value(headers.get_param("url", "")).split()) or None
 
 
 def _filename(headers: Headers) -> str | None:

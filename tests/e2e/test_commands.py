@@ -200,3 +200,15 @@ def test_send_says_what_is_wrong(tmp_path: Path) -> None:
         assert "no mailbridge listens" in await refused(world, "send", "03-9876543", str(tmp_path / "a.txt"))
 
     in_a_world(tmp_path, scenario, myfax=False)
+
+
+def test_send_a_url_that_myfax_fetches(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        url = "https://www.example.co.il/" + "a" * 200 + "/contract.pdf?x=1&y=%20;z"
+        fax = await world.ask("send", "03-9876543", "--url", url, "--wait")
+        assert fax["state"] == "delivered"
+        [taken] = world.simulator.uploads
+        assert (taken.url, taken.files) == (url, [])
+        assert "must begin with https" in await refused(world, "send", "03-9876543", "--url", "ftp://x/y")
+
+    in_a_world(tmp_path, scenario, reports=False, more='\n[fax]\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n')

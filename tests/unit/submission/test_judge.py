@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mailbridge.errors import Refused, StoreUnavailable
-from mailbridge.submission import judge as module
-from mailbridge.submission.judge import Answer, Judge
+from mailbridge.submission import child
+from mailbridge.submission.child import Answer
+from mailbridge.submission.judge import Judge
 from mailbridge.submission.letter import Letter
 
 MAIL = b"From: a@b.co\nSubject: s\nX-Mailbridge-Tag: k=v\n\nhello\n"
@@ -132,8 +133,8 @@ def test_what_a_parser_raises_is_a_mail_that_cannot_be_read(monkeypatch: pytest.
         def broken(*_: object, error: Exception = error) -> Letter:
             raise error
 
-        monkeypatch.setattr(module, "read_letter", broken)
-        answer = module.judge(module.Question(root="/", path="a", page="auto"))
+        monkeypatch.setattr(child, "read_letter", broken)
+        answer = child.judge(child.Question(root="/", path="a", page="auto"))
         assert answer.refused == "554 5.6.0 The mail cannot be read within limits"
 
 
