@@ -11,6 +11,7 @@ import pytest
 
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.submission import child
+from mailbridge.submission import judge as parent
 from mailbridge.submission.child import Answer
 from mailbridge.submission.judge import Judge
 from mailbridge.submission.letter import Letter
@@ -146,9 +147,9 @@ def test_an_answer_that_points_elsewhere_is_not_believed() -> None:
     )
     letter = Letter(message_id=None, subject="", sender=None, documents=(document,))
     with pytest.raises(Refused, match="within limits"):
-        module._believe(Answer(letter=letter), "mail/a.eml")
+        parent._believe(Answer(letter=letter), "mail/a.eml")
     with pytest.raises(Refused, match="within limits"):
-        module._believe(Answer(refused="250 OK\r\n"), "mail/a.eml")
+        parent._believe(Answer(refused="250 OK\r\n"), "mail/a.eml")
 
 
 def test_mails_behind_one_that_kills_its_child_are_read_all_the_same(root: Path) -> None:
