@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from email.errors import HeaderParseError
 from email.message import Message
@@ -17,6 +18,7 @@ from dkim.util import InvalidTagValueList, parse_tag_value
 MAX_SIGNATURES = 5
 _ALGORITHMS = (b"rsa-sha256", b"ed25519-sha256")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_HEAD_ENDS = re.compile(rb"\r?\n\r?\n")
 
 
 def is_trusted(content: bytes, trust: str, senders: Sequence[str], dnsfunc: Callable[..., Any] | None = None) -> bool:
@@ -28,10 +30,10 @@ def is_trusted(content: bytes, trust: str, senders: Sequence[str], dnsfunc: Call
     if trust == "none":
         return True
     try:
-        message = BytesHeaderParser(policy=compat32).parsebytes(content)
-        if not _is_from(message, senders):
+        message = _read(content)
+        domains = _sender_domains(message, senders)
+        if not domains:
             return False
-        domains = tuple(sender.rpartition("@")[2].lower() for sender in senders)
         if trust.startswith("authserv:"):
             return _vouched(message, trust.removeprefix("authserv:"), domains)
         return trust == "dkim" and _signed(content, message, domains, dnsfunc)
@@ -39,17 +41,43 @@ def is_trusted(content: bytes, trust: str, senders: Sequence[str], dnsfunc: Call
         return False
 
 
-def _is_from(message: Message, senders: Sequence[str]) -> bool:
-    """One From with one address, which is a configured one; a second Subject would leave open which one was signed."""
-    found = message.get_all("from", [])
-    if len(found) != 1 or len(message.get_all("subject", [])) > 1:
-        return False
-    addresses = getaddresses([str(found[0])])
+def would_pass(content: bytes, senders: Sequence[str], dnsfunc: Callable[..., Any] | None = None) -> list[str]:
+    """Return which settings besides `none` the mail passes, `authserv:` with the ID that its topmost result names."""
+    settings = ["dkim"]
+    try:
+        head, _ = _results(_read(content))
+        settings += [f"authserv:{head[0]}"] if head else []
+    except Exception:  # as above
+        pass
+    return [trust for trust in settings if is_trusted(content, trust, senders, dnsfunc)]
+
+
+def _read(content: bytes) -> Message:
+    """Return the headers. Raises HeaderParseError where dkimpy would read others, or one is doubled.
+
+    A bare CR, for one, ends a line for us and not for dkimpy: so a header could be read that no signature speaks of.
+    """
+    end = _HEAD_ENDS.search(content)
+    head = content[: end.start()] if end else content
+    message = BytesHeaderParser(policy=compat32).parsebytes(head + b"\r\n\r\n")
+    names = [name.lower() for name in message.keys()]  # noqa: SIM118
+    if names != [name.decode().lower() for name, _ in dkim.rfc822_parse(head)[0]]:
+        raise HeaderParseError("the header can be read in two ways")
+    once = Counter(name for name in names if name in ("from", "subject") or name.startswith("x-fax-"))
+    if max(once.values(), default=0) > 1:
+        raise HeaderParseError("a header is doubled: which of them was signed?")
+    return message
+
+
+def _sender_domains(message: Message, senders: Sequence[str]) -> list[str]:
+    """Return the domains that may vouch for this mail: those of the configured senders that its one From address is."""
+    addresses = getaddresses([str(message["from"])])
     if len(addresses) != 1:
-        return False
+        return []
     address = addresses[0][1].lower()
+    domain = address.rpartition("@")[2]
     wanted = [sender.lower() for sender in senders]
-    return address in wanted or _within(address.rpartition("@")[2], [name for name in wanted if "@" not in name])
+    return [name.rpartition("@")[2] for name in wanted if address == name or _within(domain, [name])]
 
 
 def _within(domain: str, domains: Sequence[str]) -> bool:
@@ -66,7 +94,7 @@ def _signed(content: bytes, message: Message, domains: Sequence[str], dnsfunc: C
             try:
                 if dkim.DKIM(content).verify(idx=index, **ask):
                     return True
-            except dkim.DKIMException:
+            except Exception:  # one that cannot be verified says nothing of the next
                 continue
     return False
 
@@ -84,20 +112,30 @@ def _covers(signature: str, must: set[str], domains: Sequence[str]) -> bool:
 
 def _vouched(message: Message, authserv: str, domains: Sequence[str]) -> bool:
     """RFC 8601: believe only the topmost Authentication-Results; those below may have come with the mail."""
-    found = message.get_all("authentication-results", [])
-    if not found:
-        return False
-    head, *results = _split(_without_comments(" ".join(str(found[0]).split())))
-    if not head.split() or head.split()[0].lower() != authserv.lower():
+    head, results = _results(message)
+    if not head or head[0].lower() != authserv.lower() or head[1:] not in ([], ["1"]):
         return False
     return any(_passes(result, domains) for result in results)
 
 
+def _results(message: Message) -> tuple[list[str], list[str]]:
+    """Return the words before the first semicolon (the server's ID, perhaps a version), and the results after it."""
+    found = message.get_all("authentication-results", [])
+    if not found:
+        return [], []
+    head, *results = _split(_without_comments(" ".join(str(found[0]).split())))
+    # Some servers leave their ID out and begin with a result.
+    return ([] if "=" in head else head.split()), results
+
+
 def _passes(result: str, domains: Sequence[str]) -> bool:
+    """Whether a result says that DKIM passed for one of the domains. Gmail names the signer by `header.i` alone."""
     words = re.sub(r"\s*=\s*", "=", result).split()
     if not words or words[0].lower() not in ("dkim=pass", "dkim/1=pass"):
         return False
-    named = [word.partition("=")[2] for word in words[1:] if word.lower().startswith("header.d=")]
+    pairs = [word.lower().partition("=") for word in words[1:]]
+    named = [value for key, _, value in pairs if key == "header.d"]
+    named = named or [value.rpartition("@")[2] for key, _, value in pairs if key == "header.i"]
     return len(named) == 1 and _within(named[0], domains)
 
 
