@@ -53,6 +53,7 @@ daemon_stopping = _event("daemon stopping")
 daemon_stopped = _event("daemon stopped")
 config_reloaded = _event("configuration reloaded")
 config_rejected = _event("configuration rejected, the old one stays", "error")
+clock_jumped = _event("clock was set; what waits moved along", "warning")
 service_failed = _event("service failed", "error")
 
 session_refused = _event("session refused", "warning")

@@ -19,7 +19,7 @@ STOREYS = (
     ("errors",),
     ("lifecycle",),
     ("model",),
-    ("store", "myfax"),
+    ("store", "myfax", "clock"),
     STAGES,
     ("app", "online"),
     ("process",),

@@ -48,13 +48,14 @@ def find_state_dir(config_path: Path) -> Path:
 def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
     import asyncio
 
-    from mailbridge.app import clock, open_store
+    from mailbridge.app import open_store
+    from mailbridge.clock import Clock
     from mailbridge.config import load
     from mailbridge.control.table import bind
 
     async def work() -> Any:
         async with open_store(load(config_path, environment(config_path))) as store:
-            return await bind(store, clock)[command](**args)
+            return await bind(store, Clock())[command](**args)
 
     try:
         return asyncio.run(work())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from asyncio import Event as Bell
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
@@ -91,6 +91,13 @@ class Transaction(Protocol):
 
     def update(self, fax_id: str, **changes: Any) -> Fax:
         """Change fields other than the state (a poll's count, the next due_at). Raises NotFound."""
+
+    def shift(self, by: timedelta, now: datetime) -> int:
+        """Move what is measured in elapsed time along with a clock that was set by `by`; return how many rows that were.
+
+        That is the expiry of every fax that is not final and its next step, the next try of every delivery, and the time of the
+        mails of the last two days, by which a repeated one is known. The time that a sender asked for stays.
+        """
 
     # outbox
     def emit(self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None) -> Event:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import BindParameter, Update, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Text, Update, bindparam, cast, func, insert, select, type_coerce, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge.store import schema
@@ -61,6 +61,24 @@ def change_fax(names: frozenset[str]) -> Update:
     unchanged = (_fax.id == bindparam("was_id"), _fax.state == bindparam("was_state"), _fax.seq == bindparam("was_seq"))
     return update(schema.fax).where(*unchanged).values({name: bindparam(name) for name in names})
 
+
+# A clock that was set. A fax that was never tried may wait for the time that its sender asked for.
+_OPEN = ("queued", "uploading", "in_doubt", "submitted")
+_BY = bindparam("by", type_=schema.Elapsed)
+SHIFT_DEADLINES: Final = (
+    update(schema.fax).where(_fax.state.in_(_OPEN)).values(expires_at=type_coerce(_fax.expires_at, schema.Elapsed) + _BY),
+    update(schema.fax)
+    .where(_fax.state.in_(_OPEN), cast(_fax.attempts, Text) != "[]")
+    .values(due_at=type_coerce(_fax.due_at, schema.Elapsed) + _BY),
+    update(schema.delivery)
+    .where(_delivery.state == "pending")
+    .values(due_at=type_coerce(_delivery.due_at, schema.Elapsed) + _BY),
+)
+SHIFT_MAILS: Final = (
+    update(schema.envelope)
+    .where(_envelope.received_at >= bindparam("since"))
+    .values(received_at=type_coerce(_envelope.received_at, schema.Elapsed) + _BY)
+)
 
 # The outbox.
 ADD_EVENT: Final = insert(schema.event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Executable, func, select, update
@@ -16,6 +16,8 @@ from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, new_id
 from mailbridge.store import queries, rows, schema
 from mailbridge.store.retire import Retiring
 
+# Twice as long as a mail is known to have come before.
+_MAILS_ARE_KNOWN = timedelta(days=2)
 Describe = Callable[[Fax], dict[str, Any]]
 Route = Callable[[str], Sequence[str]]
 
@@ -138,6 +140,12 @@ class SqlTransaction(Retiring):
             self.rung.add(f"upload:{fax.account}")
         elif fax.state == "submitted":
             self.rung.add("poll")
+
+    def shift(self, by: timedelta, now: datetime) -> int:
+        run = self._connection.execute
+        moved = sum(run(statement, {"by": by}).rowcount for statement in queries.SHIFT_DEADLINES)
+        self.rung.add("poll")
+        return moved + run(queries.SHIFT_MAILS, {"by": by, "since": now - _MAILS_ARE_KNOWN}).rowcount
 
     # outbox
 

@@ -521,7 +521,6 @@ def test_a_clock_set_on_a_day_loses_and_repeats_nothing(tmp_path: Path, faults: 
     in_a_quick_world(tmp_path, scenario, env=faults.env, myfax=True, more=more)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a clock set on by a day ends what waits within fax.give_up")
 def test_a_clock_set_on_a_day_expires_nothing_early(tmp_path: Path, faults: Faults) -> None:
     async def scenario(world: World) -> None:
         believe_any_time(world)
@@ -536,7 +535,6 @@ def test_a_clock_set_on_a_day_expires_nothing_early(tmp_path: Path, faults: Faul
     in_a_quick_world(tmp_path, scenario, env=faults.env, myfax=True, more=more)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a clock set on by a day ends the time in which a mail is known")
 def test_a_clock_set_on_a_day_knows_the_mails_of_before(tmp_path: Path, faults: Faults) -> None:
     async def scenario(world: World) -> None:
         fax = await taken(world, a_mail())

@@ -290,3 +290,26 @@ def test_a_document_whose_path_was_emptied_is_told_as_deleted(tmp_path: Path) ->
     spool = Spool(tmp_path / "spool")
     with pytest.raises(NotFound, match="deleted"):
         spool.open_document(replace(a_fax().documents[0], path=""))
+
+
+def test_what_waits_moves_along_with_a_clock_that_was_set_but_not_what_a_sender_asked_for(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        day, later = timedelta(days=1), NOW + timedelta(hours=3)
+        asked_for, tried, over = a_fax(due_at=later), a_fax(), a_fax()
+        await accepted(store, asked_for, tried, over, key="key")
+        attempt = (Attempt(n=1, started_at=NOW),)
+        for fax, end in ((tried, "defer"), (over, "reject")):
+            await store.run(lambda tx, id=fax.id: tx.move(id, "claim", NOW, attempts=attempt))  # type: ignore[misc]
+            await moved(store, fax.id, end)  # type: ignore[arg-type]
+        await store.run(lambda tx: tx.update(tried.id, due_at=later))
+        await store.run(lambda tx: tx.shift(day, NOW))
+        faxes = {fax.id: fax for fax in await store.run(lambda tx: tx.faxes())}
+        assert (faxes[asked_for.id].due_at, faxes[asked_for.id].expires_at) == (later, asked_for.expires_at + day)
+        assert (faxes[tried.id].due_at, faxes[tried.id].expires_at) == (later + day, tried.expires_at + day)
+        assert faxes[over.id].expires_at == over.expires_at
+        assert await store.run(lambda tx: tx.next_delivery("crm")) == NOW + day
+        assert len(await store.run(lambda tx: tx.repeated("key", NOW + day))) == 3
+        await store.run(lambda tx: tx.shift(-day, NOW))
+        assert await store.run(lambda tx: tx.next_delivery("crm")) == NOW
+
+    with_store(tmp_path, scenario)
