@@ -159,12 +159,12 @@ class Faults:
 def _mount(*args: str) -> None:
     done = subprocess.run(["mount", *args], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"this machine cannot mount: {done.stderr.strip()}")
 
 
 def _may_mount() -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
+        pytest.skip("this machine runs the tests as somebody who may not mount")
 
 
 @contextmanager

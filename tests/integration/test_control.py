@@ -289,7 +289,7 @@ def test_root_and_the_daemons_own_user_may_ask_and_nobody_else(monkeypatch: pyte
     assert may == {0: True, 4711: True, 4712: False, 65534: False}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="this machine runs the tests as somebody who cannot ask as another user")
 def test_a_foreign_user_who_gets_through_is_refused_in_words() -> None:
     # pytest's own folder is closed to others, so that the question would not reach the socket.
     with tempfile.TemporaryDirectory() as folder:
