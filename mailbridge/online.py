@@ -17,12 +17,19 @@ from mailbridge.errors import MailboxError, MailbridgeError
 from mailbridge.model import Event, new_id
 from mailbridge.myfax import MyFax
 from mailbridge.report.imap import Connection
+from mailbridge.report.login import log_in
+from mailbridge.report.oauth import Tokens
+from mailbridge.report.reader import FAX_MAILS
+from mailbridge.report.trust import would_pass
 from mailbridge.webhook.guard import client
 from mailbridge.webhook.payload import body
 from mailbridge.webhook.post import Poster
 
 # Seconds for each part; all are asked at once.
 PATIENCE = 20.0
+# So many fax mails are looked at, each up to this (bytes): DKIM is not found in a longer one, an incoming fax of many pages.
+NEWEST = 5
+LARGEST = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Check:
 async def check_all(config: Config) -> list[Check]:
     """Ask every account, mailbox, webhook and the relay, all at once; the answers come in the order of the file."""
     asked = [_check(f"account {name}", partial(_account, config, account)) for name, account in config.accounts.items()]
-    asked += [_check(f"mailbox {name}", partial(_mailbox, mailbox)) for name, mailbox in config.mailboxes.items()]
+    asked += [_check(f"mailbox {name}", partial(_mailbox, config, name, mailbox)) for name, mailbox in config.mailboxes.items()]
     asked += [_check(f"webhook {name}", partial(_webhook, webhook)) for name, webhook in config.webhooks.items()]
     if config.notice.relay is not None:
         asked.append(_check("relay", partial(_relay, config.notice.relay.get_secret_value())))
@@ -67,17 +74,44 @@ async def _account(config: Config, account: Account) -> str:
     return f"{account.email} may log in to MyFax"
 
 
-async def _mailbox(mailbox: Mailbox) -> str:
-    if mailbox.password is None:
-        raise MailboxError("this mailbox is to log in with oauth2, which this version cannot do; set a password")
-    connection = await Connection.open(mailbox.host, mailbox.port, mailbox.tls, timeout=PATIENCE)
+async def _mailbox(config: Config, name: str, mailbox: Mailbox) -> str:
+    told: list[str] = []
+    tokens = None
+    if mailbox.oauth2 is not None:
+        tokens = Tokens(name, mailbox.oauth2, config.state_dir, lambda: datetime.now(UTC), tell=told.append)
+    connection = await log_in(mailbox, tokens, timeout=PATIENCE)
     try:
-        await connection.login(mailbox.username, mailbox.password.get_secret_value())
         await connection.select(mailbox.folder)
         idle = "with IDLE" if "IDLE" in connection.capabilities else "without IDLE: new mail is looked for every 15 s"
-        return f"{mailbox.username} may log in and open {mailbox.folder}, {idle}"
+        told.append(await _trust(connection, mailbox))
+        return f"{mailbox.username} may log in and open {mailbox.folder}, {idle}; {'; '.join(told)}"
     finally:
         connection.close()
+
+
+async def _trust(connection: Connection, mailbox: Mailbox) -> str:
+    """Say what the newest fax mail is believed by. That one may be forged: where nothing believes it, also an older one."""
+    try:
+        async with asyncio.timeout(PATIENCE / 2):
+            which, looked = "newest", False
+            for uid in reversed((await connection.search(FAX_MAILS))[-NEWEST:]):
+                for mail in await connection.fetch([uid], first=LARGEST):
+                    if passed := await asyncio.to_thread(would_pass, mail.content, mailbox.from_):
+                        return f"the {which} fax mail passes {_told(passed, mailbox.trust)}"
+                    which, looked = "newest believable", True
+    except (MailboxError, TimeoutError) as error:
+        return f"trust cannot be tried ({str(error) or 'no answer in time'})"
+    if not looked:
+        return "no mail of MyFax's is there yet to try trust on"
+    return f"the newest fax mail passes {_told([], mailbox.trust)}"
+
+
+def _told(passed: list[str], trust: str) -> str:
+    names = " and ".join(passed) or "neither dkim nor authserv:ID"
+    server = " (if that is your own mail server)" if passed and passed[-1].startswith("authserv:") else ""
+    right = trust == "none" or trust.lower() in [name.lower() for name in passed]
+    verdict = "believes it" if right else "does not believe it, so such a report only makes mailbridge ask MyFax"
+    return f"{names}{server}; trust = {trust} {verdict}"
 
 
 async def _webhook(webhook: Webhook) -> str:

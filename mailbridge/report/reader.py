@@ -16,12 +16,15 @@ from mailbridge.config import Mailbox
 from mailbridge.errors import MailboxError, StoreUnavailable
 from mailbridge.model import Cursor, Report, new_id
 from mailbridge.report import parse
-from mailbridge.report.imap import BATCH, FIRST_BYTES, Connection, Fetched
+from mailbridge.report.imap import Connection, Fetched
 from mailbridge.report.take import Arrival, Taker
 from mailbridge.report.trust import is_trusted
+from mailbridge.report.wire import BATCH, FIRST_BYTES
 from mailbridge.store.base import Store
 from mailbridge.store.spool import Spool
 
+# The mails that may be from MyFax, for UID SEARCH.
+FAX_MAILS = 'OR HEADER X-Fax-Status "" HEADER X-Fax-Sender ""'
 # So many mails share a transaction when many wait: a flush for each would take ten times as long, and a longer transaction
 # would make an SMTP client's 250 wait.
 GROUP = 10

@@ -14,9 +14,12 @@ from mailbridge.config import Mailbox
 from mailbridge.errors import MailboxError, MailbridgeError
 from mailbridge.model import Cursor, ErrorCode
 from mailbridge.report import parse
-from mailbridge.report.imap import BATCH, MAX_LITERAL, Connection, Folder
-from mailbridge.report.reader import Reader
+from mailbridge.report.imap import MAX_LITERAL, Connection, Folder
+from mailbridge.report.login import log_in
+from mailbridge.report.oauth import Tokens
+from mailbridge.report.reader import FAX_MAILS, Reader
 from mailbridge.report.take import Taker
+from mailbridge.report.wire import BATCH
 from mailbridge.retry import reconnect_delay
 from mailbridge.store.base import Store
 from mailbridge.store.spool import Spool
@@ -30,14 +33,16 @@ FIRST_IDLE_SECONDS = 0.5
 IDLE_FACTOR = 8
 # A connection that held this long was a good one: the next failure is again the first.
 STABLE_SECONDS = 60.0
-_OURS = 'OR HEADER X-Fax-Status "" HEADER X-Fax-Sender ""'
+# A server that ends its connection with the access token is connected to at once, unless it does so time and again.
+TOKEN_SECONDS = 1.0
 
 
 class Watcher:
     """Watches one mailbox. `connected` tells whether mail that arrives now would be seen now.
 
-    At the very first start only mails that arrive from then on are taken, unless `catch_up`. `ask_first` see `take.Taker`;
-    `dnsfunc` see `trust.is_trusted`; `timeout` is the seconds of a server's silence that end a connection.
+    At the very first start only mails that arrive from then on are taken, unless `catch_up`. `tokens` log in where there is no
+    password. `ask_first` see `take.Taker`; `dnsfunc` see `trust.is_trusted`; `timeout` is the seconds of a server's silence that
+    end a connection.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Watcher:
         zone: ZoneInfo,
         region: str = "IL",
         catch_up: bool = False,
+        tokens: Tokens | None = None,
         ask_first: frozenset[ErrorCode] = frozenset(),
         tls: ssl.SSLContext | None = None,
         dnsfunc: Callable[..., Any] | None = None,
@@ -62,7 +68,7 @@ class Watcher:
     ) -> None:
         self.name, self.connected = name, False
         self._mailbox, self._store, self._clock, self._random = mailbox, store, clock, random
-        self._catch_up, self._tls = catch_up, tls
+        self._catch_up, self._tls, self._tokens = catch_up, tls, tokens
         self._timeout, self._idle, self._max_mail = timeout, idle, max_mail
         taker = Taker(name, account, mailbox.folder, region, ask_first)
         self._reader = Reader(mailbox, taker, store, spool, clock, zone, dnsfunc, max_mail)
@@ -74,9 +80,11 @@ class Watcher:
             try:
                 await self._watch()
             except Exception as error:  # whatever it was, the mailbox is watched again after a while
-                held = self.connected and asyncio.get_running_loop().time() - self._up_at >= STABLE_SECONDS
+                held = asyncio.get_running_loop().time() - self._up_at if self.connected else 0.0
                 self.connected = False
-                self._failures = 1 if held else self._failures + 1
+                if held >= TOKEN_SECONDS and self._tokens is not None and self._tokens.ended:
+                    continue
+                self._failures = 1 if held >= STABLE_SECONDS else self._failures + 1
                 await self._down(error)
                 await asyncio.sleep(reconnect_delay(self._failures, self._random()))
             finally:
@@ -85,13 +93,8 @@ class Watcher:
     async def _watch(self) -> None:
         """One connection, from its beginning to the error that ends it."""
         box = self._mailbox
-        if box.password is None:
-            raise MailboxError("this mailbox is to log in with oauth2, which this version cannot do; set a password")
-        connection = await Connection.open(
-            box.host, box.port, box.tls, context=self._tls, timeout=self._timeout, max_literal=self._max_mail
-        )
+        connection = await log_in(box, self._tokens, tls=self._tls, timeout=self._timeout, max_literal=self._max_mail)
         try:
-            await connection.login(box.username, box.password.get_secret_value())
             folder = await connection.select(box.folder)
             cursor = await self._begin(connection, folder)
             cursor = await self._reader.take_waiting(connection, cursor)
@@ -118,18 +121,21 @@ class Watcher:
         if stored is not None and stored.uidvalidity == folder.uidvalidity and stored.last_uid < (folder.uidnext or 2**32):
             return stored
         self._reader.forget()
-        if stored is not None or self._catch_up:
+        if stored is not None:
             return Cursor(uidvalidity=folder.uidvalidity, last_uid=0)
-        last = folder.uidnext - 1 if folder.uidnext is not None else max(await connection.search("ALL"), default=0)
+        last = 0
+        if not self._catch_up:
+            last = folder.uidnext - 1 if folder.uidnext is not None else max(await connection.search("ALL"), default=0)
+            await self._note_old(connection, last)
+        # Also at the beginning of a mailbox to catch up with: the next start is not the first any more.
         start = Cursor(uidvalidity=folder.uidvalidity, last_uid=last)
-        await self._note_old(connection, last)
         await self._store.run(lambda tx: tx.advance(self.name, self._mailbox.folder, start))
         return start
 
     async def _note_old(self, connection: Connection, last: int) -> None:
         """Note the old fax mails as handled, so that they stay old when the server numbers its mails anew."""
         try:
-            found = await connection.search(_OURS)
+            found = await connection.search(FAX_MAILS)
         except MailboxError:  # a server that cannot search headers: look at all of them
             found = await connection.search("ALL")
         uids = [uid for uid in found if uid <= last]

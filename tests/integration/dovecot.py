@@ -89,6 +89,23 @@ service imap {{
 }}
 """
 
+_OAUTH2 = """
+auth_mechanisms = plain login xoauth2
+auth_cache_size = 0
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2
+  args = {root}/oauth2.conf
+}}
+"""
+_INTROSPECTION = """
+introspection_mode = post
+introspection_url = {url}
+username_attribute = username
+active_attribute = active
+active_value = true
+"""
+
 
 def missing() -> str | None:
     """Return why Dovecot cannot be started here, or None."""
@@ -102,10 +119,11 @@ def _program() -> str | None:
 class Dovecot:
     """One Dovecot. `plain` (with STARTTLS) and `implicit` are its ports; `trusting` is a context that knows its certificate.
 
-    Every user name has a mailbox of its own, made at the first login, with PASSWORD.
+    Every user name has a mailbox of its own, made at the first login, with PASSWORD. `introspection` is the URL by which it asks
+    whether an access token of XOAUTH2 is good.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, introspection: str | None = None) -> None:
         self._changes = 0
         self.root = Path(tempfile.mkdtemp(prefix="dovecot-"))
         self.plain, self.implicit = _free_ports(2)
@@ -119,6 +137,10 @@ class Dovecot:
                 root=self.root, user=self.user, group=self.group, password=PASSWORD, plain=self.plain, implicit=self.implicit
             )
         )
+        if introspection is not None:
+            (self.root / "oauth2.conf").write_text(_INTROSPECTION.format(url=introspection))
+            with open(self.root / "dovecot.conf", "a") as config:
+                config.write(_OAUTH2.format(root=self.root))
         if os.geteuid() == 0:
             for path in (self.root, *self.root.rglob("*")):
                 shutil.chown(path, self.user, self.group)
@@ -228,9 +250,9 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Dovecot]:
+def running(introspection: str | None = None) -> Iterator[Dovecot]:
     """Start a Dovecot and remove it afterwards."""
-    dovecot = Dovecot()
+    dovecot = Dovecot(introspection)
     try:
         dovecot.start()
         yield dovecot

@@ -14,7 +14,8 @@ import pytest
 
 from mailbridge.config import Mailbox
 from mailbridge.demo.mailbox import incoming_mail, report_mail
-from mailbridge.report.imap import Connection, Fetched, Wire, utf7
+from mailbridge.report.imap import Connection, Fetched, utf7
+from mailbridge.report.wire import Wire
 from tests.integration import dovecot
 from tests.integration.dovecot import Dovecot
 from tests.integration.watching import PATIENCE, a_fax, a_store, events, settings, until, watching
