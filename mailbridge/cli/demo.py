@@ -10,6 +10,8 @@ import os
 import click
 
 PORT = 2525
+# What a shell gives a process that SIGTERM ended.
+_TERMINATED = 143
 
 
 @click.command()
@@ -41,7 +43,10 @@ def demo(once: bool, port: int, verbose: bool, as_json: bool) -> int:
         else:
             click.echo(words if seconds is None else f"{seconds:6.2f} s  {words}")
 
-    return asyncio.run(tour(once, say, "info" if verbose else "error", port))
+    try:
+        return asyncio.run(tour(once, say, "info" if verbose else "error", port))
+    except asyncio.CancelledError:
+        return _TERMINATED
 
 
 @click.command()

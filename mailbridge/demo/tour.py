@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import signal
 import smtplib
 import socket
 import tempfile
@@ -204,5 +205,8 @@ def _free(port: int) -> int:
 
 
 async def tour(once: bool, say: Say, log_level: str = "error", smtp_port: int = 0) -> int:
-    """Run the demo; return its exit code. Where `smtp_port` is taken, a free one is used."""
+    """Run the demo; return its exit code. Where `smtp_port` is taken, a free one is used. SIGTERM ends it as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await Tour(say, log_level).run(once, _free(smtp_port))

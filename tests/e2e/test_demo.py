@@ -1,0 +1,65 @@
+"""The demo: the whole circle in one command, and a failure where it did not come true."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import smtplib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailbridge.demo import tour
+from mailbridge.demo.mailbox import report_mail
+
+PATIENCE = 30.0
+
+
+def demo(*args: str, temporary: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mailbridge", "demo", "--port", "0", *args]
+    env = {"PATH": os.environ["PATH"], "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+
+def test_once_tells_the_whole_circle_and_leaves_nothing(tmp_path: Path) -> None:
+    with demo("--once", "--json", temporary=tmp_path) as process:
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    steps = [json.loads(line) for line in output.splitlines()]
+    said = "\n".join(step["step"] for step in steps)
+    for words in ("250 2.0.0 queued as fax_", "MyFax takes contract MB-", "MyFax mails its report", "the whole circle came true"):
+        assert words in said
+    assert re.findall(r"webhook (\S+) .*signature verified", said) == ["fax.queued", "fax.submitted", "fax.delivered"]
+    assert steps[-1]["seconds"] < 20
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_once_it_stays_for_a_mail_client_and_ends_cleanly(tmp_path: Path) -> None:
+    with demo(temporary=tmp_path) as process:
+        assert process.stdout is not None
+        lines = []
+        while "Ctrl-C ends it" not in (line := process.stdout.readline()):
+            lines.append(line)
+            assert line, lines
+        pasted = next(line for line in lines if "swaks --server" in line)
+        host, port = pasted.split()[2].split(":")
+        with smtplib.SMTP(host, int(port), timeout=PATIENCE) as client:
+            client.sendmail("dana@example.co.il", "03-9876501@fax.local", "Subject: hello\n\na short letter\n")
+        while "webhook fax.failed +97239876501 busy, signature verified" not in (line := process.stdout.readline()):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_circle_that_is_broken_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    # A report of another fax: this one is delivered all the same, but not by its report.
+    monkeypatch.setattr(tour, "report_of", lambda fax, to: report_mail("Success", 9, "another", to=to))
+    assert asyncio.run(tour.Tour(lambda _, words: steps.append(words)).run(once=True)) == 1
+    assert "told by poll and not by the report" in steps[-1]
