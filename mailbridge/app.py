@@ -22,6 +22,7 @@ from mailbridge.fax.sender import Sender as FaxSender
 from mailbridge.fax.sender import recover
 from mailbridge.model import ErrorCode, Event
 from mailbridge.myfax import MyFax
+from mailbridge.report.oauth import Tokens
 from mailbridge.report.watcher import Watcher
 from mailbridge.store import orphans, sqlite
 from mailbridge.store.retention import Retention
@@ -59,10 +60,15 @@ def migrate(config: Config) -> tuple[int, int]:
 
 
 class Daemon:
-    """Every service of one configuration. `smtp` and `http` are the addresses it listens on, once it is ready."""
+    """Every service of one configuration. `smtp` and `http` are the addresses it listens on, once it is ready.
 
-    def __init__(self, config: Config, environ: Mapping[str, str], sockets: Sequence[socket.socket] = ()) -> None:
-        self._config, self._environ, self._sockets = config, environ, sockets
+    `catch_up`: at a mailbox's first start, take also the mails that are there already.
+    """
+
+    def __init__(
+        self, config: Config, environ: Mapping[str, str], sockets: Sequence[socket.socket] = (), *, catch_up: bool = False
+    ) -> None:
+        self._config, self._environ, self._sockets, self._catch_up = config, environ, sockets, catch_up
         self.smtp: list[tuple[str, int]] = []
         self.http: tuple[str, int] = ("", 0)
 
@@ -168,6 +174,8 @@ class Daemon:
                 random.random,
                 zone=zone,
                 region=region,
+                catch_up=self._catch_up,
+                tokens=Tokens(name, mailbox.oauth2, self._config.state_dir, clock) if mailbox.oauth2 else None,
                 ask_first=ask_first,
             )
             for name, mailbox in self._config.mailboxes.items()

@@ -15,8 +15,8 @@ from mailbridge.config import Config, load, problems
 class _Process:
     """One run of the process: a daemon, and on SIGHUP the next one with the configuration as it is then."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
-        self._path, self._environ = path, environ
+    def __init__(self, path: Path, environ: Mapping[str, str], catch_up: bool) -> None:
+        self._path, self._environ, self._catch_up = path, environ, catch_up
         self._sockets = systemd.passed_sockets(environ)
         self._next: Config | None = None
         self._stop = asyncio.Event()
@@ -54,7 +54,8 @@ class _Process:
         self._is_ready = False
         log.setup(config.log.level, config.log.format)
         # Each daemon closes its sockets; those that systemd handed over are kept, so that nobody is refused meanwhile.
-        daemon = Daemon(config, self._environ, [kept.dup() for kept in self._sockets])
+        sockets = [kept.dup() for kept in self._sockets]
+        daemon = Daemon(config, self._environ, sockets, catch_up=self._catch_up)
         await daemon.run(self._stop, lambda: self._ready(daemon))
 
     def _ready(self, daemon: Daemon) -> None:
@@ -87,9 +88,9 @@ def _words(error: BaseException) -> str:
     return _words(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else str(error)
 
 
-async def serve(path: Path, environ: Mapping[str, str]) -> None:
+async def serve(path: Path, environ: Mapping[str, str], *, catch_up: bool = False) -> None:
     """Run the daemon with the configuration at `path` until SIGTERM or SIGINT; SIGHUP reads it anew, and a bad one is only told.
 
-    Raises ConfigError and what `Daemon.run` raises.
+    `catch_up` see `Daemon`. Raises ConfigError and what `Daemon.run` raises.
     """
-    await _Process(path, environ).run(load(path, environ))
+    await _Process(path, environ, catch_up).run(load(path, environ))

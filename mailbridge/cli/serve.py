@@ -12,12 +12,17 @@ from mailbridge.cli.output import print_json
 
 
 @click.command()
+@click.option(
+    "--catch-up",
+    is_flag=True,
+    help="When a mailbox is watched for the first time, take also the mails that are in it already; later it changes nothing.",
+)
 @config_option
-def serve(config_path: Path) -> None:
+def serve(catch_up: bool, config_path: Path) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reads the configuration again."""
     from mailbridge.process import serve as run
 
-    asyncio.run(run(config_path, environment(config_path)))
+    asyncio.run(run(config_path, environment(config_path), catch_up=catch_up))
 
 
 @click.command()
