@@ -14,8 +14,9 @@ from standardwebhooks import Webhook as Signer
 from mailbridge.config import Webhook
 from mailbridge.model import Event
 
-# Nothing in an answer's body matters; a dripping or endless one is cut here.
+# The status says all. An answer's body is read only to use the connection again; a dripping or endless one is cut here.
 _ANSWER_LIMIT = 64 * 1024
+_ANSWER_SECONDS = 1.0
 _LONGEST_RETRY_AFTER = 24 * 3600.0
 
 
@@ -37,18 +38,15 @@ class Poster:
 
     async def post(self, http: httpx.AsyncClient, event: Event, content: bytes) -> Result:
         """POST an event's body; never raises for what a network or a receiver does."""
-        request = http.stream("POST", self._webhook.url, content=content, headers=self._headers(event, content))
+        request = http.build_request("POST", self._webhook.url, content=content, headers=self._headers(event, content))
         try:
-            async with asyncio.timeout(self._webhook.timeout), request as answer:
-                read = 0
-                async for chunk in answer.aiter_raw():
-                    read += len(chunk)
-                    if read > _ANSWER_LIMIT:
-                        break
+            async with asyncio.timeout(self._webhook.timeout):
+                answer = await http.send(request, stream=True)
         except TimeoutError:
             return Result(error=f"no answer within {self._webhook.timeout:g} s")
         except httpx.HTTPError as error:
-            return Result(error=f"{type(error).__name__}: {error}"[:200])
+            return Result(error=f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        await _read(answer)
         return Result(answer.status_code, None if answer.is_success else f"HTTP {answer.status_code}", self._retry_after(answer))
 
     def _headers(self, event: Event, content: bytes) -> dict[str, str]:
@@ -74,3 +72,18 @@ class Poster:
             return None
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
         return min(max(0.0, (until - self._clock()).total_seconds()), _LONGEST_RETRY_AFTER)
+
+
+async def _read(answer: httpx.Response) -> None:
+    """Read the body where it comes soon and is short, and close the connection where it does not."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            read = 0
+            async for chunk in answer.aiter_raw():
+                read += len(chunk)
+                if read > _ANSWER_LIMIT:
+                    break
+    except (TimeoutError, httpx.HTTPError):
+        pass
+    finally:
+        await answer.aclose()

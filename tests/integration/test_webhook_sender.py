@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,16 @@ from mailbridge.webhook.payload import body, fax_data
 from mailbridge.webhook.sender import Sender
 
 OLD, NEW = ("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
+
+
+class Clock:
+    """The real time, moved by `leap`."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.offset
 
 
 def now() -> datetime:

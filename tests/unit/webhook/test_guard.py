@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+from typing import Any
 
+import httpcore
 import httpx
 import pytest
 
-from mailbridge.webhook.guard import client, is_public
+from mailbridge.webhook.guard import GuardedBackend, client, is_public, resolve
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,106 @@ def test_a_name_is_judged_by_every_address_it_resolves_to_when_connecting() -> N
     async def main() -> None:
         async with client(False, 5, rebinding) as http:
             with pytest.raises(httpx.ConnectError, match="not a public address"):
+                await http.post("https://crm.example.co.il/")
+
+    asyncio.run(main())
+
+
+class Recorder(httpcore.AsyncNetworkBackend):
+    """Notes which addresses are connected to, and refuses those that it is told to."""
+
+    def __init__(self, *refused: str) -> None:
+        self.met: list[str] = []
+        self._refused = refused
+
+    async def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        self.met.append(host)
+        if host in self._refused:
+            raise httpcore.ConnectError("no route")
+        return httpcore.AsyncMockStream([])
+
+
+def test_a_rebinding_host_is_connected_by_the_address_that_was_judged() -> None:
+    answers = [["8.8.8.8"], ["127.0.0.1"]]
+
+    async def rebinding(host: str, port: int) -> list[str]:
+        return answers.pop(0)
+
+    async def main() -> None:
+        backend = GuardedBackend(rebinding)
+        backend._backend = recorder = Recorder()
+        await backend.connect_tcp("crm.example.co.il", 443)
+        with pytest.raises(httpcore.ConnectError, match="not a public address"):
+            await backend.connect_tcp("crm.example.co.il", 443)
+        assert (recorder.met, answers) == (["8.8.8.8"], [])
+
+    asyncio.run(main())
+
+
+def test_an_address_that_is_not_reached_leaves_the_others() -> None:
+    async def both(host: str, port: int) -> list[str]:
+        return ["2606:4700::1111", "8.8.8.8", "8.8.8.8"]
+
+    async def main() -> None:
+        backend = GuardedBackend(both)
+        backend._backend = recorder = Recorder("2606:4700::1111")
+        await backend.connect_tcp("crm.example.co.il", 443, 5)
+        assert recorder.met == ["2606:4700::1111", "8.8.8.8"]
+
+    asyncio.run(main())
+
+
+def test_a_resolver_that_hangs_is_asked_once_and_waited_for_no_longer_than_a_connection() -> None:
+    asked = 0
+
+    async def hanging(host: str, port: int) -> list[str]:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        return []
+
+    async def main() -> None:
+        backend = GuardedBackend(hanging)
+        tries = [backend.connect_tcp("crm.example.co.il", 443, 0.05) for _ in range(8)]
+        found = await asyncio.gather(*tries, return_exceptions=True)
+        assert {str(error) for error in found} == {"crm.example.co.il has no address (no answer)"}
+        assert asked == 1
+
+    asyncio.run(main())
+
+
+def test_the_system_is_asked_outside_the_loops_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def getaddrinfo(*_: object, **__: object) -> list[Any]:
+        threads.append(threading.current_thread())
+        raise socket.gaierror(-2, "Name or service not known")
+
+    async def main() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "getaddrinfo", getaddrinfo)
+            with pytest.raises(OSError, match="not known"):
+                await resolve("crm.example.co.il", 443)
+        assert [thread.daemon for thread in threads] == [True]
+        assert "127.0.0.1" in await resolve("localhost", 443)
+
+    asyncio.run(main())
+
+
+def test_a_name_that_is_no_name_has_no_address() -> None:
+    with pytest.raises(OSError):  # noqa: PT011
+        asyncio.run(resolve("a" * 80 + ".example.co.il", 443))
+
+
+def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+
+    async def inside(host: str, port: int) -> list[str]:
+        return ["10.0.0.1"]
+
+    async def main() -> None:
+        async with client(False, 5, inside) as http:
+            with pytest.raises(httpx.ConnectError, match=r"crm\.example\.co\.il is not a public address"):
                 await http.post("https://crm.example.co.il/")
 
     asyncio.run(main())
