@@ -8,15 +8,16 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from mailbridge import log
+from mailbridge.clock import Clock
 from mailbridge.config import Config, host_port
 from mailbridge.control.server import ControlService, socket_path
 from mailbridge.control.table import bind
-from mailbridge.errors import ConfigError
+from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.fax.poller import Poller
 from mailbridge.fax.sender import Sender as FaxSender
 from mailbridge.fax.sender import recover
@@ -25,6 +26,7 @@ from mailbridge.myfax import MyFax
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.watcher import Watcher
 from mailbridge.store import orphans, sqlite
+from mailbridge.store.base import Store
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
@@ -40,11 +42,8 @@ from mailbridge.webhook.sender import Sender as WebhookSender
 
 # Of the 30 s that a stop may take, what is under way gets most, and closing the rest.
 GRACE = 25.0
-
-
-def clock() -> datetime:
-    """Return the time now, aware, in UTC."""
-    return datetime.now(UTC)
+# How often the clock is looked at.
+_CLOCK_SECONDS = 1.0
 
 
 @asynccontextmanager
@@ -69,6 +68,7 @@ class Daemon:
         self, config: Config, environ: Mapping[str, str], sockets: Sequence[socket.socket] = (), *, catch_up: bool = False
     ) -> None:
         self._config, self._environ, self._sockets, self._catch_up = config, environ, sockets, catch_up
+        self._clock = Clock()
         self.smtp: list[tuple[str, int]] = []
         self.http: tuple[str, int] = ("", 0)
 
@@ -80,10 +80,10 @@ class Daemon:
         """
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config))
-            await store.run(lambda tx: tx.lose_deliveries(clock()))
-            await recover(store, clock, self._config.fax.on_doubt)
+            await store.run(lambda tx: tx.lose_deliveries(self._clock()))
+            await recover(store, self._clock, self._config.fax.on_doubt)
             spool = Spool(self._config.state_dir / "spool")
-            await orphans.sweep(store, spool, clock())
+            await orphans.sweep(store, spool, self._clock())
             clients = {name: await stack.enter_async_context(self._client(name)) for name in self._config.accounts}
             judge = Judge(spool.root, self._config.fax.page)
             await judge.start()
@@ -103,17 +103,20 @@ class Daemon:
         senders = self._senders(store, spool, clients)
         webhooks = self._webhooks(store, spool, links)
         watchers = self._watchers(store, spool)
-        poller = Poller(clients, self._config.fax, store, clock, random.random)
-        smtp = SmtpService(self._config, store, spool, judge, clock, self._sockets)
+        poller = Poller(clients, self._config.fax, store, self._clock, random.random)
+        smtp = SmtpService(self._config, store, spool, judge, self._clock, self._sockets)
         local = LocalSubmission(smtp.intake, self._config.smtp.domains[0], self._config.smtp.max_size)
-        web = WebService(*host_port(self._config.http.listen), build(store, spool, links, _checks(store, spool, watchers), clock))
-        control = ControlService(socket_path(self._config.state_dir, self._environ), {**bind(store, clock), "send": local.send})
+        app = build(store, spool, links, _checks(store, spool, watchers), self._clock)
+        web = WebService(*host_port(self._config.http.listen), app)
+        commands = {**bind(store, self._clock), "send": local.send}
+        control = ControlService(socket_path(self._config.state_dir, self._environ), commands)
         loops: list[Coroutine[Any, Any, None]] = [
             *(sender.run() for sender in senders),
             poller.run(),
             *(webhook.run() for webhook in webhooks),
             *(watcher.run() for watcher in watchers),
-            Retention(self._config.retention.documents, self._config.retention.records, store, spool, clock).run(),
+            _mind_the_clock(store, self._clock),
+            Retention(self._config.retention.documents, self._config.retention.records, store, spool, self._clock).run(),
         ]
         async with asyncio.TaskGroup() as group, AsyncExitStack() as listeners:
             running = [group.create_task(loop) for loop in loops]
@@ -133,7 +136,7 @@ class Daemon:
 
     def _senders(self, store: SqliteStore, spool: Spool, clients: Mapping[str, MyFax]) -> list[FaxSender]:
         return [
-            FaxSender(name, account, self._config.fax, clients[name], store, spool, clock, random.random)
+            FaxSender(name, account, self._config.fax, clients[name], store, spool, self._clock, random.random)
             for name, account in self._config.accounts.items()
         ]
 
@@ -149,13 +152,13 @@ class Daemon:
             wanted = self._config.webhooks[name]
 
             def render(event: Event) -> bytes:
-                link = partial(links.link, now=clock())
+                link = partial(links.link, now=self._clock())
                 return body(event, wanted.document, link=link, read=read, inline_limit=wanted.inline_limit)
 
             return render
 
         return [
-            WebhookSender(name, webhook, store, clock, random.random, renderer(name))
+            WebhookSender(name, webhook, store, self._clock, random.random, renderer(name))
             for name, webhook in self._config.webhooks.items()
         ]
 
@@ -170,12 +173,12 @@ class Daemon:
                 mailbox.account or self._config.default_account,
                 store,
                 spool,
-                clock,
+                self._clock,
                 random.random,
                 zone=zone,
                 region=region,
                 catch_up=self._catch_up,
-                tokens=Tokens(name, mailbox.oauth2, self._config.state_dir, clock) if mailbox.oauth2 else None,
+                tokens=Tokens(name, mailbox.oauth2, self._config.state_dir, self._clock) if mailbox.oauth2 else None,
                 ask_first=ask_first,
             )
             for name, mailbox in self._config.mailboxes.items()
@@ -188,6 +191,20 @@ async def _listen(web: WebService, address: str) -> tuple[str, int]:
     except OSError as error:
         fault = f"cannot listen on {address} ({os.strerror(error.errno or 0)})"
         raise ConfigError("http.listen", fault, "free the port or choose another") from None
+
+
+async def _mind_the_clock(store: Store, clock: Clock) -> None:
+    """Move every deadline along with a clock that was set, before anything else sees its new time."""
+    while True:
+        await asyncio.sleep(_CLOCK_SECONDS)
+        if jump := clock.jump:
+            try:
+                moved = await store.run(lambda tx: tx.shift(jump, clock()))
+            except StoreUnavailable as error:
+                log.service_failed("clock", error=str(error))
+                continue
+            clock.believe(jump)
+            log.clock_jumped("clock", by=str(jump), moved=moved)
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:
