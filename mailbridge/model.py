@@ -209,6 +209,41 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """One fax or voicemail that came in, by mail (`mailed`) or by the list of `incoming.do` (`listing_id`), or by both.
+
+    `caller` and `called` are E.164 where they can be, None where unknown; `at` is when it came in as the mail or the list tells,
+    `noted_at` when it was first seen here. `due_at` is when the list's side raises the event unless a mail does before. Without
+    `due_at` and `event_id` it is older than the first start and raises nothing. `sha256` is of the document; `tries` counts its
+    failed downloads from `url`.
+    """
+
+    id: str
+    account: str
+    kind: Literal["incoming", "voice"]
+    caller: str | None
+    called: str | None
+    at: datetime
+    noted_at: datetime
+    listing_id: str | None = None
+    url: str | None = None
+    mailed: bool = False
+    trusted: bool = True
+    sha256: str | None = None
+    event_id: str | None = None
+    due_at: datetime | None = None
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """How far the list of `incoming.do` was compared with the mails: since the first start, and `until` the last good round."""
+
+    started_at: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
     """How far a mailbox folder was read: every UID up to `last_uid` of this UIDVALIDITY is handled (RFC 3501 section 2.3.1.1)."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mailbridge import log
 from mailbridge.errors import IllegalMove
-from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Report, last_attempt
+from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Receipt, Report, last_attempt
 from mailbridge.myfax.wire import DELIVERED, Outcome, describe, report_outcome
 from mailbridge.report.match import SKEW, Match, clues, e164, match
+from mailbridge.report.pairs import NEAR, nearest, number
 from mailbridge.store.base import Transaction
 
 # An untrusted report makes us ask MyFax, but a flood of them must not make us flood MyFax.
@@ -45,20 +46,32 @@ class Taker:
     _asked: dict[str, datetime] = field(default_factory=dict)
 
     def take(self, tx: Transaction, arrivals: Sequence[Arrival], cursor: Cursor, now: datetime) -> set[int]:
-        """Handle mails in their order and advance the cursor; return the UIDs of those that had not been handled before."""
+        """Handle mails in their order and advance the cursor; return the UIDs of those that an event tells of.
+
+        Those that had been handled before are not among them, nor the faxes that the list of `incoming.do` had told.
+        """
         tx.advance(self.mailbox, self.folder, cursor)
         fresh = [arrival for arrival in arrivals if tx.first_sight(self.mailbox, arrival.digest, now)]
+        taken = set()
         for place, arrival in enumerate(fresh):
             moment = now + timedelta(microseconds=place)  # so that their events stand in the order of the mails
-            if arrival.report.kind == "incoming":
-                self._received(tx, arrival, moment)
-            else:
+            if arrival.report.kind != "incoming":
                 self._reported(tx, arrival.report, moment)
-        return {arrival.uid for arrival in fresh}
+            elif self._received(tx, arrival, moment):
+                continue
+            taken.add(arrival.uid)
+        return taken
 
-    def _received(self, tx: Transaction, arrival: Arrival, now: datetime) -> None:
+    def _received(self, tx: Transaction, arrival: Arrival, now: datetime) -> bool:
+        """Raise `fax.received`, unless the list of `incoming.do` told of this very fax before; return whether it did."""
         report, fax_id = arrival.report, str(arrival.fax_id)
         moment = report.date if report.date is not None and report.date <= now else now
+        receipt = self._receipt(arrival, moment, now)
+        listed = self._listed(tx, receipt)
+        if listed is not None and listed.event_id is not None:
+            tx.put_receipt(replace(listed, mailed=True))
+            log.fax_known(listed.id, mailbox=self.mailbox, trusted=report.trusted, message_id=report.message_id)
+            return True
         data = {
             "fax_id": fax_id,
             "seq": 1,
@@ -78,8 +91,37 @@ class Taker:
         }
         if report.defects:
             data["defects"] = list(report.defects)
-        tx.emit("fax.received", data, now, fax_id)
+        event = tx.emit("fax.received", data, now, fax_id)
+        noted = receipt if listed is None else replace(listed, mailed=True, sha256=receipt.sha256, url=None, due_at=None)
+        tx.put_receipt(replace(noted, event_id=event.id))
         log.fax_received(fax_id, mailbox=self.mailbox, trusted=report.trusted, document=arrival.document is not None)
+        return False
+
+    def _receipt(self, arrival: Arrival, at: datetime, now: datetime) -> Receipt:
+        report = arrival.report
+        return Receipt(
+            id=str(arrival.fax_id),
+            account=self.account,
+            kind="incoming",
+            caller=number(report.sender, self.region),
+            called=number(report.to, self.region),
+            at=at,
+            noted_at=now,
+            mailed=True,
+            trusted=report.trusted,
+            sha256=str(arrival.document["sha256"]) if arrival.document else None,
+        )
+
+    def _listed(self, tx: Transaction, mailed: Receipt) -> Receipt | None:
+        """Return the item of the list that a mail tells of, where no other mail did and it is not older than the first start.
+
+        A mail that is not trusted must bring the very document: whoever forges one must not hide a fax.
+        """
+        near = tx.receipts(self.account, "incoming", mailed.at - NEAR, mailed.at + NEAR)
+        alone = [one for one in near if one.listing_id and not one.mailed and (one.event_id or one.due_at)]
+        if mailed.trusted:
+            return nearest(mailed, alone)
+        return nearest(mailed, [one for one in alone if mailed.sha256 is not None and one.sha256 == mailed.sha256])
 
     def _number(self, printed: str | None) -> str | None:
         """E.164 where it can be, what was printed where not, None where nothing was."""

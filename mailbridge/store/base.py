@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
-from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax
+from mailbridge.model import Compared, Cursor, Delivery, Envelope, Event, Fax, Receipt
 
 T = TypeVar("T")
 
@@ -140,6 +140,31 @@ class Transaction(Protocol):
     def first_sight(self, mailbox: str, digest: str, now: datetime) -> bool:
         """Note that a mail with this digest was handled; False when it had been before."""
 
+    # what comes in
+    def compared(self, account: str, kind: str, now: datetime) -> Compared:
+        """Return how far the list of this kind (`incoming`, `voice`) was compared; the first time, note that it starts `now`."""
+
+    def note_compared(self, account: str, kind: str, until: datetime) -> None:
+        """Note that the list was compared until then."""
+
+    def known_listings(self, account: str, kind: str, ids: Collection[str]) -> set[str]:
+        """Return which of these items of the list have a receipt."""
+
+    def receipts(self, account: str, kind: str, start: datetime, end: datetime) -> list[Receipt]:
+        """Return what came in between two times, the oldest first."""
+
+    def due_receipts(self, account: str, kind: str, now: datetime, limit: int) -> list[Receipt]:
+        """Return what the list alone told of and whose due_at has come, the longest due first."""
+
+    def receipt(self, receipt_id: str) -> Receipt | None:
+        """Return one receipt, or None."""
+
+    def put_receipt(self, receipt: Receipt) -> None:
+        """Store a receipt, in the place of the one with its id."""
+
+    def drop_receipt(self, receipt_id: str) -> None:
+        """Delete a receipt."""
+
     # retention
     def retire_documents(self, before: datetime, now: datetime, limit: int) -> int:
         """Note for erasure the files of mails of which every fax is final since `before`; return how many faxes lost theirs.
@@ -167,6 +192,9 @@ class Transaction(Protocol):
 
     def delete_handled(self, before: datetime, limit: int) -> int:
         """Forget the digests of mails that were handled at or before `before`; return how many."""
+
+    def delete_receipts(self, before: datetime, limit: int) -> int:
+        """Forget what came in and was noted at or before `before`; return how many."""
 
     def audit(self, subject: str | None = None, number: str | None = None, limit: int = 100) -> list[AuditLine]:
         """Return audit lines, newest first; of one fax or event, or of one number, where it is given."""

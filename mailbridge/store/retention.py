@@ -20,15 +20,18 @@ BATCH = 100
 _LONGEST_PAUSE = 600.0
 # A mail that is sent again within a day is known by its record, and must not be faxed again.
 _RECORDS_AT_LEAST = timedelta(days=1)
+# The list of what came in is read up to 30 days back, and what it told of before is known by its receipt.
+_RECEIPTS_AT_LEAST = timedelta(days=32)
 
 
 class Swept(NamedTuple):
-    """What one sweep deleted: documents of so many faxes, faxes, events of no fax, digests of handled mails."""
+    """What one sweep deleted: documents of so many faxes, faxes, events of no fax, digests of handled mails, receipts."""
 
     documents: int
     faxes: int
     events: int
     handled: int
+    receipts: int = 0
 
 
 class Retention:
@@ -64,7 +67,8 @@ class Retention:
             documents=await self._erase(),
             faxes=await self._delete(lambda tx: tx.delete_faxes(records, now, BATCH)),
             events=await self._delete(lambda tx: tx.delete_events(records, now, BATCH)),
-            handled=await self._forget(records),
+            handled=await self._forget(lambda tx: tx.delete_handled(records, BATCH)),
+            receipts=await self._forget(lambda tx: tx.delete_receipts(min(records, now - _RECEIPTS_AT_LEAST), BATCH)),
         )
 
     async def _erase(self) -> int:
@@ -92,9 +96,9 @@ class Retention:
             told += len(lines)
         return told
 
-    async def _forget(self, before: datetime) -> int:
+    async def _forget(self, work: Callable[[Transaction], int]) -> int:
         forgotten = 0
-        while count := await self._store.run(lambda tx: tx.delete_handled(before, BATCH)):
+        while count := await self._store.run(work):
             forgotten += count
         return forgotten
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import DDL, JSON, BigInteger, Column, Dialect, Index, Integer, MetaData, Table, Text, TypeDecorator, text
+from sqlalchemy import DDL, JSON, BigInteger, Boolean, Column, Dialect, Index, Integer, MetaData, Table, Text, TypeDecorator, text
 from sqlalchemy import event as hook
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,6 +43,7 @@ metadata = MetaData()
 # Most faxes of two years lost their documents after a week, and few events have one: an index of the others stays small.
 _UNDELETED = text("documents_deleted_at IS NULL")
 _WITH_DOCUMENT = text("document IS NOT NULL")
+_DUE = text("due_at IS NOT NULL")
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
 
@@ -141,6 +142,41 @@ handled = Table(
     Column("digest", Text, primary_key=True),
     Column("at", Instant, nullable=False),
     Index("handled_at", "at"),
+)
+
+# Every fax and voicemail that came in, by mail or by the list of `incoming.do`, so that the other one raises nothing again.
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("caller", Text),
+    Column("called", Text),
+    Column("at", Instant, nullable=False),
+    Column("noted_at", Instant, nullable=False),
+    Column("listing_id", Text),
+    Column("url", Text),
+    Column("mailed", Boolean, nullable=False),
+    Column("trusted", Boolean, nullable=False),
+    Column("sha256", Text),
+    Column("event_id", Text),
+    Column("due_at", Instant),
+    Column("tries", Integer, nullable=False),
+    Index("receipt_at", "account", "kind", "at"),
+    Index("receipt_listing", "account", "kind", "listing_id", unique=True),
+    Index("receipt_due", "account", "kind", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
+    Index("receipt_noted", "noted_at"),
+)
+
+# Since when `incoming.do` is compared, and until when that was done.
+listing = Table(
+    "listing",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("started_at", Instant, nullable=False),
+    Column("compared_at", Instant),
 )
 
 # Files that are to be deleted: the intent is durable before the first unlink, and the audit lines are written after the last.

@@ -14,7 +14,7 @@ from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
 from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, new_id
 from mailbridge.store import queries, rows, schema
-from mailbridge.store.retire import Retiring
+from mailbridge.store.receiving import Receiving
 
 # Twice as long as a mail is known to have come before.
 _MAILS_ARE_KNOWN = timedelta(days=2)
@@ -22,7 +22,7 @@ Describe = Callable[[Fax], dict[str, Any]]
 Route = Callable[[str], Sequence[str]]
 
 
-class SqlTransaction(Retiring):
+class SqlTransaction(Receiving):
     """One transaction. `rung` collects the topics whose bells ring once it is committed."""
 
     def __init__(self, connection: Connection, describe: Describe, route: Route) -> None:

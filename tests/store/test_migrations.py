@@ -16,20 +16,22 @@ from mailbridge.store import migrations, schema
 from mailbridge.store.sqlite import SqliteStore, migrate
 from tests.store.making import NOW, ask, with_store
 
-# Written once by the code of schema 1 and never since: faxes in every state, deliveries in every state, a received document.
-FROZEN = Path(__file__).with_name("schema-1.sql")
-TABLES = ("cursor", "delivery", "envelope", "event", "fax", "handled")
+# Written once by the code of each schema and never since: faxes in every state, deliveries in every state, a received document;
+# from schema 2 on also a note of erasure and an audit line.
+FROZEN = {number: Path(__file__).with_name(f"schema-{number}.sql") for number in (1, 2)}
+TABLES = {1: ("cursor", "delivery", "envelope", "event", "fax", "handled")}
+TABLES[2] = (*TABLES[1], "audit", "erasure", "tally")
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    return make_old(tmp_path / "old")
+@pytest.fixture(params=[1, 2])
+def old(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return make_old(tmp_path / "old", request.param)
 
 
-def make_old(state_dir: Path) -> Path:
+def make_old(state_dir: Path, number: int) -> Path:
     state_dir.mkdir()
     database = sqlite3.connect(state_dir / "mailbridge.sqlite3")
-    database.executescript(FROZEN.read_text(encoding="utf-8"))
+    database.executescript(FROZEN[number].read_text(encoding="utf-8"))
     database.close()
     return state_dir
 
@@ -42,11 +44,11 @@ def version(path: Path) -> str:
     return str(ask(path, "SELECT value FROM meta WHERE key = 'schema'")[0][0])
 
 
-def content(path: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of schema 1, in its columns."""
+def content(path: Path, number: int) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of that schema, in its columns."""
     reference = sqlite3.connect(":memory:")
-    reference.executescript(FROZEN.read_text(encoding="utf-8"))
-    columns = {table: [f'"{row[1]}"' for row in reference.execute(f"PRAGMA table_info({table})")] for table in TABLES}
+    reference.executescript(FROZEN[number].read_text(encoding="utf-8"))
+    columns = {table: [f'"{row[1]}"' for row in reference.execute(f"PRAGMA table_info({table})")] for table in TABLES[number]}
     reference.close()
     return {table: ask(path, f"SELECT {', '.join(names)} FROM {table} ORDER BY 1, 2") for table, names in columns.items()}
 
@@ -67,7 +69,8 @@ def shape(path: Path) -> dict[str, Any]:
 
 
 def test_schema_of_the_previous_version_is_migrated_at_start_and_every_row_kept(old: Path) -> None:
-    before = content(old)
+    number = int(version(old))
+    before = content(old, number)
     assert all(before.values())
     assert {row[0] for row in ask(old, "SELECT DISTINCT state FROM fax")} == {
         *("queued", "uploading", "submitted", "in_doubt", "delivered", "failed", "cancelled")
@@ -84,7 +87,8 @@ def test_schema_of_the_previous_version_is_migrated_at_start_and_every_row_kept(
         assert await store.run(lambda tx: tx.known_files({*received, "received/07/no"})) == received
         assert await store.run(lambda tx: tx.cursor("office", "INBOX")) == Cursor(uidvalidity=7, last_uid=42)
         assert not await store.run(lambda tx: tx.first_sight("office", "digest1", NOW))
-        assert content(old) == before
+        assert await store.run(lambda tx: tx.receipts("office", "incoming", NOW, NOW)) == []
+        assert content(old, number) == before
 
     with_store(old, scenario)
     assert version(old) == str(schema.SCHEMA_VERSION)
@@ -105,43 +109,52 @@ def test_there_is_a_way_from_each_version_to_the_next() -> None:
 
 
 def test_a_migration_that_fails_leaves_everything_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, was = content(old), shape(old)
+    number = int(version(old))
+    before, was = content(old, number), shape(old)
 
     def fail(*_: object) -> None:
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mailbridge.store.migrations.to_2._tally", fail)
+        patch.setattr("mailbridge.store.migrations.to_3._listing", fail)
         with pytest.raises(OSError, match="full"):
             with_store(old, nothing)
-    assert (version(old), content(old), shape(old)) == ("1", before, was)
+    assert (version(old), content(old, number), shape(old)) == (str(number), before, was)
     with_store(old, nothing)
     assert version(old) == str(schema.SCHEMA_VERSION)
 
 
-@pytest.mark.parametrize("step", ["_columns", "_indexes", "_tables", "_tally"])
-def test_a_crash_in_the_middle_of_a_migration_leaves_the_old_version_usable(old: Path, step: str) -> None:
-    before, was = content(old), shape(old)
+STEPS = [(1, "to_2._columns"), (1, "to_2._indexes"), (1, "to_2._tables"), (1, "to_2._tally"), (1, "to_3._listing")]
+STEPS += [(2, "to_3._receipt"), (2, "to_3._listing")]
+
+
+@pytest.mark.parametrize(("number", "step"), STEPS)
+def test_a_crash_in_the_middle_of_a_migration_leaves_the_old_version_usable(tmp_path: Path, number: int, step: str) -> None:
+    old = make_old(tmp_path / "old", number)
+    before, was = content(old, number), shape(old)
     program = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from mailbridge.store.migrations import to_2\n"
+        "from importlib import import_module\n"
         "from mailbridge.store.sqlite import migrate\n"
-        "real = getattr(to_2, sys.argv[2])\n"
+        "module, _, name = sys.argv[2].partition('.')\n"
+        "way = import_module(f'mailbridge.store.migrations.{module}')\n"
+        "real = getattr(way, name)\n"
         "def die(*given):\n    real(*given)\n    os._exit(9)\n"
-        "setattr(to_2, sys.argv[2], die)\n"
+        "setattr(way, name, die)\n"
         "migrate(Path(sys.argv[1]))\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(old), step], timeout=30)
     assert done.returncode == 9
-    assert (version(old), content(old), shape(old)) == ("1", before, was)
+    assert (version(old), content(old, number), shape(old)) == (str(number), before, was)
     assert ask(old, "PRAGMA integrity_check") == [("ok",)]
-    assert migrate(old) == (1, schema.SCHEMA_VERSION)
-    assert content(old) == before
+    assert migrate(old) == (number, schema.SCHEMA_VERSION)
+    assert content(old, number) == before
 
 
 def test_migrate_says_what_it_found_and_does_nothing_twice(old: Path, tmp_path: Path) -> None:
-    assert migrate(old) == (1, schema.SCHEMA_VERSION)
+    found = int(version(old))
+    assert migrate(old) == (found, schema.SCHEMA_VERSION)
     assert migrate(old) == (schema.SCHEMA_VERSION, schema.SCHEMA_VERSION)
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreUnavailable, match="does not exist"):

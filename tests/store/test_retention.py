@@ -16,7 +16,7 @@ import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.lifecycle import FAX_FINAL, FaxState
-from mailbridge.model import Fax
+from mailbridge.model import Fax, Receipt
 from mailbridge.store import retention
 from mailbridge.store.base import AuditLine, Transaction
 from mailbridge.store.retention import Retention, Swept
@@ -190,6 +190,20 @@ def test_digests_of_handled_mails_are_forgotten_with_the_records(tmp_path: Path)
         await store.run(lambda tx: tx.first_sight("office", "new", new))
         assert (await keeper(store, Spool(tmp_path / "spool")).sweep(NOW + LONG)).handled == 250
         assert not await store.run(lambda tx: tx.first_sight("office", "new", new))
+
+    with_store(tmp_path, scenario)
+
+
+def test_what_came_in_is_forgotten_with_the_records_but_never_while_the_list_may_tell_it_again(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        old = Receipt(id="fax_0", account="office", kind="incoming", caller=NUMBER, called=None, at=NOW, noted_at=NOW)
+        more = [replace(old, id=f"fax_{number}", listing_id=f"{number}") for number in range(1, 250)]
+        new = replace(old, id="fax_new", noted_at=NOW + timedelta(days=1))
+        await store.run(lambda tx: [tx.put_receipt(one) for one in (old, *more, new)])
+        short = keeper(store, Spool(tmp_path / "spool"), records=DAY)
+        assert (await short.sweep(NOW + timedelta(days=31))).receipts == 0
+        assert (await short.sweep(NOW + timedelta(days=32))).receipts == 250
+        assert await store.run(lambda tx: tx.receipts("office", "incoming", NOW, NOW)) == [new]
 
     with_store(tmp_path, scenario)
 

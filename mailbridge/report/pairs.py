@@ -1,0 +1,54 @@
+"""Which mail and which item of the list of `incoming.do` tell of the same fax."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from mailbridge.model import Receipt
+from mailbridge.report.match import e164
+
+# The list prints local times without a zone: this covers the hour that is there twice in autumn, and a server that prints UTC.
+NEAR = timedelta(hours=4)
+# A mail is written after its fax came in, but for what the clocks differ.
+_CLOCKS = timedelta(minutes=2)
+
+
+def number(printed: str | None, region: str) -> str | None:
+    """Return a number in E.164 where it can be, as printed where not, and None for a caller who is not named."""
+    if printed is None or not any(letter.isdigit() for letter in printed):
+        return None
+    return e164(printed, region) or printed.strip()
+
+
+def pair(listed: Sequence[Receipt], mailed: Sequence[Receipt]) -> list[tuple[Receipt, Receipt]]:
+    """Return which belong together, each of them once: the nearest in time first, so that a second fax stays one of its own."""
+    fitting = [(far, one, other) for one in listed for other in mailed if (far := _apart(one, other)) is not None]
+    found: list[tuple[Receipt, Receipt]] = []
+    taken: set[str] = set()
+    for _, one, other in sorted(fitting, key=lambda entry: (entry[0], entry[1].at, entry[2].at)):
+        if not {one.id, other.id} & taken:
+            taken |= {one.id, other.id}
+            found.append((one, other))
+    return found
+
+
+def nearest(mailed: Receipt, listed: Iterable[Receipt]) -> Receipt | None:
+    """Return the item of the list that a mail tells of, or None."""
+    return next((one for one, _ in pair(list(listed), [mailed])), None)
+
+
+def twin(listed: Receipt, mailed: Iterable[Receipt], sha256: str | None) -> Receipt | None:
+    """Return the mail with the very document of an item of the list, or None."""
+    same = [other for other in mailed if sha256 is not None and other.sha256 == sha256]
+    return next((other for _, other in pair([listed], same)), None)
+
+
+def _apart(listed: Receipt, mailed: Receipt) -> timedelta | None:
+    """Return how far a mail is from an item, more where it would be older than its fax; None where they are of two faxes."""
+    if listed.caller != mailed.caller or (listed.called and mailed.called and listed.called != mailed.called):
+        return None
+    gap = mailed.at - listed.at
+    if abs(gap) > NEAR:
+        return None
+    return gap if gap >= timedelta() else -gap if -gap <= _CLOCKS else NEAR - gap
