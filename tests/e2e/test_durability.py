@@ -429,7 +429,6 @@ def events_of(world: World, fax: str, type_: str = "") -> list[dict[str, Any]]:
     return [event for event in world.receiver.events if event["data"].get("fax_id") == fax and event["type"].startswith(type_)]
 
 
-@pytest.mark.xfail(strict=True, raises=TimeoutError, reason="a delivery whose outcome was not stored waits for a restart")
 def test_events_are_told_when_the_database_failed_while_they_were(tmp_path: Path, faults: Faults) -> None:
     async def scenario(world: World) -> None:
         world.receiver._on_event = lambda _: faults.fail(DATABASE, times=1)
