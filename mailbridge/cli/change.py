@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +59,61 @@ def resolve(id: str, as_: str | None, fax_code: str | None, as_json: bool, confi
     _tell(fax, as_json, f"{id} is {fax['state']}")
 
 
+class _Time(click.ParamType):
+    """An ISO 8601 time; without a zone it is this machine's. It goes to the daemon as ISO 8601 in UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return datetime.fromisoformat(value).astimezone(UTC).isoformat()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time; write 2026-01-04, 2026-01-04T09:00 or 2026-01-04T09:00:00+02:00", param, ctx)
+
+
 @click.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--endpoint", metavar="NAME", help="What was given up for this webhook; one that 410 stopped starts again.")
+@click.option("--since", metavar="T", type=_Time(), help="Events raised at this time or later (ISO 8601).")
+@click.option("--until", metavar="T", type=_Time(), help="Events raised at this time or earlier.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), help="The oldest N at most.  [default: all]")
+@click.option("--retire", is_flag=True, help="With --endpoint: give up instead what still waits for it.")
 @json_option
 @config_option
-def replay(ids: tuple[str, ...], as_json: bool, config_path: Path) -> None:
-    """Deliver again what was given up, by the ids of events or deliveries."""
-    replayed = ask(config_path, "replay", ids=list(ids))
-    _tell(replayed, as_json, *(f"{one['id']} to {one['endpoint']} is pending" for one in replayed))
+def replay(ids: tuple[str, ...], as_json: bool, config_path: Path, retire: bool, **chosen: Any) -> None:
+    """Deliver again what was given up, by the ids of events or deliveries, by webhook, or by time.
+
+    In which order is not promised; the seq of a fax's events tells theirs.
+    """
+    choice = {name: value for name, value in chosen.items() if value is not None}
+    if bool(ids) == bool(choice):
+        raise click.UsageError("name ids, or choose by --endpoint, --since or --until")
+    if choice.keys() == {"limit"}:
+        raise click.UsageError("--limit goes with --endpoint, --since or --until")
+    if retire and choice.keys() != {"endpoint"}:
+        raise click.UsageError("--retire goes with --endpoint alone")
+    if ids:
+        replayed = ask(config_path, "replay", ids=list(ids))
+        _tell(replayed, as_json, *(f"{one['id']} to {one['endpoint']} is pending" for one in replayed))
+        return
+    verb = "retired" if retire else "replayed"
+    counts = _by_choice(config_path, verb, choice)
+    answer = {verb: sum(counts.values()), "endpoints": dict(counts)}
+    _tell(answer, as_json, *(f"{name}: {n:,} {verb}" for name, n in sorted(counts.items())) if counts else (f"nothing {verb}",))
+
+
+def _by_choice(config_path: Path, verb: str, choice: dict[str, Any]) -> Counter[str]:
+    """Ask until nothing more of the choice is left: the daemon answers after each ten thousand."""
+    counts: Counter[str] = Counter()
+    asked = {**choice, **({"retire": True} if verb == "retired" else {})}
+    while True:
+        answer = ask(config_path, "replay", **asked)
+        counts.update(answer["endpoints"])
+        if "limit" in choice:
+            asked["limit"] = choice["limit"] - sum(counts.values())
+        if not answer["more"] or asked.get("limit") == 0:
+            return counts
+        asked["before"] = answer["before"]
 
 
 def _tell(answer: Any, as_json: bool, *lines: str) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from mailbridge.cli.ask import ask
-from mailbridge.cli.options import config_option, json_option, limit_option
+from mailbridge.cli.options import config_option, environment, json_option, limit_option
 from mailbridge.cli.output import local, print_json, print_table
+from mailbridge.errors import ConfigError
 
 
 @click.command()
@@ -32,15 +33,20 @@ def events(fax: str | None, limit: int, as_json: bool, config_path: Path) -> Non
 @json_option
 @config_option
 def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None:
-    """List deliveries to webhooks, the newest first."""
+    """List deliveries to webhooks, the newest first.
+
+    What waits for a webhook that left the configuration stays; mailbridge replay --endpoint NAME --retire gives it up.
+    """
     found = ask(config_path, "deliveries", dead=dead, limit=limit)
+    names = _webhooks(config_path) if found else None
+    found = [{**one, "configured": None if names is None else one["endpoint"] in names} for one in found]
     if as_json:
         print_json(found)
         return
     heads = ("ENDPOINT", "TYPE", "STATE", "TRIES", "STATUS", "NEXT OR LAST", "EVENT", "ERROR")
     rows = [
         (
-            d["endpoint"],
+            f"{d['endpoint']} (not configured)" if d["configured"] is False else d["endpoint"],
             d["type"],
             d["state"],
             d["attempts"],
@@ -52,3 +58,13 @@ def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None
         for d in found
     ]
     print_table(heads, rows, "no dead deliveries" if dead else "no deliveries")
+
+
+def _webhooks(config_path: Path) -> frozenset[str] | None:
+    """Return the names in the configuration, or None to a person who cannot read all of it."""
+    from mailbridge.config import load
+
+    try:
+        return frozenset(load(config_path, environment(config_path)).webhooks)
+    except (ConfigError, OSError):
+        return None

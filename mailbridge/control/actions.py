@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 from mailbridge.control.commands import fax_told
@@ -13,6 +16,9 @@ from mailbridge.model import Delivery, Failure, Fax, last_attempt, new_id, new_t
 from mailbridge.store.base import Store, Transaction
 
 Clock = Callable[[], datetime]
+
+# A transaction must be short, and so must be the time until an answer.
+_BATCH, _AT_ONCE, _ALL = 200, 10_000, 10_000_000
 
 _NOT_CANCELLED: dict[FaxState, str] = {
     "uploading": "it is being uploaded at this moment, and MyFax may have it",
@@ -106,8 +112,14 @@ def _word(fax: Fax, as_: str, fax_code: str | None, now: datetime) -> tuple[FaxT
     raise ControlError(f"a doubt is resolved as sent, resend or failed, not as {as_!r}")
 
 
-async def replay(store: Store, clock: Clock, *, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Deliver dead deliveries again, named by their own ids or by their events'. All or none. Raises NotFound, ControlError."""
+async def replay(store: Store, clock: Clock, *, ids: Sequence[str] = (), retire: bool = False, **chosen: Any) -> Any:
+    """Deliver dead deliveries again: those named, all or none, or those of a `Choice`; or retire what waits for an endpoint.
+
+    Raises NotFound, ControlError.
+    """
+    if not ids:
+        choice = Choice.read(clock(), **chosen)
+        return await (_retire_chosen if retire else _replay_chosen)(store, clock, choice)
 
     def work(tx: Transaction) -> list[dict[str, Any]]:
         now, dead = clock(), []
@@ -121,6 +133,92 @@ async def replay(store: Store, clock: Clock, *, ids: Sequence[str]) -> list[dict
         return [{"id": one.id, "event_id": one.event_id, "endpoint": one.endpoint, "state": one.state} for one in replayed]
 
     return await store.run(work)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which deliveries: of an endpoint, of events raised from `since` to `until`, the oldest `limit`, settled before `before`."""
+
+    before: datetime
+    endpoint: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
+
+    @classmethod
+    def read(cls, now: datetime, **given: Any) -> Choice:
+        """Return the choice that a request's words make. Raises ControlError."""
+        try:
+            named = [name for name in ("before", "since", "until") if given.get(name)]
+            times = {name: datetime.fromisoformat(given.pop(name)).astimezone(UTC) for name in named}
+            return cls(**{"before": now, **given, **times})
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ControlError(f"this choice of deliveries cannot be read: {error}") from None
+
+    def has(self, delivery: Delivery, raised: datetime) -> bool:
+        """Whether it means this dead delivery of an event raised at that time."""
+        settled = delivery.settled_at is None or delivery.settled_at <= self.before
+        return settled and (self.since is None or self.since <= raised) and (self.until is None or raised <= self.until)
+
+
+async def _replay_chosen(store: Store, clock: Clock, choice: Choice) -> dict[str, Any]:
+    dead = await store.run(lambda tx: _dead(tx, choice))
+    replayed: Counter[str] = Counter()
+    limit = _AT_ONCE if choice.limit is None else min(choice.limit, _AT_ONCE)
+
+    def some(tx: Transaction, ids: Sequence[str]) -> list[str]:
+        now, endpoints = clock(), []
+        for delivery in map(tx.delivery, ids):
+            room = sum(replayed.values()) + len(endpoints) < limit
+            if room and delivery.state == "dead" and choice.has(delivery, tx.event(delivery.event_id).at):
+                endpoints.append(tx.settle(delivery.id, "replay", now, due_at=now, attempts=0).endpoint)
+        return endpoints
+
+    for start in range(0, len(dead), _BATCH):
+        if sum(replayed.values()) >= limit:
+            break
+        replayed.update(await store.run(partial(some, ids=dead[start : start + _BATCH])))
+    return _counted("replayed", replayed, choice, full=sum(replayed.values()) >= _AT_ONCE)
+
+
+def _dead(tx: Transaction, choice: Choice) -> list[str]:
+    """Return the ids of dead deliveries, the oldest first."""
+    if choice.endpoint is not None:
+        _known(tx, choice.endpoint)
+    found = tx.deliveries("dead", None, _ALL)
+    return [one.id for one in reversed(found) if choice.endpoint in (None, one.endpoint)]
+
+
+def _known(tx: Transaction, endpoint: str) -> None:
+    names = sorted({name for name, _ in tx.count_deliveries()})
+    if endpoint not in names:
+        raise ControlError(f"no delivery is for an endpoint {endpoint!r}; there are some for {', '.join(names) or 'none'}")
+
+
+async def _retire_chosen(store: Store, clock: Clock, choice: Choice) -> dict[str, Any]:
+    """Make dead what waits for an endpoint, such as one that left the configuration; `replay` may bring it back."""
+    endpoint = choice.endpoint
+    if endpoint is None or (choice.since, choice.until, choice.limit) != (None, None, None):
+        raise ControlError("retire goes with an endpoint and nothing else; name the one whose deliveries are to be given up")
+    name: str = endpoint
+    await store.run(lambda tx: _known(tx, name))
+    told = {"error": "retired: a person gave up what waited for this endpoint"}
+
+    def some(tx: Transaction) -> int:
+        claimed = tx.claim_deliveries(name, datetime.max.replace(tzinfo=UTC), _BATCH)
+        for delivery, _ in claimed:
+            tx.settle(delivery.id, "reject", clock(), attempts=delivery.attempts - 1, **told)
+        return len(claimed)
+
+    retired: Counter[str] = Counter()
+    while retired[name] < _AT_ONCE and (count := await store.run(some)):
+        retired[name] += count
+    return _counted("retired", +retired, choice, full=retired[name] >= _AT_ONCE)
+
+
+def _counted(verb: str, counts: Counter[str], choice: Choice, *, full: bool) -> dict[str, Any]:
+    """Tell how many; `more` asks the person's command to come again with this `before`, since one answer must not take long."""
+    return {verb: sum(counts.values()), "endpoints": dict(counts), "more": full, "before": choice.before.isoformat()}
 
 
 def _deliveries(tx: Transaction, id: str) -> list[Delivery]:

@@ -1,0 +1,225 @@
+"""Dead letters: listed, and replayed by id, by endpoint and by time; what waits for a webhook that left is told and retired."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from mailbridge.cli import main
+from mailbridge.control import actions
+from mailbridge.errors import ControlError
+from mailbridge.model import Event
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.webhook.left import tell_left
+from mailbridge.webhook.payload import fax_data
+from tests.integration.webhook_world import Hooks, in_hooks, receiving
+
+DAY = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
+CONFIG = """
+state_dir = "{state}"
+[account.office]
+email = "office@example.co.il"
+password = "demo"
+[webhook.crm]
+url = "https://crm.example.co.il/hooks/fax"
+secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+"""
+
+
+def clock() -> datetime:
+    return DAY + timedelta(days=3)
+
+
+def in_store(state: Path, work: Callable[[SqliteStore], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with SqliteStore(state, fax_data, lambda type_: ["crm", "old"] if type_ != "quiet" else []) as store:
+            await work(store)
+
+    asyncio.run(run())
+
+
+async def dead_letters(store: SqliteStore, count: int) -> list[Event]:
+    """Raise an event an hour from DAY on, of which the deliveries to both endpoints are dead."""
+    events = []
+    for n in range(count):
+        event = await store.run(lambda tx, n=n: tx.emit("ping", {"n": n}, DAY + timedelta(hours=n)))  # type: ignore[misc]
+        events.append(event)
+    for endpoint in ("crm", "old"):
+        for delivery, _ in await store.run(lambda tx, e=endpoint: tx.claim_deliveries(e, clock(), count)):  # type: ignore[misc]
+            await store.run(lambda tx, id=delivery.id: tx.settle(id, "exhaust", DAY, error="HTTP 500"))  # type: ignore[misc]
+    return events
+
+
+async def pending(store: SqliteStore, endpoint: str) -> list[int]:
+    """The numbers of the events that wait for an endpoint, in the order of their deliveries."""
+
+    def work(tx: Any) -> list[int]:
+        found = [one for one in tx.deliveries("pending", None, 1000) if one.endpoint == endpoint]
+        return sorted(tx.event(one.event_id).data["n"] for one in found)
+
+    return await store.run(work)
+
+
+def test_all_of_an_endpoint_are_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "_BATCH", 4)
+
+    async def work(store: SqliteStore) -> None:
+        await dead_letters(store, 10)
+        answer = await actions.replay(store, clock, endpoint="crm")
+        assert (answer["replayed"], answer["endpoints"], answer["more"]) == (10, {"crm": 10}, False)
+        assert (await pending(store, "crm"), await pending(store, "old")) == (list(range(10)), [])
+        delivery = (await store.run(lambda tx: tx.deliveries("pending")))[0]
+        assert (delivery.attempts, delivery.due_at) == (0, clock())
+        assert (await actions.replay(store, clock, endpoint="crm"))["replayed"] == 0
+
+    in_store(tmp_path, work)
+
+
+def test_events_of_a_time_are_replayed_and_at_most_a_count_the_oldest_first(tmp_path: Path) -> None:
+    async def work(store: SqliteStore) -> None:
+        await dead_letters(store, 10)
+        hour = {n: (DAY + timedelta(hours=n)).isoformat() for n in range(10)}
+        assert (await actions.replay(store, clock, since=hour[8]))["endpoints"] == {"crm": 2, "old": 2}
+        assert (await actions.replay(store, clock, until=hour[1], endpoint="old"))["replayed"] == 2
+        assert (await actions.replay(store, clock, since=hour[3], until=hour[6], endpoint="crm", limit=3))["replayed"] == 3
+        assert await pending(store, "crm") == [3, 4, 5, 8, 9]
+        assert await pending(store, "old") == [0, 1, 8, 9]
+
+    in_store(tmp_path, work)
+
+
+def test_what_dies_again_while_much_is_replayed_is_not_replayed_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "_AT_ONCE", 6)
+
+    async def work(store: SqliteStore) -> None:
+        await dead_letters(store, 10)
+        first = await actions.replay(store, clock, endpoint="crm")
+        assert (first["replayed"], first["more"]) == (6, True)
+        later = clock() + timedelta(seconds=1)
+        for delivery, _ in await store.run(lambda tx: tx.claim_deliveries("crm", later, 10)):
+            await store.run(lambda tx, id=delivery.id: tx.settle(id, "reject", later))  # type: ignore[misc]
+        second = await actions.replay(store, lambda: later, endpoint="crm", before=first["before"])
+        assert (second["replayed"], second["more"]) == (4, False)
+
+    in_store(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"endpoint": "cmr"}, "no delivery is for an endpoint 'cmr'; there are some for crm, old"),
+        ({"since": "yesterday"}, "cannot be read"),
+        ({"colour": "red"}, "cannot be read"),
+        ({"retire": True}, "retire goes with an endpoint"),
+        ({"retire": True, "endpoint": "crm", "limit": 3}, "retire goes with an endpoint"),
+    ],
+)
+def test_a_choice_that_means_nothing_is_refused_in_words(tmp_path: Path, asked: dict[str, Any], words: str) -> None:
+    async def work(store: SqliteStore) -> None:
+        await dead_letters(store, 1)
+        with pytest.raises(ControlError, match=words):
+            await actions.replay(store, clock, **asked)
+
+    in_store(tmp_path, work)
+
+
+def test_what_waits_for_a_webhook_that_left_is_told_retired_and_can_come_back(tmp_path: Path) -> None:
+    async def work(store: SqliteStore) -> None:
+        await store.run(lambda tx: [tx.emit("ping", {"n": n}, DAY) for n in range(5)])
+        with capture_logs() as lines:
+            assert await tell_left(store, {"crm"}) == {"old": 5}
+        assert [line["id"] for line in lines] == ["old"]
+        assert "mailbridge replay --endpoint old --retire" in lines[0]["error"]
+        answer = await actions.replay(store, clock, endpoint="old", retire=True)
+        assert (answer["retired"], answer["endpoints"]) == (5, {"old": 5})
+        assert len(await pending(store, "crm")) == 5
+        retired = await store.run(lambda tx: tx.deliveries("dead"))
+        assert {(one.endpoint, one.attempts, (one.error or "")[:8]) for one in retired} == {("old", 0, "retired:")}
+        assert await tell_left(store, {"crm"}) == {}
+        assert (await actions.replay(store, clock, endpoint="old"))["replayed"] == 5
+
+    in_store(tmp_path, work)
+
+
+def test_replay_of_a_stopped_endpoint_starts_it_again(tmp_path: Path) -> None:
+    async def scenario(hooks: Hooks) -> None:
+        async with receiving() as (receiver, url):
+            receiver.answers.append((410, {}))
+            sender = hooks.start("crm", url)
+            gone = await hooks.emit()
+            await hooks.settled(gone, "dead")
+            waiting = await hooks.emit()
+            assert (await actions.replay(hooks.plain, hooks.clock, endpoint="crm"))["replayed"] == 1
+            for event in (gone, waiting):
+                await hooks.settled(event, "delivered")
+            assert not sender.stopped
+
+    in_hooks(tmp_path, scenario)
+
+
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--config", str(tmp_path / "config.toml")])
+    told = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, told.out, told.err
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (tmp_path / "config.toml").write_text(CONFIG.format(state=folder))
+
+    async def work(store: SqliteStore) -> None:
+        await dead_letters(store, 4)
+
+    in_store(folder, work)
+    return folder
+
+
+def test_the_command_lists_dead_letters_and_tells_webhooks_that_left(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = command(tmp_path, capsys, "deliveries", "--dead", "--json")
+    found = json.loads(out)
+    assert (status, len(found)) == (0, 8)
+    assert {(one["endpoint"], one["configured"], one["state"]) for one in found} == {
+        ("crm", True, "dead"),
+        ("old", False, "dead"),
+    }
+    assert "old (not configured)" in command(tmp_path, capsys, "deliveries", "--dead")[1]
+
+
+def test_the_command_replays_by_endpoint_and_time(tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    since = (DAY + timedelta(hours=2)).astimezone().replace(tzinfo=None).isoformat()  # this machine's zone
+    status, out, _ = command(tmp_path, capsys, "replay", "--endpoint", "crm", "--since", since, "--json")
+    assert (status, json.loads(out)) == (0, {"replayed": 2, "endpoints": {"crm": 2}})
+    status, out, _ = command(tmp_path, capsys, "replay", "--until", "2026-01-04T11:00:00+01:00", "--limit", "3")
+    assert (status, out) == (0, "crm: 2 replayed\nold: 1 replayed\n")
+    assert command(tmp_path, capsys, "replay", "--endpoint", "old", "--retire")[1] == "old: 1 retired\n"
+    assert command(tmp_path, capsys, "replay", "--until", "2026-01-03")[1] == "nothing replayed\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "name ids, or choose by --endpoint"),
+        (("evt_1", "--endpoint", "crm"), "name ids, or choose by --endpoint"),
+        (("--limit", "3"), "--limit goes with"),
+        (("--since", "yesterday"), "'yesterday' is no time"),
+        (("--retire", "--since", "2026-01-04"), "--retire goes with --endpoint alone"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_mean(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    status, _, err = command(tmp_path, capsys, "replay", *arguments)
+    assert (status, words in err) == (2, True), err
