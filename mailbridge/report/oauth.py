@@ -106,7 +106,7 @@ class Tokens:
             answer = None
         if status == 200 and isinstance(answer, dict):
             return answer
-        words = _refusal(answer, (secret, refresh)) or f"HTTP {status}"
+        words = _refusal(answer, (secret, refresh, self._configured)) or f"HTTP {status}"
         raise MailboxError(f"{self._host} gives no token: {words}")
 
     async def _post(self, form: dict[str, str]) -> tuple[int, bytes]:
@@ -186,6 +186,6 @@ def _refusal(answer: object, secrets: Iterable[str | None]) -> str | None:
         return None
     told = [answer[key] for key in ("error", "error_description") if isinstance(answer.get(key), str)]
     words = " ".join(": ".join(told).split())
-    for secret in filter(None, secrets):
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):  # one may begin with another
         words = words.replace(secret, "***")
     return "".join(letter if letter.isprintable() else "�" for letter in words)[:500]

@@ -18,10 +18,11 @@ from urllib.parse import parse_qs
 import pytest
 from pydantic import SecretStr
 
-from mailbridge.config import Mailbox, OAuth2
+from mailbridge.config import Mailbox, OAuth2, load
 from mailbridge.demo.http import Exchange, HttpStandIn
 from mailbridge.demo.mailbox import report_mail
 from mailbridge.errors import MailboxError
+from mailbridge.online import Check, check_all
 from mailbridge.report.login import log_in
 from mailbridge.report.oauth import Tokens
 from tests.e2e.world import free_port
@@ -476,3 +477,54 @@ def test_a_refused_oauth2_is_told_as_mailbox_down_in_the_providers_words_and_rec
         assert "hunter2" not in told + str(down.data)
 
     asyncio.run(circle())
+
+
+@needs_dovecot
+def test_check_online_logs_in_by_oauth2_and_keeps_the_rotated_token(server: Dovecot, user: str, tmp_path: Path) -> None:
+    def write(url: str) -> Path:
+        path = tmp_path / "config.toml"
+        path.write_text(
+            f"""
+state_dir = "{tmp_path / "state"}"
+[myfax]
+url = "http://127.0.0.1:1/"
+[account.office]
+email = "office@example.co.il"
+password = "demo"
+[mailbox.office]
+host = "127.0.0.1"
+port = {server.plain}
+tls = "none"
+username = "{user}"
+[mailbox.office.oauth2]
+token_url = "{url}"
+client_id = "mailbridge"
+client_secret = "{SECRET}"
+refresh_token = "{REFRESH}"
+""",
+            encoding="utf-8",
+        )
+        return path
+
+    async def scenario() -> None:
+        async with a_provider(PORT) as (provider, url):
+            provider.user, provider.rotates = user, True
+            config = load(write(url), {})
+
+            async def check() -> Check:
+                [found] = [one for one in await check_all(config) if one.part == "mailbox office"]
+                return found
+
+            before = await check()
+            assert before.ok
+            assert f"{user} may log in and open INBOX, with IDLE; the renewed refresh token cannot be kept in" in before.words
+            provider.refresh = REFRESH
+            config.state_dir.mkdir()
+            assert "cannot be kept" not in (await check()).words
+            assert (await check()).ok
+            assert [form["refresh_token"] for form in provider.asked] == [REFRESH, REFRESH, f"{REFRESH}-2"]
+            provider.refusal = "invalid_grant", f"{REFRESH} is over"
+            refused = await check()
+            assert (refused.ok, refused.words) == (False, "127.0.0.1 gives no token: invalid_grant: *** is over")
+
+    asyncio.run(scenario())

@@ -1,0 +1,108 @@
+"""What `check --online` says of the trust that a mailbox's newest fax mail would pass."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mailbridge import online
+from mailbridge.config import load
+from mailbridge.demo.mailbox import DemoMailbox, report_mail
+from mailbridge.report.trust import would_pass
+from tests.unit.report.test_trust import dns, signed
+
+VOUCHED = b"Authentication-Results: mx.example.co.il; dkim=pass header.d=myfax.co.il\r\n"
+FORGED = report_mail("Success", 9, "forged").replace(b"\n", b"\r\n")
+
+
+def config(folder: Path, port: int, trust: str = "dkim") -> Path:
+    path = folder / "config.toml"
+    path.write_text(f"""
+state_dir = "{folder}"
+[myfax]
+url = "http://127.0.0.1:1/"
+[account.office]
+email = "office@example.co.il"
+password = "demo"
+[mailbox.office]
+host = "127.0.0.1"
+port = {port}
+tls = "none"
+username = "office@example.co.il"
+password = "demo"
+trust = "{trust}"
+""")
+    return path
+
+
+async def told(path: Path) -> tuple[bool, str]:
+    [check] = [one for one in await online.check_all(load(path, {})) if one.part == "mailbox office"]
+    return check.ok, check.words
+
+
+CASES: list[tuple[list[bytes], str, str]] = [
+    ([], "dkim", "no mail of MyFax's is there yet to try trust on"),
+    ([b"Subject: lunch\r\n\r\nat one?\r\n"], "dkim", "no mail of MyFax's is there yet to try trust on"),
+    ([signed()], "dkim", "the newest fax mail passes dkim; trust = dkim believes it"),
+    ([signed()], "none", "the newest fax mail passes dkim; trust = none believes it"),
+    (
+        [signed()],
+        "authserv:mx.example.co.il",
+        "the newest fax mail passes dkim; trust = authserv:mx.example.co.il does not believe it, so such a report only makes",
+    ),
+    (
+        [VOUCHED + signed()],
+        "authserv:MX.example.co.il",
+        "dkim and authserv:mx.example.co.il (if that is your own mail server); trust = authserv:MX.example.co.il believes it",
+    ),
+    (
+        [VOUCHED + FORGED],
+        "dkim",
+        "passes authserv:mx.example.co.il (if that is your own mail server); trust = dkim does not believe it",
+    ),
+    ([FORGED], "dkim", "the newest fax mail passes neither dkim nor authserv:ID; trust = dkim does not believe it"),
+    ([signed(), FORGED, FORGED], "dkim", "the newest believable fax mail passes dkim; trust = dkim believes it"),
+    ([VOUCHED + FORGED, signed()], "dkim", "the newest fax mail passes dkim; trust = dkim believes it"),
+    ([signed(), *[FORGED] * 5], "dkim", "the newest fax mail passes neither"),
+]
+
+
+@pytest.mark.parametrize(("mails", "trust", "words"), CASES)
+def test_the_newest_fax_mail_says_which_trust_it_would_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mails: list[bytes], trust: str, words: str
+) -> None:
+    monkeypatch.setattr(online, "would_pass", partial(would_pass, dnsfunc=dns))
+
+    async def scenario() -> None:
+        async with DemoMailbox() as mailbox:
+            for mail in mails:
+                await mailbox.deliver(mail)
+            ok, said = await told(config(tmp_path, mailbox.port, trust=trust))
+            assert ok
+            assert words in said
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_dns_does_not_fail_the_mailbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(online, "PATIENCE", 0.5)
+    over = threading.Event()
+
+    def silent(name: bytes, timeout: float = 5) -> bytes:
+        over.wait(10)
+        return b""
+
+    monkeypatch.setattr(online, "would_pass", partial(would_pass, dnsfunc=silent))
+
+    async def scenario() -> None:
+        async with DemoMailbox() as mailbox:
+            await mailbox.deliver(signed())
+            ok, said = await told(config(tmp_path, mailbox.port))
+            over.set()
+            assert (ok, "trust cannot be tried (no answer in time)" in said) == (True, True), said
+
+    asyncio.run(scenario())
