@@ -11,7 +11,7 @@ from mailbridge.report.match import e164
 # The list prints local times without a zone: this covers the hour that is there twice in autumn, and a server that prints UTC.
 NEAR = timedelta(hours=4)
 # A mail is written after its fax came in, but for what the clocks differ.
-_CLOCKS = timedelta(minutes=2)
+_CLOCKS = timedelta(seconds=30)
 
 
 def number(printed: str | None, region: str) -> str | None:

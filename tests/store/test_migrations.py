@@ -19,7 +19,7 @@ from tests.store.making import NOW, ask, with_store
 # Written once by the code of each schema and never since: faxes in every state, deliveries in every state, a received document;
 # from schema 2 on also a note of erasure and an audit line.
 FROZEN = {number: Path(__file__).with_name(f"schema-{number}.sql") for number in (1, 2)}
-TABLES = {1: ("cursor", "delivery", "envelope", "event", "fax", "handled")}
+TABLES: dict[int, tuple[str, ...]] = {1: ("cursor", "delivery", "envelope", "event", "fax", "handled")}
 TABLES[2] = (*TABLES[1], "audit", "erasure", "tally")
 
 

@@ -199,7 +199,8 @@ def test_what_came_in_is_forgotten_with_the_records_but_never_while_the_list_may
         old = Receipt(id="fax_0", account="office", kind="incoming", caller=NUMBER, called=None, at=NOW, noted_at=NOW)
         more = [replace(old, id=f"fax_{number}", listing_id=f"{number}") for number in range(1, 250)]
         new = replace(old, id="fax_new", noted_at=NOW + timedelta(days=1))
-        await store.run(lambda tx: [tx.put_receipt(one) for one in (old, *more, new)])
+        for one in (old, *more, new):
+            await store.run(lambda tx, one=one: tx.put_receipt(one))  # type: ignore[misc]
         short = keeper(store, Spool(tmp_path / "spool"), records=DAY)
         assert (await short.sweep(NOW + timedelta(days=31))).receipts == 0
         assert (await short.sweep(NOW + timedelta(days=32))).receipts == 250

@@ -1,0 +1,486 @@
+"""The list of `incoming.do` beside the mailbox: what no mail brought is told, and nothing is told twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from mailbridge.errors import NotTaken, StoreUnavailable
+from mailbridge.report import listing as listing_module
+from mailbridge.report.fetch import Documents, NotFetched
+from mailbridge.report.listing import GRACE_ROUNDS, TRIES
+from tests.integration.listing_world import EVERY, PDF, START, WAV, MyFaxStandIn, Office, office
+from tests.integration.watching import until
+
+MINUTE = timedelta(minutes=1)
+# The first round after a start reads the list alone; the event comes a grace later.
+PATIENT = GRACE_ROUNDS + 1
+CALLER = "+97289999999"
+FROM_LIST, FROM_MAIL = ("listing", CALLER), ("mail", CALLER)
+Scenario = Callable[[Office], Awaitable[None]]
+
+
+def play(path: Path, scenario: Scenario, **more: Any) -> None:
+    async def main() -> None:
+        async with office(path, **more) as world:
+            await scenario(world)
+
+    asyncio.run(main())
+
+
+def test_an_incoming_fax_that_was_never_mailed_is_found_and_told_once_with_its_document(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await listing.compare()
+        identity = world.myfax.add(world.now + MINUTE)
+        await world.rounds(listing, GRACE_ROUNDS)
+        assert await world.events() == []  # its mail may be on the way
+        await world.rounds(listing, 5)
+        [event] = await world.events()
+        document = event.data["document"]
+        assert event.data == {
+            "fax_id": event.fax_id,
+            "seq": 1,
+            "direction": "inbound",
+            "account": "office",
+            "mailbox": None,
+            "to": "+97239876543",
+            "from": CALLER,
+            "status": "received",
+            "received_at": "2026-01-04T09:01:00Z",
+            "pages": None,
+            "source": "listing",
+            "trusted": True,
+            "listing_id": identity,
+            "document": {
+                "path": document["path"],
+                "sha256": hashlib.sha256(PDF).hexdigest(),
+                "size": len(PDF),
+                "content_type": "application/pdf",
+                "filename": "2026-01-04_11-01-00_+97289999999.pdf",
+                "pages": None,
+            },
+        }
+        assert world.spool.path(document["path"]).read_bytes() == PDF
+        assert world.files() == {document["path"]}
+        assert await world.store.run(lambda tx: tx.known_files([document["path"]])) == {document["path"]}
+
+    play(tmp_path, scenario)
+
+
+def test_a_voicemail_is_told_at_once_with_its_recording(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing("voice")
+        world.myfax.add(START - MINUTE, kind="voice")
+        await listing.compare()
+        world.myfax.add(world.now + MINUTE, "050-1234567", kind="voice", document=WAV)
+        await world.rounds(listing, 3)
+        [event] = await world.events("voicemail.received")
+        assert (event.data["from"], event.data["source"], event.data["received_at"]) == (
+            *("+972501234567", "listing"),
+            "2026-01-04T09:01:00Z",
+        )
+        document = event.data["document"]
+        assert (document["content_type"], document["filename"]) == ("audio/wav", "2026-01-04_11-01-00_+972501234567.wav")
+        assert world.spool.path(document["path"]).read_bytes() == WAV
+        assert await world.events() == []
+
+    play(tmp_path, scenario)
+
+
+def test_at_the_very_first_start_nothing_old_is_told(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        for minutes in (1, 30, 300, 60 * 23):
+            world.myfax.add(START - minutes * MINUTE)
+        world.myfax.down = True  # the first start counts, not the first answer
+        listing = world.listing()
+        with pytest.raises(NotTaken):
+            await listing.compare()
+        world.myfax.add(START + MINUTE, "03-5555555")
+        world.myfax.down = False
+        await world.rounds(listing, PATIENT + 2)
+        assert await world.sources() == [("listing", "+97235555555")]
+
+    play(tmp_path, scenario)
+
+
+def test_what_came_in_while_mailbridge_was_away_is_told(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        await world.listing().compare()
+        world.myfax.add(START + timedelta(days=3))
+        world.now = START + timedelta(days=5)
+        await world.rounds(world.listing(), PATIENT)
+        assert await world.sources() == [FROM_LIST]
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("printed", "hours"), [("08-9999999", 0), (CALLER, 1), ("97289999999", -1), ("089999999", 3)])
+def test_a_fax_that_the_mail_told_is_not_told_by_the_list(tmp_path: Path, printed: str, hours: int) -> None:
+    """Also where the list is in another zone than is set, as after a summer time that somebody forgot."""
+
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        assert await world.mail(world.now + MINUTE)
+        world.myfax.add(world.now + timedelta(hours=hours), printed, "03-9876543")
+        await world.rounds(listing, PATIENT + 2)
+        assert await world.sources() == [FROM_MAIL]
+        assert world.myfax.fetched() == []
+
+    play(tmp_path, scenario)
+
+
+def test_a_mail_within_the_grace_tells_the_fax_and_the_list_is_silent(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        world.myfax.add(world.now)
+        await world.rounds(listing)
+        assert await world.mail(world.now - EVERY + MINUTE, to=None)
+        await world.rounds(listing, PATIENT + 2)
+        assert await world.sources() == [FROM_MAIL]
+        assert len(world.files()) == 1
+
+    play(tmp_path, scenario)
+
+
+def test_a_mail_that_comes_after_the_list_told_raises_nothing_and_leaves_no_file(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        at = world.now
+        world.myfax.add(at)
+        await world.rounds(listing, PATIENT)
+        assert await world.sources() == [FROM_LIST]
+        world.now += timedelta(hours=9)
+        assert not await world.mail(at + MINUTE, CALLER)
+        assert await world.sources() == [FROM_LIST]
+        assert len(world.files()) == 1
+        # The next fax of the same caller is another one, whoever tells it first.
+        assert await world.mail(world.now, CALLER)
+        world.myfax.add(world.now)
+        await world.rounds(listing, PATIENT)
+        assert await world.sources() == [FROM_LIST, FROM_MAIL]
+
+    play(tmp_path, scenario)
+
+
+def test_two_faxes_of_one_caller_and_a_mail_for_one_of_them_are_two(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        at = world.now
+        world.myfax.add(at)
+        world.myfax.add(at + 3 * MINUTE)
+        world.now += 5 * MINUTE
+        assert await world.mail(at + 4 * MINUTE)
+        await world.rounds(listing, PATIENT + 2)
+        received = [(event.data["source"], event.data["received_at"]) for event in await world.events()]
+        assert received == [("mail", "2026-01-04T09:14:00Z"), ("listing", "2026-01-04T09:10:00Z")]
+
+    play(tmp_path, scenario)
+
+
+def test_anonymous_faxes_are_counted_right(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        for source in ("", "Anonymous", ""):
+            world.myfax.add(world.now, source)
+        assert await world.mail(world.now, "")
+        await world.rounds(listing, PATIENT + 2)
+        assert sorted(source for source, caller in await world.sources() if caller is None) == ["listing", "listing", "mail"]
+
+    play(tmp_path, scenario)
+
+
+def test_each_fax_is_told_once_across_restarts(tmp_path: Path) -> None:
+    """A new process at each step, with the mail after the event, before it, or not at all."""
+    myfax = MyFaxStandIn()
+
+    async def scenario() -> None:
+        await myfax.start()
+        now = START
+        async with office(tmp_path, myfax, now=now) as world:
+            await world.listing().compare()
+        for minutes in range(12):
+            myfax.add(START + minutes * MINUTE, f"08-99999{minutes:02}")
+        for step in range(8):
+            now += EVERY
+            async with office(tmp_path, myfax, now=now, uid=100 * step) as world:
+                listing = world.listing()
+                await listing.compare()
+                if step == 0:
+                    for minutes in (0, 1, 2):
+                        assert await world.mail(START + minutes * MINUTE, f"08-99999{minutes:02}")
+                if step == 6:
+                    for minutes in (9, 10, 11):
+                        assert not await world.mail(START + minutes * MINUTE, f"08-99999{minutes:02}")
+                if step in (3, 5):
+                    await listing.compare()
+        async with office(tmp_path, myfax, now=now) as world:
+            told = await world.sources()
+        assert sorted(str(caller) for _, caller in told) == [f"+972899999{minutes:02}" for minutes in range(12)]
+        assert sorted(source for source, _ in told) == ["listing"] * 9 + ["mail"] * 3
+        await myfax.stop()
+
+    asyncio.run(scenario())
+
+
+def test_after_a_start_the_mailbox_is_read_before_the_list_tells(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        await world.rounds(world.listing())
+        at = world.now
+        world.myfax.add(at)
+        await world.rounds(world.listing())
+        world.now += timedelta(days=1)
+        again = world.listing()
+        await world.rounds(again)
+        assert await world.events() == []
+        assert await world.mail(at)
+        await world.rounds(again, PATIENT)
+        assert await world.sources() == [FROM_MAIL]
+
+    play(tmp_path, scenario)
+
+
+def test_a_forged_mail_hides_no_fax_and_an_untrusted_one_with_the_document_repeats_none(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        at = world.now
+        world.myfax.add(at)
+        world.myfax.add(at, "03-5555555")
+        assert await world.mail(at, trusted=False, document=b"%PDF forged")
+        assert await world.mail(at, "03-5555555", trusted=False)
+        await world.rounds(listing, PATIENT + 1)
+        told = [(event.data["source"], event.data["from"], event.data["trusted"]) for event in await world.events()]
+        assert told == [("mail", CALLER, False), ("mail", "+97235555555", False), ("listing", CALLER, True)]
+        # The same, the other way round.
+        assert not await world.mail(at, trusted=False)
+        assert await world.mail(at, trusted=False, document=b"%PDF forged again")
+        assert len(world.files()) == 4
+
+    play(tmp_path, scenario)
+
+
+def test_a_wrong_zone_repeats_nothing_and_hides_nothing_new(tmp_path: Path) -> None:
+    """The stand-in prints UTC where Israel's time is expected: what is new looks two hours old."""
+
+    async def scenario(world: Office) -> None:
+        zone, listing = ZoneInfo("UTC"), world.listing()
+        world.myfax.add(START - timedelta(hours=1), "03-1111111", zone=zone)
+        await listing.compare()
+        world.myfax.add(world.now + MINUTE, zone=zone)
+        await world.rounds(listing, PATIENT + 2)
+        assert await world.sources() == [FROM_LIST]
+
+    play(tmp_path, scenario)
+
+
+def test_a_time_that_cannot_be_read_is_that_of_the_first_sight(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        world.myfax.add(START)
+        world.myfax.listed["incoming"][0]["TIME"] = "soon"
+        world.myfax.listed["incoming"][0]["SOURCE"] = "03-1111111"
+        await listing.compare()
+        world.myfax.add(START)
+        world.myfax.listed["incoming"][0]["TIME"] = ""
+        await world.rounds(listing, PATIENT + 2)
+        [event] = await world.events()
+        assert (event.data["from"], event.data["received_at"]) == (CALLER, "2026-01-04T09:10:00Z")
+
+    play(tmp_path, scenario)
+
+
+def test_every_page_is_read(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        for minutes in range(7):
+            world.myfax.add(world.now + minutes * MINUTE, f"08-999999{minutes}")
+        await world.rounds(listing, PATIENT)
+        assert len(await world.events()) == 7
+
+    play(tmp_path, scenario)
+
+
+def test_a_download_that_fails_is_tried_again_and_at_last_told_without_a_document(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        late, never = world.myfax.add(world.now), world.myfax.add(world.now, "03-5555555")
+        world.myfax.answers[f"/documents/{late}"] = [(500, {}, b""), (200, {}, b"<html>please log in</html>"), (404, {}, b"")]
+        del world.myfax.documents[f"/documents/{never}"]
+        await world.rounds(listing, PATIENT + 2)
+        assert await world.events() == []
+        await world.rounds(listing)
+        assert await world.sources() == [FROM_LIST]
+        await world.rounds(listing, 5)
+        [_, event] = await world.events()
+        assert (event.data["from"], event.data["document"]) == ("+97235555555", None)
+        assert event.data["defects"] == ["MyFax answered with HTTP status 404 for the document"]
+        assert world.myfax.fetched().count(f"/documents/{never}") == TRIES
+        assert len(world.files()) == 1
+
+    play(tmp_path, scenario)
+
+
+ELSEWHERE = (
+    "http://169.254.169.254/latest/meta-data",
+    "https://evil.example/fax.pdf",
+    "https://myfax.co.il.evil.example/fax.pdf",
+    "https://notmyfax.co.il/fax.pdf",
+    "http://www.myfax.co.il/fax.pdf",
+    "https://user@www.myfax.co.il/fax.pdf",
+    "file:///etc/passwd",
+    "ftp://www.myfax.co.il/fax.pdf",
+    "http://localhost/fax.pdf",
+    "https://[::1",
+)
+
+
+def test_a_document_elsewhere_is_not_fetched_and_the_fax_is_told(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        for url in ELSEWHERE:
+            world.myfax.add(world.now, url=url)
+        await world.rounds(listing, PATIENT)
+        events = await world.events()
+        assert len(events) == len(ELSEWHERE)
+        assert all(event.data["document"] is None and "address" in event.data["defects"][0] for event in events)
+
+    play(tmp_path, scenario)
+
+
+def test_a_redirect_stays_at_myfax(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        myfax = world.myfax
+        myfax.documents["/there"] = PDF
+        myfax.answers["/here"] = [(302, {"Location": "/there"}, b"")]
+        myfax.answers["/away"] = [(302, {"Location": "https://evil.example/fax.pdf"}, b"")]
+        myfax.answers["/round"] = [(302, {"Location": "/round"}, b"")] * 9
+        file = io.BytesIO()
+        await world.documents.fetch(f"{myfax.base}/here", file)
+        assert file.getvalue() == PDF
+        for path, words in (("/away", "not MyFax's"), ("/round", "without an end")):
+            with pytest.raises(NotFetched, match=words):
+                await world.documents.fetch(f"{myfax.base}{path}", io.BytesIO())
+
+    play(tmp_path, scenario)
+
+
+def test_an_endless_document_is_cut(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        world.myfax.add(world.now, document=b"%PDF" + bytes(20_000))
+        await world.rounds(listing, PATIENT)
+        [event] = await world.events()
+        assert "too large" in event.data["defects"][0]
+        assert world.files() == set()
+
+    play(tmp_path, scenario)
+
+
+def test_a_document_that_does_not_come_is_given_up_in_time(tmp_path: Path) -> None:
+    async def main() -> None:
+        never = asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n%PDF")
+            await never.wait()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Documents(base, timeout=0.3) as documents:
+            with pytest.raises(NotFetched, match="did not come whole"):
+                await documents.fetch(f"{base}/fax", io.BytesIO())
+        never.set()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_leaves_the_fax_to_a_later_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        world.myfax.add(world.now)
+        await world.rounds(listing, GRACE_ROUNDS)
+        raising = listing_module.Listing._raise
+
+        def refuse(*_: object) -> bool:
+            raise StoreUnavailable("the database cannot take it now")
+
+        monkeypatch.setattr(listing_module.Listing, "_raise", refuse)
+        with pytest.raises(StoreUnavailable):
+            await world.rounds(listing)
+        assert world.files() == set()
+        monkeypatch.setattr(listing_module.Listing, "_raise", raising)
+        await world.rounds(listing)
+        assert await world.sources() == [FROM_LIST]
+
+    play(tmp_path, scenario)
+
+
+def test_while_myfax_is_down_the_rounds_come_less_and_less_often_and_nothing_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    enough = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 12:
+            enough.set()
+            await asyncio.Event().wait()
+
+    async def scenario(world: Office) -> None:
+        world.myfax.down = True
+        listing = world.listing()
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        task = asyncio.create_task(listing.run())
+        await asyncio.wait_for(enough.wait(), 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        monkeypatch.undo()
+        assert slept[:3] == [480.0, 960.0, 1920.0]
+        assert slept[-1] == 2880.0
+        world.myfax.down = False
+        task = asyncio.create_task(listing.run())
+        await until(lambda: bool(world.myfax.asked))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    play(tmp_path, scenario)
+
+
+def test_the_hour_that_is_there_twice_repeats_nothing(tmp_path: Path) -> None:
+    """In the night of 25 October 2026 the hour from 1:00 to 2:00 comes twice in Israel."""
+    second = datetime(2026, 10, 24, 23, 30, tzinfo=UTC)  # 01:30, the second time
+
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        world.now = second + MINUTE
+        assert await world.mail(second)
+        world.myfax.add(second)
+        assert "01:30" in world.myfax.listed["incoming"][0]["TIME"]
+        await world.rounds(listing, PATIENT + 2)
+        assert await world.sources() == [FROM_MAIL]
+
+    play(tmp_path, scenario, now=second - timedelta(days=2))
