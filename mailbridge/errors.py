@@ -13,6 +13,7 @@ MailbridgeError
 ├── MyFaxError           a call to MyFax that gave no answer to use
 │   ├── NotTaken         provably not taken; safe to try again
 │   ├── NeedsPerson      provably not taken; trying again will not help
+│   │   └── InvalidArgument  not even sent: a parameter is not as MyFax documents it
 │   ├── Rejected         MyFax answered with a RESPONSE_CODE below 0
 │   └── InDoubt          the request left whole and its outcome is unknown
 └── MailboxError         the IMAP mailbox cannot be watched now
@@ -89,6 +90,17 @@ class NotTaken(MyFaxError):
 
 class NeedsPerson(MyFaxError):
     """MyFax provably did not take the request, and trying again will not help (permanent)."""
+
+
+class InvalidArgument(NeedsPerson, ValueError):
+    """An argument that MyFax does not take, found before anything was sent.
+
+    `field` is the parameter's documented name, `fault` says what is wrong with it and never repeats its value.
+    """
+
+    def __init__(self, field: str, fault: str) -> None:
+        self.field, self.fault = field, fault
+        super().__init__(f"{field}: {fault}")
 
 
 class Rejected(MyFaxError):

@@ -39,6 +39,7 @@ PURE = (
     "submission/commands.py",
     "submission/door.py",
     "submission/policy.py",
+    "myfax/values.py",
     "myfax/wire.py",
     "report/match.py",
     "report/parse.py",
@@ -50,7 +51,7 @@ PURE = (
 INNOCENT = {
     *("__future__", "typing", "collections", "dataclasses", "enum", "functools", "itertools", "operator", "string", "textwrap"),
     *("re", "html", "json", "base64", "binascii", "hashlib", "hmac", "io", "unicodedata", "fnmatch", "datetime", "zoneinfo"),
-    *("email", "xml", "defusedxml", "phonenumbers"),
+    *("email", "xml", "decimal", "defusedxml", "phonenumbers"),
 }
 # Rooms with doors to the world, of which a pure module may know the nouns: the shape of what it is handed.
 NOUNS_ELSEWHERE = {"mailbridge.config": {"Webhook", "Notice"}, "mailbridge.submission.letter": {"Letter"}}

@@ -12,7 +12,7 @@ from mailbridge import log, retry
 from mailbridge.config import FaxOptions
 from mailbridge.errors import MyFaxError, StoreUnavailable
 from mailbridge.fax.flight import Flight, where
-from mailbridge.fax.settle import expire
+from mailbridge.fax.settle import amounts, expire
 from mailbridge.model import Failure, Fax, last_attempt
 from mailbridge.myfax import MyFax, StatusAnswer, describe, status_outcome
 from mailbridge.store.base import Store, Transaction
@@ -110,7 +110,7 @@ class Poller:
         if fax.state != "submitted" or fax.fax_code != asked.fax_code:
             return fax  # a report was quicker
         outcome = status_outcome(answer.status, answer.final)
-        told = {name: value for name in ("price", "credit_left") if (value := getattr(answer, name)) is not None}
+        told = amounts(answer)
         if outcome.kind == "pending":
             return self._later(tx, fax, asked, now, told)
         if outcome.kind == "delivered":

@@ -11,7 +11,7 @@ from mailbridge.errors import InDoubt, MailbridgeError, NeedsPerson, NotFound, R
 from mailbridge.fax.intact import Damaged
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Failure, Fax, last_attempt
-from mailbridge.myfax import UploadAnswer
+from mailbridge.myfax import StatusAnswer, UploadAnswer
 from mailbridge.store.base import Transaction
 
 OnDoubt = Literal["hold", "fail", "resend"]
@@ -36,11 +36,16 @@ class Verdict:
         return self.trigger == "accept" or (failure is not None and failure.code != "abandoned")
 
 
+def amounts(answer: UploadAnswer | StatusAnswer) -> dict[str, str]:
+    """Return what an answer says of money, as the store and the events hold it: the text of the exact amount."""
+    told = {"price": answer.price, "credit_left": answer.credit_left}
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
 def accepted(answer: UploadAnswer, first_poll: datetime) -> Verdict:
     """Return the verdict of an answer with a FAX_CODE."""
-    told = {"price": answer.price, "credit_left": answer.credit_left, "pages": answer.pages or None}
-    changes = {"fax_code": answer.fax_code, "due_at": first_poll, "source": "upload"}
-    return Verdict("accept", changes | {name: value for name, value in told.items() if value is not None})
+    changes = {"fax_code": answer.fax_code, "due_at": first_poll, "source": "upload", **amounts(answer)}
+    return Verdict("accept", changes | ({"pages": answer.pages} if answer.pages else {}))
 
 
 def failed(error: Exception, whole: bool, again: datetime) -> Verdict:

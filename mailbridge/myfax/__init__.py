@@ -1,6 +1,8 @@
 """A client for the API of MyFax, usable alone: `async with MyFax(email, password) as myfax: await myfax.send(...)`."""
 
-from mailbridge.myfax.client import MyFax, Upload
+from mailbridge.errors import InDoubt, InvalidArgument, MyFaxError, NeedsPerson, NotTaken, Rejected
+from mailbridge.myfax.client import MyFax
+from mailbridge.myfax.files import File, Upload
 from mailbridge.myfax.wire import (
     IncomingItem,
     Outcome,
@@ -15,10 +17,17 @@ from mailbridge.myfax.wire import (
 )
 
 __all__ = [
+    "File",
+    "InDoubt",
     "IncomingItem",
+    "InvalidArgument",
     "MyFax",
+    "MyFaxError",
+    "NeedsPerson",
+    "NotTaken",
     "Outcome",
     "RegisterAnswer",
+    "Rejected",
     "ReleaseAnswer",
     "StatusAnswer",
     "Unreadable",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
 from typing import Final, Literal
 from xml.etree.ElementTree import Element, ParseError
 
@@ -18,6 +19,7 @@ from defusedxml.ElementTree import iterparse
 
 from mailbridge.errors import MyFaxError
 from mailbridge.model import ErrorCode
+from mailbridge.myfax.values import REGION, e164, moment, money, wall_clock
 
 MAX_ANSWER: Final = 256 * 1024
 MAX_DEPTH: Final = 16
@@ -29,6 +31,9 @@ _ENCODINGS = frozenset({"windows-1255", "cp1255", "iso-8859-8", "iso-8859-8-i", 
 # Possessive, so that a hostile run of blanks costs one pass and no backtracking.
 _TAG = re.compile(r"<\s*+(/?)\s*+([A-Za-z_][\w.-]*+)\s*+(/?)\s*+>")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
+# Neither can hide a cut: what is cut lacks its last tags all the same.
+_NO_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_BARE_AMPERSAND = re.compile(r"&(?!#?[A-Za-z0-9]{1,31};)")
 
 
 class Unreadable(MyFaxError):
@@ -37,41 +42,50 @@ class Unreadable(MyFaxError):
 
 @dataclass(frozen=True, slots=True)
 class UploadAnswer:
-    """The answer of `faxUpload.do`. `price` and `credit_left` are as printed; `response_code` below 0 is an error."""
+    """The answer of `faxUpload.do`. `response_code` below 0 is an error; an amount that is no plain number is None."""
 
     response_code: int
     text: str
     fax_code: str | None = None
     fax_status: int | None = None
-    price: str | None = None
-    credit_left: str | None = None
+    price: Decimal | None = None
+    credit_left: Decimal | None = None
     pages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StatusAnswer:
-    """The answer of `faxStatus.do`. `status` means something only when `final` is true."""
+    """The answer of `faxStatus.do`. `status` means something only when `final` is true.
+
+    `printed_status` is what the answer holds in its place, also where that is no number and `status` is None.
+    """
 
     response_code: int
     text: str
     fax_code: str | None = None
     status: int | None = None
     final: bool = False
-    price: str | None = None
-    credit_left: str | None = None
+    price: Decimal | None = None
+    credit_left: Decimal | None = None
+    printed_status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RegisterAnswer:
-    """The answer of `myFaxAllocateDistributer.do`."""
+    """The answer of `myFaxAllocateDistributer.do`.
+
+    `fax_number` and `expire` are as printed; `fax_number_e164` and `expires_at` (aware, UTC) are None where they cannot be read.
+    """
 
     response_code: int
     text: str
     user_id: str | None = None
     fax_number: str | None = None
     email: str | None = None
-    price: str | None = None
+    price: Decimal | None = None
     expire: str | None = None
+    fax_number_e164: str | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +98,18 @@ class ReleaseAnswer:
 
 @dataclass(frozen=True, slots=True)
 class IncomingItem:
-    """One received fax or voicemail: `did` is the called number, `source` the caller, as printed; `time` None if unreadable."""
+    """One received fax or voicemail: `did` is the called number and `source` the caller, as printed.
+
+    `time` (aware, UTC), `did_e164` and `source_e164` are None where they cannot be read; an anonymous caller has no source.
+    """
 
     id: str
     time: datetime | None
     did: str | None
     source: str | None
     url: str | None
+    did_e164: str | None = None
+    source_e164: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +191,10 @@ def incoming_form(
 ) -> dict[str, str]:
     """Return the fields of `incoming.do`; `start` and `end` are aware and are told in MyFax's `zone`."""
     form = {"email": email, "password": password, "p": str(page), "listType": list_type}
-    for name, moment in (("startDate", start), ("endDate", end)):
-        if moment is not None:
-            form[name] = moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+    if start is not None:
+        form["startDate"] = wall_clock(start, zone, end=False)
+    if end is not None:
+        form["endDate"] = wall_clock(end, zone, end=True)
     return form
 
 
@@ -192,8 +212,8 @@ def read_upload(body: bytes) -> UploadAnswer:
         text,
         _field(root, "FAX_CODE"),
         _number(root, "FAX_STATUS"),
-        _field(root, "PRICE"),
-        _field(root, "CREDIT_LEFT"),
+        money(_field(root, "PRICE")),
+        money(_field(root, "CREDIT_LEFT")),
         _number(root, "FAX_PAGES"),
     )
 
@@ -208,16 +228,18 @@ def read_status(body: bytes) -> StatusAnswer:
         _field(root, "FAX_CODE"),
         _number(root, "FAX_STATUS"),
         final,
-        _field(root, "PRICE"),
-        _field(root, "CREDIT_LEFT"),
+        money(_field(root, "PRICE")),
+        money(_field(root, "CREDIT_LEFT")),
+        _field(root, "FAX_STATUS"),
     )
 
 
-def read_register(body: bytes) -> RegisterAnswer:
-    """Read the answer of `myFaxAllocateDistributer.do`. Raises Unreadable."""
+def read_register(body: bytes, zone: tzinfo = UTC, region: str = REGION) -> RegisterAnswer:
+    """Read the answer of `myFaxAllocateDistributer.do`; `zone` and `region` as in `read_incoming`. Raises Unreadable."""
     root, code, text = _response(body)
     names = ("USER_ID", "USER_FAX_NUMBER", "USER_EMAIL", "PRICE", "EXPIRE")
-    return RegisterAnswer(code, text, *(_field(root, name) for name in names))
+    user, number, email, price, expire = (_field(root, name) for name in names)
+    return RegisterAnswer(code, text, user, number, email, money(price), expire, e164(number, region), moment(expire, zone))
 
 
 def read_release(body: bytes) -> ReleaseAnswer:
@@ -226,27 +248,23 @@ def read_release(body: bytes) -> ReleaseAnswer:
     return ReleaseAnswer(code, text)
 
 
-def read_incoming(body: bytes, zone: tzinfo) -> IncomingPage:
-    """Read one page of `incoming.do`; times without a zone are in `zone`. Raises Unreadable."""
+def read_incoming(body: bytes, zone: tzinfo, region: str = REGION) -> IncomingPage:
+    """Read one page of `incoming.do`; times without a zone are in `zone`, numbers without a country of `region`.
+
+    Raises Unreadable.
+    """
     root, code, text = _response(body)
-    items = tuple(_item(item, zone) for item in root.iter("ITEM"))
+    items = tuple(_item(item, zone, region) for item in root.iter("ITEM"))
     return IncomingPage(code, text, items, _number(root, "PAGES"), _number(root, "NEXT_PAGE"))
 
 
-def _item(item: Element, zone: tzinfo) -> IncomingItem:
+def _item(item: Element, zone: tzinfo, region: str) -> IncomingItem:
     identity = _field(item, "ID")
     if identity is None:
         raise Unreadable("an item of the list has no ID")
-    when = _time(_field(item, "TIME"), zone)
-    return IncomingItem(identity, when, _field(item, "DID"), _field(item, "SOURCE"), _field(item, "URL"))
-
-
-def _time(value: str | None, zone: tzinfo) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(re.sub(r"\.\d+$", "", value or ""))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    did, source, when = (_field(item, name) for name in ("DID", "SOURCE", "TIME"))
+    numbers = e164(did, region), e164(source, region)
+    return IncomingItem(identity, moment(when, zone), did, source, _field(item, "URL"), *numbers)
 
 
 def _response(body: bytes) -> tuple[Element, int, str]:
@@ -283,6 +301,9 @@ def _tidy(text: str) -> str:
     # The text is decoded already, so a declaration can only mislead the parser.
     declaration = _DECLARATION.match(text)
     text = text[declaration.end() :] if declaration else text
+    text = _NO_CHARACTER.sub("\ufffd", text)
+    if "<![CDATA[" not in text:  # where an ampersand may stand bare
+        text = _BARE_AMPERSAND.sub("&amp;", text)
     return _TAG.sub(r"<\1\2\3>", text).strip()
 
 

@@ -6,11 +6,15 @@ import asyncio
 import datetime as dt
 import io
 import logging
+import os
 import random
 import re
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -96,7 +100,8 @@ def with_stand_in(scenario: Callable[[Simulator, MyFax], Awaitable[None]], passw
 def test_a_fax_is_sent_and_its_status_asked() -> None:
     async def scenario(simulator: Simulator, myfax: MyFax) -> None:
         answer = await myfax.send("03-9876543", [upload(name="חשבון MB-7K3QXA2M.pdf")])
-        assert (answer.response_code, answer.price, answer.credit_left, answer.pages) == (0, "0.40", "999", 1)
+        assert (answer.response_code, answer.pages) == (0, 1)
+        assert (answer.price, answer.credit_left) == (Decimal("0.40"), Decimal(999))
         [fax] = simulator.uploads
         assert (fax.fax_code, fax.number, fax.files[0]["name"]) == (answer.fax_code, "03-9876543", "חשבון MB-7K3QXA2M.pdf")
         assert (fax.files[0]["size"], fax.files[0]["content_type"]) == (len(PDF), "application/pdf")
@@ -110,9 +115,7 @@ def test_a_url_is_sent_without_a_file() -> None:
     async def scenario(simulator: Simulator, myfax: MyFax) -> None:
         assert (await myfax.send("03-9876543", url="https://x/y.pdf")).fax_code
         assert simulator.uploads[0].files == []
-        for documents, url in (((), None), ((upload(),), "https://x/y.pdf")):
-            with pytest.raises(ValueError, match="documents or a url"):
-                await myfax.send("03-9876543", documents, url=url)
+        assert simulator.uploads[0].url == "https://x/y.pdf"
 
     with_stand_in(scenario)
 
@@ -143,8 +146,6 @@ def test_a_user_is_registered_and_a_line_released() -> None:
         assert (registered.user_id, registered.fax_number, registered.email) == ("4711", "+97239876544", "new@example.co.il")
         assert (await myfax.release(line="+97239876544", action="blockUser")).response_code == 0
         assert (await myfax.release(user_email="new@example.co.il")).response_code == 0
-        with pytest.raises(ValueError, match="line or the user"):
-            await myfax.release()
 
     with_stand_in(scenario)
 
@@ -162,7 +163,12 @@ def test_a_code_below_zero_is_a_rejection_with_its_text() -> None:
 
 def test_every_action_tells_a_wrong_password() -> None:
     async def scenario(_: Simulator, myfax: MyFax) -> None:
-        calls = (myfax.send("03-9876543", [upload()]), myfax.status("c"), myfax.register("a@b.c"), myfax.release(line="1"))
+        calls = (
+            myfax.send("03-9876543", [upload()]),
+            myfax.status("c"),
+            myfax.register("a@b.c"),
+            myfax.release(line="+97239876543"),
+        )
         for call in calls:
             with pytest.raises(Rejected, match="Wrong email or password"):
                 await call
@@ -605,3 +611,81 @@ def test_no_secret_is_in_any_error_or_log_line(caplog: pytest.LogCaptureFixture,
     asyncio.run(main())
     assert "faxUpload.do" in caplog.text, "what httpx logs was caught at all"
     assert PASSWORD not in caplog.text
+
+
+# alone
+
+
+def test_paths_are_streamed_from_disk_as_one_fax_and_closed(tmp_path: Path) -> None:
+    async def scenario(simulator: Simulator, myfax: MyFax) -> None:
+        paths = [tmp_path / "חשבון.pdf", tmp_path / "scan.tif", tmp_path / "odd"]
+        for size, path in enumerate(paths, 1000):
+            path.write_bytes(b"x" * size)
+        await myfax.send("03-9876543", [paths[0], str(paths[1]), paths[2], upload(name="b.pdf")])
+        await myfax.send("03-9876543", paths[0])
+        await myfax.send("03-9876543", str(paths[1]))
+        several, one, other = ([(file["name"], file["content_type"]) for file in fax.files] for fax in simulator.uploads)
+        assert one == [("חשבון.pdf", "application/pdf")]
+        assert other == [("scan.tif", "image/tiff")]
+        assert several == [*one, *other, ("odd", "application/octet-stream"), ("b.pdf", "application/pdf")]
+        assert [file["size"] for file in simulator.uploads[0].files] == [1000, 1001, 1002, len(PDF)]
+
+    with_stand_in(scenario)
+
+
+def test_a_path_that_is_no_text_is_sent_with_a_name_that_is(tmp_path: Path) -> None:
+    async def scenario(simulator: Simulator, myfax: MyFax) -> None:
+        path = os.fsdecode(os.fsencode(tmp_path) + b"/scan\xff.pdf")
+        Path(path).write_bytes(PDF)
+        await myfax.send("03-9876543", path)
+        assert simulator.uploads[0].files[0]["name"] == "scan?.pdf"
+
+    with_stand_in(scenario)
+
+
+def test_an_item_that_moves_between_two_pages_is_listed_once_and_no_page_follows_the_last() -> None:
+    asked: list[int] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            _, body = await read_request(reader)
+            page = int(re.findall(rb"\bp=(\d+)", body)[0])
+            asked.append(page)
+            items = "".join(f"<ITEM><ID>{number}</ID></ITEM>" for number in range(page * 2, page * 2 + 3))
+            following = f"<PAGES>3</PAGES><NEXT_PAGE>{page + 1}</NEXT_PAGE>"
+            writer.write(http(f"<RESPONSE><RESPONSE_CODE>0</RESPONSE_CODE><LIST>{items}</LIST>{following}</RESPONSE>"))
+            await writer.drain()
+
+    async def main() -> list[str]:
+        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax:
+            return [item.id async for item in myfax.incoming()]
+
+    assert asyncio.run(main()) == [str(number) for number in range(7)]
+    assert asked == [0, 1, 2]
+
+
+def test_an_empty_page_is_the_last_whatever_it_calls_the_next() -> None:
+    asked = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        while True:
+            await read_request(reader)
+            asked += 1
+            following = f"<NEXT_PAGE>{asked}</NEXT_PAGE>"
+            writer.write(http(f"<RESPONSE><RESPONSE_CODE>0</RESPONSE_CODE><LIST></LIST>{following}</RESPONSE>"))
+            await writer.drain()
+
+    async def main() -> list[str]:
+        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax:
+            return [item.id async for item in myfax.incoming()]
+
+    assert asyncio.run(main()) == []
+    assert asked == 1
+
+
+def test_the_client_alone_loads_nothing_of_the_gateway() -> None:
+    program = "import sys, mailbridge.myfax; print(*(name for name in sys.modules if name.startswith('mailbridge.')))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert {name.split(".")[1] for name in done.stdout.split()} <= {"myfax", "errors", "model", "lifecycle"}
+    assert "mailbridge.myfax.client" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import get_args
 from zoneinfo import ZoneInfo
 
@@ -40,7 +41,7 @@ SPACED = """<?xml version="1.0" encoding="UTF-8"?>
   <FAX_PAGES>3</FAX_PAGES >
 </RESPONSE>
 """
-WHOLE = wire.UploadAnswer(0, "נשלח", "3cf6c2ae-7b76-4f2e", 0, "0.40", "118", 3)
+WHOLE = wire.UploadAnswer(0, "נשלח", "3cf6c2ae-7b76-4f2e", 0, Decimal("0.40"), Decimal(118), 3)
 PLAIN_FORM = {"email": "a@b.c", "password": "pw"}
 
 
@@ -215,6 +216,30 @@ def test_an_answer_over_256_kb_is_refused() -> None:
         wire.read_release(answer(f"<RESPONSE_TEXT>{'x' * (room + 1)}</RESPONSE_TEXT>"))
 
 
+def test_a_status_that_is_no_known_code_stays_visible() -> None:
+    told = wire.read_status(answer("<FAX_STATUS>42</FAX_STATUS><FINAL_STATUS>true</FINAL_STATUS>"))
+    assert (told.status, told.printed_status) == (42, "42")
+    assert "42" in wire.describe(told.status)
+    told = wire.read_status(answer("<FAX_STATUS> SENT </FAX_STATUS><FINAL_STATUS>true</FINAL_STATUS>"))
+    assert (told.status, told.printed_status) == (None, "SENT")
+    assert wire.status_outcome(told.status, told.final) == PENDING
+
+
+@pytest.mark.parametrize(
+    ("printed", "read"),
+    [
+        ("Smith & Co", "Smith & Co"),
+        ("a &amp; b &lt;", "a & b <"),
+        ("?a=1&b=2&copy=3", "?a=1&b=2&copy=3"),
+        ("<![CDATA[a & b]]>", "a & b"),
+        ("a\x0bb\x00c\uffff", "a\ufffdb\ufffdc\ufffd"),
+        ("&#1488;&#x5d1;", "אב"),
+    ],
+)
+def test_a_bare_ampersand_and_what_is_no_character_cost_no_answer(printed: str, read: str) -> None:
+    assert wire.read_release(answer(f"<RESPONSE_TEXT>{printed}</RESPONSE_TEXT>")).text == read
+
+
 def test_nesting_is_bounded() -> None:
     assert wire.read_release(answer("<A>" * 14 + "</A>" * 14)).response_code == 0
     for depth in (40, 30_000):
@@ -238,10 +263,15 @@ def test_an_empty_field_is_no_field() -> None:
 def test_the_other_answers_are_read_whole() -> None:
     inside = "<FAX_CODE>c</FAX_CODE><FAX_STATUS>9</FAX_STATUS><FINAL_STATUS>true</FINAL_STATUS>"
     inside += "< PRICE>0.40</ PRICE><CREDIT_LEFT>7</CREDIT_LEFT>"
-    assert wire.read_status(answer(inside)) == wire.StatusAnswer(0, "", "c", 9, True, "0.40", "7")
-    inside = "<USER_ID> 4711</ USER_ID><USER_FAX_NUMBER>+9723 </ USER_FAX_NUMBER><USER_EMAIL>a@b.c</ USER_EMAIL>"
-    registered = wire.read_register(answer(inside + "< PRICE>10</ PRICE><EXPIRE>2027-01-01</ EXPIRE>"))
-    assert registered == wire.RegisterAnswer(0, "", "4711", "+9723", "a@b.c", "10", "2027-01-01")
+    assert wire.read_status(answer(inside)) == wire.StatusAnswer(0, "", "c", 9, True, Decimal("0.40"), Decimal(7), "9")
+    inside = "<USER_ID> 4711</ USER_ID><USER_FAX_NUMBER>03-9876543 </ USER_FAX_NUMBER><USER_EMAIL>a@b.c</ USER_EMAIL>"
+    registered = wire.read_register(answer(inside + "< PRICE>10</ PRICE><EXPIRE>2027-01-01</ EXPIRE>"), ISRAEL)
+    expires = datetime(2026, 12, 31, 22, tzinfo=UTC)
+    assert registered == wire.RegisterAnswer(
+        0, "", "4711", "03-9876543", "a@b.c", Decimal(10), "2027-01-01", "+97239876543", expires
+    )
+    unread = wire.read_register(answer("<USER_FAX_NUMBER>soon</USER_FAX_NUMBER><PRICE>free</PRICE><EXPIRE>never</EXPIRE>"))
+    assert unread == wire.RegisterAnswer(0, "", None, "soon", None, None, "never", None, None)
     assert wire.read_release(answer("<RESPONSE_TEXT>OK</RESPONSE_TEXT>")) == wire.ReleaseAnswer(0, "OK")
 
 
@@ -252,7 +282,8 @@ def test_a_page_of_received_faxes_is_read_with_times_of_the_zone() -> None:
     assert (page.pages, page.next_page, len(page.items)) == (2, 1, 4)
     first = page.items[0]
     assert (first.id, first.did, first.source, first.url) == ("1-2", "+9727", "08-9999999", "https://x/")
-    times = [item.time and item.time.astimezone(UTC).isoformat() for item in page.items]
+    assert (first.did_e164, first.source_e164) == (None, "+97289999999")
+    times = [item.time and item.time.isoformat() for item in page.items]
     assert times == ["2020-12-21T12:19:42+00:00", "2020-07-21T11:19:42+00:00", None, None]
 
 

@@ -1,0 +1,102 @@
+"""What may be sent to MyFax: each check names the documented parameter that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from ipaddress import ip_address
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from email_validator import EmailNotValidError, validate_email
+
+from mailbridge.errors import InvalidArgument
+from mailbridge.myfax.values import e164
+
+T = TypeVar("T", str, int)
+
+
+def text(field: str, value: str, limit: int | None = None) -> str:
+    """Return a text that is not longer than `limit` characters. Raises InvalidArgument."""
+    if limit is not None and len(value) > limit:
+        raise InvalidArgument(field, f"it has {len(value)} characters, and at most {limit} are taken")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(field, "it holds characters that are no text") from None
+    return value
+
+
+def needed(field: str, value: str) -> str:
+    """Return a text that is not empty. Raises InvalidArgument."""
+    if not value.strip():
+        raise InvalidArgument(field, "it is empty")
+    return text(field, value)
+
+
+def email(field: str, value: str, limit: int | None = None) -> str:
+    """Return a valid mail address, of at most `limit` characters. Raises InvalidArgument."""
+    text(field, value, limit)
+    try:
+        validate_email(value, check_deliverability=False)
+    except EmailNotValidError as error:
+        raise InvalidArgument(field, f"it is no valid mail address: {error}") from None
+    return value
+
+
+def number(field: str, value: str, region: str) -> str:
+    """Return a number that can be dialled, as it was given. Raises InvalidArgument."""
+    if e164(value, region) is None:
+        raise InvalidArgument(field, "it is no whole phone number; write it like 03-9876543 or +97239876543")
+    return value.strip()
+
+
+def international(field: str, value: str) -> str:
+    """Return a number given with its country code in E.164. Raises InvalidArgument."""
+    found = e164(value) if value.strip().startswith("+") else None
+    if found is None:
+        raise InvalidArgument(field, "it is no international phone number; write it like +97239876543")
+    return found
+
+
+def one_of(field: str, value: T, allowed: Collection[T]) -> T:
+    """Return one of the values that the document names. Raises InvalidArgument."""
+    if value not in allowed:
+        raise InvalidArgument(field, f"it must be {' or '.join(str(one) for one in allowed)}")
+    return value
+
+
+def web_address(field: str, value: str) -> str:
+    """Return the address of a file on the web. Raises InvalidArgument."""
+    try:
+        parts = urlsplit(text(field, value))
+        found = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        found = False
+    if not found or any(character.isspace() for character in value):
+        raise InvalidArgument(field, "it is no web address; write it like https://example.co.il/contract.pdf")
+    return value
+
+
+def service(field: str, value: str) -> str:
+    """Return the service's own address with a slash at its end; in clear only to this machine. Raises InvalidArgument."""
+    parts = urlsplit(web_address(field, value))
+    if parts.scheme != "https" and not _loopback(parts.hostname or ""):
+        raise InvalidArgument(field, "it would send the password in clear; plain http is for a stand-in on this machine only")
+    return value if value.endswith("/") else f"{value}/"
+
+
+def aware(field: str, value: datetime) -> datetime:
+    """Return a time that has a zone, and that every zone can tell. Raises InvalidArgument."""
+    if value.utcoffset() is None:
+        raise InvalidArgument(field, "it has no time zone")
+    if not 1900 < value.year < 9999:
+        raise InvalidArgument(field, f"the year {value.year} is out of reach")
+    return value
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
