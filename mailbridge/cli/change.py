@@ -59,23 +59,20 @@ def resolve(id: str, as_: str | None, fax_code: str | None, as_json: bool, confi
     _tell(fax, as_json, f"{id} is {fax['state']}")
 
 
-class _Time(click.ParamType):
-    """An ISO 8601 time; without a zone it is this machine's. It goes to the daemon as ISO 8601 in UTC."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return datetime.fromisoformat(value).astimezone(UTC).isoformat()
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time; write 2026-01-04, 2026-01-04T09:00 or 2026-01-04T09:00:00+02:00", param, ctx)
+def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return an ISO 8601 time in UTC; one without a zone is in this machine's."""
+    try:
+        return None if value is None else datetime.fromisoformat(value).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        forms = "2026-01-04, 2026-01-04T09:00 or 2026-01-04T09:00:00+02:00"
+        raise click.BadParameter(f"{value!r} is no time; write {forms}", ctx, param) from None
 
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--endpoint", metavar="NAME", help="What was given up for this webhook; one that 410 stopped starts again.")
-@click.option("--since", metavar="T", type=_Time(), help="Events raised at this time or later (ISO 8601).")
-@click.option("--until", metavar="T", type=_Time(), help="Events raised at this time or earlier.")
+@click.option("--since", metavar="T", callback=_time, help="Events raised at this time or later (ISO 8601).")
+@click.option("--until", metavar="T", callback=_time, help="Events raised at this time or earlier.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="The oldest N at most.  [default: all]")
 @click.option("--retire", is_flag=True, help="With --endpoint: give up instead what still waits for it.")
 @json_option

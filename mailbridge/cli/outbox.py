@@ -14,11 +14,21 @@ from mailbridge.errors import ConfigError
 
 @click.command()
 @click.option("--fax", metavar="ID", help="Only events of this fax.")
+@click.option(
+    "--schema",
+    metavar="[TYPE]",
+    is_flag=False,
+    flag_value="*",
+    help="Print the JSON Schema of a type, or of all.",
+)
 @limit_option
 @json_option
 @config_option
-def events(fax: str | None, limit: int, as_json: bool, config_path: Path) -> None:
+def events(fax: str | None, schema: str | None, limit: int, as_json: bool, config_path: Path) -> None:
     """List events, the newest first."""
+    if schema is not None:
+        _print_schema(schema)
+        return
     found = ask(config_path, "events", fax=fax, limit=limit)
     if as_json:
         print_json(found)
@@ -58,6 +68,14 @@ def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None
         for d in found
     ]
     print_table(heads, rows, "no dead deliveries" if dead else "no deliveries")
+
+
+def _print_schema(type_: str) -> None:
+    from mailbridge.webhook import schemas
+
+    if type_ != "*" and type_ not in schemas.EVENTS:
+        raise click.UsageError(f"{type_!r} is no type of an event; use one of {', '.join(schemas.EVENTS)}")
+    print_json({name: schemas.schema(name) for name in schemas.EVENTS} if type_ == "*" else schemas.schema(type_))
 
 
 def _webhooks(config_path: Path) -> frozenset[str] | None:
