@@ -17,8 +17,9 @@ from mailbridge.config import Account, FaxOptions
 from mailbridge.fax.sender import Sender as FaxSender
 from mailbridge.fax.settle import Verdict
 from mailbridge.lifecycle import AFTER_THE_END, FAX, FaxState, FaxTrigger
-from mailbridge.model import Attempt, Cursor, Email, Failure, Fax, Report
+from mailbridge.model import Attempt, Cursor, Email, Failure, Fax, Receipt, Report
 from mailbridge.myfax import MyFax
+from mailbridge.report.listing import Kind, Listing
 from mailbridge.report.take import Arrival, Taker, as_told
 from mailbridge.report.watcher import Watcher
 from mailbridge.store.base import Transaction
@@ -148,25 +149,26 @@ def _mails(tx: Transaction) -> None:
     taker.take(tx, mails, Cursor(uidvalidity=1, last_uid=4), AT)
 
 
-def _voicemail(tx: Transaction) -> None:
+def _listed(tx: Transaction) -> None:
     audio = {**DOCUMENT, "content_type": "audio/wav", "filename": "voicemail.wav", "pages": None}
-    data = {
-        "fax_id": "vm_01KE4B8W3P9G2X5C7M4TZR8JQN",
-        "seq": 1,
-        "direction": "inbound",
-        "account": "office",
-        "mailbox": None,
-        "to": "+97239876543",
-        "from": "+97226543210",
-        "status": "received",
-        "received_at": "2026-01-04T09:10:02Z",
-        "pages": None,
-        "source": "listing",
-        "trusted": True,
-        "document": audio,
-    }
-    tx.emit("voicemail.received", data, AT)
-    tx.emit("fax.received", {**data, "fax_id": "fax_01KE4B8W3P9G2X5C7M4TZR8JQN", "document": DOCUMENT}, AT)
+    for kind, id_, document in (
+        ("voice", "vm_01KE4B8W3P9G2X5C7M4TZR8JQN", audio),
+        ("incoming", "fax_01KE4B8W3P9G2X5C7M4TZR8JQN", None),
+    ):
+        listing = Listing.__new__(Listing)
+        listing._account, listing._kind = "office", cast(Kind, kind)
+        receipt = Receipt(
+            id=id_,
+            account="office",
+            kind=listing._kind,
+            caller="+97226543210",
+            called="+97239876543",
+            at=AT - timedelta(minutes=2),
+            noted_at=AT,
+            listing_id="80417",
+        )
+        tx.put_receipt(receipt)
+        assert listing._raise(tx, id_, listing._event(receipt, document, None if document else "its document is gone"), AT)
 
 
 async def _credit(store: SqliteStore, spool: Spool) -> None:
@@ -194,7 +196,7 @@ async def _bodies(state: Path) -> list[dict[str, Any]]:
         return links.link(document, AT)
 
     async with SqliteStore(state, fax_data, lambda _: []) as store:
-        for work in (_every_move, _mails, _voicemail):
+        for work in (_every_move, _mails, _listed):
             await store.run(work)
         await _credit(store, Spool(state / "spool"))
         await _mailbox(store)
