@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 from mailbridge import log
@@ -23,6 +23,8 @@ from mailbridge.fax.sender import Sender as FaxSender
 from mailbridge.fax.sender import recover
 from mailbridge.model import ErrorCode, Event
 from mailbridge.myfax import MyFax
+from mailbridge.report.fetch import Documents
+from mailbridge.report.listing import Kind, Listing
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.watcher import Watcher
 from mailbridge.store import orphans, sqlite
@@ -85,10 +87,12 @@ class Daemon:
             spool = Spool(self._config.state_dir / "spool")
             await orphans.sweep(store, spool, self._clock())
             clients = {name: await stack.enter_async_context(self._client(name)) for name in self._config.accounts}
+            documents = await stack.enter_async_context(Documents(self._config.myfax.url, self._config.myfax.timeout))
             judge = Judge(spool.root, self._config.fax.page)
             await judge.start()
             stack.push_async_callback(judge.stop)
-            await self._serve(store, spool, clients, judge, stop, ready)
+            listings = self._listings(store, spool, clients, documents)
+            await self._serve(store, spool, clients, judge, listings, stop, ready)
 
     async def _serve(
         self,
@@ -96,6 +100,7 @@ class Daemon:
         spool: Spool,
         clients: Mapping[str, MyFax],
         judge: Judge,
+        listings: Sequence[Listing],
         stop: asyncio.Event,
         ready: Callable[[], None],
     ) -> None:
@@ -115,6 +120,7 @@ class Daemon:
             poller.run(),
             *(webhook.run() for webhook in webhooks),
             *(watcher.run() for watcher in watchers),
+            *(listing.run() for listing in listings),
             _mind_the_clock(store, self._clock),
             Retention(self._config.retention.documents, self._config.retention.records, store, spool, self._clock).run(),
         ]
@@ -182,6 +188,29 @@ class Daemon:
                 ask_first=ask_first,
             )
             for name, mailbox in self._config.mailboxes.items()
+        ]
+
+    def _listings(self, store: SqliteStore, spool: Spool, clients: Mapping[str, MyFax], documents: Documents) -> list[Listing]:
+        """One for the faxes and one for the voicemails of each account that has a mailbox."""
+        every, zone = self._config.incoming.every, ZoneInfo(self._config.timezone)
+        backed = {mailbox.account or self._config.default_account: None for mailbox in self._config.mailboxes.values()}
+        return [
+            Listing(
+                account,
+                kind,
+                every,
+                clients[account],
+                documents,
+                store,
+                spool,
+                self._clock,
+                random.random,
+                zone=zone,
+                region=self._config.smtp.region,
+            )
+            for account in backed
+            for kind in get_args(Kind)
+            if every is not None
         ]
 
 

@@ -40,6 +40,7 @@ class Scenario:
             "kill": self._kill,
             "start": self._start,
             "myfax_up": self._myfax_up,
+            "listed": self._listed,
         }
 
     async def run(self) -> None:
@@ -73,6 +74,10 @@ class Scenario:
 
     async def _myfax_up(self, _: dict[str, Any]) -> None:
         await self._world.start_myfax()
+
+    async def _listed(self, step: dict[str, Any]) -> None:
+        """A fax, or what `type` says, comes in from `source` to `did` at this moment, and stands on MyFax's list."""
+        await self._world.list_incoming(step["source"], step["did"], step.get("type", "incoming"))
 
 
 def fits(wanted: Any, found: Any) -> bool:

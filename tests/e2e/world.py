@@ -12,8 +12,10 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 
@@ -113,6 +115,13 @@ class World:
         """Let MyFax be reachable; until then connections to it are refused."""
         await self.simulator.start(port=self._myfax_port)
         self._stack.push_async_callback(self.simulator.stop)
+
+    async def list_incoming(self, source: str, did: str, type_: str = "incoming") -> None:
+        """Let a fax or voicemail come in now: it stands on MyFax's list from now on."""
+        now = datetime.now(ZoneInfo("Asia/Jerusalem")).strftime("%Y-%m-%d %H:%M:%S.0")
+        item = {"time": now, "source": source, "did": did, "type": type_}
+        async with httpx.AsyncClient(trust_env=False) as client:
+            (await client.post(f"http://127.0.0.1:{self._myfax_port}/_control/incoming", json=item)).raise_for_status()
 
     async def start(self) -> None:
         """Start the daemon, and return when it takes mail and watches the mailbox."""
