@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+from mailbridge.store.schema import SCHEMA_VERSION
 from tests.e2e.test_commands import fax_to, in_a_world, refused, state_of
 from tests.e2e.world import PATIENCE, World
 
@@ -47,7 +48,7 @@ def test_the_schema_of_the_previous_version_is_migrated_at_start(tmp_path: Path)
             assert len(await world.ask("queue")) > 1
             await state_of(world, await fax_to(world, "03-9876543"), "delivered")
             assert await world.stop() == 0
-            assert (await world.command("migrate"))[1] == "the database has schema 2 already\n"
+            assert (await world.command("migrate"))[1] == f"the database has schema {SCHEMA_VERSION} already\n"
 
     asyncio.run(main())
 
