@@ -38,6 +38,7 @@ from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import Check, build
 from mailbridge.web.links import Links, load_or_create_key
 from mailbridge.web.server import WebService
+from mailbridge.webhook.left import tell_left
 from mailbridge.webhook.payload import body, fax_data
 from mailbridge.webhook.route import Routes
 from mailbridge.webhook.sender import Sender as WebhookSender
@@ -83,6 +84,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config))
             await store.run(lambda tx: tx.lose_deliveries(self._clock()))
+            await tell_left(store, self._config.webhooks)
             await recover(store, self._clock, self._config.fax.on_doubt)
             spool = Spool(self._config.state_dir / "spool")
             await orphans.sweep(store, spool, self._clock())
