@@ -1,0 +1,390 @@
+"""The stand-in of MyFax: the five actions as the document has them, and each way of misbehaving that the catalogue names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from mailbridge.cli import demo as cli
+from mailbridge.demo import faults, simulator
+from mailbridge.demo.accounts import FIRST_LINE
+from mailbridge.demo.actions import BY_LAST_DIGITS, FINAL_STATUS, PAGE_SIZE
+from mailbridge.demo.simulator import Simulator
+from mailbridge.errors import InDoubt, MyFaxError, NeedsPerson, NotTaken, Rejected
+from mailbridge.myfax import MyFax, wire
+from tests.integration.raw import upload
+
+OFFICE = ("office@example.co.il", "demo")
+LOGIN = dict(zip(("email", "password"), OFFICE, strict=True))
+DISTRIBUTOR = {"distEmail": "office@example.co.il", "distPassword": "demo", "resultType": "XML"}
+SEND = {**LOGIN, "resultType": "XML", "faxNumber": "03-9876543", "fileURL": "https://x/y.pdf"}
+
+KINDS: tuple[Literal[1, 17] | None, ...] = (None, 1, 17, 17)
+
+Scenario = Callable[[Simulator, httpx.AsyncClient], Awaitable[None]]
+
+
+def played(scenario: Scenario, step: float = 0.0) -> None:
+    async def main() -> None:
+        stand_in = Simulator(step=step)
+        url = await stand_in.start()
+        try:
+            async with asyncio.timeout(20), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+                await scenario(stand_in, client)
+        finally:
+            await stand_in.stop()
+
+    asyncio.run(main())
+
+
+async def told(client: httpx.AsyncClient, action: str, form: dict[str, Any]) -> tuple[int, str]:
+    """The code and the text of an action's answer."""
+    answer = wire.read_release((await client.post(action, data=form)).content)
+    return answer.response_code, answer.text
+
+
+# as the document says
+
+
+REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
+    *((action, {**LOGIN, "resultType": "XML", "password": "wrong"}, -1, "Wrong") for action in ("faxUpload.do", "faxStatus.do")),
+    *(("incoming.do", form, -1, "Wrong") for form in ({}, {"email": LOGIN["email"]}, {**LOGIN, "email": "x@example.co.il"})),
+    *(
+        (action, {**DISTRIBUTOR, "distPassword": "wrong"}, -1, "Wrong")
+        for action in ("myFaxAllocateDistributer.do", "releaseFaxLine.do")
+    ),
+    ("myFaxAllocateDistributer.do", DISTRIBUTOR, -2, "email is missing"),
+    ("myFaxAllocateDistributer.do", {**DISTRIBUTOR, "email": "nobody"}, -2, "email is not valid"),
+    ("myFaxAllocateDistributer.do", {**DISTRIBUTOR, "email": f"{'a' * 200}@b.co"}, -2, "email is longer than 200"),
+    ("myFaxAllocateDistributer.do", {**DISTRIBUTOR, "email": "a@b.co", "fullName": "א" * 201}, -2, "fullName is longer than 200"),
+    ("myFaxAllocateDistributer.do", {**DISTRIBUTOR, "email": "a@b.co", "companyName": "x" * 101}, -2, "companyName is longer"),
+    ("myFaxAllocateDistributer.do", {**DISTRIBUTOR, "email": "a@b.co", "type": "2"}, -2, "type"),
+    ("myFaxAllocateDistributer.do", {**DISTRIBUTOR, "email": "a@b.co", "requestedNumber": "03-9876543"}, -2, "requestedNumber"),
+    ("myFaxAllocateDistributer.do", {**DISTRIBUTOR, "email": "a@b.co", "requestedNumber": FIRST_LINE}, -4, "not free"),
+    ("faxUpload.do", {**LOGIN, "resultType": "XML", "fileURL": "https://x/y.pdf"}, -2, "faxNumber is missing"),
+    ("faxUpload.do", {**SEND, "faxNumber": "nobody"}, -2, "faxNumber is not"),
+    ("faxUpload.do", {**SEND, "fileURL": ""}, -2, "theFile or fileURL"),
+    ("faxUpload.do", {**SEND, "fileURL": "file:///x"}, -2, "fileURL is not"),
+    ("faxUpload.do", {**SEND, "faxNumber": "03-9876599"}, -5, "not accepted"),
+    ("faxStatus.do", LOGIN, -2, "faxCode is missing"),
+    ("faxStatus.do", {**LOGIN, "faxCode": "nobody's"}, -3, "Unknown fax"),
+    ("incoming.do", {**LOGIN, "listType": "sent"}, -2, "listType"),
+    ("incoming.do", {**LOGIN, "p": "-1"}, -2, "p is not"),
+    ("incoming.do", {**LOGIN, "startDate": "yesterday"}, -2, "startDate is not like"),
+    ("incoming.do", {**LOGIN, "endDate": "2026-01-04"}, -2, "endDate is not like"),
+    ("releaseFaxLine.do", DISTRIBUTOR, -2, "faxLineDID or userEmail"),
+    ("releaseFaxLine.do", {**DISTRIBUTOR, "faxLineDID": FIRST_LINE, "action": "delete"}, -2, "action"),
+    ("releaseFaxLine.do", {**DISTRIBUTOR, "faxLineDID": "+97231111111"}, -3, "Unknown line"),
+    ("releaseFaxLine.do", {**DISTRIBUTOR, "userEmail": "x@example.co.il"}, -3, "Unknown user"),
+    ("releaseFaxLine.do", {**DISTRIBUTOR, "faxLineDID": FIRST_LINE, "userEmail": "x@example.co.il"}, -3, "Unknown line"),
+]
+
+
+def test_every_error_is_a_code_below_zero_with_its_text_and_changes_nothing() -> None:
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        for action, form, code, text in REFUSED:
+            got, words = await told(client, action, form)
+            assert (got, text in words) == (code, True), (action, form, words)
+        assert (stand_in.uploads, stand_in.credit, list(stand_in.accounts.lines)) == ([], 1000, [FIRST_LINE])
+        assert (await client.post("nothing.do")).status_code == 404
+        assert (await client.get("faxStatus.do")).status_code == 405
+
+    played(scenario)
+
+
+def test_register_send_and_release_answer_html_unless_xml_is_asked_for() -> None:
+    async def scenario(_: Simulator, client: httpx.AsyncClient) -> None:
+        for action in ("myFaxAllocateDistributer.do", "faxUpload.do", "releaseFaxLine.do"):
+            for form in ({}, {"resultType": "HTTP"}):
+                answer = await client.post(action, data=form)
+                assert "<html>" in answer.text
+            assert "<RESPONSE>" in (await client.post(action, data={"resultType": "XML"})).text
+        for action in ("faxStatus.do?v=1", "incoming.do"):
+            assert "<RESPONSE>" in (await client.post(action, data=LOGIN)).text
+
+    played(scenario)
+
+
+def test_a_line_is_given_renewed_no_more_released_and_given_again() -> None:
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        async with MyFax(*OFFICE, str(client.base_url)) as myfax:
+            given = await myfax.register("new@example.co.il", requested_number="+97239876544", password="theirs")
+            assert (given.user_id, given.fax_number, given.fax_number_e164) == ("4711", "+97239876544", "+97239876544")
+            assert (given.email, given.price) == ("new@example.co.il", Decimal("10.00"))
+            assert given.expires_at is not None
+            assert given.expires_at > datetime.now(UTC)
+            numbers = [(await myfax.register("two@example.co.il", type=kind)).fax_number for kind in KINDS]
+            assert numbers == ["+972559000000", "+972559000001", "+972739000000", "+972739000001"]
+
+            await myfax.release(line="+97239876544", action="noRenew")
+            with pytest.raises(Rejected, match="already"):
+                await myfax.release(line="+97239876544", action="noRenew")
+            with pytest.raises(Rejected, match="not free"):
+                await myfax.register("three@example.co.il", requested_number="+97239876544")
+            await myfax.release(line="+97239876544")
+            with pytest.raises(Rejected, match="already"):
+                await myfax.release(line="+97239876544")
+            assert (await myfax.register("three@example.co.il", requested_number="+97239876544")).user_id == "4713"
+
+            await myfax.release(user_email="two@example.co.il", action="blockUser")
+            with pytest.raises(Rejected, match="already"):
+                await myfax.release(user_email="two@example.co.il")
+            with pytest.raises(Rejected, match="blocked"):
+                await myfax.register("two@example.co.il")
+        lines = (await client.get(f"{client.base_url}".replace("action/", "_control/lines"))).json()
+        assert {line["did"]: line["released"] for line in lines if line["user"] != "two@example.co.il"} == {
+            FIRST_LINE: False,
+            "+97239876544": False,
+        }
+        assert [line["released"] for line in lines if line["user"] == "two@example.co.il"] == [True] * 4
+        assert len(stand_in.accounts.lines) == 6
+
+    played(scenario)
+
+
+def test_a_registered_user_may_send_until_blocked_and_sees_no_fax_of_others() -> None:
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        url = str(client.base_url)
+        async with MyFax(*OFFICE, url) as office, MyFax("new@example.co.il", "theirs", url) as user:
+            await office.register("new@example.co.il", password="theirs")
+            code = (await user.send("03-9876543", [upload()])).fax_code or ""
+            assert (await user.status(code)).status == 9
+            assert stand_in.uploads[0].email == "new@example.co.il"
+            with pytest.raises(Rejected, match="Unknown fax"):
+                await office.status(code)
+            await office.release(user_email="new@example.co.il", action="blockUser")
+            with pytest.raises(Rejected, match="blocked"):
+                await user.status(code)
+
+    played(scenario)
+
+
+def test_lists_come_in_pages_by_kind_and_between_two_times() -> None:
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        plant = f"{client.base_url}".replace("action/", "_control/incoming")
+        item = {"time": "2026-01-04 09:00:00", "did": "+97239000000", "source": "08-9999999"}
+        for kind in ("incoming", "voice"):
+            planted = (await client.post(plant, json={**item, "type": kind})).json()
+            assert (await client.get(planted["URL"])).content.startswith(b"%PDF")
+        for minute in range(1, PAGE_SIZE * 2 + 1):
+            stand_in.incoming["incoming"].append({"ID": str(minute), "TIME": f"2026-01-04 09:{minute:02}:00.0"})
+
+        async def page(**form: str) -> tuple[int, int | None, int | None]:
+            got = wire.read_incoming((await client.post("incoming.do", data={**LOGIN, **form})).content, UTC)
+            return len(got.items), got.pages, got.next_page
+
+        assert await page() == (PAGE_SIZE, 3, 1)
+        assert await page(p="1") == (PAGE_SIZE, 3, 2)
+        assert await page(p="2") == (1, 3, None)
+        assert await page(p="3") == (0, 3, None)
+        assert await page(listType="voice") == (1, 1, None)
+        assert await page(startDate="2026-01-04 09:10:00", endDate="2026-01-04 09:12:00") == (3, 1, None)
+        assert await page(startDate="2026-01-05 00:00:00") == (0, 1, None)
+
+    played(scenario)
+
+
+@pytest.mark.parametrize(
+    ("digits", "outcome"), [(digits, name) for digits, name in BY_LAST_DIGITS.items() if name in FINAL_STATUS]
+)
+def test_a_status_advances_to_the_end_that_the_number_chose(digits: str, outcome: str) -> None:
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        async with MyFax(*OFFICE, str(client.base_url)) as myfax:
+            code = (await myfax.send(f"03-98765{digits}", [upload()])).fax_code or ""
+            seen = [(await myfax.status(code))]
+            while not seen[-1].final:
+                seen.append(await myfax.status(code))
+                await asyncio.sleep(0.001)
+        steps = list(dict.fromkeys((answer.status, answer.final) for answer in seen))
+        assert (steps[0], steps[-1]) == ((0, False), (FINAL_STATUS[outcome], True))
+        assert set(steps[:-1]) <= {(0, False), (1, False), (4, False)}
+        assert stand_in.uploads[0].outcome == outcome
+
+    played(scenario, step=0.05)
+
+
+# misbehaving
+
+# What the client makes of each fault, and whether the stand-in has the fax.
+TAKEN_FOR: dict[str, tuple[type[MyFaxError] | None, bool]] = {
+    "rejected": (Rejected, False),
+    "redirect": (NeedsPerson, False),
+    "reset_in_body": (NotTaken, False),
+    **dict.fromkeys(faults.LOST, (InDoubt, True)),
+    **dict.fromkeys(faults.READABLE, (None, True)),
+}
+
+
+async def _sent(myfax: MyFax, number: str, size: int) -> MyFaxError | None:
+    try:
+        await myfax.send(number, [upload(b"x" * size)])
+    except MyFaxError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("fault", TAKEN_FOR)
+def test_each_fault_comes_by_number_by_script_and_for_the_next_calls(fault: str) -> None:
+    """Each of them is what the catalogue's rows on uploads ask for: a doubt, a refusal, or read all the same."""
+    digits = {name: digits for digits, name in BY_LAST_DIGITS.items()}[fault]
+    error, taken = TAKEN_FOR[fault]
+
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        stand_in.script["03-1234567"] = fault
+        size = 20_000_000 if fault == "reset_in_body" else 1000
+        # Long enough for a slow machine, but for the fault that only ends so.
+        async with MyFax(*OFFICE, str(client.base_url), timeout=0.3 if fault == "hang" else 10) as myfax:
+            for number in (f"03-98765{digits}", "03-1234567", "03-9876543"):
+                if number == "03-9876543":
+                    stand_in.misbehave(fault, action="faxUpload.do")
+                before = len(stand_in.uploads)
+                got = await _sent(myfax, number, size)
+                assert (type(got) if got else None, len(stand_in.uploads) - before) == (error, int(taken)), (number, got)
+            assert await _sent(myfax, "03-9876543", 1000) is None
+            assert stand_in.uploads[-1].outcome == "delivered"
+        assert stand_in.followed == 0
+
+    played(scenario)
+
+
+@pytest.mark.parametrize(("status", "error", "taken"), [(503, InDoubt, 1), (401, NeedsPerson, 0), (429, NotTaken, 0)])
+def test_any_http_status_can_be_asked_for(status: int, error: type[MyFaxError], taken: int) -> None:
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        stand_in.misbehave(f"http_{status}")
+        async with MyFax(*OFFICE, str(client.base_url)) as myfax:
+            assert type(await _sent(myfax, "03-9876543", 1000)) is error
+        assert len(stand_in.uploads) == taken
+
+    played(scenario)
+
+
+@pytest.mark.parametrize("fault", [name for name in TAKEN_FOR if name not in ("no_code", "reset_in_body")])
+def test_every_action_can_misbehave(fault: str) -> None:
+    error = TAKEN_FOR[fault][0]
+
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        async with MyFax(*OFFICE, str(client.base_url), timeout=0.3 if fault == "hang" else 10) as myfax:
+            code = (await myfax.send("03-9876543", [upload()])).fax_code or ""
+            calls: dict[str, tuple[Callable[[], Awaitable[Any]], bool]] = {
+                "faxStatus.do": (lambda: myfax.status(code), True),
+                "incoming.do": (lambda: anext(aiter(myfax.incoming()), None), True),
+                "myFaxAllocateDistributer.do": (lambda: myfax.register("new@example.co.il"), False),
+                "releaseFaxLine.do": (lambda: myfax.release(line=FIRST_LINE), False),
+            }
+            for action, (call, asks) in calls.items():
+                stand_in.misbehave(fault, action=action)
+                if error is None:
+                    await call()
+                    continue
+                with pytest.raises(NotTaken if asks and error is InDoubt else error):
+                    await call()
+                if asks:
+                    await call()
+            # What was lost was done all the same.
+            assert stand_in.accounts.lines[FIRST_LINE].released == faults.takes(fault)
+
+    played(scenario)
+
+
+def test_the_next_calls_of_any_action_go_wrong_as_often_as_asked_by_a_request() -> None:
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        control = str(client.base_url).replace("action/", "_control/")
+        wanted = [{"fault": "http_503", "times": 2}, {"fault": "html", "action": "incoming.do"}]
+        for one in wanted:
+            assert (await client.post(f"{control}misbehave", json=one)).status_code == 204
+        assert (await client.post("incoming.do", data=LOGIN)).status_code == 503
+        assert (await client.post("faxStatus.do", data=LOGIN)).status_code == 503
+        assert "<RESPONSE>" in (await client.post("faxStatus.do", data=LOGIN)).text
+        assert "<html>" in (await client.post("incoming.do", data=LOGIN)).text
+        assert "<RESPONSE>" in (await client.post("incoming.do", data=LOGIN)).text
+        assert (await client.post(f"{control}script", json={"number": "03-1111111", "outcome": "busy"})).status_code == 204
+        assert stand_in.script == {"03-1111111": "busy"}
+
+    played(scenario)
+
+
+@pytest.mark.parametrize(
+    ("control", "wanted"),
+    [
+        ("misbehave", {"fault": "nothing"}),
+        ("misbehave", {"fault": "html", "action": "nothing.do"}),
+        ("misbehave", {}),
+        ("misbehave", []),
+        ("script", {"number": "03-1", "outcome": "nothing"}),
+        ("script", {"outcome": "busy"}),
+        ("refuse", {"seconds": "long"}),
+        ("incoming", {"time": "yesterday", "did": "+97239", "source": ""}),
+        ("incoming", {"time": "2026-01-04 09:00:00", "did": "+97239", "source": "", "type": "sent"}),
+    ],
+)
+def test_a_request_that_cannot_be_followed_is_told_in_words(control: str, wanted: object) -> None:
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        answer = await client.post(str(client.base_url).replace("action/", f"_control/{control}"), content=json.dumps(wanted))
+        assert (answer.status_code, answer.text.startswith("this cannot be done: ")) == (400, True)
+        assert (stand_in.script, stand_in.incoming) == ({}, {"incoming": [], "voice": []})
+
+    played(scenario)
+
+
+def test_connections_are_refused_for_a_while_also_those_that_were_kept() -> None:
+    async def scenario(_: Simulator, client: httpx.AsyncClient) -> None:
+        async with MyFax(*OFFICE, str(client.base_url)) as myfax:
+            code = (await myfax.send("03-9876543", [upload()])).fax_code or ""
+            await myfax.status(code)
+            answer = await client.post(str(client.base_url).replace("action/", "_control/refuse"), json={"seconds": 0.5})
+            assert answer.status_code == 204
+            while await _sent(myfax, "03-9876543", 1000) is None:
+                await asyncio.sleep(0.01)
+            with pytest.raises(NotTaken):
+                await myfax.status(code)
+            while True:
+                try:
+                    assert (await myfax.status(code)).final
+                    break
+                except NotTaken:
+                    await asyncio.sleep(0.05)
+
+    played(scenario)
+
+
+def test_it_stops_at_once_while_it_refuses_or_hangs() -> None:
+    async def main() -> float:
+        stand_in = Simulator()
+        url = await stand_in.start()
+        async with MyFax(*OFFICE, url, timeout=10) as myfax:
+            hung = asyncio.create_task(_sent(myfax, "03-9876592", 1000))
+            while not stand_in.uploads:
+                await asyncio.sleep(0.001)
+            begun = asyncio.get_running_loop().time()
+            stand_in._set_refusal({"seconds": 60})
+            await asyncio.sleep(0)
+            await stand_in.stop()
+            took = asyncio.get_running_loop().time() - begun
+            assert type(await hung) is InDoubt
+        return took
+
+    assert asyncio.run(main()) < 5
+
+
+# its own page of help
+
+
+def test_every_ending_and_every_fault_is_told_in_the_help_and_in_the_docstring() -> None:
+    shown = CliRunner().invoke(cli.simulator, ["--help"], terminal_width=140).output
+    for page in (shown, simulator.__doc__ or ""):
+        listed = dict(re.findall(r"(?:^|  )(\d\d) (\w+)", page, re.MULTILINE))
+        assert {digits: listed.get(digits) for digits in BY_LAST_DIGITS} == BY_LAST_DIGITS
+        assert set(listed) == set(BY_LAST_DIGITS)
+    assert set(BY_LAST_DIGITS.values()) == {*FINAL_STATUS, "never_final", *TAKEN_FOR} - {"delivered"}
+    for control in ("uploads", "lines", "script", "misbehave", "refuse", "incoming"):
+        assert f"/_control/{control}" in shown
+    assert FIRST_LINE in shown
