@@ -48,6 +48,7 @@ class Provider:
         self.refresh = REFRESH
         self.good = set[str]()
         self.asked: list[dict[str, str]] = []
+        self.encodings = set[str]()
 
     async def answer(self, exchange: Exchange) -> tuple[int, dict[str, str], bytes]:
         form = {key: value for key, [value] in parse_qs(exchange.body.decode()).items()}
@@ -55,6 +56,7 @@ class Provider:
             active = form["token"] in self.good
             return self._json(200, {"active": active, "username": self.user if active else ""})
         self.asked.append(form)
+        self.encodings.add(exchange.headers["accept-encoding"])
         if self.refusal is not None:
             return self._json(400, dict(zip(("error", "error_description"), self.refusal, strict=True)))
         if (form["client_id"], form["client_secret"]) != ("mailbridge", SECRET):
@@ -125,13 +127,14 @@ def test_client_credentials_and_a_refresh_token_are_asked_for_as_the_rfc_says(tm
                 {"grant_type": "client_credentials", **named},
                 {"grant_type": "refresh_token", "refresh_token": REFRESH, **named},
             ]
+            assert provider.encodings == {"identity"}
             assert list(tmp_path.iterdir()) == []
 
     asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
-    ("life", "good_for", "old_after"), [(3600, 3299, 3301), ("3600", 3299, 3301), (60, 53, 55), (None, 3299, 3301)]
+    ("life", "good_for", "old_after"), [(3600, 3299, 3301), ("1000", 899, 901), (60, 53, 55), (None, 3299, 3301)]
 )
 def test_a_token_is_renewed_before_it_ends(tmp_path: Path, life: Any, good_for: int, old_after: int) -> None:
     async def scenario() -> None:
