@@ -112,6 +112,8 @@ class Documents:
         self, response: httpx.Response, file: BinaryIO, had: int, progress: Callable[[int, int | None], None]
     ) -> None:
         if response.status_code == 416:
+            if response.headers.get("Content-Range") == f"bytes */{had}":  # it was whole already
+                return
             file.truncate(0)
         if response.status_code not in (200, 206) or response.headers.get("Content-Encoding", "identity") != "identity":
             raise NotFetched(f"MyFax answered with HTTP status {response.status_code} for the document")
@@ -154,7 +156,8 @@ def content_type(head: bytes) -> tuple[str, str]:
     return next(((kind, ending) for begins, kind, ending in _TYPES if begins.match(head)), ("application/octet-stream", ".bin"))
 
 
-def stem(at: datetime, caller: str | None, zone: tzinfo) -> str:
+def stem(at: datetime | None, caller: str | None, zone: tzinfo) -> str:
     """Return what a file is called by its time and caller, without an ending: no part of it comes from an address or a path."""
     who = re.sub(r"[^0-9+]", "", caller or "")[:20] or "anonymous"
-    return f"{at.astimezone(zone):%Y-%m-%d_%H-%M-%S}_{who}"
+    when = f"{at.astimezone(zone):%Y-%m-%d_%H-%M-%S}" if at is not None else "undated"
+    return f"{when}_{who}"

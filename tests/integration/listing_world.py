@@ -95,7 +95,7 @@ class MyFaxStandIn:
     def _list(self, request: Exchange) -> tuple[int, dict[str, str], bytes]:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         start, end, page = form.get("startDate", ""), form.get("endDate", "9999"), int(form["p"])
-        items = [item for item in self.listed[form["listType"]] if start <= item["TIME"] <= end or not item["TIME"]]
+        items = [item for item in self.listed[form["listType"]] if start <= item["TIME"][:19] <= end or not item["TIME"]]
         pages = max(1, -(-len(items) // self.page))
         told = "".join(
             "<ITEM>" + "".join(f"<{name}>{escape(value)}</{name}>" for name, value in item.items()) + "</ITEM>"

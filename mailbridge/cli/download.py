@@ -1,0 +1,100 @@
+"""Documents of `incoming` into a folder: named by time and caller, never over another file, and on from where one broke off."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from mailbridge.cli.output import plain
+from mailbridge.report.fetch import Documents, NotFetched, content_type, stem
+
+Progress = Callable[[int, int | None], None]
+
+
+def save_all(items: Sequence[dict[str, Any]], folder: Path, service: str, timeout: float, zone: ZoneInfo) -> int:
+    """Save the document of each item and note it as `file`; return how many could not be brought. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return asyncio.run(_save_all(items, folder, service, timeout, zone))
+
+
+async def _save_all(items: Sequence[dict[str, Any]], folder: Path, service: str, timeout: float, zone: ZoneInfo) -> int:
+    failed = 0
+    async with Documents(service, timeout) as documents:
+        for item in items:
+            item["file"] = None
+            name = _name(item, zone)
+            try:
+                with _bar(name) as progress:
+                    item["file"] = str(await _save(documents, item["url"], folder, name, progress))
+            except NotFetched as error:
+                failed += 1
+                click.echo(f"mailbridge: {name}: {plain(error)}", err=True)
+    return failed
+
+
+def _name(item: dict[str, Any], zone: ZoneInfo) -> str:
+    """Return a name that is the same at the next call, and another for another item of that second and caller."""
+    at = datetime.fromisoformat(item["time"]) if item["time"] else None
+    return f"{stem(at, item['from'], zone)}_{hashlib.sha256(item['id'].encode()).hexdigest()[:8]}"
+
+
+async def _save(documents: Documents, url: str | None, folder: Path, name: str, progress: Progress) -> Path:
+    saved = [path for path in folder.glob(f"{name}.*") if path.suffix != ".part"]
+    if saved:
+        return saved[0]
+    if url is None:
+        raise NotFetched("the list names no address of the document", again=False)
+    part = folder / f"{name}.part"
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotFetched("another mailbridge is bringing it right now") from None
+        try:
+            await documents.fetch(url, file, progress)
+        finally:
+            if file.seek(0, os.SEEK_END) == 0:
+                part.unlink()
+        file.flush()
+        os.fsync(descriptor)
+        file.seek(0)
+        whole = folder / f"{name}{content_type(file.read(64))[1]}"
+        _publish(part, whole)
+    return whole
+
+
+def _publish(part: Path, whole: Path) -> None:
+    """Give a file its name, unless that is taken."""
+    try:
+        os.link(part, whole)  # as rename does, but never over another file
+    except FileExistsError:
+        raise NotFetched(f"{whole.name} is there already", again=False) from None
+    part.unlink()
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Progress]:
+    """Show how far a download is, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(name, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

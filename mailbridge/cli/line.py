@@ -1,0 +1,141 @@
+"""`line register` and `line release`: the distributor's two calls."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from mailbridge.cli.calls import by_distributor, configuration
+from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.output import plain, print_json
+
+if TYPE_CHECKING:
+    from mailbridge.config import Config
+
+_TYPES: dict[str, Literal[1, 17]] = {"mobile": 1, "landline": 17}
+
+
+@click.group()
+def line() -> None:
+    """Register and release fax lines, as a distributor of MyFax.
+
+    Both work without a daemon, and take --json.
+    """
+
+
+@line.command()
+@click.argument("email")
+@click.option("--number", metavar="N", help="The number to ask for.  [default: MyFax chooses]")
+@click.option("--type", "type_", type=click.Choice(list(_TYPES)), help="What kind of number.  [default: MyFax's own, mobile]")
+@click.option("--name", metavar="NAME", help="The user's full name.")
+@click.option("--company", metavar="NAME", help="The user's company.")
+@click.option("--address", metavar="ADDRESS", help="The company's address.")
+@click.option("--ask-password", is_flag=True, help="Give the user a password: asked for, or a line of standard input.")
+@json_option
+@config_option
+def register(
+    email: str,
+    number: str | None,
+    type_: str | None,
+    name: str | None,
+    company: str | None,
+    address: str | None,
+    ask_password: bool,
+    as_json: bool,
+    config_path: Path,
+) -> None:
+    """Create a MyFax user with a line of its own. MyFax may charge for it."""
+    config = configuration(config_path)
+    password = _password() if ask_password else None
+    wanted = None if number is None else _international(number, config)
+
+    what = f"MyFax registered {plain(email)}" + (f" with {wanted}" if wanted else "")
+    answer = by_distributor(
+        config,
+        what,
+        lambda myfax: myfax.register(
+            email,
+            full_name=name,
+            password=password,
+            company_name=company,
+            company_address=address,
+            type=None if type_ is None else _TYPES[type_],
+            requested_number=wanted,
+        ),
+    )
+    told: dict[str, Any] = {
+        "user_id": answer.user_id,
+        "email": answer.email or email,
+        "number": answer.fax_number,
+        "price": None if answer.price is None else str(answer.price),
+        "expires": answer.expire,
+    }
+    if as_json:
+        print_json(told)
+        return
+    click.echo(f"{plain(told['email'])} has {plain(told['number'])}")
+    for fact in ("user_id", "price", "expires"):
+        if told[fact] is not None:
+            click.echo(f"  {fact.replace('_', ' '):8} {plain(told[fact])}")
+
+
+@line.command()
+@click.option("--number", metavar="N", help="The line, by its number.")
+@click.option("--user", metavar="EMAIL", help="The line, by its user.")
+@click.option("--no-renew", "no_renew", is_flag=True, help="Let it end when its time is over, in place of now.")
+@click.option("--block", is_flag=True, help="Block the user too.")
+@click.option("--yes", is_flag=True, help="Release it without asking.")
+@json_option
+@config_option
+def release(
+    number: str | None, user: str | None, no_renew: bool, block: bool, yes: bool, as_json: bool, config_path: Path
+) -> None:
+    """Release a line: its number is lost, and faxes to it do not come any more."""
+    if (number is None) == (user is None):
+        raise click.UsageError("say which line: --number or --user, and not both")
+    if no_renew and block:
+        raise click.UsageError("MyFax takes one of --no-renew and --block, not both")
+    config = configuration(config_path)
+    did = None if number is None else _international(number, config)
+    which = f"the line {did}" if did else f"the line of {plain(user)}"
+    _make_sure(f"{which}, for {config.distributor.email}" if config.distributor else which, yes)
+    action: Literal["noRenew", "blockUser"] | None = "noRenew" if no_renew else "blockUser" if block else None
+    answer = by_distributor(
+        config, f"MyFax released {which}", lambda myfax: myfax.release(line=did, user_email=user, action=action)
+    )
+    if as_json:
+        print_json({"number": did, "user": user, "action": action, "text": answer.text})
+    else:
+        click.echo(f"{which} is not renewed" if no_renew else f"{which} is released" + (", its user blocked" if block else ""))
+
+
+def _make_sure(which: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.ClickException(f"nobody is here to be asked whether to release {which}; write --yes to release it")
+    if not click.confirm(f"Release {which}? Its number is lost", err=True):
+        raise click.ClickException(f"{which} is not released")
+
+
+def _international(number: str, config: Config) -> str:
+    """Return a number as MyFax's document writes it: local ones are of `smtp.region`."""
+    from mailbridge.report.match import e164
+
+    found = e164(number, config.smtp.region)
+    if found is None:
+        raise click.UsageError("--number is no telephone number; write it as +97239876543")
+    return found
+
+
+def _password() -> str:
+    """Return the user's new password, which is never an argument."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password of the user", hide_input=True, confirmation_prompt="Again", err=True))
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.UsageError("the password is empty; type one, or pipe one line into standard input")
+    return password
