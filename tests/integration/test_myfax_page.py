@@ -1,0 +1,84 @@
+"""docs/myfax.md: its program is run against the stand-in, and its tables are held against the code."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Literal
+
+from mailbridge import errors, myfax
+from mailbridge.demo.simulator import Simulator
+from mailbridge.myfax import MyFax, Outcome, describe, report_outcome, status_outcome
+
+PAGE = (Path(__file__).parents[2] / "docs" / "myfax.md").read_text(encoding="utf-8")
+[PROGRAM] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading, without its head."""
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")][2:]
+
+
+def test_the_program_is_ten_lines_and_does_what_the_page_says(tmp_path: Path) -> None:
+    assert len([line for line in PROGRAM.splitlines() if line]) <= 10
+    for name in ("contract.pdf", "appendix.tif"):
+        (tmp_path / name).write_bytes(b"x" * 5000)
+
+    async def main() -> tuple[Simulator, str]:
+        stand_in = Simulator(step=0.01)
+        stand_in.incoming["incoming"].append({"ID": "1", "TIME": "2026-01-04 09:00:00.0", "SOURCE": "08-9999999"})
+        url = await stand_in.start()
+        program = PROGRAM.replace("http://127.0.0.1:8080/action/", url)
+        assert program != PROGRAM
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-c", program),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(30):
+            output, faults = await process.communicate()
+        await stand_in.stop()
+        assert (process.returncode, faults.decode()) == (0, "")
+        return stand_in, output.decode()
+
+    stand_in, output = asyncio.run(main())
+    [fax] = stand_in.uploads
+    assert [file["name"] for file in fax.files] == ["contract.pdf", "appendix.tif"]
+    assert output == f"{fax.fax_code} 9 0.40 ['+97289999999']\n"
+
+
+def test_every_action_and_every_error_is_on_the_page() -> None:
+    actions = [name for name, _ in inspect.getmembers(MyFax, inspect.isfunction) if not name.startswith("_")]
+    listed = {cells[0].strip("`"): cells[1] for cells in rows("A method for each action")}
+    assert sorted(listed) == actions
+    assert all(listed[name] in (inspect.getdoc(getattr(MyFax, name)) or "") for name in actions)
+    classes = {name for name in myfax.__all__ if name in vars(errors)} - {"MyFaxError"}
+    assert {cells[0].strip("`") for cells in rows("Errors")} == classes
+
+
+def told(outcome: Outcome | Literal["ask"]) -> str:
+    if isinstance(outcome, str):
+        return outcome
+    return f"`{outcome.error}`" if outcome.error else outcome.kind
+
+
+def by_report(code: int) -> str:
+    """What a report says with the better of its words: Success where that makes a difference, else Fail."""
+    success, fail = (told(report_outcome(word, code)) for word in ("Success", "Fail"))
+    if success == fail:
+        return success
+    return f"Success: {success}" if fail == "ask" else f"Fail: {fail}"
+
+
+def test_the_table_of_codes_is_that_of_the_wire() -> None:
+    known = [code for code in range(-1, 100) if "unknown" not in describe(code)]
+    expected = [
+        [str(code) if code in known else "other", describe(code), told(status_outcome(code, True)), by_report(code)]
+        for code in (*known, 42)
+    ]
+    assert rows("The codes of a fax") == expected
