@@ -1,13 +1,23 @@
-"""With CI=true, as `.ci/run` sets it, a skipped test is a failure, unless its reason begins with what this machine cannot do."""
+"""What holds for every test: none leaves its log's setup behind, and in CI none is skipped without a good reason.
+
+With CI=true, as `.ci/run` sets it, a skipped test is a failure, unless its reason begins with what this machine cannot do.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+import structlog
 
 _EXCUSES = ("this machine", "this kernel")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.hookimpl(wrapper=True)
