@@ -167,7 +167,8 @@ async def _replay_chosen(store: Store, clock: Clock, choice: Choice) -> dict[str
     limit = _AT_ONCE if choice.limit is None else min(choice.limit, _AT_ONCE)
 
     def some(tx: Transaction, ids: Sequence[str]) -> list[str]:
-        now, endpoints = clock(), []
+        now = clock()
+        endpoints: list[str] = []
         for delivery in map(tx.delivery, ids):
             room = sum(replayed.values()) + len(endpoints) < limit
             if room and delivery.state == "dead" and choice.has(delivery, tx.event(delivery.event_id).at):
