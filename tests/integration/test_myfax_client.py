@@ -658,7 +658,7 @@ def test_an_item_that_moves_between_two_pages_is_listed_once_and_no_page_follows
             await writer.drain()
 
     async def main() -> list[str]:
-        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax:
+        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax, asyncio.timeout(5):
             return [item.id async for item in myfax.incoming()]
 
     assert asyncio.run(main()) == [str(number) for number in range(7)]
@@ -678,7 +678,7 @@ def test_an_empty_page_is_the_last_whatever_it_calls_the_next() -> None:
             await writer.drain()
 
     async def main() -> list[str]:
-        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax:
+        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax, asyncio.timeout(5):
             return [item.id async for item in myfax.incoming()]
 
     assert asyncio.run(main()) == []

@@ -256,6 +256,27 @@ def test_each_fault_comes_by_number_by_script_and_for_the_next_calls(fault: str)
     played(scenario)
 
 
+def test_a_close_and_a_reset_are_not_the_same() -> None:
+    async def end(client: httpx.AsyncClient) -> bytes:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        try:
+            body = "&".join(f"{name}={value}" for name, value in LOGIN.items())
+            head = "POST /action/incoming.do HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            return await reader.read()
+        finally:
+            writer.close()
+
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        stand_in.misbehave("close")
+        assert await end(client) == b""
+        stand_in.misbehave("reset")
+        with pytest.raises(ConnectionResetError):
+            await end(client)
+
+    played(scenario)
+
+
 @pytest.mark.parametrize(("status", "error", "taken"), [(503, InDoubt, 1), (401, NeedsPerson, 0), (429, NotTaken, 0)])
 def test_any_http_status_can_be_asked_for(status: int, error: type[MyFaxError], taken: int) -> None:
     async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
