@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 from collections.abc import Awaitable, Callable
@@ -166,8 +167,8 @@ def test_a_mail_that_comes_after_the_list_told_raises_nothing_and_leaves_no_file
         assert await world.sources() == [FROM_LIST]
         assert len(world.files()) == 1
         # The next fax of the same caller is another one, whoever tells it first.
-        assert await world.mail(world.now, CALLER)
-        world.myfax.add(world.now)
+        assert await world.mail(at + 30 * MINUTE, CALLER)
+        world.myfax.add(at + 30 * MINUTE)
         await world.rounds(listing, PATIENT)
         assert await world.sources() == [FROM_LIST, FROM_MAIL]
 
@@ -269,6 +270,43 @@ def test_a_forged_mail_hides_no_fax_and_an_untrusted_one_with_the_document_repea
         assert not await world.mail(at, trusted=False)
         assert await world.mail(at, trusted=False, document=b"%PDF forged again")
         assert len(world.files()) == 4
+
+    play(tmp_path, scenario)
+
+
+def test_a_forged_mail_does_not_hide_what_waits_for_its_mail(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        at = world.now
+        world.myfax.add(at)
+        await world.rounds(listing)
+        assert await world.mail(at, trusted=False, document=b"%PDF forged")
+        await world.rounds(listing, PATIENT)
+        assert await world.sources() == [FROM_MAIL, FROM_LIST]
+        assert await world.mail(at, trusted=False, document=b"%PDF forged again")
+        assert not await world.mail(at)  # the true one, at last
+        assert await world.sources() == [FROM_MAIL, FROM_LIST, FROM_MAIL]
+
+    play(tmp_path, scenario)
+
+
+def test_a_mail_that_comes_while_the_document_is_fetched_tells_the_fax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await world.rounds(listing)
+        at = world.now
+        world.myfax.add(at)
+        fetch = Documents.fetch
+
+        async def slow(self: Documents, *more: Any) -> None:
+            await fetch(self, *more)
+            assert await world.mail(at)
+
+        monkeypatch.setattr(Documents, "fetch", slow)
+        await world.rounds(listing, PATIENT + 2)
+        assert await world.sources() == [FROM_MAIL]
+        assert len(world.files()) == 1
 
     play(tmp_path, scenario)
 
@@ -394,21 +432,34 @@ def test_an_endless_document_is_cut(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
-def test_a_document_that_does_not_come_is_given_up_in_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("head", "endless", "words"),
+    [
+        ("Content-Length: 100\r\n\r\n%PDF", False, "did not come whole in 0.5 s"),
+        ("Connection: close\r\n\r\n%PDF", True, "too large"),
+    ],
+)
+def test_a_document_that_never_ends_is_given_up(head: str, endless: bool, words: str) -> None:
     async def main() -> None:
-        never = asyncio.Event()
+        done = asyncio.Event()
 
-        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n%PDF")
-            await never.wait()
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(f"HTTP/1.1 200 OK\r\n{head}".encode())
+            with contextlib.suppress(ConnectionError):
+                while endless and not done.is_set():
+                    writer.write(bytes(1000))
+                    await writer.drain()
+                await done.wait()
             writer.close()
 
-        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with Documents(base, timeout=0.3) as documents:
-            with pytest.raises(NotFetched, match="did not come whole"):
-                await documents.fetch(f"{base}/fax", io.BytesIO())
-        never.set()
+        file = io.BytesIO()
+        async with Documents(base, timeout=0.5, limit=50_000) as documents:
+            with pytest.raises(NotFetched, match=words):
+                await documents.fetch(f"{base}/fax", file)
+        assert len(file.getvalue()) <= 50_000
+        done.set()
         server.close()
         await server.wait_closed()
 
@@ -443,7 +494,12 @@ def test_while_myfax_is_down_the_rounds_come_less_and_less_often_and_nothing_end
     slept: list[float] = []
     enough = asyncio.Event()
 
+    really = asyncio.sleep
+
     async def sleep(seconds: float) -> None:
+        if seconds < EVERY.total_seconds() / 2:  # the stand-in's server
+            await really(seconds)
+            return
         slept.append(seconds)
         if len(slept) == 12:
             enough.set()
