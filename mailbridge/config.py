@@ -206,6 +206,13 @@ class OAuth2(_Section):
     scope: str | None = None
     refresh_token: SecretStr | None = None
 
+    @model_validator(mode="after")
+    def _tls(self) -> OAuth2:
+        parts = urlsplit(self.token_url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise _wrong("token_url would send the client's secret in clear", "write the provider's https:// address")
+        return self
+
 
 class Mailbox(_Section):
     host: str

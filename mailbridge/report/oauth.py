@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from mailbridge import log
-from mailbridge.config import OAuth2, is_loopback
+from mailbridge.config import OAuth2
 from mailbridge.errors import MailboxError
 
 TIMEOUT = 30.0
@@ -110,9 +110,6 @@ class Tokens:
         raise MailboxError(f"{self._host} gives no token: {words}")
 
     async def _post(self, form: dict[str, str]) -> tuple[int, bytes]:
-        parts = urlsplit(self._settings.token_url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-            raise MailboxError("oauth2.token_url would send the secrets in clear; write https://")
         context = self._tls or httpx.create_ssl_context(trust_env=False)
         body = bytearray()
         try:

@@ -74,6 +74,11 @@ SHIFT_DEADLINES: Final = (
     .where(_delivery.state == "pending")
     .values(due_at=type_coerce(_delivery.due_at, schema.Elapsed) + _BY),
 )
+SHIFT_RECEIPTS: Final = (
+    update(schema.receipt)
+    .where(schema.receipt.c.due_at.is_not(None))
+    .values(due_at=type_coerce(schema.receipt.c.due_at, schema.Elapsed) + _BY)
+)
 SHIFT_MAILS: Final = (
     update(schema.envelope)
     .where(_envelope.received_at >= bindparam("since"))

@@ -143,7 +143,7 @@ class SqlTransaction(Receiving):
 
     def shift(self, by: timedelta, now: datetime) -> int:
         run = self._connection.execute
-        moved = sum(run(statement, {"by": by}).rowcount for statement in queries.SHIFT_DEADLINES)
+        moved = sum(run(statement, {"by": by}).rowcount for statement in (*queries.SHIFT_DEADLINES, queries.SHIFT_RECEIPTS))
         self.rung.add("poll")
         return moved + run(queries.SHIFT_MAILS, {"by": by, "since": now - _MAILS_ARE_KNOWN}).rowcount
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from mailbridge.config import Config, load
+from mailbridge.config import Config, OAuth2, load
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 SECRETS = {"file": "password-of-a-file", "env": "whsec_" + "A" * 43 + "=", "credential": "password-of-a-credential"}
@@ -100,3 +100,20 @@ def test_a_secret_comes_from_where_it_is_kept(tmp_path: Path, kind: str) -> None
     path.write_text(LEAST.replace('"secret-password"', f'{{ {kind} = "{name}" }}'))
     config = load(path, {"pw": "from-there", "CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert config.accounts["office"].password.get_secret_value() == "from-there"
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("https://login.example.com/token", True),
+        ("http://127.0.0.1:8080/token", True),
+        ("http://login.example.com/token", False),
+        ("ftp://127.0.0.1/token", False),
+    ],
+)
+def test_the_secrets_of_oauth2_go_only_where_they_are_safe(url: str, good: bool) -> None:
+    if good:
+        assert OAuth2(token_url=url, client_id="x").token_url == url
+        return
+    with pytest.raises(ValidationError, match="in clear"):
+        OAuth2(token_url=url, client_id="x")
