@@ -45,7 +45,7 @@ async def check_all(config: Config) -> list[Check]:
     """Ask every account, mailbox, webhook and the relay, all at once; the answers come in the order of the file."""
     asked = [_check(f"account {name}", partial(_account, config, account)) for name, account in config.accounts.items()]
     asked += [_check(f"mailbox {name}", partial(_mailbox, config, name, mailbox)) for name, mailbox in config.mailboxes.items()]
-    asked += [_check(f"webhook {name}", partial(_webhook, webhook)) for name, webhook in config.webhooks.items()]
+    asked += [_check(f"webhook {name}", partial(_webhook, name, webhook)) for name, webhook in config.webhooks.items()]
     if config.notice.relay is not None:
         asked.append(_check("relay", partial(_relay, config.notice.relay.get_secret_value())))
     return list(await asyncio.gather(*asked))
@@ -114,8 +114,8 @@ def _told(passed: list[str], trust: str) -> str:
     return f"{names}{server}; trust = {trust} {verdict}"
 
 
-async def _webhook(webhook: Webhook) -> str:
-    event = Event(id=new_id("evt"), type="ping", at=datetime.now(UTC), fax_id=None, seq=0, data={})
+async def _webhook(name: str, webhook: Webhook) -> str:
+    event = Event(id=new_id("evt"), type="ping", at=datetime.now(UTC), fax_id=None, seq=0, data={"webhook": name})
     content = body(event, "none", link=lambda _: ("", event.at), read=lambda _: b"", inline_limit=0)
     async with client(webhook.allow_private, webhook.timeout) as http:
         result = await Poster(webhook, lambda: event.at).post(http, event, content)

@@ -63,7 +63,7 @@ def incoming(
     if as_json:
         print_json(told)
         return 1 if failed else 0
-    heads = ["time", "from", "to"] + (["file"] if folder is not None else ["id"])
+    heads = ["TIME", "FROM", "TO"] + (["FILE"] if folder is not None else ["ID"])
     rows = [[local(one["time"]), one["from"], one["to"], one.get("file") if folder is not None else one["id"]] for one in told]
     print_table(heads, rows, "no voicemails" if voice else "no faxes")
     return 1 if failed else 0
