@@ -295,7 +295,7 @@ def test_incoming_lists_every_page_in_the_asked_time(tmp_path: Path) -> None:
         assert voice["from"] is None
         status, output, _ = await world.run("incoming")
         assert status == 0
-        assert output.splitlines()[0].split() == ["time", "from", "to", "id"]
+        assert output.splitlines()[0].split() == ["TIME", "FROM", "TO", "ID"]
         assert len(output.splitlines()) == 6
         for words in (("--since", "yesterday"), ("--since", "2026-01-05", "--until", "2026-01-04")):
             assert (await world.run("incoming", *words))[0] == 2
