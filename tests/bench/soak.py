@@ -53,7 +53,7 @@ async def soak(count: int, connections: int, size: int, uploads: int, reports: b
     wanted, kind, port = numbers(count), with_pdf(size), free_port()
     more = f'\n[fax]\nfirst_poll = "{"60s" if reports else "1s"}"\n'
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), more=more, step=0.3, smtp_port=port, strict=False, uploads=uploads, reports=reports)
+        world = World(Path(folder), more=more, step=0.3, smtp_port=port, uploads=uploads, reports=reports)
         async with world:
             await world.start_myfax()
             await world.start()

@@ -548,7 +548,7 @@ def test_a_clock_set_on_a_day_knows_the_mails_of_before(tmp_path: Path, faults: 
 
 def test_a_start_with_10_000_queued_is_quick_and_small(tmp_path: Path) -> None:
     async def main() -> None:
-        async with World(tmp_path, strict=False) as world:
+        async with World(tmp_path) as world:
             await queue_many(world.state, 10_000)
             begun = time.monotonic()
             await world.start()

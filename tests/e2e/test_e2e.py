@@ -116,7 +116,7 @@ async def play(folder: Path, state: Path) -> None:
     extra = folder / "config.toml"
     more = extra.read_text(encoding="utf-8") if extra.exists() else ""
     myfax = told.get("myfax", {})
-    async with World(state, more=more, reports=myfax.get("reports", True), step=myfax.get("step", 0.1)) as world:
+    async with World(state, more=more, reports=myfax.get("reports", True), step=myfax.get("step", 0.1), strict=True) as world:
         world.simulator.script.update(myfax.get("script", {}))
         if not myfax.get("down", False):
             await world.start_myfax()

@@ -106,7 +106,7 @@ async def rounds(state: Path) -> None:
     page, _ = render("A page.")
     clients = [Client(f"client{n}", port, page, done) for n in range(CLIENTS)]
     more = '\n[fax]\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
-    async with World(state, more=more, step=0.05, smtp_port=port, strict=False) as world:
+    async with World(state, more=more, step=0.05, smtp_port=port) as world:
         await world.start_myfax()
         moments = Moments(world, chance)
         await world.start()

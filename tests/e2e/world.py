@@ -80,7 +80,7 @@ class World:
         reports: bool = True,
         step: float = 0.1,
         smtp_port: int = 0,
-        strict: bool = True,
+        strict: bool = False,
         uploads: int = 1,
         env: Mapping[str, str] | None = None,
         under: Sequence[str] = (),
