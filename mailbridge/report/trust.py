@@ -60,7 +60,7 @@ def _read(content: bytes) -> Message:
     end = _HEAD_ENDS.search(content)
     head = content[: end.start()] if end else content
     message = BytesHeaderParser(policy=compat32).parsebytes(head + b"\r\n\r\n")
-    names = [name.lower() for name in message.keys()]  # noqa: SIM118
+    names = [name.lower() for name in message.keys()]  # noqa: SIM118 (a Message is no mapping: keys() repeats a repeated name)
     if names != [name.decode().lower() for name, _ in dkim.rfc822_parse(head)[0]]:
         raise HeaderParseError("the header can be read in two ways")
     once = Counter(name for name in names if name in ("from", "subject") or name.startswith("x-fax-"))
@@ -86,7 +86,8 @@ def _within(domain: str, domains: Sequence[str]) -> bool:
 
 
 def _signed(content: bytes, message: Message, domains: Sequence[str], dnsfunc: Callable[..., Any] | None) -> bool:
-    must = {"from", "subject"} | {name.lower() for name in message.keys() if name.lower().startswith("x-fax-")}  # noqa: SIM118
+    fax = {name.lower() for name in message.keys() if name.lower().startswith("x-fax-")}  # noqa: SIM118 (as above)
+    must = {"from", "subject"} | fax
     signatures = message.get_all("dkim-signature", [])[:MAX_SIGNATURES]
     ask = {} if dnsfunc is None else {"dnsfunc": dnsfunc}
     for index, signature in enumerate(signatures):
