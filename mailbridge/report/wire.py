@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-from aioimaplib.aioimaplib import Abort, AioImapException, Command, IMAP4ClientProtocol
+from aioimaplib.aioimaplib import Abort, AioImapException, Command, IMAP4ClientProtocol, Response
 
 from mailbridge.errors import MailboxError
 
@@ -67,6 +67,12 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
         self._wake(reason)
         if self.transport is not None:
             self.transport.abort()
+
+    async def execute(self, command: Command, scrub: str | None = None) -> Response:
+        """Send a command and return its answer. Raises Abort, also when the connection is gone before it could be sent."""
+        if self.lost is not None:
+            raise Abort(self.lost)
+        return await super().execute(command, scrub=scrub)
 
     def begin(self) -> None:
         """From here on count what the answer to one command brings."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from pathlib import Path
@@ -14,10 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
-from mailbridge.errors import StoreUnavailable
+from mailbridge.errors import MailboxError, StoreUnavailable
 from mailbridge.model import Cursor
 from mailbridge.report import imap, parse
 from mailbridge.report.take import Taker
+from mailbridge.report.wire import Wire
 from mailbridge.store.spool import Spool
 from tests.integration.watching import a_store, events, settings, until, watching
 
@@ -248,6 +249,35 @@ def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(
                 ups, downs = await events(store, 1, "mailbox.up"), await events(store, 1, "mailbox.down")
                 assert len(ups) == len(downs)
             assert all(script.sent < ENOUGH for script in front.scripts)
+
+    asyncio.run(circle())
+
+
+@pytest.mark.parametrize("command", ["noop", "search", "idle"])
+def test_a_connection_lost_just_before_a_command_is_sent_fails_it_at_once(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wires: list[Wire] = []
+
+    def wire(*args: Any) -> Wire:
+        wires.append(Wire(*args))
+        return wires[0]
+
+    monkeypatch.setattr(imap, "Wire", wire)
+
+    async def circle() -> None:
+        async with scripted({}) as (_, front):
+            connection = await imap.Connection.open("127.0.0.1", front.port, "none", timeout=30.0)
+            await connection.login("office", PASSWORD)
+            await connection.select("INBOX")
+            ways: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+                "noop": connection.noop,
+                "search": lambda: connection.search("ALL"),
+                "idle": lambda: connection.wait_for_news(30.0),
+            }
+            begun = asyncio.create_task(ways[command]())
+            await asyncio.sleep(0)  # it has found the connection whole, and sent nothing yet
+            wires[0].connection_lost(None)
+            with pytest.raises(MailboxError, match="closed"):
+                await asyncio.wait_for(begun, 1.0)
 
     asyncio.run(circle())
 
