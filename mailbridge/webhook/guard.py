@@ -18,6 +18,10 @@ import httpx
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
+# All that is allocated as global unicast (RFC 4291 section 2.4); what translates to IPv4 (RFC 6052) is judged by that.
+_UNICAST = ipaddress.ip_network("2000::/3")
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+
 
 async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a host by the system's resolver. Raises OSError.
@@ -57,8 +61,10 @@ def is_public(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if inner is not None:
             return is_public(str(inner))
-        if ip in ipaddress.ip_network("64:ff9b::/96"):
+        if ip in _TRANSLATED:
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+        if ip not in _UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -19,13 +19,14 @@ from mailbridge.webhook.guard import GuardedBackend, client, is_public, resolve
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "::1",
         "fe80::1%eth0", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "::",
+        "64:ff9b:1::7f00:1", "::127.0.0.1", "::ffff:0:10.0.0.1", "fec0::1", "ff0e::1", "5f00::1", "2001:db8::1",
     ],
 )  # fmt: skip
 def test_addresses_inside_are_refused(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_addresses_outside_are_not(address: str) -> None:
     assert is_public(address)
 
