@@ -19,6 +19,7 @@ import httpx
 from mailbridge import log
 from mailbridge.config import OAuth2
 from mailbridge.errors import MailboxError
+from mailbridge.store.durable import sync_directory
 
 TIMEOUT = 30.0
 # An answer is one or two tokens of a few KB.
@@ -157,11 +158,7 @@ class Tokens:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_directory(self._path.parent)
         except OSError as error:
             self._tell(f"the renewed refresh token cannot be kept in {self._path}: {error.strerror}")
         else:

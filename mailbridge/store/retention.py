@@ -13,7 +13,8 @@ from typing import NamedTuple
 from mailbridge import log
 from mailbridge.errors import MailbridgeError, NotFound, StoreUnavailable
 from mailbridge.store.base import AuditLine, Erasure, Store, Transaction
-from mailbridge.store.spool import Spool, _sync_directory
+from mailbridge.store.durable import sync_directory
+from mailbridge.store.spool import Spool
 
 # So many rows a transaction: an SMTP client waits behind it for some 20 ms.
 BATCH = 100
@@ -122,7 +123,7 @@ def erase(spool: Spool, wanted: Mapping[str, Sequence[str]]) -> set[str]:
             gone.add(key)
     try:
         for directory in filter(Path.is_dir, directories):
-            _sync_directory(directory)
+            sync_directory(directory)
     except OSError as error:
         raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
     return gone

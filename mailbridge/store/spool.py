@@ -22,6 +22,7 @@ from pathlib import Path
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
 from mailbridge.store.decode import DocumentReader
+from mailbridge.store.durable import sync_directory
 
 _FAN = 64
 # Of an id such as env_01KCX9Z8…: the prefix and a time in steps of 32.8 s.
@@ -34,14 +35,6 @@ _A_MAIL = 1 << 16
 
 def _fan(name: str) -> str:
     return f"{zlib.crc32(name[:_FANNED].encode()) % _FAN:02x}"
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class SpoolFile:
@@ -132,8 +125,8 @@ class Spool:
             for kind in ("mail", "received"):
                 for number in range(_FAN):
                     (root / kind / f"{number:02x}").mkdir(mode=0o700, parents=True, exist_ok=True)
-                _sync_directory(root / kind)
-            _sync_directory(root)
+                sync_directory(root / kind)
+            sync_directory(root)
         except OSError as error:
             raise StoreUnavailable(f"the spool cannot be made: {error.strerror}") from None
 

@@ -19,6 +19,7 @@ from typing import Literal, cast
 
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Document
+from mailbridge.store.durable import sync_directory
 from mailbridge.submission import body, page, sniff
 from mailbridge.submission.mime import Headers, Mail, Part, decode_words, open_mail
 
@@ -239,11 +240,7 @@ def _write_durably(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -344,7 +344,7 @@ def test_nothing_is_told_as_deleted_that_a_power_cut_could_bring_back(tmp_path: 
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr(retention, "_sync_directory", broken)
+            patch.setattr(retention, "sync_directory", broken)
             with pytest.raises(StoreUnavailable, match="synced"):
                 await keeper(store, spool).sweep(NOW + WEEK)
         assert await told(store, "document.deleted") == []
