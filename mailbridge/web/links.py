@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mailbridge.store.durable import sync_directory
+
 TTL = timedelta(days=7)
 
 
@@ -62,7 +64,7 @@ class Links:
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """Return the 32 random bytes in `path`, made durable at the first call. Raises OSError."""
+    """Return the 32 random bytes in `path`, made at the first call and durable from then on. Raises OSError."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -74,4 +76,5 @@ def load_or_create_key(path: Path) -> bytes:
         file.flush()
         os.fsync(descriptor)
     fresh.replace(path)
+    sync_directory(path.parent)  # else a power cut could take the key, and every link that was sent with it
     return key

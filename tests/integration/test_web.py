@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pytest
 
 from mailbridge.errors import StoreUnavailable
 from mailbridge.store.spool import Spool
@@ -104,3 +106,14 @@ def test_the_key_is_made_once_and_is_private(tmp_path: Path) -> None:
     assert load_or_create_key(tmp_path / "link.key") == key
     assert len(key) == 32
     assert (tmp_path / "link.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_key_s_name_is_durable_before_a_link_is_signed_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[int, bool]] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, (tmp_path / "link.key").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    load_or_create_key(tmp_path / "link.key")
+    assert synced == [((tmp_path / "link.key").stat().st_ino, False), (tmp_path.stat().st_ino, True)]
