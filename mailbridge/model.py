@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from mailbridge.lifecycle import DeliveryState, FaxState
@@ -249,6 +249,11 @@ class Cursor:
 
     uidvalidity: int
     last_uid: int
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return a time as events print it: RFC 3339 in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def last_attempt(fax: Fax, **changes: Any) -> tuple[Attempt, ...]:

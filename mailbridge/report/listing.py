@@ -18,12 +18,11 @@ from zoneinfo import ZoneInfo
 
 from mailbridge import log
 from mailbridge.errors import MailbridgeError, StoreUnavailable
-from mailbridge.model import Compared, Receipt, new_id
+from mailbridge.model import Compared, Receipt, new_id, rfc3339
 from mailbridge.myfax import IncomingItem, MyFax
 from mailbridge.report.fetch import Documents, NotFetched, content_type, stem
 from mailbridge.report.match import SKEW
 from mailbridge.report.pairs import NEAR, number, pair, twin
-from mailbridge.report.take import told
 from mailbridge.retry import backoff
 from mailbridge.store.base import Store, Transaction
 from mailbridge.store.spool import Spool
@@ -226,7 +225,7 @@ class Listing:
             "to": receipt.called,
             "from": receipt.caller,
             "status": "received",
-            "received_at": told(receipt.at),
+            "received_at": rfc3339(receipt.at),
             "pages": None,
             "source": "listing",
             # MyFax itself said so, over a connection that only it can answer on.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from mailbridge import log
 from mailbridge.errors import IllegalMove
-from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Receipt, Report, last_attempt
+from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Receipt, Report, last_attempt, rfc3339
 from mailbridge.myfax.wire import DELIVERED, Outcome, describe, report_outcome
 from mailbridge.report.match import SKEW, Match, clues, e164, match
 from mailbridge.report.pairs import NEAR, nearest, number
@@ -81,7 +81,7 @@ class Taker:
             "to": self._number(report.to),
             "from": self._number(report.sender),
             "status": "received",
-            "received_at": told(moment),
+            "received_at": rfc3339(moment),
             "pages": arrival.document and arrival.document["pages"],
             "source": "mail",
             "trusted": report.trusted,
@@ -212,8 +212,3 @@ def as_told(report: Report) -> dict[str, Any]:
         "trusted": report.trusted,
         "message_id": report.message_id,
     }
-
-
-def told(moment: datetime) -> str:
-    """Return a time as events tell it: RFC 3339 in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -5,17 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
-from mailbridge.model import Attempt, Event, Fax
+from mailbridge.model import Attempt, Event, Fax, rfc3339
 
 Link = Callable[[Mapping[str, Any]], tuple[str, datetime]]
-
-
-def moment(at: datetime | None) -> str | None:
-    """Return a time as RFC 3339 in UTC, to the second."""
-    return None if at is None else at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def fax_data(fax: Fax) -> dict[str, Any]:
@@ -53,8 +48,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "n": attempt.n,
         "fax_code": attempt.fax_code,
-        "started_at": moment(attempt.started_at),
-        "ended_at": moment(attempt.ended_at),
+        "started_at": rfc3339(attempt.started_at),
+        "ended_at": attempt.ended_at and rfc3339(attempt.ended_at),
         "error_code": attempt.error_code,
     }
 
@@ -69,7 +64,7 @@ def body(
     data = dict(event.data)
     if data.get("document"):
         data["document"] = _document(data["document"], document, link, read, inline_limit)
-    whole = {"type": event.type, "timestamp": moment(event.at), "data": data}
+    whole = {"type": event.type, "timestamp": rfc3339(event.at), "data": data}
     return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -87,4 +82,4 @@ def _document(
     if not stored["path"]:
         return {"url": None, **told, "expires_at": None}
     url, expires = link(stored)
-    return {"url": url, **told, "expires_at": moment(expires)}
+    return {"url": url, **told, "expires_at": rfc3339(expires)}
