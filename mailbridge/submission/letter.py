@@ -137,7 +137,8 @@ def _send_at(value: object) -> datetime | None:
 def _tags(values: list[str]) -> dict[str, str]:
     tags: dict[str, str] = {}
     for value in values:
-        key, equals, rest = value.partition("=")
+        # A mail program encodes the key and the value of a Hebrew tag as one word, whose own marks are "=".
+        key, equals, rest = (decode_words(value) if value.lstrip().startswith("=?") else value).partition("=")
         key, rest = key.strip(), decode_words(rest.strip())
         if not equals or not key or len(key) > 100 or len(rest) > 500 or not key.isprintable():
             raise Refused(

@@ -210,6 +210,14 @@ def test_headers_are_honoured(tmp_path: Path) -> None:
     assert (letter.message_id, letter.subject, letter.sender) == ("<1@x>", "נושא", "office@example.co.il")
 
 
+def test_a_tag_that_is_encoded_as_one_word_with_its_key_is_read(tmp_path: Path) -> None:
+    message = mail("x")
+    message["X-Mailbridge-Tag"] = "תיק=חוזה 7"
+    message["X-Mailbridge-Tag"] = "client=דנה"
+    assert b"\nX-Mailbridge-Tag: =?utf-8?" in message.as_bytes()
+    assert read(tmp_path, message).tags == {"תיק": "חוזה 7", "client": "דנה"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("Page", "often"), ("Send-At", "soon"), ("Send-At", "2026-01-04T09:00:00"), ("Tag", "k")]
 )
