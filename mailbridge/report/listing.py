@@ -23,6 +23,7 @@ from mailbridge.myfax import IncomingItem, MyFax
 from mailbridge.report.fetch import Documents, NotFetched, content_type, stem
 from mailbridge.report.match import SKEW
 from mailbridge.report.pairs import NEAR, number, pair, twin
+from mailbridge.report.take import document_told
 from mailbridge.retry import backoff
 from mailbridge.store.base import Store, Transaction
 from mailbridge.store.spool import Spool
@@ -178,14 +179,7 @@ class Listing:
                 yield piece
 
         path = self._spool.store_received(receipt.id, pieces())
-        return {
-            "path": path,
-            "sha256": digest.hexdigest(),
-            "size": size,
-            "content_type": type_,
-            "filename": stem(receipt.at, receipt.caller, self._zone) + ending,
-            "pages": None,
-        }
+        return document_told(path, digest.hexdigest(), size, type_, stem(receipt.at, receipt.caller, self._zone) + ending)
 
     async def _discard(self, document: dict[str, Any] | None) -> None:
         if document is not None:

@@ -94,7 +94,7 @@ def _fields(content: bytes) -> list[tuple[str, str]]:
     head = content[: end.start()] if end else content[:MAX_HEADER]
     try:
         message = BytesHeaderParser(policy=compat32).parsebytes(head + b"\r\n\r\n")
-        return [(name.lower().strip(), str(value)) for name, value in message._headers]  # type: ignore[attr-defined]
+        return [(name.lower().strip(), str(value)) for name, value in message.raw_items()]
     except Exception:  # as above: what cannot be read has no headers
         return []
 

@@ -17,7 +17,7 @@ from mailbridge.errors import MailboxError, StoreUnavailable
 from mailbridge.model import Cursor, Report, new_id
 from mailbridge.report import parse
 from mailbridge.report.imap import Connection, Fetched
-from mailbridge.report.take import Arrival, Taker
+from mailbridge.report.take import Arrival, Taker, document_told
 from mailbridge.report.trust import is_trusted
 from mailbridge.report.wire import BATCH, FIRST_BYTES
 from mailbridge.store.base import Store
@@ -195,14 +195,8 @@ class Reader:
         return await asyncio.to_thread(is_trusted, content, trust, senders, self._dnsfunc)
 
     def _keep(self, fax_id: str, document: parse.Attachment) -> dict[str, Any]:
-        return {
-            "path": self._spool.store_received(fax_id, document.content),
-            "sha256": hashlib.sha256(document.content).hexdigest(),
-            "size": len(document.content),
-            "content_type": document.content_type,
-            "filename": document.filename,
-            "pages": None,
-        }
+        path, digest = self._spool.store_received(fax_id, document.content), hashlib.sha256(document.content).hexdigest()
+        return document_told(path, digest, len(document.content), document.content_type, document.filename)
 
     async def _mark(self, connection: Connection, uids: list[int]) -> None:
         """Do what `after` says. The events are out by now: a folder that is not there or full is told, and stops nothing."""

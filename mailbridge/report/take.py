@@ -203,6 +203,12 @@ class Taker:
             tx.update(fax.id, due_at=now)
 
 
+def document_told(path: str, sha256: str, size: int, content_type: str, filename: str) -> dict[str, Any]:
+    """Return a received document as the store's events hold it: `path` is in the spool, `size` in bytes."""
+    about = {"sha256": sha256, "size": size, "content_type": content_type, "filename": filename}
+    return {"path": path, **about, "pages": None}
+
+
 def as_told(report: Report) -> dict[str, Any]:
     """Return a report as events tell it."""
     return {

@@ -21,7 +21,7 @@ from mailbridge.report.reader import FAX_MAILS, Reader
 from mailbridge.report.take import Taker
 from mailbridge.report.wire import BATCH
 from mailbridge.retry import reconnect_delay
-from mailbridge.store.base import Store
+from mailbridge.store.base import Store, Transaction
 from mailbridge.store.spool import Spool
 
 # Half an hour is the RFC's limit for IDLE (RFC 2177); routers forget a silent connection much sooner.
@@ -144,7 +144,7 @@ class Watcher:
             digests = [name for mail in mails if (name := parse.digest(mail.content, mail.size)) is not None]
             now = self._clock()
 
-            def note(tx: Any, digests: list[str] = digests, now: datetime = now) -> None:
+            def note(tx: Transaction, digests: list[str] = digests, now: datetime = now) -> None:
                 for name in digests:
                     tx.first_sight(self.name, name, now)
 
