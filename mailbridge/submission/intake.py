@@ -90,11 +90,11 @@ class Intake:
         ids, fresh = await self._keep(envelope, faxes, file)
         if not fresh:
             file.abort()
-            return _queued("queued as", ids)
+            return _queued(ids)
         self._count(draft.user, len(faxes))
         for fax in faxes:
             log.fax_queued(fax.id, envelope=envelope.id, to=fax.number, account=fax.account, documents=len(fax.documents))
-        return _queued("queued as", ids)
+        return _queued(ids)
 
     async def _judge_and_sync(self, file: SpoolFile) -> Letter:
         """Read the mail while the disk makes it durable: neither needs the other."""
@@ -212,9 +212,9 @@ class Intake:
         return self._sent_today
 
 
-def _queued(words: str, ids: list[str]) -> str:
+def _queued(ids: list[str]) -> str:
     more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-    return f"250 2.0.0 {words} {ids[0]}{more}"
+    return f"250 2.0.0 queued as {ids[0]}{more}"
 
 
 def _pages(letter: Letter) -> int | None:

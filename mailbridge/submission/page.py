@@ -13,29 +13,11 @@ _FONT = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
 # A marker of direction inside the text would be drawn as a box, or turn the line around a second time.
 _BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _INVISIBLE = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\u200b\ufffe\uffff]")
-_BLOCKS = frozenset(
-    {
-        "address",
-        "article",
-        "blockquote",
-        "br",
-        "div",
-        "dl",
-        "dt",
-        "dd",
-        "fieldset",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "li",
-    }
-    | {"ol", "p", "pre", "section", "table", "tr", "ul"}
-)
-_SILENT = frozenset({"head", "script", "style", "title", "template"})
+_BLOCKS = {
+    *("address", "article", "blockquote", "br", "div", "dl", "dt", "dd", "fieldset", "h1", "h2", "h3", "h4", "h5", "h6"),
+    *("hr", "li", "ol", "p", "pre", "section", "table", "tr", "ul"),
+}
+_SILENT = {"head", "script", "style", "title", "template"}
 
 
 def is_rtl(paragraph: str) -> bool:

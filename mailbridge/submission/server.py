@@ -15,7 +15,7 @@ from mailbridge.store.base import Store
 from mailbridge.store.spool import Spool
 from mailbridge.submission.door import Door
 from mailbridge.submission.intake import Clock, Intake, Judge
-from mailbridge.submission.session import House, Session
+from mailbridge.submission.session import Session, Shared
 
 _HANDSHAKE = 15.0
 _BACKLOG = 512
@@ -42,7 +42,7 @@ class SmtpService:
         logging.getLogger("mail.log").setLevel(logging.ERROR)
         smtp = self._config.smtp
         context = _tls_context(smtp.tls)
-        self._house = House(
+        self._shared = Shared(
             config=self._config,
             intake=self.intake,
             door=Door(smtp.max_connections, smtp.max_connections_per_client),
@@ -66,34 +66,34 @@ class SmtpService:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        if not hasattr(self, "_house"):
+        if not hasattr(self, "_shared"):
             return
         deadline = self._loop().time() + grace
         while self._hang_up_idle() and await self._stirred(deadline):
             pass
-        for session in list(self._house.sessions):
+        for session in list(self._shared.sessions):
             session.hang_up(_CLOSING)
-        if self._house.commits:
+        if self._shared.commits:
             # What is being committed is waited for: its client may send again, and finds the mail taken or not, never half.
-            await asyncio.wait(self._house.commits, timeout=max(deadline - self._loop().time(), 5.0))
+            await asyncio.wait(self._shared.commits, timeout=max(deadline - self._loop().time(), 5.0))
         # hang_up cuts after five seconds what does not close by itself.
-        while self._house.sessions and await self._stirred(self._loop().time() + 6.0):
+        while self._shared.sessions and await self._stirred(self._loop().time() + 6.0):
             pass
 
     async def _stirred(self, deadline: float) -> bool:
         """Wait until a session ends or a mail is answered; False when the time is up."""
-        self._house.stirred.clear()
+        self._shared.stirred.clear()
         try:
             async with asyncio.timeout_at(deadline):
-                await self._house.stirred.wait()
+                await self._shared.stirred.wait()
         except TimeoutError:
             return False
         return True
 
     def _hang_up_idle(self) -> bool:
         """Close the sessions that have no mail under way; True while others have."""
-        busy = [session for session in self._house.sessions if session.busy]
-        for session in list(self._house.sessions):
+        busy = [session for session in self._shared.sessions if session.busy]
+        for session in list(self._shared.sessions):
             if not session.busy:
                 session.hang_up(_CLOSING)
         return bool(busy)
@@ -102,10 +102,10 @@ class SmtpService:
         return asyncio.get_running_loop()
 
     def _plain(self) -> Session:
-        return Session(self._house, implicit_tls=False)
+        return Session(self._shared, implicit_tls=False)
 
     def _over_tls(self) -> Session:
-        return Session(self._house, implicit_tls=True)
+        return Session(self._shared, implicit_tls=True)
 
     async def _listen(self, address: str, context: ssl.SSLContext | None) -> None:
         host, port = host_port(address)
@@ -127,9 +127,8 @@ class SmtpService:
         smtp = self._config.smtp
         if smtp.auth != "auto":
             return smtp.auth == "required"
-        hosts = [
-            host_port(address)[0] for address in ((*smtp.listen, *smtp.tls.listen) if not self._sockets else smtp.tls.listen)
-        ]
+        addresses = smtp.tls.listen if self._sockets else (*smtp.listen, *smtp.tls.listen)
+        hosts = [host_port(address)[0] for address in addresses]
         hosts += [str(listener.getsockname()[0]) for listener in self._sockets if listener.family != socket.AF_UNIX]
         return not all(is_loopback(host) for host in hosts)
 

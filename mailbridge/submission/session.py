@@ -7,6 +7,7 @@ import binascii
 import ssl
 from base64 import b64decode
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -34,7 +35,7 @@ _BUSY = "451 4.3.0 The gateway cannot take mail at this moment; please send it a
 
 
 @dataclass(slots=True)
-class House:
+class Shared:
     """What all sessions of a service share.
 
     `stirred` is set when a session ends or a mail is answered; `guesses` bounds how many passwords are checked at once (16 MiB
@@ -53,13 +54,13 @@ class House:
 
 
 class Goodbye(Exception):
-    """Ends a session with this reply."""
+    """Ends a session; its text is the last reply."""
 
 
 class _Verbs(dict[str, Any]):
     """The table of commands, with an answer for those that are none: aiosmtpd counts them by a fixed limit and a 502."""
 
-    def __init__(self, verbs: dict[str, Any], unknown: Any) -> None:
+    def __init__(self, verbs: dict[str, Any], unknown: Callable[[str | None], Awaitable[None]]) -> None:
         super().__init__(verbs)
         self._unknown = unknown
 
@@ -72,24 +73,24 @@ class Session(SMTP):
 
     line_length_limit = 4096
 
-    def __init__(self, house: House, *, implicit_tls: bool) -> None:
+    def __init__(self, shared: Shared, *, implicit_tls: bool) -> None:
         # The class shares one table of limits between all sessions; this one is the session's own.
         self.command_size_limits = defaultdict(lambda: 4096)
-        smtp = house.config.smtp
+        smtp = shared.config.smtp
         super().__init__(
             None,
             data_size_limit=smtp.max_size,
             enable_SMTPUTF8=True,
             hostname=smtp.hostname,
             ident="mailbridge ESMTP",
-            tls_context=None if implicit_tls else house.starttls,
+            tls_context=None if implicit_tls else shared.starttls,
             timeout=smtp.timeout,
             auth_required=False,
             auth_require_tls=False,
             loop=asyncio.get_running_loop(),
         )
         self._smtp_methods = _Verbs(self._smtp_methods, self._unknown)
-        self._house, self._implicit_tls, self._max_size = house, implicit_tls, smtp.max_size
+        self._shared, self._implicit_tls, self._max_size = shared, implicit_tls, smtp.max_size
         self._user: str | None = None
         self._inflow: Inflow | None = None
         self._entered = False
@@ -105,17 +106,17 @@ class Session(SMTP):
         peer = transport.get_extra_info("peername")
         self._client = str(peer[0]) if isinstance(peer, tuple) else "local"
         if not self._entered:
-            self._entered = self._house.door.enter(self._client)
-        self._house.sessions.add(self)
+            self._entered = self._shared.door.enter(self._client)
+        self._shared.sessions.add(self)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Give the place at the door back; aiosmtpd cancels the dialogue."""
         if self._entered:
-            self._house.door.leave(self._client)
+            self._shared.door.leave(self._client)
             self._entered = False
-        self._house.sessions.discard(self)
-        self._house.stirred.set()
+        self._shared.sessions.discard(self)
+        self._shared.stirred.set()
         if self.transport is not None:
             super().connection_lost(error)
 
@@ -215,7 +216,7 @@ class Session(SMTP):
             lines += [f"SIZE {self._max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "DSN"]
             if self.tls_context and self._tls_protocol is None:
                 lines.append("STARTTLS")
-            if self._secure and self._house.config.smtp.auth != "off":
+            if self._secure and self._shared.config.smtp.auth != "off":
                 lines.append("AUTH PLAIN LOGIN")
         self._writer.write("".join(f"250-{line}\r\n" for line in lines[:-1]).encode())
         await self.push(f"250 {lines[-1]}")
@@ -239,19 +240,19 @@ class Session(SMTP):
         except (ValueError, binascii.Error):
             await self.push("501 5.5.2 The login cannot be read")
             return
-        user = self._house.config.users.get(name)
-        async with self._house.guesses:
+        user = self._shared.config.users.get(name)
+        async with self._shared.guesses:
             right = await self.loop.run_in_executor(None, check_password, user.password_hash if user else NOBODY, password)
         if user is None or not right:
             await self._login_failed()
             return
-        await self._house.intake.welcome(name)
+        await self._shared.intake.welcome(name)
         self._user = self._draft.user = name
         await self.push("235 2.7.0 Welcome")
 
     def _auth_refusal(self, arg: str | None) -> str | None:
         words = (arg or "").split()
-        if not self._hello_state.extended_smtp or self._house.config.smtp.auth == "off":
+        if not self._hello_state.extended_smtp or self._shared.config.smtp.auth == "off":
             return "503 5.5.1 Login is not offered here; say EHLO first"
         if not self._secure:
             return "538 5.7.11 Passwords are only taken over TLS; turn on STARTTLS in your mail program"
@@ -278,7 +279,7 @@ class Session(SMTP):
     async def _login_failed(self) -> None:
         self._failed_logins += 1
         log.session_refused("smtp", client=self._client, reason="wrong name or password")
-        await asyncio.sleep(self._house.door.failed(self._client, self.loop.time()))
+        await asyncio.sleep(self._shared.door.failed(self._client, self.loop.time()))
         if self._failed_logins >= _MOST_FAILED_LOGINS:
             self.hang_up("421 4.7.0 Too many wrong passwords; goodbye")
         else:
@@ -293,7 +294,7 @@ class Session(SMTP):
     def _check_ready(self) -> None:
         if not self._hello_state.host_name:
             raise Refused("503 5.5.1 Say EHLO first")
-        if self._house.auth_required and self._user is None:
+        if self._shared.auth_required and self._user is None:
             raise Refused("530 5.7.0 Log in first: this gateway asks for a name and a password")
 
     async def smtp_MAIL(self, arg: str | None) -> None:
@@ -306,7 +307,7 @@ class Session(SMTP):
             raise Refused("503 5.5.1 One MAIL at a time; say RSET to begin again")
         sender, parameters = parse_path(arg, "FROM:")
         check_mail(parameters, self._max_size)
-        self._house.intake.admit_sender(self._user, sender)
+        self._shared.intake.admit_sender(self._user, sender)
         self._draft.sender = sender
         self._draft.ret, self._draft.envid = parameters.get("RET"), parameters.get("ENVID")
         return "250 2.1.0 OK"
@@ -321,10 +322,10 @@ class Session(SMTP):
             raise Refused("503 5.5.1 Say MAIL first")
         address, parameters = parse_path(arg, "TO:")
         check_rcpt(parameters)
-        self._house.intake.admit_recipient(self._draft, address, parameters.get("NOTIFY"), parameters.get("ORCPT"))
+        self._shared.intake.admit_recipient(self._draft, address, parameters.get("NOTIFY"), parameters.get("ORCPT"))
         return "250 2.1.5 OK"
 
-    async def _answer(self, verb: Any, arg: str | None) -> None:
+    async def _answer(self, verb: Callable[[str | None], str], arg: str | None) -> None:
         try:
             reply = verb(arg)
         except Refused as refusal:
@@ -364,7 +365,7 @@ class Session(SMTP):
             log.mail_refused(self._draft.id, client=self._client, reply=reply, reason=str(error))
         finally:
             self.busy = False
-            self._house.stirred.set()
+            self._shared.stirred.set()
             self._reset_timeout()
         self._junk = 0
         self._set_post_data_state()
@@ -372,22 +373,22 @@ class Session(SMTP):
 
     async def _receive(self) -> str:
         draft = self._draft
-        file = self._house.intake.open(draft)
+        file = self._shared.intake.open(draft)
         try:
             await self._spool(file)
         except BaseException:
             file.abort()
             raise
         # A client that hangs up now cancels this coroutine, not the commit: the mail is then whole in the store, or not at all.
-        commit = self.loop.create_task(self._house.intake.accept(draft, file))
-        self._house.commits.add(commit)
+        commit = self.loop.create_task(self._shared.intake.accept(draft, file))
+        self._shared.commits.add(commit)
         commit.add_done_callback(self._committed)
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()
         return await asyncio.shield(commit)
 
     def _committed(self, commit: asyncio.Task[str]) -> None:
-        self._house.commits.discard(commit)
+        self._shared.commits.discard(commit)
         if not commit.cancelled():
             commit.exception()
 
