@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from mailbridge import log
 from mailbridge.clock import Clock
 from mailbridge.config import Config, host_port
-from mailbridge.control.server import ControlService, socket_path
+from mailbridge.control.place import socket_path
+from mailbridge.control.server import ControlService
 from mailbridge.control.table import bind
 from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.fax.poller import Poller

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mailbridge.cli import EXIT_CONFIG
 from mailbridge.cli.options import config_option, environment, json_option
 from mailbridge.cli.output import plain, print_json
 
 if TYPE_CHECKING:
     from mailbridge.errors import ConfigError
-
-EXIT_CONFIG = 78
 
 
 @click.command()

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from mailbridge.cli.calls import by_distributor, configuration
-from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.options import config_option, json_option, read_password
 from mailbridge.cli.output import plain, print_json
 
 if TYPE_CHECKING:
     from mailbridge.config import Config
+    from mailbridge.myfax import RegisterAnswer
 
 _TYPES: dict[str, Literal[1, 17]] = {"mobile": 1, "landline": 17}
 
@@ -49,9 +50,8 @@ def register(
 ) -> None:
     """Create a MyFax user with a line of its own. MyFax may charge for it."""
     config = configuration(config_path)
-    password = _password() if ask_password else None
+    password = read_password("Password of the user") if ask_password else None
     wanted = None if number is None else _international(number, config)
-
     what = f"MyFax registered {plain(email)}" + (f" with {wanted}" if wanted else "")
     answer = by_distributor(
         config,
@@ -66,13 +66,7 @@ def register(
             requested_number=wanted,
         ),
     )
-    told: dict[str, Any] = {
-        "user_id": answer.user_id,
-        "email": answer.email or email,
-        "number": answer.fax_number,
-        "price": None if answer.price is None else str(answer.price),
-        "expires": answer.expire,
-    }
+    told = _told(answer, email)
     if as_json:
         print_json(told)
         return
@@ -80,6 +74,16 @@ def register(
     for fact in ("user_id", "price", "expires"):
         if told[fact] is not None:
             click.echo(f"  {fact.replace('_', ' '):8} {plain(told[fact])}")
+
+
+def _told(answer: RegisterAnswer, email: str) -> dict[str, Any]:
+    return {
+        "user_id": answer.user_id,
+        "email": answer.email or email,
+        "number": answer.fax_number,
+        "price": None if answer.price is None else str(answer.price),
+        "expires": answer.expire,
+    }
 
 
 @line.command()
@@ -129,13 +133,3 @@ def _international(number: str, config: Config) -> str:
     if found is None:
         raise click.UsageError("--number is no telephone number; write it as +97239876543")
     return found
-
-
-def _password() -> str:
-    """Return the user's new password, which is never an argument."""
-    if sys.stdin.isatty():
-        return str(click.prompt("Password of the user", hide_input=True, confirmation_prompt="Again", err=True))
-    password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise click.UsageError("the password is empty; type one, or pipe one line into standard input")
-    return password

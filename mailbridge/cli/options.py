@@ -1,8 +1,9 @@
-"""The options that several commands share."""
+"""What several commands ask of their caller: options, and a password."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,20 @@ def environment(config_path: Path) -> Mapping[str, str]:
     if "CREDENTIALS_DIRECTORY" in os.environ or not beside.is_dir():
         return os.environ
     return {**os.environ, "CREDENTIALS_DIRECTORY": str(beside)}
+
+
+def read_password(prompt: str) -> str:
+    """Return a password: asked for twice on a terminal, else a line of standard input. Raises UsageError for an empty one.
+
+    It is never an argument, which every user of the machine could read.
+    """
+    if sys.stdin.isatty():
+        password = str(click.prompt(prompt, hide_input=True, confirmation_prompt="Again", err=True))
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.UsageError("the password is empty; type one, or pipe one line into standard input")
+    return password
 
 
 config_option = click.option(

@@ -1,10 +1,10 @@
-"""`hash-password`: the hash of an SMTP user's password, which is never an argument."""
+"""`hash-password`: the hash of an SMTP user's password."""
 
 from __future__ import annotations
 
-import sys
-
 import click
+
+from mailbridge.cli.options import read_password
 
 
 @click.command("hash-password")
@@ -13,12 +13,7 @@ def hash_password() -> None:
 
     Asks twice on a terminal; else reads one line from standard input.
     """
-    if sys.stdin.isatty():
-        password = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
-    else:
-        password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise click.UsageError("the password is empty; type one, or pipe one line into standard input")
+    password = read_password("Password")
     from mailbridge.submission.password import hash_password as hashed
 
     click.echo(hashed(password))

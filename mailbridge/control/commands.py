@@ -15,7 +15,7 @@ _ALL_OF_ONE_FAX = 1000
 
 
 async def queue(store: Store, *, state: FaxState | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """Return the newest faxes first, of one state where it is given."""
+    """Return the newest faxes first, of one state where it is given. Raises ControlError for a state that does not exist."""
     if state is not None and state not in get_args(FaxState):
         raise ControlError(f"{state!r} is no state of a fax; use one of {', '.join(get_args(FaxState))}")
     return [fax_told(fax) for fax in await store.run(lambda tx: tx.faxes(state, limit))]

@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from mailbridge import log
-from mailbridge.control.place import addressable, socket_path
+from mailbridge.control.place import addressable
 from mailbridge.errors import ControlError, MailbridgeError
-
-__all__ = ["Command", "ControlService", "socket_path"]
 
 Command = Callable[..., Awaitable[object]]
 # A request is a few options, and at most the ids of all dead deliveries; who sends more is not one of our commands.
