@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+import httpcore
 import httpx
 
 from mailbridge.errors import InDoubt, MailbridgeError, MyFaxError, NeedsPerson, NotTaken, Rejected
@@ -15,6 +17,9 @@ from mailbridge.myfax import wire
 
 _AGAIN: Final = frozenset({408, 429})
 _PERSON: Final = frozenset({400, 401, 403, 404, 405, 411, 413, 415})
+
+# Linux's TCP_ESTABLISHED, the first byte of its tcp_info.
+_ESTABLISHED: Final = 1
 
 A = TypeVar("A", wire.UploadAnswer, wire.StatusAnswer, wire.RegisterAnswer, wire.ReleaseAnswer, wire.IncomingPage)
 
@@ -27,6 +32,32 @@ class Call:
     status: int | None = None
     body: bytearray = field(default_factory=bytearray)
     failure: str | None = None
+    connection: httpcore.AsyncNetworkStream | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def without_secrets(self, text: str) -> str:
+        """Return what a peer said, which may echo what it was sent."""
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    async def watch(self, event: str, info: dict[str, Any]) -> None:
+        """Note the connection that is opened for this call, and its answer's status: httpx's `trace` extension."""
+        if event == "connection.connect_tcp.complete":
+            self.connection = info["return_value"]
+        elif event == "http11.receive_response_headers.complete":
+            # Of a redirect to what is no address httpx raises, and hands no response over.
+            self.status = info["return_value"][1]
+
+    def cut(self) -> bool:
+        """Whether the peer has surely closed or reset the connection; where the system does not tell, it has not."""
+        if self.connection is None or not hasattr(socket, "TCP_INFO"):
+            return False
+        try:
+            state = self.connection.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        except OSError:
+            return True
+        return bool(state[0] != _ESTABLISHED)
 
 
 class _Watched(httpx.AsyncByteStream):
@@ -43,6 +74,9 @@ class _Watched(httpx.AsyncByteStream):
             held = chunk
         if self._before_last is not None:
             await self._before_last()
+        if self._call.cut():
+            # Written now, the last chunk would look as if it had left. As after a failed write, an early answer is still read.
+            raise httpcore.WriteError("the connection was cut before the request was whole")
         self._call.whole = True
         yield held or b""
 
@@ -68,10 +102,11 @@ def classify(call: Call, read: Callable[[bytes], A]) -> A:
             problem = str(error)
         else:
             if answer.response_code < 0:
-                raise Rejected(answer.response_code, answer.text)
+                raise Rejected(answer.response_code, call.without_secrets(answer.text))
             if not isinstance(answer, wire.UploadAnswer) or answer.fax_code:
                 return answer
             problem = "MyFax answered without a FAX_CODE"
+    problem = call.without_secrets(problem)
     raise InDoubt(problem) if call.whole else NotTaken(problem)
 
 
@@ -98,8 +133,8 @@ async def make(
     before_last: Callable[[], Awaitable[None]] | None = None,
 ) -> Call:
     """Send a form, with files as multipart, and take the answer, all in `timeout` seconds. What fails is in the call."""
-    request = http.build_request("POST", path, data=form, files=files)
-    call = Call()
+    call = Call(secrets=tuple(value for name, value in form.items() if value and name.lower().endswith("password")))
+    request = http.build_request("POST", path, data=form, files=files, extensions={"trace": call.watch})
     assert isinstance(request.stream, httpx.AsyncByteStream)
     request.stream = _Watched(request.stream, call, before_last)
     try:
@@ -120,7 +155,6 @@ async def make(
 async def _exchange(http: httpx.AsyncClient, request: httpx.Request, call: Call) -> None:
     response = await http.send(request, stream=True)
     try:
-        call.status = response.status_code
         async for chunk in response.aiter_raw():
             call.body += chunk
             if len(call.body) > wire.MAX_ANSWER:

@@ -340,6 +340,56 @@ BIG = random.Random(7).randbytes(20_000_000)
 
 
 @pytest.mark.parametrize("end", [reset, lambda writer: writer.close()], ids=["reset", "closed"])
+@pytest.mark.parametrize("read", [0, 1, 700], ids=lambda read: f"{read} bytes of the body")
+def test_a_small_fax_whose_connection_is_cut_before_its_last_bytes_left_is_not_taken(
+    end: Callable[[asyncio.StreamWriter], None], read: int
+) -> None:
+    async def main() -> Any:
+        cut = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_head(reader)
+            await reader.readexactly(read)
+            end(writer)
+            await asyncio.sleep(0.05)
+            cut.set()
+
+        async def mark() -> None:
+            await cut.wait()
+
+        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax:
+            await myfax.send("03-9876543", [upload()], before_last_chunk=mark)
+
+    with pytest.raises(NotTaken):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(http("", "413 X"), NeedsPerson), (http("", "500 X"), NotTaken)], ids=["413", "500"]
+)
+def test_an_answer_before_the_connection_was_cut_is_heard(answer: bytes, error: type[MyFaxError]) -> None:
+    async def main() -> Any:
+        cut = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_head(reader)
+            writer.write(answer)
+            writer.write_eof()
+            await asyncio.sleep(0.05)
+            cut.set()
+            await reader.read()
+
+        async def mark() -> None:
+            await cut.wait()
+
+        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax:
+            await myfax.send("03-9876543", [upload()], before_last_chunk=mark)
+
+    with pytest.raises(error):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("end", [reset, lambda writer: writer.close()], ids=["reset", "closed"])
 def test_a_connection_lost_in_the_body_is_not_taken(end: Callable[[asyncio.StreamWriter], None]) -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_head(reader)
@@ -413,6 +463,26 @@ def test_408_and_429_may_be_tried_again(status: str) -> None:
 
 
 # needs a person
+
+
+def test_a_redirect_to_what_is_no_address_needs_a_person() -> None:
+    got, _, server = sent_to(answers(http("", "302 X", "Location: http://[::1/")))
+    assert (type(got), server.connections) == (NeedsPerson, 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(f"<RESPONSE><RESPONSE_CODE>-1</RESPONSE_CODE><RESPONSE_TEXT>{PASSWORD} is wrong</RESPONSE_TEXT></RESPONSE>"),
+        f"{PASSWORD} is no status line\r\n\r\n".encode(),
+    ],
+    ids=["refused", "no HTTP"],
+)
+def test_a_password_that_myfax_echoes_is_not_repeated(answer: bytes) -> None:
+    got, _, _ = sent_to(answers(answer))
+    assert isinstance(got, MyFaxError)
+    assert PASSWORD not in f"{got!r} {got} {vars(got)}"
+    assert "***" in str(got)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 411, 413, 415])
