@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from email_validator import EmailNotValidError, validate_email
@@ -61,6 +61,18 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _http_url(url: str, remedy: str) -> SplitResult:
+    """Split an address that can be called."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch(r"[^\s\x00-\x1f\x7f]+", url):
+            return parts
+    except ValueError:
+        pass
+    # Not the address itself: it may hold a secret.
+    raise _wrong("the url is no http address, or has a port that is none", remedy)
+
+
 def _listen(value: object) -> object:
     try:
         host_port(str(value))
@@ -99,7 +111,7 @@ class Myfax(_Section):
 
     @model_validator(mode="after")
     def _tls(self) -> Myfax:
-        parts = urlsplit(self.url)
+        parts = _http_url(self.url, "leave myfax.url out, or write the address that MyFax gave you")
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
             raise _wrong(
                 "myfax.url would send the password in clear", "write https://; plain http is for a stand-in on loopback only"
@@ -265,11 +277,7 @@ class Webhook(_Section):
 
     @model_validator(mode="after")
     def _https(self) -> Webhook:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise _wrong(
-                "the url is no http address", 'write the receiver\'s address, such as "https://crm.example.co.il/hooks/fax"'
-            )
+        parts = _http_url(self.url, 'write the receiver\'s address, such as "https://crm.example.co.il/hooks/fax"')
         if parts.scheme == "http" and not self.allow_private:
             raise _wrong(
                 "the url is plain http", "write https://, or set allow_private = true for a receiver in your own network"
@@ -280,6 +288,12 @@ class Webhook(_Section):
 class Http(_Section):
     listen: Listen = "127.0.0.1:8025"
     public_url: str | None = None
+
+    @model_validator(mode="after")
+    def _link(self) -> Http:
+        if self.public_url is not None:
+            _http_url(self.public_url, 'write http.public_url as receivers reach it, such as "https://fax.example.co.il"')
+        return self
 
 
 class Retention(_Section):
