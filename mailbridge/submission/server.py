@@ -124,13 +124,19 @@ class SmtpService:
         self._servers.append(server)
 
     def _auth_required(self) -> bool:
+        """Whether clients must log in. Raises ConfigError for `off` on a socket that others reach."""
         smtp = self._config.smtp
-        if smtp.auth != "auto":
-            return smtp.auth == "required"
         addresses = smtp.tls.listen if self._sockets else (*smtp.listen, *smtp.tls.listen)
         hosts = [host_port(address)[0] for address in addresses]
         hosts += [str(listener.getsockname()[0]) for listener in self._sockets if listener.family != socket.AF_UNIX]
-        return not all(is_loopback(host) for host in hosts)
+        public = [host for host in hosts if not is_loopback(host)]
+        if smtp.auth == "off" and public:
+            raise ConfigError(
+                "smtp.auth",
+                f'"off" would let anyone who reaches {public[0]}, where systemd listens, fax at your expense',
+                'write smtp.auth = "auto", or let mailbridge.socket listen on 127.0.0.1 only',
+            )
+        return bool(public) if smtp.auth == "auto" else smtp.auth == "required"
 
 
 def _tls_context(tls: SmtpTls) -> ssl.SSLContext | None:

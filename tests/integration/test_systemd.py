@@ -266,6 +266,22 @@ def test_mail_comes_in_by_the_socket_that_systemd_opened(tmp_path: Path) -> None
             pass
 
 
+def test_a_socket_that_others_reach_is_not_served_without_a_login(tmp_path: Path) -> None:
+    """`mailbridge.socket` may listen elsewhere than `smtp.listen`, which the configuration alone cannot know."""
+    config = config_in(tmp_path)
+    config.write_text(config.read_text().replace("[smtp]\n", '[smtp]\nauth = "off"\n'))
+    with socket.socket() as bound:
+        # Bound, and never listening: nobody reaches it meanwhile.
+        bound.bind(("0.0.0.0", 0))
+        descriptor = bound.fileno()
+        activated = ("-c", ACTIVATE, str(descriptor))
+        with running(*activated, config=config, environ=environment(), pass_fds=(descriptor,)) as process:
+            assert process.wait(timeout=PATIENCE) == 78
+            assert process.stderr is not None
+            told = process.stderr.read().splitlines()[-1]
+    assert 'smtp.auth: "off" would let anyone who reaches 0.0.0.0' in told
+
+
 def test_sockets_for_another_process_are_left_alone(tmp_path: Path) -> None:
     environ = environment(LISTEN_FDS=1, LISTEN_PID=1)
     with running(config=config_in(tmp_path), environ=environ) as process:
