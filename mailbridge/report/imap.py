@@ -32,13 +32,15 @@ POLL_SECONDS = 15.0
 # No command, however its answer drips, takes longer than this (seconds).
 LONGEST_COMMAND = 600.0
 
+_VALIDITY = re.compile(rb"\[UIDVALIDITY (\d{1,10})", re.IGNORECASE)
+_FOLLOWING = re.compile(rb"\[UIDNEXT (\d{1,10})", re.IGNORECASE)
 _UID = re.compile(rb"\bUID (\d{1,10})\b", re.IGNORECASE)
 _SIZE = re.compile(rb"\bRFC822\.SIZE (\d{1,18})\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One mail, or its beginning. `size` is the whole mail's in bytes."""
+    """One mail, or its beginning. `size` is the whole mail's in bytes, as the server counts them (Exchange estimates); 0 where not told."""
 
     uid: int
     size: int
@@ -46,8 +48,8 @@ class Fetched:
 
     @property
     def whole(self) -> bool:
-        """Whether `content` is all of it; servers may count line ends differently, so a short piece is whole too."""
-        return len(self.content) >= self.size or len(self.content) < FIRST_BYTES
+        """Whether `content` is all of it: a piece that is as long as was asked for may go on, whatever `size` says."""
+        return len(self.content) != FIRST_BYTES or self.size == FIRST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Connection:
         return connection
 
     async def _greet(self, greeting: bytes, tls: str, context: ssl.SSLContext | None, host: str) -> None:
-        if not greeting.startswith(b"* OK"):
+        if greeting[:4].upper() != b"* OK":
             raise MailboxError(f"the server greets with {greeting[:200].decode('utf-8', 'replace')!r}")
         self._wire.state = NONAUTH
         if tls == "starttls":
@@ -157,7 +159,7 @@ class Connection:
         lines = await self._ok(self._command("SELECT", quoted(utf7(folder))))
         self._wire.state = SELECTED
         text = b"\n".join(lines)
-        validity, following = re.search(rb"\[UIDVALIDITY (\d+)", text), re.search(rb"\[UIDNEXT (\d+)", text)
+        validity, following = _VALIDITY.search(text), _FOLLOWING.search(text)
         if validity is None:
             raise MailboxError(f"the server gives folder {folder} no UIDVALIDITY")
         return Folder(int(validity[1]), int(following[1]) if following else None)
@@ -270,7 +272,7 @@ class Connection:
     async def _ok(self, command: Command, scrub: str | None = None) -> list[bytes]:
         """Run a command and return the lines of its answer, the tagged one last. A NO or BAD is told in the server's words."""
         response = await self._run(command, scrub)
-        if response.result != "OK":
+        if response.result.upper() != "OK":
             words = bytes(response.lines[-1]).decode("utf-8", "replace") if response.lines else ""
             words = (words.replace(scrub, "***") if scrub else words)[:200]
             raise MailboxError(f"the server refuses {command.name}: {words}")
@@ -282,13 +284,15 @@ class Connection:
         if wire.lost is not None:
             raise MailboxError(wire.lost)
         wire.begin()
-        begun = wire.loop.time()
+        begun = now = wire.loop.time()
         task = asyncio.ensure_future(wire.execute(command, scrub=scrub))
         try:
-            while not (await asyncio.wait({task}, timeout=self._timeout))[0]:
-                now = wire.loop.time()
-                if now - wire.heard >= self._timeout or now - begun >= LONGEST_COMMAND:
+            while not task.done():
+                left = min(max(wire.heard, begun) + self._timeout, begun + LONGEST_COMMAND) - now
+                if left <= 0:
                     wire.fail(f"the server does not answer {command.name}")
+                await asyncio.wait({task}, timeout=max(0.0, left))
+                now = wire.loop.time()
             return task.result()
         except AioImapException as error:
             raise MailboxError(wire.lost or str(error)) from None
@@ -321,4 +325,4 @@ def _read_fetch(answer: list[bytes]) -> Fetched | None:
     uid, size = _UID.search(outside), _SIZE.search(outside)
     if uid is None or len(answer) < 2:
         return None
-    return Fetched(int(uid[1]), int(size[1]) if size else len(answer[1]), answer[1])
+    return Fetched(int(uid[1]), int(size[1]) if size else 0, answer[1])

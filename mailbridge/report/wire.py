@@ -22,7 +22,7 @@ MAX_PIECES = 100
 
 _LITERAL = re.compile(rb"\{(\d+)\}$")
 _NUMBERED = re.compile(rb"\d+ (EXISTS|FETCH)\b", re.IGNORECASE)
-_TAGGED = re.compile(rb"[A-Z0-9]+ (OK|NO|BAD)\b")
+_TAGGED = re.compile(rb"[A-Z0-9]+ (?i:OK|NO|BAD)\b")
 
 
 class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -228,11 +229,13 @@ def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(
     answers, words = ATTACKS[attack]
     if "drip" in attack:
         monkeypatch.setattr(imap, "LONGEST_COMMAND", 0.3)
+    # Where a cap ends the connection, a machine that is busy for a moment must not look like a server's silence.
+    timeout = 10.0 if words.endswith("has no end") else 0.1
 
     async def circle() -> None:
-        mailbox = {"password": SecretStr(PASSWORD)}
         async with scripted(answers, 3) as (box, front), a_store(tmp_path) as store:
-            async with watching(settings(front.port, **mailbox), store, tmp_path, wait=False, timeout=0.1, idle=0.1) as watcher:
+            mailbox = settings(front.port, password=SecretStr(PASSWORD))
+            async with watching(mailbox, store, tmp_path, wait=False, timeout=timeout, idle=0.1) as watcher:
                 [down, *_] = await events(store, 1, "mailbox.down")
                 assert any(choice in down.data["error"] for choice in words.split("|")), down.data["error"]
                 assert PASSWORD not in down.data["error"]
@@ -321,6 +324,62 @@ def test_odd_answers_are_understood_and_what_nobody_asked_for_is_dropped(tmp_pat
         searches.append(1)
         # The first is for old fax mails; the second finds one mail.
         await session.send(b"* SEARCH 1 {1}\r\n2 x\r\nTAG OK\r\n" if len(searches) == 2 else b"* SEARCH\r\nTAG OK\r\n")
+
+    asyncio.run(circle())
+
+
+def test_words_in_lower_case_are_the_same_words(tmp_path: Path) -> None:
+    """Status words, response codes and items have no case in IMAP (RFC 3501 section 9)."""
+
+    async def circle() -> None:
+        answers = {
+            command: re.sub(rb"\b[A-Z0-9]{2,}", lambda word: word[0] if word[0] == b"TAG" else word[0].lower(), answer)
+            for command, answer in {**Script.usual, "SEARCH": ONE, "FETCH": b"TAG OK\r\n"}.items()
+        }
+        head, brace, rest = fetched(1, REPORT).partition(b"{")
+        answers["FETCH"] = head.lower() + brace + rest + b"TAG ok\r\n"
+        async with scripted(answers) as (_, front), a_store(tmp_path) as store:
+            async with watching(settings(front.port), store, tmp_path, catch_up=True):
+                found = await events(store, 1)
+            assert [event.type for event in found] == ["report.received"]
+            assert len(front.scripts) == 1
+
+    asyncio.run(circle())
+
+
+@pytest.mark.parametrize("told", [b"RFC822.SIZE 65000 ", b""], ids=["too small", "not at all"])
+def test_a_mail_whose_size_is_told_wrong_is_brought_whole(tmp_path: Path, told: bytes) -> None:
+    """Exchange estimates RFC822.SIZE; a document that was cut at what the first FETCH asks for must not pass for whole."""
+    mail = incoming_mail(b"%PDF-1.4 " + b"a page " * 20_000, "08-9999999").replace(b"\n", b"\r\n")
+
+    async def fetch(session: Script) -> None:
+        piece = mail[:65536] if b"<0.65536>" in session.command else mail
+        await session.send(b"* 1 FETCH (UID 1 %sBODY[] {%d}\r\n%s)\r\nTAG OK\r\n" % (told, len(piece), piece))
+
+    async def circle() -> None:
+        async with scripted({"SEARCH": ONE, "FETCH": fetch}) as (_, front), a_store(tmp_path) as store:
+            async with watching(settings(front.port), store, tmp_path, catch_up=True):
+                [event] = await events(store, 1)
+        assert event.data["document"]["size"] == 9 + 7 * 20_000
+
+    asyncio.run(circle())
+
+
+def test_silence_is_counted_from_the_last_word(tmp_path: Path) -> None:
+    async def half(session: Script) -> None:
+        await asyncio.sleep(0.1)
+        await session.send(b"* SEA")
+        await asyncio.Event().wait()
+
+    async def circle() -> None:
+        async with scripted({"SEARCH": half}) as (_, front):
+            connection = await imap.Connection.open("127.0.0.1", front.port, "none", timeout=2.0)
+            await connection.login("office", PASSWORD)
+            await connection.select("INBOX")
+            begun = time.monotonic()
+            with pytest.raises(MailboxError, match="does not answer SEARCH"):
+                await connection.search("ALL")
+            assert 2.0 < time.monotonic() - begun < 3.5
 
     asyncio.run(circle())
 
