@@ -40,7 +40,7 @@ _SIZE = re.compile(rb"\bRFC822\.SIZE (\d{1,18})\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One mail, or its beginning. `size` is the whole mail's in bytes, as the server counts them (Exchange estimates); 0 where not told."""
+    """One mail, or its beginning. `size` is the whole mail's in bytes as the server tells it: Exchange estimates; 0 is untold."""
 
     uid: int
     size: int

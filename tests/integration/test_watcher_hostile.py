@@ -357,9 +357,12 @@ def test_a_mail_whose_size_is_told_wrong_is_brought_whole(tmp_path: Path, told: 
         await session.send(b"* 1 FETCH (UID 1 %sBODY[] {%d}\r\n%s)\r\nTAG OK\r\n" % (told, len(piece), piece))
 
     async def circle() -> None:
-        async with scripted({"SEARCH": ONE, "FETCH": fetch}) as (_, front), a_store(tmp_path) as store:
-            async with watching(settings(front.port), store, tmp_path, catch_up=True):
-                [event] = await events(store, 1)
+        async with (
+            scripted({"SEARCH": ONE, "FETCH": fetch}) as (_, front),
+            a_store(tmp_path) as store,
+            watching(settings(front.port), store, tmp_path, catch_up=True),
+        ):
+            [event] = await events(store, 1)
         assert event.data["document"]["size"] == 9 + 7 * 20_000
 
     asyncio.run(circle())
