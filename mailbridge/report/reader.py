@@ -98,7 +98,7 @@ class Reader:
         done: list[int] = []
         try:
             for begin in range(0, len(ours), GROUP):
-                await self._take_group(connection, ours[begin : begin + GROUP], cursor, done)
+                cursor = await self._take_group(connection, ours[begin : begin + GROUP], cursor, done)
             if uids and uids[-1] > cursor.last_uid:
                 cursor = end = replace(cursor, last_uid=uids[-1])
                 await self._store.run(lambda tx: tx.advance(self._taker.mailbox, self._taker.folder, end))
@@ -108,8 +108,8 @@ class Reader:
         await self._mark(connection, done)
         return cursor
 
-    async def _take_group(self, connection: Connection, mails: list[Fetched], cursor: Cursor, done: list[int]) -> None:
-        """Take mails in one transaction, up to the first that cannot be brought or stored now."""
+    async def _take_group(self, connection: Connection, mails: list[Fetched], cursor: Cursor, done: list[int]) -> Cursor:
+        """Take mails in one transaction, up to the first that cannot be brought or stored now; return where the cursor is."""
         arrivals: list[Arrival] = []
         trouble: Exception | None = None
         for mail in mails:
@@ -125,6 +125,7 @@ class Reader:
         done += await self._commit(arrivals, cursor)
         if trouble is not None:
             raise trouble
+        return replace(cursor, last_uid=arrivals[-1].uid) if arrivals else cursor
 
     async def _commit(self, arrivals: list[Arrival], cursor: Cursor) -> list[int]:
         """Commit mails together, or where one of them trips us each alone; return the UIDs to mark."""
