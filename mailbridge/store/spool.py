@@ -161,15 +161,19 @@ class Spool:
             os.close(descriptor)
 
     def prove(self) -> bool:
-        """Tell whether the spool takes mail, blocking; after a failure by writing as much as a small mail."""
-        if not self.healthy:
-            path = self.root / "probe"
-            with contextlib.suppress(OSError, StoreUnavailable), open(path, "wb", buffering=0) as file:
+        """Tell whether the spool takes mail, blocking, by writing as much as a small mail; after a failure also by a sync."""
+        path = self.root / "probe"
+        try:
+            with open(path, "wb", buffering=0) as file:
                 try:
-                    if file.write(bytes(_A_MAIL)) == _A_MAIL:
+                    if file.write(bytes(_A_MAIL)) != _A_MAIL:
+                        self.healthy = False
+                    elif not self.healthy:
                         self.make_durable(file.fileno())
                 finally:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
+        except (OSError, StoreUnavailable):
+            self.healthy = False
         return self.healthy
 
     def store_received(self, id: str, content: bytes | Iterable[bytes]) -> str:

@@ -100,6 +100,15 @@ def test_a_failed_fsync_is_not_tried_again(spool: Spool, monkeypatch: pytest.Mon
         asyncio.run(file.commit())
 
 
+def test_a_spool_that_takes_no_mail_says_so_before_one_comes(spool: Spool) -> None:
+    assert spool.prove()
+    away = spool.root.rename(spool.root.with_name("elsewhere"))
+    assert not spool.prove()
+    away.rename(spool.root)
+    assert spool.prove()
+    assert not (spool.root / "probe").exists()
+
+
 def test_a_full_disk_names_no_path(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int, data: bytes) -> int:
         raise OSError(28, "No space left on device", "/secret/path")
