@@ -69,6 +69,7 @@ class Watcher:
         self.name, self.connected = name, False
         self._mailbox, self._store, self._clock, self._random = mailbox, store, clock, random
         self._catch_up, self._tls, self._tokens = catch_up, tls, tokens
+        self._zone, self._started = zone, clock()
         self._timeout, self._idle, self._max_mail = timeout, idle, max_mail
         taker = Taker(name, account, mailbox.folder, region, ask_first)
         self._reader = Reader(mailbox, taker, store, spool, clock, zone, dnsfunc, max_mail)
@@ -126,14 +127,18 @@ class Watcher:
         last = 0
         if not self._catch_up:
             last = folder.uidnext - 1 if folder.uidnext is not None else max(await connection.search("ALL"), default=0)
-            await self._note_old(connection, last)
+            last = await self._note_old(connection, last)
         # Also at the beginning of a mailbox to catch up with: the next start is not the first any more.
         start = Cursor(uidvalidity=folder.uidvalidity, last_uid=last)
         await self._store.run(lambda tx: tx.advance(self.name, self._mailbox.folder, start))
         return start
 
-    async def _note_old(self, connection: Connection, last: int) -> None:
-        """Note the old fax mails as handled, so that they stay old when the server numbers its mails anew."""
+    async def _note_old(self, connection: Connection, last: int) -> int:
+        """Note the old fax mails as handled, so that they stay old when the server numbers its mails anew.
+
+        Returns up to which UID all are old: where connecting failed at first, what was written since the start is not.
+        """
+        since = self._started.replace(microsecond=0) if self._failures else None
         try:
             found = await connection.search(FAX_MAILS)
         except MailboxError:  # a server that cannot search headers: look at all of them
@@ -141,7 +146,11 @@ class Watcher:
         uids = [uid for uid in found if uid <= last]
         for begin in range(0, len(uids), BATCH):
             mails = await connection.fetch(uids[begin : begin + BATCH], part="HEADER")
-            digests = [name for mail in mails if (name := parse.digest(mail.content, mail.size)) is not None]
+            read = {mail.uid: found for mail in mails if (found := parse.parse(mail.content, mail.size, self._zone)) is not None}
+            dates = {uid: found.report.date for uid, found in read.items()}
+            new = [uid for uid, date in dates.items() if since is not None and date is not None and date >= since]
+            last = min([last, *(uid - 1 for uid in new)])
+            digests = [found.digest for uid, found in read.items() if uid not in new]
             now = self._clock()
 
             def note(tx: Transaction, digests: list[str] = digests, now: datetime = now) -> None:
@@ -149,6 +158,7 @@ class Watcher:
                     tx.first_sight(self.name, name, now)
 
             await self._store.run(note)
+        return last
 
     async def _up(self) -> None:
         self.connected, self._up_at = True, asyncio.get_running_loop().time()

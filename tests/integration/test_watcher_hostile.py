@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, ClassVar
@@ -281,6 +282,26 @@ def test_a_connection_lost_just_before_a_command_is_sent_fails_it_at_once(comman
             wires[0].connection_lost(None)
             with pytest.raises(MailboxError, match="closed"):
                 await asyncio.wait_for(begun, 1.0)
+
+    asyncio.run(circle())
+
+
+@pytest.mark.parametrize("fault", [{"": b"* BYE not yet\r\n"}, {"SEARCH": goodbye}], ids=["at the greeting", "among the old mails"])
+def test_what_arrives_while_the_first_connection_fails_is_not_old(tmp_path: Path, fault: dict[str, Any]) -> None:
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+
+    async def circle() -> None:
+        async with scripted(fault, times=1) as (mailbox, front), a_store(tmp_path) as store:
+            await mailbox.deliver(report_mail("Success", 9, "old", date=long_ago))
+            async with watching(settings(front.port, password=SecretStr(PASSWORD)), store, tmp_path, wait=False):
+                await events(store, 1, "mailbox.down")
+                await mailbox.deliver(report_mail("Success", 9, "new"))
+                await mailbox.deliver(report_mail("Success", 9, "late but old", date=long_ago))
+                front.released.set()
+                await events(store, 1, "mailbox.up")
+                await mailbox.deliver(report_mail("Success", 9, "newest"))
+                found = await events(store, 2, "report.received")
+        assert [event.data["report"]["subject"] for event in found] == ["new", "newest"]
 
     asyncio.run(circle())
 
