@@ -286,7 +286,7 @@ def test_a_connection_lost_just_before_a_command_is_sent_fails_it_at_once(comman
     asyncio.run(circle())
 
 
-@pytest.mark.parametrize("fault", [{"": b"* BYE not yet\r\n"}, {"SEARCH": goodbye}], ids=["at the greeting", "among the old mails"])
+@pytest.mark.parametrize("fault", [{"": b"* BYE not yet\r\n"}, {"SEARCH": goodbye}], ids=["greeting", "old mails"])
 def test_what_arrives_while_the_first_connection_fails_is_not_old(tmp_path: Path, fault: dict[str, Any]) -> None:
     long_ago = datetime.now(UTC) - timedelta(hours=1)
 
