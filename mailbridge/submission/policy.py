@@ -32,7 +32,7 @@ def _matches(rule: str, number: str, parsed: phonenumbers.PhoneNumber) -> bool:
     if rule.startswith("+"):
         return number.startswith(rule)
     if rule == "premium":
-        return bool(phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.PREMIUM_RATE)
+        return _is_premium(parsed)
     if rule == "short":
         return _is_short(parsed)
     return (phonenumbers.region_code_for_number(parsed) or _main_region(parsed)) == rule.upper()
@@ -40,6 +40,16 @@ def _matches(rule: str, number: str, parsed: phonenumbers.PhoneNumber) -> bool:
 
 def _main_region(number: phonenumbers.PhoneNumber) -> str:
     return str(phonenumbers.region_code_for_country_code(number.country_code or 0))
+
+
+def _is_premium(number: phonenumbers.PhoneNumber) -> bool:
+    """Tell whether a number costs more per minute, also with digits behind it that the exchange would never listen to."""
+    national = phonenumbers.national_significant_number(number)
+    for length in range(len(national), _SHORTEST, -1):
+        kind = phonenumbers.number_type(phonenumbers.parse(f"+{number.country_code}{national[:length]}"))
+        if kind != phonenumbers.PhoneNumberType.UNKNOWN:
+            return bool(kind == phonenumbers.PhoneNumberType.PREMIUM_RATE)
+    return False
 
 
 def _is_short(number: phonenumbers.PhoneNumber) -> bool:

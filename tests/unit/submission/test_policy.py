@@ -20,6 +20,8 @@ LETTER = Letter(message_id="<1@x>", subject="", sender="a@example.co.il", docume
         ("+972501234567", ["il"], []),
         ("+12125551234", ["IL", "US"], []),
         ("+12125551234", ["+1212"], ["+1900"]),
+        ("+9721700123456", ["IL"], ["premium"]),
+        ("+972391234567", ["IL"], ["premium"]),
     ],
 )
 def test_allowed_numbers(number: str, allow: list[str], deny: list[str]) -> None:
@@ -34,6 +36,9 @@ def test_allowed_numbers(number: str, allow: list[str], deny: list[str]) -> None
         ("+97239876543", ["IL"], ["+9723"]),
         ("+97239876543", ["IL"], ["IL"]),
         ("+9721900123456", ["IL"], ["premium"]),
+        ("+97219001234567", ["IL"], ["premium"]),
+        ("+972190012345678", ["IL"], ["premium"]),
+        ("+972121299991234", ["IL"], ["premium"]),
         ("+972100", ["IL"], ["short"]),
         ("+39876543", ["IT"], ["short"]),
     ],
