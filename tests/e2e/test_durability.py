@@ -33,7 +33,7 @@ from tests.e2e.disk import Faults, build_shim, fill, read_only, small_disk
 from tests.e2e.test_commands import Scenario, in_a_world
 from tests.e2e.test_process import reply, said
 from tests.e2e.world import PATIENCE, SECRET, World
-from tests.store.making import a_fax, an_envelope
+from tests.making import a_fax, an_envelope
 
 NUMBER = "03-9876543"
 MAIL_FILE, DATABASE = ".eml", "mailbridge.sqlite3-wal"
@@ -581,10 +581,10 @@ async def queue_many(state: Path, count: int) -> None:
             mail(tx, number)
 
     def mail(tx: Transaction, number: int) -> None:
-        envelope = replace(an_envelope(now), message_id=f"<{number}@example.co.il>")
+        envelope = an_envelope(now, message_id=f"<{number}@example.co.il>")
         relpath = f"mail/{number % 64:02x}/{envelope.id}.eml"
         spool.path(relpath).write_bytes(b"a mail")
-        fax = replace(a_fax(due_at=now), created_at=now, expires_at=now + timedelta(days=1))
+        fax = a_fax(now)
         document = replace(fax.documents[0], path=relpath)
         tx.accept(replace(envelope, path=relpath), [replace(fax, documents=(document,))], f"{number}", now)
 

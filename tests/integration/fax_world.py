@@ -8,7 +8,7 @@ import hashlib
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,13 +20,14 @@ from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import StoreUnavailable
 from mailbridge.fax.poller import Poller
 from mailbridge.fax.sender import Sender
-from mailbridge.model import Attempt, Document, Email, Envelope, Fax, Recipient, new_id, new_token
+from mailbridge.model import Attempt, Document, Email, Fax, new_id
 from mailbridge.myfax import MyFax
 from mailbridge.store.base import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
 from tests.integration.raw import PASSWORD, PDF
+from tests.making import NUMBER, a_fax, an_envelope
 
 T = TypeVar("T")
 EMAIL = "office@example.co.il"
@@ -85,22 +86,9 @@ class World:
             name=name, content_type="application/pdf", size=len(content), sha256=digest, path=path, offset=0, length=len(content)
         )
 
-    def fax(self, number: str = "+97239876543", **changes: Any) -> Fax:
-        now = self.clock()
-        fax = Fax(
-            id=new_id("fax"),
-            envelope_id=None,
-            account="office",
-            number=number,
-            state="queued",
-            token=new_token(),
-            documents=(),
-            created_at=now,
-            due_at=now,
-            expires_at=now + timedelta(hours=24),
-            email=Email(sender="dana@example.co.il"),
-        )
-        return replace(fax, **{"documents": changes.pop("documents", None) or (self.document(),), **changes})
+    def fax(self, number: str = NUMBER, **changes: Any) -> Fax:
+        plain = {"number": number, "email": Email(sender="dana@example.co.il"), "tags": {}}
+        return a_fax(self.clock(), **{**plain, **changes, "documents": changes.get("documents") or (self.document(),)})
 
     async def queued(self, *numbers: str, **changes: Any) -> list[Fax]:
         faxes = [self.fax(number, **changes) for number in numbers or ("+97239876543",)]
@@ -108,17 +96,7 @@ class World:
         return faxes
 
     async def accept(self, *faxes: Fax) -> None:
-        envelope = Envelope(
-            id=new_id("env"),
-            sender="dana@example.co.il",
-            recipients=tuple(Recipient(number=fax.number, address=fax.number) for fax in faxes),
-            path="",
-            size=0,
-            received_at=self.clock(),
-            message_id=None,
-            subject="",
-            account="office",
-        )
+        envelope = an_envelope(self.clock(), message_id=None)
         await self.store.run(lambda tx: tx.accept(envelope, faxes, None, self.clock()))
 
     async def submitted(self, number: str = "+97239876543", code: str = "c-1", **changes: Any) -> Fax:

@@ -28,10 +28,11 @@ from mailbridge.config import load
 from mailbridge.demo.mailbox import DemoMailbox
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import Simulator
-from mailbridge.model import Attempt, Document, Email, Envelope, Failure, Fax, Recipient, new_id, new_token
+from mailbridge.model import Attempt, Email, Failure, new_id
 from mailbridge.online import check_all
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.password import check_password
+from tests.making import a_fax, an_envelope
 
 PATIENCE = 30.0
 PASSWORD = "hunter2-office"
@@ -39,7 +40,6 @@ WEBHOOK_KEY = base64.b64encode(b"a secret of thirty-two bytes....").decode()
 SECRET = f"whsec_{WEBHOOK_KEY}"
 NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
 NEVER = datetime(2100, 1, 1, tzinfo=UTC)
-NUMBER = "+97239876543"
 # What a mail's subject may try with the terminal of who lists it: a colour, and text that runs backwards.
 NASTY = "חוזה \x1b[31m\u202egnp.exe"
 LEAST = """
@@ -240,43 +240,13 @@ def seed(folder: Path) -> Seeded:
 
 
 async def _seed(config: Path) -> Seeded:
-    document = Document(
-        name="חוזה.pdf",
-        content_type="application/pdf",
-        size=3,
-        sha256="ab",
-        path="mail/x",
-        offset=0,
-        length=3,
-        encoding="identity",
-    )
     # Of one millisecond, they do not sort by time.
     ids = sorted(new_id("fax") for _ in range(3))
-    waiting = Fax(
-        id=ids[0],
-        envelope_id=None,
-        account="office",
-        number=NUMBER,
-        state="queued",
-        token=new_token(),
-        documents=(document,),
-        created_at=NOW,
-        due_at=NEVER,
-        expires_at=NEVER,
-        email=Email(message_id="<1@x>", sender="dana@example.co.il", subject=NASTY),
-    )
-    doubted, failed = (replace(waiting, id=id, token=new_token()) for id in ids[1:])
-    envelope = Envelope(
-        id=new_id("env"),
-        sender="dana@example.co.il",
-        recipients=(Recipient(number=NUMBER, address=f"{NUMBER}@fax.local"),),
-        path="mail/x",
-        size=100,
-        received_at=NOW,
-        message_id="<1@x>",
-        subject=NASTY,
-        account="office",
-    )
+    document = replace(a_fax().documents[0], name="חוזה.pdf")
+    email = Email(message_id="<1@x>", sender="dana@example.co.il", subject=NASTY)
+    plain = {"documents": (document,), "email": email, "due_at": NEVER, "expires_at": NEVER, "tags": {}}
+    waiting, doubted, failed = (a_fax(NOW, id=id, **plain) for id in ids)
+    envelope = an_envelope(NOW, subject=NASTY)
     attempt = (Attempt(n=1, started_at=NOW),)
     busy = Failure(code="busy", message="the line was busy", provider_code=3)
     async with SqliteStore(config.parent / "state", lambda fax: {"fax_id": fax.id}, lambda type_: ["crm"]) as store:

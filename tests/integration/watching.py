@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from pydantic import SecretStr
 
 from mailbridge.config import Mailbox
 from mailbridge.lifecycle import FaxTrigger
-from mailbridge.model import Attempt, Document, Envelope, Event, Fax, new_id, new_token
+from mailbridge.model import Attempt, Event, Fax
 from mailbridge.report.watcher import Watcher
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
+from tests import making
+from tests.making import NUMBER, an_envelope
 
 PATIENCE = 10.0
 
@@ -79,35 +80,10 @@ async def events(store: SqliteStore, count: int, prefix: str = "") -> list[Event
         await asyncio.sleep(0.005)
 
 
-async def a_fax(store: SqliteStore, *steps: FaxTrigger, number: str = "+97239876543") -> Fax:
-    document = Document(
-        name="a.pdf", content_type="application/pdf", size=3, sha256="ab", path="x", offset=0, length=3, encoding="identity"
-    )
+async def a_fax(store: SqliteStore, *steps: FaxTrigger, number: str = NUMBER) -> Fax:
+    """Put a fax into the store and move it by `steps`."""
     now = clock()
-    fax = Fax(
-        id=new_id("fax"),
-        envelope_id=None,
-        account="office",
-        number=number,
-        state="queued",
-        token=new_token(),
-        documents=(document,),
-        created_at=now,
-        due_at=now,
-        expires_at=now + timedelta(days=1),
-    )
-    envelope = Envelope(
-        id=new_id("env"),
-        sender="a@b.co.il",
-        recipients=(),
-        path="x",
-        size=1,
-        received_at=now,
-        message_id=None,
-        subject="",
-        account="office",
-    )
-    fax = replace(fax, envelope_id=envelope.id)
+    fax, envelope = making.a_fax(now, number=number), an_envelope(now)
     await store.run(lambda tx: tx.accept(envelope, [fax], None, now))
     for step in steps:
         changes: dict[str, Any] = {"attempts": (Attempt(n=1, started_at=now),)} if step == "claim" else {}

@@ -1,4 +1,4 @@
-"""What the store's tests make: faxes, mails, a store to put them in, and a look into its file from outside."""
+"""What the store's tests share: mails with their files, a store to put them in, and a look into its file from outside."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from mailbridge.lifecycle import FaxState, FaxTrigger
-from mailbridge.model import Document, Email, Envelope, Fax, Recipient, new_id, new_token
+from mailbridge.model import Fax
 from mailbridge.store.base import Store
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-
-NOW = datetime(2026, 1, 4, 9, 0, 0, 123456, tzinfo=UTC)
-NUMBER = "+97239876543"
+from tests.making import NOW, a_fax, an_envelope
 
 WAYS: dict[FaxState, tuple[FaxTrigger, ...]] = {
     "queued": (),
@@ -30,41 +28,6 @@ WAYS: dict[FaxState, tuple[FaxTrigger, ...]] = {
 }
 
 
-def a_fax(number: str = NUMBER, due_at: datetime = NOW, envelope_id: str | None = None) -> Fax:
-    document = Document(
-        name="a.pdf", content_type="application/pdf", size=3, sha256="ab", path="mail/x", offset=7, length=4, encoding="base64"
-    )
-    return Fax(
-        id=new_id("fax"),
-        envelope_id=envelope_id,
-        account="office",
-        number=number,
-        state="queued",
-        token=new_token(),
-        documents=(document,),
-        created_at=NOW,
-        due_at=due_at,
-        expires_at=NOW + timedelta(days=1),
-        email=Email(message_id="<1@x>", sender="dana@example.co.il", subject="שלום"),
-        tags={"case": "17"},
-    )
-
-
-def an_envelope(at: datetime = NOW, user: str | None = None) -> Envelope:
-    return Envelope(
-        id=new_id("env"),
-        sender="dana@example.co.il",
-        recipients=(Recipient(number=NUMBER, address=f"{NUMBER}@fax.local"),),
-        path="mail/x",
-        size=100,
-        received_at=at,
-        message_id="<1@x>",
-        subject="שלום",
-        account="office",
-        user=user,
-    )
-
-
 def with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]]) -> None:
     async def main() -> None:
         async with SqliteStore(path, lambda fax: {"fax_id": fax.id, "status": fax.state}, lambda type_: ["crm", "erp"]) as store:
@@ -75,7 +38,7 @@ def with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]]) -
 
 async def a_mail(store: Store, spool: Spool, *states: FaxState, at: datetime = NOW, user: str | None = None) -> list[Fax]:
     """Store a mail with its file, a page beside it, and a fax in each state; final ones became so at `at`."""
-    envelope = an_envelope(at, user)
+    envelope = an_envelope(at, user=user)
     file = spool.create(envelope.id)
     file.write(b"a mail")
     await file.commit()
@@ -83,10 +46,8 @@ async def a_mail(store: Store, spool: Spool, *states: FaxState, at: datetime = N
     page.write_bytes(b"%PDF")
     envelope = replace(envelope, path=file.relpath)
     paths = (file.relpath, str(page.relative_to(spool.root)))
-    faxes = []
-    for _ in states:
-        fax = a_fax()
-        faxes.append(replace(fax, documents=tuple(replace(fax.documents[0], path=path) for path in paths)))
+    documents = tuple(replace(a_fax().documents[0], path=path) for path in paths)
+    faxes = [a_fax(documents=documents) for _ in states]
     await store.run(lambda tx: tx.accept(envelope, faxes, None, at))
     for fax, state in zip(faxes, states, strict=True):
         await go(store, fax.id, state, at)

@@ -13,7 +13,8 @@ from mailbridge.store.base import Transaction
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.store.making import NOW, a_mail, settle_all, with_store
+from tests.making import NOW
+from tests.store.making import a_mail, settle_all, with_store
 
 YESTERDAY = NOW - timedelta(days=1)
 

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, event
 from mailbridge.store.base import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.store.making import NOW, NUMBER, a_mail, settle_all, with_store
+from tests.making import NOW, NUMBER
+from tests.store.making import a_mail, settle_all, with_store
 
 LATER = NOW + timedelta(days=999)
 

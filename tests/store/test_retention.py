@@ -16,13 +16,14 @@ import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.lifecycle import FAX_FINAL, FaxState
-from mailbridge.model import Fax, Receipt
+from mailbridge.model import Receipt
 from mailbridge.store import retention
 from mailbridge.store.base import AuditLine, Transaction
 from mailbridge.store.retention import Retention, Swept
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.store.making import NOW, NUMBER, a_mail, ask, go, settle_all, stored, with_store
+from tests.making import NOW, NUMBER
+from tests.store.making import a_mail, ask, go, settle_all, stored, with_store
 
 DAY = 86400.0
 WEEK, LONG = timedelta(days=7), timedelta(days=730)
@@ -440,12 +441,7 @@ def test_a_fax_dialled_again_keeps_its_documents_from_the_sweep(tmp_path: Path) 
 
     async def scenario(store: SqliteStore) -> None:
         [failed] = await a_mail(store, spool, "failed")
-        again = Fax(
-            **{
-                **{name: getattr(failed, name) for name in failed.__slots__},
-                **{"id": "fax_again", "token": "MB-AGAIN", "state": "queued", "final_at": None},
-            }
-        )
+        again = replace(failed, id="fax_again", token="MB-AGAIN", state="queued", final_at=None)
         await store.run(lambda tx: tx.add(again, NOW))
         assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(0, 0, 0, 0)
         assert again.documents[0].path in files(spool)

@@ -17,7 +17,8 @@ from mailbridge.model import Attempt, Cursor, Failure, Fax
 from mailbridge.store.base import Store, Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.store.making import NOW, NUMBER, a_fax, a_mail, an_envelope, go, with_store
+from tests.making import NOW, NUMBER, a_fax, an_envelope
+from tests.store.making import a_mail, go, with_store
 
 
 async def accepted(store: Store, *faxes: Fax, key: str | None = None) -> None:
@@ -115,10 +116,8 @@ def test_due_faxes_come_longest_due_first_and_only_when_due(tmp_path: Path) -> N
 
 def test_a_repeated_submission_is_known_by_its_key_for_a_while(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
-        fax = a_fax()
-        envelope = an_envelope()
-        tied = Fax(**{**{name: getattr(fax, name) for name in fax.__slots__}, "envelope_id": envelope.id})
-        await store.run(lambda tx: tx.accept(envelope, [tied], "key", NOW))
+        fax, envelope = a_fax(), an_envelope()
+        await store.run(lambda tx: tx.accept(envelope, [fax], "key", NOW))
         assert await store.run(lambda tx: tx.repeated("key", NOW - timedelta(days=1))) == [fax.id]
         assert await store.run(lambda tx: tx.repeated("key", NOW + timedelta(seconds=1))) == []
         assert await store.run(lambda tx: tx.repeated("other", NOW - timedelta(days=1))) == []
@@ -249,7 +248,7 @@ def test_counts_follow_every_move_and_what_is_undone_is_not_counted(tmp_path: Pa
 
 def test_a_report_finds_its_fax_by_token_by_code_and_by_number(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
-        sent, waiting, doubted, other = a_fax(), a_fax(), a_fax(), a_fax("+97231234567")
+        sent, waiting, doubted, other = a_fax(), a_fax(), a_fax(), a_fax(number="+97231234567")
         await accepted(store, sent, waiting, doubted, other)
         await go(store, sent.id, "delivered", NOW)
         await go(store, doubted.id, "in_doubt", NOW)

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from mailbridge import model
-from mailbridge.model import Attempt, Fax, last_attempt, new_id, new_token
+from mailbridge.model import Attempt, last_attempt, new_id, new_token
+from tests.making import a_fax
 
 NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
 # Crockford's: no I, L, O or U, so that nobody mistakes one for another on the telephone.
@@ -29,22 +30,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(model, "time", clock)
     return clock
-
-
-def a_fax(*attempts: Attempt) -> Fax:
-    return Fax(
-        id="fax_1",
-        envelope_id=None,
-        account="office",
-        number="+97239876543",
-        state="queued",
-        token="MB-1",
-        documents=(),
-        created_at=NOW,
-        due_at=NOW,
-        expires_at=NOW,
-        attempts=attempts,
-    )
 
 
 @pytest.mark.parametrize("prefix", ["fax", "evt", "env", "dlv"])
@@ -94,6 +79,6 @@ def test_a_fax_cannot_be_changed_in_place() -> None:
 
 def test_only_the_last_attempt_is_changed() -> None:
     first, second = Attempt(n=1, started_at=NOW), Attempt(n=2, started_at=NOW)
-    changed = last_attempt(a_fax(first, second), fax_code="abc")
+    changed = last_attempt(a_fax(attempts=(first, second)), fax_code="abc")
     assert changed == (first, Attempt(n=2, started_at=NOW, fax_code="abc"))
     assert last_attempt(a_fax(), fax_code="abc") == ()

@@ -11,26 +11,15 @@ from hypothesis import strategies as st
 
 from mailbridge.model import Attempt, Fax, Report
 from mailbridge.report.match import Match, match
+from tests import making
 
 NOW = datetime(2026, 1, 4, 9, tzinfo=UTC)
 CODE = "3cf6c2ae-1111-2222-3333-444455556666"
 
 
 def a_fax(name: str, token: str = "MB-7K3QXA2M", **changes: Any) -> Fax:
-    plain: dict[str, Any] = {
-        "id": name,
-        "envelope_id": None,
-        "account": "office",
-        "number": "+97239876543",
-        "state": "submitted",
-        "token": token,
-        "documents": (),
-        "created_at": NOW,
-        "due_at": NOW,
-        "expires_at": NOW,
-        "attempts": (Attempt(n=1, started_at=NOW),),
-    }
-    return Fax(**{**plain, **changes})
+    attempts = (Attempt(n=1, started_at=NOW),)
+    return making.a_fax(NOW, **{"id": name, "token": token, "state": "submitted", "attempts": attempts, **changes})
 
 
 def a_report(subject: str = "", text: str = "", date: datetime | None = NOW) -> Report:

@@ -27,6 +27,7 @@ from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.web.links import Links
 from mailbridge.webhook.payload import body, fax_data
+from tests.making import a_fax
 
 AT = datetime(2026, 1, 4, 9, 12, 44, tzinfo=UTC)
 CODE = "3cf6c2ae-7d0b-4b8e-9b53-5a4f6f0c2d11"
@@ -36,7 +37,7 @@ DOCUMENT = {
     "size": 18452,
     "content_type": "application/pdf",
     "filename": "fax-2026-01-04.pdf",
-    "pages": 2,
+    "pages": None,
 }
 REPORT = Report(
     kind="report",
@@ -70,17 +71,11 @@ def paths() -> dict[FaxState, tuple[FaxTrigger, ...]]:
 
 def _fax() -> Fax:
     number = next(_NUMBERS)
-    return Fax(
+    return a_fax(
+        AT,
         id=f"fax_01KE4B8W3PZQ7T5RMN2VXJ{number:04d}",
-        envelope_id=None,
-        account="office",
-        number="+97239876543",
-        state="queued",
         token=f"MB-7K3QX{number:03d}",
         documents=(),
-        created_at=AT,
-        due_at=AT,
-        expires_at=AT + timedelta(days=1),
         pages=3,
         email=Email(
             message_id="<CAF1c9@mail.example.co.il>",
