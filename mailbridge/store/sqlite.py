@@ -55,7 +55,10 @@ class SqliteStore:
     async def run(self, work: Callable[[Transaction], T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        return await asyncio.shield(self._writer.submit(work))
+        done = self._writer.submit(work)
+        # Whoever gave up waiting does not ask for the error, and nobody else is to be told that it was not asked for.
+        done.add_done_callback(lambda it: it.cancelled() or it.exception())
+        return await asyncio.shield(done)
 
     @property
     def healthy(self) -> bool:

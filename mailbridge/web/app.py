@@ -35,8 +35,8 @@ def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check],
         return JSONResponse({"ready": all(states.values()), "checks": states}, 200 if all(states.values()) else 503)
 
     async def metrics_(_: Request) -> Response:
-        faxes, deliveries = await store.run(lambda tx: (tx.count_faxes(), tx.count_deliveries()))
-        return Response(metrics.render(faxes, deliveries, await _ask(checks)), media_type=CONTENT_TYPE_LATEST)
+        counts, states = await asyncio.gather(_counted(store), _ask(checks))
+        return Response(metrics.render(counts, states), media_type=CONTENT_TYPE_LATEST)
 
     async def document(request: Request) -> Response:
         linked = links.open(request.path_params["token"])
@@ -62,6 +62,13 @@ def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check],
             Route("/documents/{token}", document),
         ]
     )
+
+
+async def _counted(store: Store) -> metrics.Counts | None:
+    try:
+        return await asyncio.wait_for(store.run(lambda tx: (tx.count_faxes(), tx.count_deliveries())), _CHECK_SECONDS)
+    except (MailbridgeError, TimeoutError):
+        return None
 
 
 async def _ask(checks: Mapping[str, Check]) -> dict[str, bool]:

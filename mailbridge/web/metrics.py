@@ -11,32 +11,37 @@ from prometheus_client.registry import Collector
 
 from mailbridge.lifecycle import DeliveryState, FaxState
 
+# How many faxes are in each state, and how many deliveries each endpoint has in each state.
+Counts = tuple[Mapping[FaxState, int], Mapping[tuple[str, DeliveryState], int]]
+
 
 class _Snapshot(Collector):
-    def __init__(
-        self, faxes: Mapping[FaxState, int], deliveries: Mapping[tuple[str, DeliveryState], int], checks: Mapping[str, bool]
-    ) -> None:
-        self._faxes, self._deliveries, self._checks = faxes, deliveries, checks
+    def __init__(self, counts: Counts | None, checks: Mapping[str, bool]) -> None:
+        self._counts, self._checks = counts, checks
 
     def collect(self) -> Iterable[Metric]:
-        faxes = GaugeMetricFamily("mailbridge_faxes", "Faxes in the store by state", labels=["state"])
-        for state in get_args(FaxState):
-            faxes.add_metric([state], self._faxes.get(state, 0))
-        yield faxes
-        deliveries = GaugeMetricFamily("mailbridge_deliveries", "Deliveries by endpoint and state", labels=["endpoint", "state"])
-        for (endpoint, delivery_state), count in self._deliveries.items():
-            deliveries.add_metric([endpoint, delivery_state], count)
-        yield deliveries
+        if self._counts is not None:
+            yield from self._counted(*self._counts)
         ready = GaugeMetricFamily("mailbridge_ready", "1 where a part of the daemon is ready", labels=["part"])
         for part, is_ready in self._checks.items():
             ready.add_metric([part], float(is_ready))
         yield ready
 
+    def _counted(
+        self, in_states: Mapping[FaxState, int], of_endpoints: Mapping[tuple[str, DeliveryState], int]
+    ) -> Iterable[Metric]:
+        faxes = GaugeMetricFamily("mailbridge_faxes", "Faxes in the store by state", labels=["state"])
+        for state in get_args(FaxState):
+            faxes.add_metric([state], in_states.get(state, 0))
+        yield faxes
+        deliveries = GaugeMetricFamily("mailbridge_deliveries", "Deliveries by endpoint and state", labels=["endpoint", "state"])
+        for (endpoint, delivery_state), count in of_endpoints.items():
+            deliveries.add_metric([endpoint, delivery_state], count)
+        yield deliveries
 
-def render(
-    faxes: Mapping[FaxState, int], deliveries: Mapping[tuple[str, DeliveryState], int], checks: Mapping[str, bool]
-) -> bytes:
-    """Return the text format of one moment's counts."""
+
+def render(counts: Counts | None, checks: Mapping[str, bool]) -> bytes:
+    """Return the text format of one moment; without counts, where the store did not give them, it tells of readiness alone."""
     registry = CollectorRegistry()
-    registry.register(_Snapshot(faxes, deliveries, checks))
+    registry.register(_Snapshot(counts, checks))
     return generate_latest(registry)

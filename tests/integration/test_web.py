@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,6 +74,44 @@ def test_metrics_count_the_store(tmp_path: Path) -> None:
         assert 'mailbridge_ready{part="mailbox office"} 1.0' in text
 
     with_web(tmp_path, scenario)
+
+
+def test_metrics_tell_what_is_not_ready_also_where_the_store_counts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(http: httpx.AsyncClient, house: House) -> None:
+        async def unavailable(self: SqliteStore, work: Callable[..., object]) -> object:
+            raise StoreUnavailable("the database cannot take it now")
+
+        house.broken = True
+        monkeypatch.setattr(SqliteStore, "run", unavailable)
+        answer = await http.get("/metrics")
+        assert answer.status_code == 200
+        assert 'mailbridge_ready{part="mailbox office"} 0.0' in answer.text
+        assert "mailbridge_faxes" not in answer.text
+
+    with_web(tmp_path, scenario)
+
+
+def test_a_store_that_fails_after_nobody_waits_any_more_says_nothing(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+        async with SqliteStore(tmp_path, lambda fax: {}, lambda type_: []) as store:
+            holding = sqlite3.connect(tmp_path / "mailbridge.sqlite3", isolation_level=None)
+            holding.execute("BEGIN IMMEDIATE")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(store.run(_fail), 0.05)
+            holding.close()
+        gc.collect()
+
+    asyncio.run(main())
+    assert said == []
+
+
+def _fail(_: object) -> None:
+    raise StoreUnavailable("too late")
 
 
 def test_a_document_is_served_by_its_link_alone_until_it_expires(tmp_path: Path) -> None:
