@@ -32,6 +32,7 @@ def _object(properties: Mapping[str, Schema], optional: Mapping[str, Schema] | N
     return {"type": "object", "required": list(properties), "properties": {**properties, **(optional or {})}}
 
 
+_NOT_COUNTED = _told(_or_null(_COUNT), "null as long as nobody counts them")
 _ERROR = _object(
     {
         "code": {"type": "string", "enum": list(get_args(ErrorCode))},
@@ -64,7 +65,7 @@ _DOCUMENT: Final[Schema] = {
             "size": _told(_COUNT, "in bytes"),
             "content_type": _TEXT,
             "filename": _or_null(_TEXT),
-            "pages": _or_null(_COUNT),
+            "pages": _NOT_COUNTED,
             "expires_at": _told(_or_null(_TIME), "when the url ends"),
         },
         {
@@ -115,7 +116,7 @@ _INBOUND = _object(
         "seq": {"type": "integer", "minimum": 1},
         "mailbox": _or_null(_TEXT),
         "status": {"const": "received"},
-        "pages": _or_null(_COUNT),
+        "pages": _NOT_COUNTED,
         "trusted": _told(_YES, "whether the mail passed the mailbox's trust setting; true from the list"),
         "subject": _TEXT,
         "message_id": _or_null(_TEXT),
