@@ -43,7 +43,7 @@ class Clock:
         return self._read()[1]
 
     def believe(self, jump: timedelta) -> None:
-        """Go on from here by a jump that was dealt with."""
+        """Follow the system's clock again, after a jump whose deadlines have been moved."""
         self._anchor += jump
 
     def _read(self) -> tuple[datetime, timedelta]:

@@ -28,7 +28,7 @@ def notify(state: str, environ: Mapping[str, str]) -> None:
 
 
 async def watchdog(environ: Mapping[str, str]) -> None:
-    """Tell systemd twice in each WATCHDOG_USEC that the event loop still turns; ends at once where none is asked of us."""
+    """Tell systemd twice in each WATCHDOG_USEC that the event loop still turns; return at once where it does not ask."""
     usec = environ.get("WATCHDOG_USEC")
     if not usec or environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return

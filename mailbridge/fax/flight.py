@@ -1,4 +1,4 @@
-"""The calls to MyFax that are under way for a loop: none is forgotten, none breaks unheard, none outlives its loop."""
+"""The calls to MyFax that a loop has under way: none is forgotten, each error is logged, and all end with their loop."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Flight:
             log.service_failed(task.get_name(), error=where(error))
 
     async def wake(self, bell: asyncio.Event, seconds: float) -> None:
-        """Return when a call ends, the bell rings, or the time is over."""
+        """Return when a call ends, the bell rings, or `seconds` are over."""
         ringing = asyncio.create_task(bell.wait())
         try:
             await asyncio.wait({ringing, *self._tasks.values()}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""A document that is checked while it is uploaded, so that no page is faxed that is not the page taken in."""
+"""A document that is checked while it is uploaded: what was damaged in the spool is never faxed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Damaged(NeedsPerson):
 
 
 class IntactDocument(io.RawIOBase):
-    """A document's content, whose end is only reached where its size and sha256 are those recorded.
+    """A document's content as a file. Its end is only reached where size and sha256 are those recorded when it was taken in.
 
-    `read` raises Damaged in its place: by then bytes have left, but not the last ones, so the request is never whole.
+    Else `read` raises Damaged in its place: by then bytes have left, but not the last ones, so the request is never whole.
     """
 
     def __init__(self, file: BinaryIO, document: Document) -> None:

@@ -1,4 +1,4 @@
-"""Ask how the submitted faxes fare until each is final, and let go of those whose time is over."""
+"""Poll the status of submitted faxes until each is final, and fail those that have expired."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mailbridge.store.base import Store, Transaction
 CONCURRENCY = 8
 # How often expiry is looked for when nothing else wakes the loop; an expiry may come this many seconds late.
 _LOOK_AGAIN = 30.0
+# Seconds until a poll that failed on our side is tried again.
 _PAUSE = 1.0
 _DIALLED_AGAIN = ("busy", "no_answer")
 
@@ -144,7 +145,7 @@ class Poller:
             log.fax_failed(fax.id, source="poll", code=fax.failure.code, reason=fax.failure.message)
 
     async def _expire(self) -> None:
-        """Let go of the queued faxes whose time is over; of the submitted ones MyFax is asked a last time first."""
+        """Fail the queued faxes that have expired; of the submitted ones MyFax is asked a last time first."""
 
         def look(tx: Transaction) -> list[Fax]:
             now = self._clock()

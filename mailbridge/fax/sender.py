@@ -26,6 +26,7 @@ DOUBTS_BEFORE_PAUSE = 3
 PAUSE = timedelta(minutes=5)
 # The clock can be set, and the machine can sleep: nothing waits longer than this without looking at the clock again.
 _LOOK_AGAIN = 30.0
+# Seconds until a store that did not answer is asked again.
 _STORE_PAUSE = 1.0
 
 
@@ -36,7 +37,10 @@ def sent_name(document: Document, token: str) -> str:
 
 
 async def recover(store: Store, clock: Callable[[], datetime], on_doubt: OnDoubt = "hold") -> None:
-    """Settle what a former run left uploading: in doubt where the last bytes may have left, else queued again."""
+    """Settle what a former run left uploading: in doubt where the last bytes may have left, else queued again.
+
+    Raises StoreUnavailable.
+    """
     now = clock()
 
     def settle_left(tx: Transaction) -> list[tuple[Fax, FaxTrigger]]:

@@ -1,4 +1,4 @@
-"""How a fax moves by what came of it: an upload's verdict, a doubt, an expiry. The one place that decides."""
+"""What becomes of a fax by the outcome of its upload, by `fax.on_doubt`, or by its expiry: the one place that decides."""
 
 from __future__ import annotations
 
@@ -92,5 +92,5 @@ def doubted(tx: Transaction, fax: Fax, on_doubt: OnDoubt, now: datetime) -> Fax:
 
 
 def expire(tx: Transaction, fax: Fax, now: datetime, **changes: Any) -> Fax:
-    """Let go of a fax whose time is over."""
+    """Fail a fax whose expires_at has come."""
     return tx.move(fax.id, "expire", now, failure=EXPIRED, source="expiry", **changes)
