@@ -58,7 +58,7 @@ async def open_store(config: Config) -> AsyncIterator[SqliteStore]:
 
 
 def migrate(config: Config) -> tuple[int, int]:
-    """Lead the database of a stopped daemon to the newest schema; return which one it had and has. Raises as `open_store`."""
+    """Migrate the database of a stopped daemon to the newest schema; return which one it had and has. Raises as `open_store`."""
     return sqlite.migrate(config.state_dir)
 
 

@@ -29,7 +29,7 @@ def serve(catch_up: bool, config_path: Path) -> None:
 @json_option
 @config_option
 def migrate(as_json: bool, config_path: Path) -> None:
-    """Lead the database of a stopped daemon to this version's schema.
+    """Migrate the database of a stopped daemon to this version's schema.
 
     `serve` does so by itself when it starts; this is for seeing it done before.
     """

@@ -26,6 +26,7 @@ Command = Callable[..., Awaitable[object]]
 # A request is a few options, and at most the ids of all dead deliveries; who sends more is not one of our commands.
 _LONGEST_LINE = 1024 * 1024
 _CHUNK = 256 * 1024
+# Seconds that a request, or a piece of its body, may take to come, and that an answer may take to be read.
 _IDLE = 30.0
 _PATIENCE = 30.0
 

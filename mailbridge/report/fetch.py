@@ -1,4 +1,4 @@
-"""Documents by their addresses at MyFax: from its own hosts alone, within limits, and on from where a fetch broke off."""
+"""Fetch documents by their URLs: from MyFax's own hosts alone, within limits, and from where a former fetch broke off."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Documents:
         await self._http.aclose()
 
     async def fetch(self, url: str, file: BinaryIO, progress: Callable[[int, int | None], None] = lambda *_: None) -> None:
-        """Write a document into `file`, on from its end; `progress` is told the bytes so far and in all. Raises NotFetched.
+        """Append a document to what `file` has of it; `progress` is told the bytes so far and in all. Raises NotFetched.
 
         What a failed fetch has written stays, and the next one goes on from there where the server can.
         """

@@ -22,7 +22,7 @@ def number(printed: str | None, region: str) -> str | None:
 
 
 def pair(listed: Sequence[Receipt], mailed: Sequence[Receipt]) -> list[tuple[Receipt, Receipt]]:
-    """Return which belong together, each of them once: the nearest in time first, so that a second fax stays one of its own."""
+    """Return the pairs that tell of one fax, each item and mail in one pair at most: the nearest in time are paired first."""
     fitting = [(far, one, other) for one in listed for other in mailed if (far := _apart(one, other)) is not None]
     found: list[tuple[Receipt, Receipt]] = []
     taken: set[str] = set()
@@ -45,7 +45,7 @@ def twin(listed: Receipt, mailed: Iterable[Receipt], sha256: str | None) -> Rece
 
 
 def _apart(listed: Receipt, mailed: Receipt) -> timedelta | None:
-    """Return how far a mail is from an item, more where it would be older than its fax; None where they are of two faxes."""
+    """Return how far apart in time they are, more for a mail older than its fax; None where they tell of two faxes."""
     if listed.caller != mailed.caller or (listed.called and mailed.called and listed.called != mailed.called):
         return None
     gap = mailed.at - listed.at

@@ -1,4 +1,4 @@
-"""The one transaction that takes mails from MyFax: seen first, moved or raised, and the cursor with them."""
+"""The one transaction that handles mails from MyFax: it notes each, moves its fax or raises an event, and moves the cursor."""
 
 from __future__ import annotations
 

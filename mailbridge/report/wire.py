@@ -75,7 +75,7 @@ class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
         return await super().execute(command, scrub=scrub)
 
     def begin(self) -> None:
-        """From here on count what the answer to one command brings."""
+        """Count anew for the next command: bytes, lines, and lines that are kept."""
         self.received, self.kept, self.lines = 0, 0, 0
 
     def idle_started(self) -> asyncio.Event:

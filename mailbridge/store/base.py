@@ -93,7 +93,7 @@ class Transaction(Protocol):
         """Change fields other than the state (a poll's count, the next due_at). Raises NotFound."""
 
     def shift(self, by: timedelta, now: datetime) -> int:
-        """Move what is measured in elapsed time along with a clock that was set by `by`; return how many rows that were.
+        """Move what is measured in elapsed time along with a clock that was set by `by`; return how many rows were moved.
 
         That is the expiry of every fax that is not final and its next step, the next try of every delivery, and the time of the
         mails of the last two days, by which a repeated one is known. The time that a sender asked for stays.

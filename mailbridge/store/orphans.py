@@ -13,7 +13,7 @@ from mailbridge import log
 from mailbridge.store.base import Store, Transaction
 from mailbridge.store.spool import Spool
 
-# SQLite takes 32,766 values in one question at most; few hundred are as quick a file.
+# SQLite takes 32,766 values in one question at most; a few hundred at once take no longer for each.
 _AT_ONCE = 500
 _PAGE = ".page.pdf"
 

@@ -1,7 +1,7 @@
-"""The statements of the daily way of a fax, named and built once: to build one costs as much as to run it.
+"""The statements that every fax needs, named and built once: to build one costs as much as to run it.
 
-What a statement needs is told by its parameters, in the order of its name; a list is given as a list. Those of an UPDATE's WHERE
-are named `was_…`. Statements that a person or a sweep asks for now and then are built where they are used.
+A statement's bind parameters say what it needs; a list is given as a list. Those of an UPDATE's WHERE are named `was_…`.
+Statements that a person or a sweep asks for now and then are built where they are used.
 """
 
 from __future__ import annotations

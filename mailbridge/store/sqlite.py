@@ -90,7 +90,7 @@ def _lock(state_dir: Path) -> int:
 
 
 def migrate(state_dir: Path) -> tuple[int, int]:
-    """Lead the database of a stopped daemon to the newest schema, blocking; return which schema it had and has.
+    """Migrate the database of a stopped daemon to the newest schema, blocking; return which schema it had and has.
 
     `SqliteStore` does the same when it opens. Raises StateLocked, SchemaTooNew, StoreUnavailable.
     """
@@ -112,12 +112,15 @@ def _open(path: Path) -> tuple[Engine, int]:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
+        # Before the first connection: SQLite gives the mode to the files that it makes beside this one.
+        path.touch(mode=0o600)
+        path.chmod(0o600)
         with engine.begin() as connection:
             found = _bring_up_to_date(connection, path)
-        os.chmod(path, 0o600)
-    except DBAPIError as error:
+    except (DBAPIError, OSError) as error:
         engine.dispose()
-        raise StoreUnavailable(f"{path} cannot be opened ({error.orig}); restore it or move it away") from None
+        why = error.orig if isinstance(error, DBAPIError) else error.strerror
+        raise StoreUnavailable(f"{path} cannot be opened ({why}); restore it or move it away") from None
     except BaseException:
         engine.dispose()
         raise
@@ -127,7 +130,7 @@ def _open(path: Path) -> tuple[Engine, int]:
 
 
 def _bring_up_to_date(connection: Connection, path: Path) -> int:
-    """Make the tables, or lead them to the newest schema, in one transaction; return the schema that was found."""
+    """Make the tables, or migrate them to the newest schema, in one transaction; return the schema that was found."""
     if not inspect(connection).has_table("meta"):
         schema.metadata.create_all(connection)
         connection.execute(insert(schema.meta), {"key": "schema", "value": str(schema.SCHEMA_VERSION)})

@@ -113,7 +113,7 @@ class Inflow:
         self._rest = b""
 
     def put(self, chunk: bytes) -> None:
-        """Take what arrived; after the end of data it is the dialogue's."""
+        """Take what arrived. What comes after the end of data is kept, for `end` to return."""
         if self._ended.is_set():
             self._rest += chunk
             return

@@ -1,4 +1,4 @@
-"""Event to endpoints."""
+"""Which endpoints are told of an event."""
 
 from __future__ import annotations
 

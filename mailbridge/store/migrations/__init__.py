@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 
 def migrate(connection: Connection, found: int, newest: int) -> None:
-    """Lead the tables from schema `found` to `newest` and note it, in the transaction that `connection` is in."""
+    """Migrate the tables from schema `found` to `newest` and note it, in the transaction that `connection` is in."""
     # Alembic takes 0.35 s to import, and most starts have nothing to migrate.
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
