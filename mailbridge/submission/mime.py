@@ -252,7 +252,14 @@ def _url(headers: Headers) -> str | None:
 def _filename(headers: Headers) -> str | None:
     """RFC 2231 in Content-Disposition, else `name` of Content-Type; both also in RFC 2047, as many clients write them."""
     value: Any = headers.get_param("filename", None, "content-disposition") or headers.get_param("name", None)
+    if isinstance(value, tuple):
+        value = (known_charset(value[0] or "us-ascii"), *value[1:])
     return None if value is None else decode_words(collapse_rfc2231_value(value))
+
+
+def known_charset(name: str) -> str:
+    """Return a charset's name as Python knows it: `iso-8859-8-i` is logical Hebrew, as all mail is today."""
+    return name.strip().lower().removesuffix("-i").removesuffix("-e")
 
 
 def decode_words(value: str) -> str:
@@ -262,6 +269,8 @@ def decode_words(value: str) -> str:
     try:
         # Where nothing is encoded, decode_header answers text, and bytes in this codec beside encoded words.
         words = [(word, charset or "raw-unicode-escape") for word, charset in decode_header(value)]
-        return "".join(word if isinstance(word, str) else word.decode(charset, "replace") for word, charset in words)
+        return "".join(
+            word if isinstance(word, str) else word.decode(known_charset(charset), "replace") for word, charset in words
+        )
     except (LookupError, ValueError, HeaderParseError):
         return value
