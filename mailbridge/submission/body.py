@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-from mailbridge.submission.mime import Mail, Part
+from mailbridge.submission.mime import Mail, Part, known_charset
 from mailbridge.submission.page import clean, text_of_html
 
 _MAX_BODY = 2_000_000
@@ -24,6 +24,11 @@ def is_text(part: Part) -> bool:
         and not part.filename
         and part.disposition != "attachment"
     )
+
+
+def has_html(mail: Mail) -> bool:
+    """Tell whether the mail's own text comes as HTML, alone or beside plain text."""
+    return any(part.content_type == "text/html" and is_text(part) for part in mail.parts)
 
 
 def read(mail: Mail) -> tuple[str, frozenset[str]]:
@@ -52,9 +57,7 @@ def read(mail: Mail) -> tuple[str, frozenset[str]]:
 
 def decode(content: bytes, charset: str | None) -> str:
     """Return text in its declared charset; a wrong or missing one is read as UTF-8, else as windows-1255, whatever bytes come."""
-    # iso-8859-8-i is logical Hebrew, as all mail is today; Python knows it by the plain name alone.
-    name = (charset or "utf-8").strip().lower().removesuffix("-i").removesuffix("-e")
-    for candidate in (name, "utf-8", "cp1255"):
+    for candidate in (known_charset(charset or "utf-8"), "utf-8", "cp1255"):
         try:
             return content.decode(candidate)
         except (LookupError, ValueError):

@@ -27,9 +27,12 @@ PageMode = Literal["never", "auto", "always"]
 MAX_CONTENT = 64_000_000
 MAX_TEXT = 100_000
 MAX_TAGS = 20
+# A small picture is a logo, unless it has the points of a page: a scan in black and white is often smaller than a logo.
 _LOGO_BYTES = 16_000
-_LOGO_POINTS = 150
-# What travels with mail and is nobody's document: signatures, cards and appointments.
+_LOGO_POINTS, _PAGE_POINTS = 150, 500
+# The dates that a database and a sum of dates can hold, with room.
+_LAST_YEAR = 9000
+# What travels with mail and is nobody's document: signatures, cards, appointments, and the same text for other readers.
 _PASSED_OVER = frozenset(
     {
         "application/pkcs7-signature",
@@ -41,6 +44,8 @@ _PASSED_OVER = frozenset(
         "text/directory",
         "text/rfc822-headers",
         "text/vcard",
+        "text/watch-html",
+        "text/x-amp-html",
         "text/x-vcard",
         "message/delivery-status",
         "message/disposition-notification",
@@ -90,7 +95,8 @@ def read_letter(spool_root: Path, relpath: str, mode: str) -> Letter:
         if text.strip() and mode != "never" and not by_url and (mode == "always" or not documents or body.says_something(text)):
             documents.insert(0, _text_page(spool_root, relpath, text, mail.headers, letter))
         if not documents:
-            raise Refused("554 5.6.0 The mail has nothing to fax: no document is attached and it has no text")
+            why = "its text is not to become a page" if text.strip() else "it has no text"
+            raise Refused(f"554 5.6.0 The mail has nothing to fax: no document is attached and {why}")
         return replace(letter, documents=tuple(documents))
 
 
@@ -127,7 +133,7 @@ def _send_at(value: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(str(value).strip())
-        if moment.tzinfo is not None:
+        if moment.tzinfo is not None and moment.year < _LAST_YEAR:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
@@ -205,13 +211,15 @@ def _passed_over(part: Part) -> bool:
 
 
 def _is_logo(mail: Mail, part: Part, content: bytes) -> bool:
-    """A small picture that stands in the text, and is not attached to it, is a logo of a signature."""
-    if not part.content_type.startswith("image/") or (part.disposition == "attachment" and part.cid is None):
+    """Tell a logo from a page: a small picture that stands in the text, and is not attached to it. Scanners alone write TIFF."""
+    if not part.content_type.startswith("image/") or part.content_type == "image/tiff":
         return False
-    if (len(content) or part.length) < _LOGO_BYTES:
-        return True
+    # Gmail and Exchange give what is attached an id too; where the text is HTML, it would show a logo by it.
+    if part.disposition == "attachment" and (part.cid is None or body.has_html(mail)):
+        return False
     size = sniff.image_size(content) if content else None
-    return size is not None and min(size) < _LOGO_POINTS
+    small = (len(content) or part.length) < _LOGO_BYTES
+    return small if size is None else min(size) < (_PAGE_POINTS if small else _LOGO_POINTS)
 
 
 def _text_page(spool_root: Path, relpath: str, text: str, headers: Headers, letter: Letter) -> Document:

@@ -269,8 +269,10 @@ def decode_words(value: str) -> str:
     try:
         # Where nothing is encoded, decode_header answers text, and bytes in this codec beside encoded words.
         words = [(word, charset or "raw-unicode-escape") for word, charset in decode_header(value)]
-        return "".join(
+        text = "".join(
             word if isinstance(word, str) else word.decode(known_charset(charset), "replace") for word, charset in words
         )
+        # UTF-7 and its kind can spell halves of surrogate pairs, which no database and no JSON takes.
+        return text.encode("utf-8", "replace").decode()
     except (LookupError, ValueError, HeaderParseError):
         return value

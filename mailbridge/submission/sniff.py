@@ -168,6 +168,8 @@ def _pages_of_image(name: str, kind: str, content: bytes) -> int:
                 if image.width * image.height > MAX_PIXELS:
                     raise refusal(name, f"its picture of {image.width} by {image.height} points is too large")
                 page += 1
+                if kind != "tiff":  # what phones keep behind the first picture of a JPEG is no page
+                    break
                 try:
                     image.seek(page)
                 except EOFError:

@@ -10,6 +10,7 @@ import zlib
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -172,6 +173,60 @@ def test_a_picture_that_the_text_shows_is_no_document_and_one_attached_is(tmp_pa
     assert [document.name for document in read(tmp_path, message).documents] == ["scan.png"]
 
 
+def black_and_white(kind: str, width: int = 1728, height: int = 2200) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("1", (width, height), 1).save(buffer, kind, **({"compression": "group4"} if kind == "TIFF" else {}))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("TIFF", {"disposition": "inline", "filename": "scan"}),
+        ("PNG", {"disposition": "inline", "filename": "scan"}),
+        ("PNG", {"disposition": "attachment", "filename": "scan", "cid": "<f_1>"}),
+    ],
+)
+def test_a_scan_of_few_bytes_is_a_document_wherever_the_mail_program_puts_it(
+    tmp_path: Path, kind: str, how: dict[str, Any]
+) -> None:
+    message = mail("see attached")
+    message.add_attachment(black_and_white(kind), maintype="image", subtype=kind.lower(), **how)
+    assert [document.name for document in read(tmp_path, message).documents] == ["scan"]
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
+def test_a_scan_that_is_the_whole_mail_is_faxed(tmp_path: Path, kind: str) -> None:
+    message = EmailMessage()
+    message.set_content(black_and_white(kind), maintype="image", subtype=kind.lower())
+    del message["Content-Disposition"]
+    assert [document.name for document in read(tmp_path, message).documents] == [f"document-1.{kind.lower()}"]
+
+
+def test_gmail_names_by_an_id_what_is_attached_and_it_is_a_document(tmp_path: Path) -> None:
+    message = mail("see attached")
+    message.add_alternative("<p>see attached</p>", subtype="html")
+    message.add_attachment(picture("PNG", 100, 100), maintype="image", subtype="png", filename="qr.png", cid="<f_1>")
+    assert [document.name for document in read(tmp_path, message).documents] == ["qr.png"]
+
+
+def test_the_same_text_for_other_readers_is_passed_over(tmp_path: Path) -> None:
+    message = mail("hello")
+    message.add_alternative("<html amp4email>hello</html>", subtype="x-amp-html")
+    message.add_alternative("<p>hello</p>", subtype="html")
+    assert [document.name for document in read(tmp_path, message).documents] == ["page.pdf"]
+
+
+def test_a_photograph_is_one_page_whatever_a_phone_keeps_behind_it(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    pictures = [Image.new("L", (600, 800), shade) for shade in (1, 2, 3)]
+    pictures[0].save(buffer, "MPO", save_all=True, append_images=pictures[1:])
+    whole = buffer.getvalue()
+    for content in (whole, whole[: len(whole) // 2]):
+        (document,) = read(tmp_path, mail("", ("photo.jpg", "image/jpeg", content))).documents
+        assert (document.content_type, document.pages) == ("image/jpeg", 1)
+
+
 LONG = "Dear sirs,\nplease find the contract.\nCall me on Sunday.\n"
 
 
@@ -200,6 +255,8 @@ def test_a_text_alone_is_a_page_and_nothing_at_all_is_refused(tmp_path: Path) ->
     assert (page.path, page.encoding, page.pages) == ("mail/m.page.pdf", "identity", 1)
     assert (tmp_path / page.path).read_bytes()[:5] == b"%PDF-"
     assert refused(tmp_path, mail("  \n")).startswith("554 5.6.0 The mail has nothing to fax")
+    reply = refused(tmp_path, mail("hello", **{"X-Mailbridge-Page": "never"}))
+    assert reply.endswith("no document is attached and its text is not to become a page")
 
 
 def test_headers_are_honoured(tmp_path: Path) -> None:
@@ -219,7 +276,14 @@ def test_a_tag_that_is_encoded_as_one_word_with_its_key_is_read(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("Page", "often"), ("Send-At", "soon"), ("Send-At", "2026-01-04T09:00:00"), ("Tag", "k")]
+    ("name", "value"),
+    [
+        ("Page", "often"),
+        ("Send-At", "soon"),
+        ("Send-At", "2026-01-04T09:00:00"),
+        ("Send-At", "9999-12-31T23:59:59+00:00"),
+        ("Tag", "k"),
+    ],
 )
 def test_a_header_in_disorder_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
     reply = refused(tmp_path, mail("x", **{f"X-Mailbridge-{name}": value}))

@@ -46,6 +46,8 @@ def test_parts_are_stretches_whose_content_is_what_was_attached(tmp_path: Path) 
         ("filename*=utf-8''%D7%9E%D7%A1%D7%9E%D7%9A.pdf", "מסמך.pdf"),
         ("filename*0*=utf-8''%D7%9E%D7%A1; filename*1*=%D7%9E%D7%9A.pdf", "מסמך.pdf"),
         ('filename="=?windows-1255?Q?=EE=F1=EE=EA?=.pdf"', "מסמך.pdf"),
+        ('filename="=?iso-8859-8-i?B?7vHu6i5wZGY=?="', "מסמך.pdf"),
+        ("filename*=iso-8859-8-i''%EE%F1%EE%EA.pdf", "מסמך.pdf"),
         ('filename="מסמך.pdf"', "מסמך.pdf"),
     ],
 )
