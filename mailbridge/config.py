@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
 import ipaddress
 import os
 import re
 import socket
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from mailbridge.errors import ConfigError
-
-_DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
-
-
-def _wrong(fault: str, remedy: str) -> PydanticCustomError:
-    return PydanticCustomError("mailbridge", "{fault}", {"fault": fault, "remedy": remedy})
-
-
-def _quantity(value: object, units: Mapping[str, float], example: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", value) if isinstance(value, str) else None
-    if match is None or match[2] not in units:
-        raise _wrong(f"{value!r} has no unit known here", f'write a number with one of {", ".join(units)}, such as "{example}"')
-    return float(match[1]) * units[match[2]]
-
-
-def _seconds(value: object) -> object:
-    return value if isinstance(value, float) else _quantity(value, _DURATION, "30s")
-
-
-def _bytes(value: object) -> object:
-    return int(_quantity(value, _SIZE, "40MB"))
+from mailbridge.values import (
+    Address,
+    After,
+    Domains,
+    Duration,
+    Hash,
+    Host,
+    Port,
+    Region,
+    Rule,
+    Secret,
+    Size,
+    Trust,
+    Wait,
+    WebhookSecrets,
+    Zone,
+    seconds,
+    wrong,
+)
 
 
 def host_port(value: str) -> tuple[str, int]:
@@ -70,31 +63,20 @@ def _http_url(url: str, remedy: str) -> SplitResult:
     except ValueError:
         pass
     # Not the address itself: it may hold a secret.
-    raise _wrong("the url is no http address, or has a port that is none", remedy)
+    raise wrong("the url is no http address, or has a port that is none", remedy)
 
 
 def _listen(value: object) -> object:
     try:
         host_port(str(value))
     except ValueError:
-        raise _wrong(
+        raise wrong(
             f"{value!r} is no address to listen on", 'write host:port with a port from 0 to 65535, such as "127.0.0.1:2525"'
         ) from None
     return value
 
 
-def _email(value: object) -> object:
-    try:
-        return validate_email(str(value), check_deliverability=False, test_environment=True).normalized
-    except EmailNotValidError as error:
-        raise _wrong(f"{value!r} is no mail address ({error})", "write the address that logs in to MyFax") from None
-
-
-Duration = Annotated[float, BeforeValidator(_seconds)]
-Size = Annotated[int, BeforeValidator(_bytes)]
 Listen = Annotated[str, BeforeValidator(_listen)]
-Address = Annotated[str, BeforeValidator(_email)]
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class _Section(BaseModel):
@@ -104,16 +86,26 @@ class _Section(BaseModel):
 class StoreOptions(_Section):
     url: str | None = None
 
+    @model_validator(mode="after")
+    def _built(self) -> StoreOptions:
+        # Its value is not repeated: it may hold a password.
+        if self.url is not None:
+            raise wrong(
+                "store.url is for PostgreSQL, which this version does not speak yet",
+                "remove it; faxes are kept in SQLite in state_dir",
+            )
+        return self
+
 
 class Myfax(_Section):
     url: str = "https://www.myfax.co.il/action/"
-    timeout: Duration = 120.0
+    timeout: Wait = 120.0
 
     @model_validator(mode="after")
     def _tls(self) -> Myfax:
         parts = _http_url(self.url, "leave myfax.url out, or write the address that MyFax gave you")
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-            raise _wrong(
+            raise wrong(
                 "myfax.url would send the password in clear", "write https://; plain http is for a stand-in on loopback only"
             )
         return self
@@ -121,14 +113,14 @@ class Myfax(_Section):
 
 class Account(_Section):
     email: Address
-    password: SecretStr
+    password: Secret
     uploads: int = Field(default=1, ge=1, le=50)
     low_credit: int | None = Field(default=None, ge=0)
 
 
 class Distributor(_Section):
     email: Address
-    password: SecretStr
+    password: Secret
 
 
 class SmtpTls(_Section):
@@ -139,25 +131,25 @@ class SmtpTls(_Section):
     @model_validator(mode="after")
     def _pair(self) -> SmtpTls:
         if (self.certificate is None) != (self.key is None):
-            raise _wrong("a certificate and its key go together", "set both smtp.tls.certificate and smtp.tls.key")
+            raise wrong("a certificate and its key go together", "set both smtp.tls.certificate and smtp.tls.key")
         if self.listen and self.certificate is None:
-            raise _wrong("smtp.tls.listen needs a certificate", "set smtp.tls.certificate and smtp.tls.key")
+            raise wrong("smtp.tls.listen needs a certificate", "set smtp.tls.certificate and smtp.tls.key")
         for path in (self.certificate, self.key):
             if path is not None and not os.access(path, os.R_OK):
-                raise _wrong(f"{path} cannot be read", "check the path and that mailbridge's user may read it")
+                raise wrong(f"{path} cannot be read", "check the path and that mailbridge's user may read it")
         return self
 
 
 class Smtp(_Section):
     listen: tuple[Listen, ...] = ("127.0.0.1:2525",)
     hostname: str = Field(default_factory=socket.gethostname)
-    domains: tuple[str, ...] = ("fax.local", "myfax.co.il")
-    region: str = Field(default="IL", pattern=r"^[A-Z]{2}$")
+    domains: Domains = ("fax.local", "myfax.co.il")
+    region: Region = "IL"
     max_size: Size = 40_000_000
     max_recipients: int = Field(default=100, ge=1)
     max_connections: int = Field(default=500, ge=1)
     max_connections_per_client: int = Field(default=50, ge=1)
-    timeout: Duration = 300.0
+    timeout: Wait = 300.0
     auth: Literal["auto", "required", "off"] = "auto"
     tls: SmtpTls = SmtpTls()
 
@@ -165,7 +157,7 @@ class Smtp(_Section):
     def _open_to_nobody(self) -> Smtp:
         public = [address for address in (*self.listen, *self.tls.listen) if not is_loopback(host_port(address)[0])]
         if self.auth == "off" and public:
-            raise _wrong(
+            raise wrong(
                 f'smtp.auth = "off" would let anyone who reaches {public[0]} fax at your expense',
                 'write smtp.auth = "auto", or listen on 127.0.0.1 only',
             )
@@ -173,16 +165,16 @@ class Smtp(_Section):
 
 
 class User(_Section):
-    password_hash: str
+    password_hash: Hash
     account: str | None = None
     senders: tuple[str, ...] = ()
-    allow: tuple[str, ...] | None = None
+    allow: tuple[Rule, ...] | None = None
     daily_limit: int | None = Field(default=None, ge=0)
 
 
 class Numbers(_Section):
-    allow: tuple[str, ...] = ("IL",)
-    deny: tuple[str, ...] = ("premium", "short")
+    allow: tuple[Rule, ...] = ("IL",)
+    deny: tuple[Rule, ...] = ("premium", "short")
 
 
 class Redial(_Section):
@@ -201,7 +193,7 @@ class FaxOptions(_Section):
     @model_validator(mode="after")
     def _slower(self) -> FaxOptions:
         if self.first_poll > self.slowest_poll:
-            raise _wrong("fax.first_poll is longer than fax.slowest_poll", "make fax.slowest_poll the longer one")
+            raise wrong("fax.first_poll is longer than fax.slowest_poll", "make fax.slowest_poll the longer one")
         return self
 
 
@@ -214,74 +206,63 @@ class Notice(_Section):
 class OAuth2(_Section):
     token_url: str
     client_id: str
-    client_secret: SecretStr | None = None
+    client_secret: Secret | None = None
     scope: str | None = None
-    refresh_token: SecretStr | None = None
+    refresh_token: Secret | None = None
 
     @model_validator(mode="after")
     def _tls(self) -> OAuth2:
         parts = urlsplit(self.token_url)
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-            raise _wrong("token_url would send the client's secret in clear", "write the provider's https:// address")
+            raise wrong("token_url would send the client's secret in clear", "write the provider's https:// address")
         return self
 
 
 class Mailbox(_Section):
-    host: str
+    host: Host
     port: Port = 993
     tls: Literal["implicit", "starttls", "none"] = "implicit"
     username: str
-    password: SecretStr | None = None
+    password: Secret | None = None
     oauth2: OAuth2 | None = None
     folder: str = "INBOX"
-    after: str = Field(default="seen", pattern=r"^(keep|seen|move:.+)$")
-    trust: str = Field(default="dkim", pattern=r"^(dkim|none|authserv:.+)$")
+    after: After = "seen"
+    trust: Trust = "dkim"
     from_: tuple[str, ...] = Field(default=("myfax.co.il",), alias="from")
     account: str | None = None
 
     @model_validator(mode="after")
     def _login(self) -> Mailbox:
         if (self.password is None) == (self.oauth2 is None):
-            raise _wrong("a mailbox logs in with one of password and oauth2", "set password, or the oauth2 table, not both")
+            raise wrong("a mailbox logs in with one of password and oauth2", "set password, or the oauth2 table, not both")
         if self.tls == "none" and not is_loopback(self.host):
-            raise _wrong(f'tls = "none" would send the password to {self.host} in clear', 'write tls = "implicit" or "starttls"')
+            raise wrong(f'tls = "none" would send the password to {self.host} in clear', 'write tls = "implicit" or "starttls"')
+        if (self.tls, self.port) in (("starttls", 993), ("implicit", 143)):
+            raise wrong(
+                f'port {self.port} is not the one for tls = "{self.tls}"',
+                'write port = 143 for "starttls", or 993 for "implicit"',
+            )
         return self
 
 
 class Incoming(_Section):
-    every: Annotated[float | None, BeforeValidator(lambda v: None if v == "off" else _seconds(v))] = 600.0
-
-
-def _webhook_secrets(value: object) -> object:
-    secrets = value if isinstance(value, list | tuple) else [value]
-    if not 1 <= len(secrets) <= 2:
-        raise _wrong("a webhook has one secret, or two while rotating", "leave the new one and the old one")
-    for secret in secrets:
-        try:
-            key = base64.b64decode(str(secret).removeprefix("whsec_"), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-        if not 24 <= len(key) <= 64:
-            raise _wrong("the secret is not base64 of 24 to 64 bytes", 'make one: echo "whsec_$(openssl rand -base64 32)"')
-    return tuple(SecretStr(str(secret)) for secret in secrets)
+    every: Annotated[float | None, BeforeValidator(lambda v: None if v == "off" else seconds(v)), Field(gt=0)] = 600.0
 
 
 class Webhook(_Section):
     url: str
-    secrets: Annotated[tuple[SecretStr, ...], BeforeValidator(_webhook_secrets)] = Field(alias="secret")
+    secrets: WebhookSecrets = Field(alias="secret")
     events: tuple[str, ...] = ("*",)
     document: Literal["none", "link", "inline"] = "link"
     inline_limit: Size = 5_000_000
-    timeout: Duration = 20.0
+    timeout: Wait = 20.0
     allow_private: bool = False
 
     @model_validator(mode="after")
     def _https(self) -> Webhook:
         parts = _http_url(self.url, 'write the receiver\'s address, such as "https://crm.example.co.il/hooks/fax"')
         if parts.scheme == "http" and not self.allow_private:
-            raise _wrong(
-                "the url is plain http", "write https://, or set allow_private = true for a receiver in your own network"
-            )
+            raise wrong("the url is plain http", "write https://, or set allow_private = true for a receiver in your own network")
         return self
 
 
@@ -310,7 +291,7 @@ class Config(_Section):
     """A whole configuration; attributes mirror the keys, durations are seconds and sizes bytes."""
 
     state_dir: Path = Path("/var/lib/mailbridge")
-    timezone: str = "Asia/Jerusalem"
+    timezone: Zone = "Asia/Jerusalem"
     language: Literal["he", "en"] = "he"
     store: StoreOptions = StoreOptions()
     myfax: Myfax = Myfax()
@@ -333,25 +314,14 @@ class Config(_Section):
         """The first account of the file."""
         return next(iter(self.accounts))
 
-    @model_validator(mode="after")
-    def _names(self) -> Config:
-        sections = (("user", self.users), ("mailbox", self.mailboxes))
-        for noun, section in sections:
-            for name, entry in section.items():
-                if entry.account is not None and entry.account not in self.accounts:
-                    raise _wrong(f"{noun}.{name}.account names no account", f"write one of {', '.join(self.accounts)}")
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise _wrong(f"timezone {self.timezone!r} is not known", 'write an IANA name such as "Asia/Jerusalem"') from None
-        return self
-
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """Read a configuration. Raises ConfigError for its first mistake; `problems` tells all of them."""
+    """Read a configuration. Raises ConfigError for its first mistake, which has the `others`."""
     config, mistakes = _read(path, environ)
     if config is None:
-        raise mistakes[0]
+        first, *others = mistakes
+        first.others = tuple(others)
+        raise first
     return config
 
 
@@ -362,7 +332,8 @@ def problems(path: Path, environ: Mapping[str, str]) -> list[ConfigError]:
 
 def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[ConfigError]]:
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        # With the mark that Windows' Notepad begins a file with, or without.
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         return None, [
             ConfigError(str(path), f"cannot be read ({error.strerror})", "name the file with --config or MAILBRIDGE_CONFIG")
@@ -370,9 +341,11 @@ def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[C
     except UnicodeDecodeError:
         return None, [ConfigError(str(path), "is not UTF-8", "save it as UTF-8")]
     except tomllib.TOMLDecodeError as error:
-        return None, [ConfigError(str(path), f"is no TOML: {error}", "mend that line; each table and key may stand once")]
+        remedy = 'mend that line: text stands in "quotes", and each table and key once'
+        return None, [ConfigError(str(path), f"is no TOML: {error}", remedy)]
     mistakes: list[ConfigError] = []
     tree = _resolve(tree, (), environ, mistakes)
+    mistakes += _nameless(tree)
     if "STATE_DIRECTORY" in environ:
         tree.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
     try:
@@ -384,14 +357,29 @@ def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[C
     return (None if mistakes else config), mistakes
 
 
+def _nameless(tree: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """Yield a mistake for each user and mailbox whose account is no account of the file."""
+    accounts = tree.get("account")
+    if not isinstance(accounts, dict):
+        return
+    for noun in ("user", "mailbox"):
+        section = tree.get(noun)
+        for name, entry in section.items() if isinstance(section, dict) else ():
+            account = entry.get("account") if isinstance(entry, dict) else None
+            if isinstance(account, str) and account not in accounts:
+                yield ConfigError(f"{noun}.{name}.account", f"{account!r} is no account", f"write one of {', '.join(accounts)}")
+
+
 def _resolve(value: Any, path: tuple[str, ...], environ: Mapping[str, str], mistakes: list[ConfigError]) -> Any:
     """Replace every `{ file | env | credential = … }` below `value` by the secret it points at."""
     if isinstance(value, list):
         return [_resolve(item, path, environ, mistakes) for item in value]
     if not isinstance(value, dict):
         return value
-    if len(value) == 1 and path and path[-1] in _SECRET_KEYS:
+    if path and path[-1] in _SECRET_KEYS and (len(value) == 1 or (value and value.keys() <= _PLACES)):
         try:
+            if len(value) > 1:
+                raise ConfigError("", "a secret comes from one place", f"leave one of {', '.join(value)}")
             [(kind, name)] = value.items()
             return _secret(kind, name, environ)
         except ConfigError as error:
@@ -401,14 +389,19 @@ def _resolve(value: Any, path: tuple[str, ...], environ: Mapping[str, str], mist
 
 
 _SECRET_KEYS = ("password", "secret", "client_secret", "refresh_token", "relay", "password_hash")
+_PLACES = {"file", "env", "credential"}
 
 
 def _secret(kind: str, name: object, environ: Mapping[str, str]) -> str:
     if kind == "env":
         if str(name) not in environ:
-            raise ConfigError("", f"the environment has no {name}", f"set {name}, or use {{ file = … }}")
+            raise ConfigError(
+                "",
+                f"the environment has no {name}",
+                f"set {name} (for the service in /etc/mailbridge/environment), or use {{ file = … }}",
+            )
         return environ[str(name)]
-    if kind not in ("file", "credential"):
+    if kind not in _PLACES:
         raise ConfigError(
             "", f"{kind!r} is no place for a secret", "write { file = PATH }, { env = NAME } or { credential = NAME }"
         )
@@ -445,7 +438,20 @@ def _mistake(detail: ErrorDetails) -> ConfigError:
         return ConfigError(key, "is no known key", f"did you mean {near[0]}?" if near else "remove it")
     if kind == "missing":
         return ConfigError(key, "is missing", f"add {_example(path)}")
-    return ConfigError(key, detail["msg"][0].lower() + detail["msg"][1:], "see config.example.toml")
+    if kind == "model_type" and len(path) == 2:
+        section = path[0]
+        return ConfigError(key, f"stands in [{section}], and each {section} has a name", f"write [{section}.office] above it")
+    fault, remedy = _TYPES.get(kind, (detail["msg"][0].lower() + detail["msg"][1:], "see config.example.toml"))
+    return ConfigError(key, fault, remedy)
+
+
+# pydantic's words for a wrong type speak of Python.
+_TYPES = {
+    "tuple_type": ("is no list", 'write it in brackets, such as ["…"]'),
+    "string_type": ("is no text", "put it in quotes"),
+    "model_type": ("is no table", "write its name in brackets on a line of its own, and its keys below"),
+    "dict_type": ("is no table", "write its name in brackets on a line of its own, and its keys below"),
+}
 
 
 def _example(path: list[str]) -> str:

@@ -29,11 +29,13 @@ class MailbridgeError(Exception):
 class ConfigError(MailbridgeError):
     """A configuration that cannot be used.
 
-    `key` is the dotted path of the key, `fault` says what is wrong with it and `remedy` what to write instead.
+    `key` is the dotted path of the key, `fault` says what is wrong with it and `remedy` what to write instead. `others` are the
+    file's other mistakes.
     """
 
     def __init__(self, key: str, fault: str, remedy: str) -> None:
         self.key, self.fault, self.remedy = key, fault, remedy
+        self.others: tuple[ConfigError, ...] = ()
         super().__init__(f"{key}: {fault}; {remedy}")
 
 

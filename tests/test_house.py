@@ -28,7 +28,7 @@ STOREYS = (
     ("__main__",),
 )
 # May be imported from everywhere above the nouns, and import nothing of ours beyond what stands here.
-LEAVES = {"config": {"errors"}, "log": set[str](), "retry": set[str](), "systemd": set[str]()}
+LEAVES = {"config": {"errors", "values"}, "values": set[str](), "log": set[str](), "retry": set[str](), "systemd": set[str]()}
 NOUNS = ("errors", "lifecycle", "model")
 
 PURE = (

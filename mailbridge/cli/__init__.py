@@ -98,7 +98,9 @@ def _run(argv: Sequence[str] | None) -> int:
         if known is None:
             raise
         bad = isinstance(known, ConfigError | StateLocked | SchemaTooNew)
-        return _fail(str(known), EXIT_CONFIG if bad else 1)
+        for one in (known, *getattr(known, "others", ())):
+            status = _fail(str(one), EXIT_CONFIG if bad else 1)
+        return status
 
 
 def _known(error: BaseException) -> Exception | None:

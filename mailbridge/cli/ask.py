@@ -34,7 +34,7 @@ def ask_daemon(config_path: Path, command: str, body: bytes, /, **args: object) 
 def find_state_dir(config_path: Path) -> Path:
     """Return the state_dir alone: a person who asks the daemon need not be able to read its secrets. Raises ConfigError."""
     try:
-        tree = tomllib.loads(config_path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(config_path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         from mailbridge.config import problems
 

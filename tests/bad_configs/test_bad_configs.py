@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mailbridge.cli.ask import find_state_dir
 from mailbridge.config import load, problems
 from mailbridge.errors import ConfigError
 
@@ -29,4 +30,15 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('lanugage = "he"\n[account.office]\nemail = "x"\n', encoding="utf-8")
-    assert {mistake.key for mistake in problems(path, {})} == {"lanugage", "account.office.email", "account.office.password"}
+    keys = {mistake.key for mistake in problems(path, {})}
+    assert keys == {"lanugage", "account.office.email", "account.office.password"}
+    with pytest.raises(ConfigError) as raised:
+        load(path, {})
+    assert {raised.value.key, *(other.key for other in raised.value.others)} == keys
+
+
+def test_a_file_of_windows_is_read_with_the_mark_that_it_begins_with(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[account.office]\nemail = "office@example.co.il"\npassword = "x"\n', encoding="utf-8-sig")
+    assert load(path, {}).default_account == "office"
+    assert find_state_dir(path) == Path("/var/lib/mailbridge")

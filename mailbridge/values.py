@@ -1,0 +1,126 @@
+"""What a value of the configuration may look like, and what is said where it does not: durations, sizes, addresses, rules."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+_DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+
+
+def wrong(fault: str, remedy: str) -> PydanticCustomError:
+    """Return the error that `config.problems` tells with this fault and remedy."""
+    return PydanticCustomError("mailbridge", "{fault}", {"fault": fault, "remedy": remedy})
+
+
+def _quantity(value: object, units: Mapping[str, float], example: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", value) if isinstance(value, str) else None
+    if match is None or match[2] not in units:
+        raise wrong(f"{value!r} has no unit known here", f'write a number with one of {", ".join(units)}, such as "{example}"')
+    return float(match[1]) * units[match[2]]
+
+
+def seconds(value: object) -> object:
+    """Return a duration such as "30s" in seconds; what is seconds already stays."""
+    return value if isinstance(value, float) else _quantity(value, _DURATION, "30s")
+
+
+def _bytes(value: object) -> object:
+    return int(_quantity(value, _SIZE, "40MB"))
+
+
+def _email(value: object) -> object:
+    try:
+        return validate_email(str(value), check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError as error:
+        raise wrong(f"{value!r} is no mail address ({error})", "write the address that logs in to MyFax") from None
+
+
+def _filled(value: object) -> object:
+    if value == "":
+        raise wrong("is empty", "write it, or look into the file or variable that it comes from")
+    return value
+
+
+def _some(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise wrong("is empty", "write one at least, or leave the key out")
+    return value
+
+
+def _hash(value: object) -> object:
+    # Its value is not repeated: it may be the password itself.
+    if value and re.fullmatch(r"scrypt(\$\d+){3}(\$[A-Za-z0-9+/=]+){2}", str(value)) is None:
+        raise wrong("is no hash of a password", "make one: mailbridge hash-password")
+    return _filled(value)
+
+
+def _zone(value: object) -> object:
+    try:
+        ZoneInfo(str(value))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise wrong(f"{value!r} is no zone known here", 'write an IANA name such as "Asia/Jerusalem"') from None
+    return value
+
+
+def _shaped(pattern: str, remedy: str) -> BeforeValidator:
+    """Text that `pattern` matches whole; `remedy` says what to write."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and re.fullmatch(pattern, value) is None:
+            raise wrong(f"{value!r} is not understood here", remedy)
+        return value
+
+    return BeforeValidator(check)
+
+
+def _webhook_secrets(value: object) -> object:
+    secrets = value if isinstance(value, list | tuple) else [value]
+    if not 1 <= len(secrets) <= 2:
+        raise wrong("a webhook has one secret, or two while rotating", "leave the new one and the old one")
+    for secret in secrets:
+        try:
+            key = base64.b64decode(str(secret).removeprefix("whsec_"), validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if not 24 <= len(key) <= 64:
+            raise wrong("the secret is not base64 of 24 to 64 bytes", 'make one: echo "whsec_$(openssl rand -base64 32)"')
+    return tuple(SecretStr(str(secret)) for secret in secrets)
+
+
+Duration = Annotated[float, BeforeValidator(seconds)]
+Wait = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Size = Annotated[int, BeforeValidator(_bytes)]
+Address = Annotated[str, BeforeValidator(_email)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Secret = Annotated[SecretStr, BeforeValidator(_filled)]
+WebhookSecrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_webhook_secrets)]
+Hash = Annotated[str, BeforeValidator(_hash)]
+Zone = Annotated[str, BeforeValidator(_zone)]
+Region = Annotated[str, _shaped(r"[A-Z]{2}", 'write the two capitals of a country, such as "IL"')]
+# What `submission.policy` can match; a misspelt one in numbers.deny would let through what it is there to stop.
+Rule = Annotated[
+    str,
+    _shaped(r"[A-Za-z]{2}|\+\d+|premium|short", 'write a region such as "IL", a prefix such as "+9723", "premium" or "short"'),
+]
+Domain = Annotated[str, _shaped(r"[^@\s]+", 'write what stands after the @, such as "fax.local"')]
+Domains = Annotated[tuple[Domain, ...], AfterValidator(_some)]
+# A name or an IPv4 address has no colon, an IPv6 address two at least.
+Host = Annotated[
+    str,
+    _shaped(
+        r"[^\s/@:]+|[^\s/@:]*(:[^\s/@:]*){2,}",
+        'write the name alone, such as "imap.example.co.il"; the port has a key of its own',
+    ),
+]
+After = Annotated[str, _shaped(r"keep|seen|move:.+", 'write "keep", "seen" or "move:FOLDER"')]
+Trust = Annotated[str, _shaped(r"dkim|none|authserv:.+", 'write "dkim", "authserv:ID" or "none"')]
