@@ -17,7 +17,7 @@ from email.utils import getaddresses, parsedate_to_datetime
 
 from mailbridge.model import Report
 
-MAX_TEXT = 4000
+MAX_TEXT = 16_000
 MAX_HEADER = 256 * 1024
 # MyFax's mails have a handful of parts; stdlib takes ten seconds for 100,000.
 MAX_PARTS = 500
@@ -31,7 +31,10 @@ _TO_NUMBER = re.compile(r"(?:\bto\b|->|אל|למספר)\s*:?\s*(\+?[0-9][0-9-]{6
 _OPENS = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
 _CLOSES = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>?")
+# X-Fax headers of which a report has fields of its own. The others may name the fax as well as its text does.
+_READ = ("x-fax-status", "x-fax-status-code", "x-fax-subject", "x-fax-sender")
 _TYPES = {".pdf": "application/pdf", ".tif": "image/tiff", ".tiff": "image/tiff", ".jpg": "image/jpeg", ".png": "image/png"}
+_BEGINS = {b"%PDF-": ".pdf", b"II*\0": ".tif", b"MM\0*": ".tif", b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n": ".png"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,11 @@ def parse(content: bytes, size: int | None = None, zone: tzinfo = UTC) -> Mail |
         text, document = _body(content, report.kind == "incoming")
     except Exception as error:  # stdlib's parser has raised a dozen kinds on hostile mail, RecursionError among them
         return Mail(replace(report, defects=(*report.defects, f"the body cannot be read ({type(error).__name__})")), name)
-    subject = _first(fields, "subject")
-    return Mail(replace(report, text=f"{subject}\n{text}"[:MAX_TEXT]), name, document)
+    told = [
+        _first(fields, "subject"),
+        *(decode(value) for field, value in fields if field.startswith("x-fax-") and field not in _READ),
+    ]
+    return Mail(replace(report, text="\n".join([*told, text])[:MAX_TEXT]), name, document)
 
 
 def broken(content: bytes, size: int, why: str, zone: tzinfo = UTC) -> Mail:
@@ -184,8 +190,8 @@ def _body(content: bytes, incoming: bool) -> tuple[str, Attachment | None]:
     names = [name for part in leaves if (name := _filename(part))]
     readable = [part for part in leaves if part.get_content_maintype() == "text" and not _filename(part)]
     texts = [_text(part) for part in readable[:MAX_TEXTS]]
-    document = next((found for part in leaves if (found := _document(part)) is not None), None) if incoming else None
-    return "\n".join([*names, *texts]), document
+    documents = [(_rank(part, found), found) for part in leaves if (found := _document(part)) is not None] if incoming else []
+    return "\n".join([*names, *texts]), min(documents, key=lambda each: each[0], default=(0, None))[1]
 
 
 def _filename(part: Message) -> str:
@@ -198,7 +204,7 @@ def _filename(part: Message) -> str:
 def _text(part: Message) -> str:
     raw = part.get_payload(decode=True)
     text = _piece(raw[: 16 * MAX_TEXT] if isinstance(raw, bytes) else b"", part.get_content_charset())
-    return html.unescape(_without_tags(text)) if part.get_content_subtype() == "html" else text
+    return " ".join(html.unescape(_without_tags(text)).split()) if part.get_content_subtype() == "html" else text
 
 
 def _without_tags(text: str) -> str:
@@ -213,12 +219,26 @@ def _without_tags(text: str) -> str:
 def _document(part: Message) -> Attachment | None:
     name = _filename(part)
     content_type = part.get_content_type()
-    if content_type == "application/octet-stream":
-        content_type = next((type_ for ending, type_ in _TYPES.items() if name.lower().endswith(ending)), content_type)
-    if content_type != "application/pdf" and not content_type.startswith("image/"):
+    if content_type.startswith("text/"):
         return None
     content = part.get_payload(decode=True)
     if not isinstance(content, bytes) or not content:
         return None
+    if content_type != "application/pdf" and not content_type.startswith("image/"):
+        told = [*(ending for ending in _TYPES if name.lower().endswith(ending)), *_begun(content)]
+        if not told:
+            return None
+        content_type = _TYPES[told[0]]
     ending = next((ending for ending, type_ in _TYPES.items() if type_ == content_type), "")
     return Attachment(name or f"fax{ending}", content_type, content)
+
+
+def _begun(content: bytes) -> list[str]:
+    return [ending for begins, ending in _BEGINS.items() if content.startswith(begins)]
+
+
+def _rank(part: Message, document: Attachment) -> int:
+    """A fax is a PDF or a TIFF; an image may be a logo in the mail's text, surely so with an id by which the text shows it."""
+    if document.content_type in ("application/pdf", "image/tiff"):
+        return 0
+    return 2 if part["content-id"] else 1

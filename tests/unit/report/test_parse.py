@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from email.message import EmailMessage
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -106,7 +107,7 @@ def test_the_digest_survives_folding_and_tells_mails_apart() -> None:
 
 def test_html_is_read_as_text_and_the_text_is_cut() -> None:
     head = b"X-Fax-Status: Fail\nX-Fax-Status-Code: 7\nContent-Type: text/html; charset=utf-8\n\n"
-    mail = read(head + b"<style>b{}</style><p>to <b>MB-7K3QXA2M</b> &amp; more" + b"x" * 9000)
+    mail = read(head + b"<style>b{}</style><p>to <b>MB-7K3QXA2M</b> &amp; more" + b"x" * 90_000)
     assert "MB-7K3QXA2M" in mail.report.text
     assert "& more" in mail.report.text
     assert "style" not in mail.report.text
@@ -141,3 +142,45 @@ def test_style_and_script_are_no_text() -> None:
     mail = parse(f"X-Fax-Status: Success\r\nContent-Type: text/html\r\n\r\n{body}".encode())
     assert mail is not None
     assert mail.report.text.split() == ["fax", "03-9876543", "a", "sent"]
+
+
+@pytest.mark.parametrize("header", ["X-Fax-Code", "X-Fax-Job-ID", "x-fax-id"])
+def test_every_fax_header_may_name_the_fax(header: str) -> None:
+    """A FAX_CODE counts anywhere in what a signature must cover."""
+    mail = read(f"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n{header}: 3cf6c2ae-0000\r\n\r\nsent\r\n".encode())
+    assert mail.report.text.split() == ["3cf6c2ae-0000", "sent"]
+
+
+def test_what_a_template_is_made_of_takes_no_place_from_its_words() -> None:
+    rows = ("<tr>\n" + " " * 90 + "<td style='" + "x" * 200 + "'>a</td>\n</tr>\n") * 400
+    head = "X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+    assert read(f"{head}<table>{rows}<td>MB-7K3QXA2M</td>".encode()).report.text.endswith("MB-7K3QXA2M")
+
+
+PDF, LOGO = ("application", "pdf", b"%PDF-1.4"), ("image", "png", b"\x89PNG\r\n")
+
+
+@pytest.mark.parametrize(
+    ("parts", "content_type"),
+    [
+        ([(*LOGO, "logo.png", "<logo>"), (*PDF, "fax.pdf", None)], "application/pdf"),
+        ([(*LOGO, "logo.png", None), ("image", "tiff", b"II*\0", "fax.tif", None)], "image/tiff"),
+        ([(*LOGO, "logo.png", "<logo>"), ("image", "jpeg", b"\xff\xd8\xff", "fax.jpg", None)], "image/jpeg"),
+        ([("image", "jpeg", b"\xff\xd8\xff", "fax.jpg", "<page>")], "image/jpeg"),
+        ([("application", "octet-stream", b"%PDF-1.4", "fax", None)], "application/pdf"),
+        ([("application", "x-pdf", b"%PDF-1.4", "fax.pdf", None)], "application/pdf"),
+        ([("application", "octet-stream", b"MM\0*", "fax.dat", None)], "image/tiff"),
+        ([("application", "octet-stream", b"hello", "fax.dat", None)], None),
+        ([("application", "octet-stream", b"hello", "a.dat", None), (*PDF, "fax.pdf", None)], "application/pdf"),
+    ],
+)
+def test_the_document_is_the_fax_and_not_the_logo(
+    parts: list[tuple[str, str, bytes, str, str | None]], content_type: str | None
+) -> None:
+    mail = EmailMessage()
+    mail["X-Fax-Sender"] = "08-9999999"
+    mail.set_content("see the fax")
+    for maintype, subtype, content, name, cid in parts:
+        mail.add_attachment(content, maintype=maintype, subtype=subtype, filename=name, cid=cid)
+    found = read(mail.as_bytes()).document
+    assert (found and found.content_type) == content_type
