@@ -275,6 +275,11 @@ def test_a_tag_that_is_encoded_as_one_word_with_its_key_is_read(tmp_path: Path) 
     assert read(tmp_path, message).tags == {"תיק": "חוזה 7", "client": "דנה"}
 
 
+def test_half_a_character_in_a_subject_or_a_tag_costs_that_character_alone(tmp_path: Path) -> None:
+    letter = read(tmp_path, b"Subject: =?utf-7?q?a+2AA-?=\r\nX-Mailbridge-Tag: k==?utf-7?q?b+2AA-?=\r\n\r\nhello\r\n")
+    assert (letter.subject, letter.tags) == ("a?", {"k": "b?"})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
