@@ -22,6 +22,7 @@ from mailbridge.values import (
     After,
     Domains,
     Duration,
+    Every,
     Hash,
     Host,
     Port,
@@ -33,7 +34,6 @@ from mailbridge.values import (
     Wait,
     WebhookSecrets,
     Zone,
-    seconds,
     wrong,
 )
 
@@ -246,7 +246,7 @@ class Mailbox(_Section):
 
 
 class Incoming(_Section):
-    every: Annotated[float | None, BeforeValidator(lambda v: None if v == "off" else seconds(v)), Field(gt=0)] = 600.0
+    every: Every = 600.0
 
 
 class Webhook(_Section):

@@ -34,6 +34,13 @@ def seconds(value: object) -> object:
     return value if isinstance(value, float) else _quantity(value, _DURATION, "30s")
 
 
+def _every(value: object) -> object:
+    found = None if value == "off" else seconds(value)
+    if found == 0:
+        raise wrong("is no time at all", 'write "off", or a time such as "10m"')
+    return found
+
+
 def _bytes(value: object) -> object:
     return int(_quantity(value, _SIZE, "40MB"))
 
@@ -99,6 +106,7 @@ def _webhook_secrets(value: object) -> object:
 
 Duration = Annotated[float, BeforeValidator(seconds)]
 Wait = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+Every = Annotated[float | None, BeforeValidator(_every)]
 Size = Annotated[int, BeforeValidator(_bytes)]
 Address = Annotated[str, BeforeValidator(_email)]
 Port = Annotated[int, Field(ge=1, le=65535)]
