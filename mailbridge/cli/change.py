@@ -38,24 +38,24 @@ def retry(id: str, as_json: bool, config_path: Path) -> None:
 
 @click.command()
 @click.argument("id")
-@click.option("--sent", "as_", flag_value="sent", help="MyFax did take it: it counts as delivered, or is followed by its code.")
-@click.option(
-    "--resend", "as_", flag_value="resend", help="MyFax did not take it: upload it again. A wrong word here faxes twice."
-)
-@click.option("--failed", "as_", flag_value="failed", help="It was not sent, and shall not be.")
+@click.option("--sent", is_flag=True, help="MyFax did take it: it counts as delivered, or is followed by its code.")
+@click.option("--resend", is_flag=True, help="MyFax did not take it: upload it again. A wrong word here faxes twice.")
+@click.option("--failed", is_flag=True, help="It was not sent, and shall not be.")
 @click.option("--fax-code", metavar="CODE", help="With --sent: MyFax's FAX_CODE, to follow the fax to its end.")
 @json_option
 @config_option
-def resolve(id: str, as_: str | None, fax_code: str | None, as_json: bool, config_path: Path) -> None:
+def resolve(id: str, fax_code: str | None, as_json: bool, config_path: Path, **words: bool) -> None:
     """End the doubt about a fax whose upload's answer was lost.
 
     Look first whether it was sent: MyFax's site lists the sent faxes, and the recipient can be asked.
     """
-    if as_ is None:
-        raise click.UsageError("say what became of it: --sent, --resend or --failed")
-    if fax_code is not None and as_ != "sent":
-        raise click.UsageError("--fax-code goes with --sent")
-    fax = ask(config_path, "resolve", id=id, as_=as_, fax_code=fax_code)
+    said = [word for word, given in words.items() if given]
+    if len(said) != 1:
+        raise click.UsageError("say what became of it: one of --sent, --resend and --failed")
+    as_ = said[0]
+    if fax_code is not None and (as_ != "sent" or not fax_code.strip()):
+        raise click.UsageError("--fax-code goes with --sent, and is MyFax's FAX_CODE")
+    fax = ask(config_path, "resolve", id=id, as_=as_, fax_code=fax_code and fax_code.strip())
     _tell(fax, as_json, f"{id} is {fax['state']}")
 
 

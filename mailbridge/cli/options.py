@@ -38,7 +38,8 @@ config_option = click.option(
     "--config",
     "config_path",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    # What cannot be read is a bad configuration, which click would call a wrong use.
+    type=click.Path(path_type=Path, readable=False),
     envvar="MAILBRIDGE_CONFIG",
     default=DEFAULT_CONFIG,
     show_default=True,

@@ -124,8 +124,12 @@ def test_a_doubt_is_resolved_by_a_persons_word(tmp_path: Path, how: list[str], s
 def test_resolve_wants_a_word(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         status, _, errors = await world.command("resolve", "fax_X")
-        assert (status, "--sent, --resend or --failed" in errors) == (2, True)
+        assert (status, "one of --sent, --resend and --failed" in errors) == (2, True)
+        status, _, errors = await world.command("resolve", "fax_X", "--failed", "--resend")
+        assert (status, "one of --sent, --resend and --failed" in errors) == (2, True)
         status, _, errors = await world.command("resolve", "fax_X", "--failed", "--fax-code", "x")
+        assert (status, "goes with --sent" in errors) == (2, True)
+        status, _, errors = await world.command("resolve", "fax_X", "--sent", "--fax-code", "")
         assert (status, "goes with --sent" in errors) == (2, True)
         assert "no fax has the id fax_X" in await refused(world, "resolve", "fax_X", "--failed")
 

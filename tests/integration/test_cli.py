@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import pytest
 
 import mailbridge
 from mailbridge import online
-from mailbridge.cli import COMMANDS
+from mailbridge.cli import COMMANDS, main
 from mailbridge.config import load
 from mailbridge.demo.mailbox import DemoMailbox
 from mailbridge.demo.receiver import Receiver
@@ -211,6 +212,22 @@ def test_a_file_that_cannot_be_read_is_exit_78_in_one_line(tmp_path: Path, comma
     done = run(command, "--config", path)
     assert done.status == 78
     assert one_line(done).startswith(f"{path}: ")
+
+
+def test_a_file_of_another_user_is_exit_78_in_one_line(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forbidden(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # Tests may run as root, who may read everything.
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    for name in ("read_text", "read_bytes", "open"):
+        monkeypatch.setattr(Path, name, forbidden)
+    with pytest.raises(SystemExit) as end:
+        main(["queue", "--config", str(config)])
+    errors = capsys.readouterr().err
+    assert (end.value.code, errors.count("\n"), "Permission denied" in errors) == (78, 1, True), errors
 
 
 def test_serve_refuses_a_bad_configuration(bad: Path) -> None:

@@ -206,6 +206,15 @@ def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         with_store(tmp_path, scenario)
 
 
+def test_the_database_and_the_files_beside_it_are_for_their_user_alone(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        await accepted(store, a_fax())
+        found = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("mailbridge.sqlite3*")}
+        assert found == {f"mailbridge.sqlite3{end}": 0o600 for end in ("", "-wal", "-shm")}
+
+    with_store(tmp_path, scenario)
+
+
 def test_a_users_faxes_are_counted_since_a_moment_also_after_a_restart(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
