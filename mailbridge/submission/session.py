@@ -31,6 +31,9 @@ _SLOWEST = 512
 _LONGEST_DATA = 7200.0
 _MOST_JUNK = 10
 _MOST_FAILED_LOGINS = 3
+# What aiosmtpd says in words of its own lacks the code that EHLO promises (RFC 2034).
+_WORDS = {b"250 OK": b"250 2.0.0 OK", b"221 Bye": b"221 2.0.0 Bye", b"220 Ready to start TLS": b"220 2.0.0 Ready to start TLS"}
+_CODES = {b"500": b"5.5.2", b"501": b"5.5.4", b"502": b"5.5.1"}
 _BUSY = "451 4.3.0 The gateway cannot take mail at this moment; please send it again later"
 
 
@@ -104,7 +107,8 @@ class Session(SMTP):
         """Take a connection, or the TLS layer of one; what was said before STARTTLS is forgotten (RFC 3207 section 4.2)."""
         self._user = None
         peer = transport.get_extra_info("peername")
-        self._client = str(peer[0]) if isinstance(peer, tuple) else "local"
+        # A socket of systemd's for both families shows a client by IPv4 so (RFC 4291 section 2.5.5.2).
+        self._client = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "local"
         if not self._entered:
             self._entered = self._shared.door.enter(self._client)
         self._shared.sessions.add(self)
@@ -173,7 +177,7 @@ class Session(SMTP):
     async def push(self, status: str | bytes) -> None:
         """Send one reply; too many bad commands end the session."""
         line = status.encode("utf-8", "replace") if isinstance(status, str) else status
-        line = line.replace(b"\r", b" ").replace(b"\n", b" ")
+        line = _with_code(line.replace(b"\r", b" ").replace(b"\n", b" "))
         await super().push(line)
         if line[:3] in (b"500", b"501", b"502", b"504"):
             self._junk += 1
@@ -434,3 +438,10 @@ class Session(SMTP):
             raise Goodbye("421 4.3.4 The mail is far larger than what is taken here; goodbye")
         if elapsed > min(self._timeout_duration + size / _SLOWEST, _LONGEST_DATA):
             raise Goodbye("421 4.4.2 The mail came too slowly; goodbye")
+
+
+def _with_code(line: bytes) -> bytes:
+    code, _, words = line.partition(b" ")
+    if line in _WORDS:
+        return _WORDS[line]
+    return line if code not in _CODES or words[1:2] == b"." else b" ".join((code, _CODES[code], words))

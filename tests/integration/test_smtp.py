@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,8 @@ HASH = hash_password("secret")
 class Gateway:
     """The SMTP service with a SQLite store, in a thread of its own. `letter` is what every mail is judged to be."""
 
-    def __init__(self, state: Path, smtp: dict[str, Any], more: dict[str, Any]) -> None:
+    def __init__(self, state: Path, smtp: dict[str, Any], more: dict[str, Any], sockets: Sequence[socket.socket] = ()) -> None:
+        self._sockets = sockets
         account = {"email": "a@example.co.il", "password": "x"}
         accounts = {"office": account, "second": account}
         self.config = Config.model_validate(
@@ -61,7 +62,7 @@ class Gateway:
         self.loop = asyncio.get_running_loop()
         async with SqliteStore(state, lambda *_: {}, lambda *_: []) as store:
             self.store = store
-            self.service = SmtpService(self.config, store, self.spool, self._judge, lambda: datetime.now(UTC))
+            self.service = SmtpService(self.config, store, self.spool, self._judge, lambda: datetime.now(UTC), self._sockets)
             self.addresses = await self.service.start()
             self._ready.set()
             await self._stop.wait()
@@ -99,8 +100,10 @@ class Gateway:
 
 
 @contextmanager
-def gateway(state: Path, smtp: dict[str, Any] | None = None, **more: Any) -> Iterator[Gateway]:
-    running = Gateway(state, smtp or {}, more)
+def gateway(
+    state: Path, smtp: dict[str, Any] | None = None, *, sockets: Sequence[socket.socket] = (), **more: Any
+) -> Iterator[Gateway]:
+    running = Gateway(state, smtp or {}, more, sockets)
     try:
         yield running
     finally:
@@ -459,6 +462,29 @@ def test_a_from_header_outside_the_users_senders(tmp_path: Path) -> None:
         status, words = client.data(MAIL)
         assert (status, words[:5]) == (553, b"5.7.1")
         assert mx.files() == []
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_client_on_this_machine_is_one_on_a_socket_for_both_families_too(tmp_path: Path) -> None:
+    both = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with gateway(tmp_path, sockets=[both], user=USERS) as mx, mx.client() as client:
+        assert client.has_extn("auth")
+        client.login("anna", "secret")
+
+
+def test_every_reply_has_the_enhanced_code_that_is_offered(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    with gateway(tmp_path, {"tls": {"certificate": certificate[0], "key": certificate[1]}}) as mx:
+        line = talk(mx.port, b"EHLO x")
+        for words in (b"NOOP", b"RSET x", b"RSET", b"EXPN x", b"JUNK", b"EHLO " + b"x" * 5000, b"STARTTLS"):
+            line.sendall(words + b"\r\n")
+            reply = read(line)
+            assert reply[4:5] == reply[:1], reply
+            assert reply[5:6] == b".", reply
+        line.close()
+        line = talk(mx.port)
+        line.sendall(b"QUIT\r\n")
+        assert read(line).startswith(b"221 2.0.0 ")
+        line.close()
 
 
 def test_the_third_wrong_password_ends_the_session(tmp_path: Path) -> None:
