@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from email.errors import HeaderParseError
@@ -35,7 +36,7 @@ def is_trusted(content: bytes, trust: str, senders: Sequence[str], dnsfunc: Call
         if not domains:
             return False
         if trust.startswith("authserv:"):
-            return _vouched(message, trust.removeprefix("authserv:"), domains)
+            return _vouched(message, trust.removeprefix("authserv:").strip(), domains)
         return trust == "dkim" and _signed(content, message, domains, dnsfunc)
     except Exception:  # dkimpy and the header parser raise many kinds on hostile mail; none of them may pass it
         return False
@@ -76,7 +77,7 @@ def _sender_domains(message: Message, senders: Sequence[str]) -> list[str]:
         return []
     address = addresses[0][1].lower()
     domain = address.rpartition("@")[2]
-    wanted = [sender.lower() for sender in senders]
+    wanted = [sender.lower().strip(".@ ") for sender in senders]
     return [name.rpartition("@")[2] for name in wanted if address == name or _within(domain, [name])]
 
 
@@ -101,14 +102,20 @@ def _signed(content: bytes, message: Message, domains: Sequence[str], dnsfunc: C
 
 
 def _covers(signature: str, must: set[str], domains: Sequence[str]) -> bool:
-    """Whether a signature, if it is good, says enough: of the domain, of every header used, and of the whole body (no `l=`)."""
+    """Whether a signature, if it is good, says enough: of the domain, of every header used, of the whole body (no `l=`), and now.
+
+    dkimpy would believe it for ten hours after its end.
+    """
     try:
         tags = parse_tag_value(signature.encode("ascii", "replace"))
     except InvalidTagValueList:
         return False
     covered = {name.strip().lower() for name in tags.get(b"h", b"").decode().split(":")}
     domain = tags.get(b"d", b"").decode()
-    return b"l" not in tags and tags.get(b"a") in _ALGORITHMS and must <= covered and _within(domain, domains)
+    end = tags.get(b"x")
+    valid = end is None or (end.isdigit() and len(end) <= 12 and time.time() <= int(end))
+    whole = b"l" not in tags and tags.get(b"a") in _ALGORITHMS
+    return valid and whole and must <= covered and _within(domain, domains)
 
 
 def _vouched(message: Message, authserv: str, domains: Sequence[str]) -> bool:

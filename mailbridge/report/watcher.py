@@ -146,11 +146,11 @@ class Watcher:
         uids = [uid for uid in found if uid <= last]
         for begin in range(0, len(uids), BATCH):
             mails = await connection.fetch(uids[begin : begin + BATCH], part="HEADER")
-            read = {mail.uid: found for mail in mails if (found := parse.parse(mail.content, mail.size, self._zone)) is not None}
-            dates = {uid: found.report.date for uid, found in read.items()}
+            read = {mail.uid: told for mail in mails if (told := parse.parse(mail.content, mail.size, self._zone)) is not None}
+            dates = {uid: told.report.date for uid, told in read.items()}
             new = [uid for uid, date in dates.items() if since is not None and date is not None and date >= since]
             last = min([last, *(uid - 1 for uid in new)])
-            digests = [found.digest for uid, found in read.items() if uid not in new]
+            digests = [told.digest for uid, told in read.items() if uid not in new]
             now = self._clock()
 
             def note(tx: Transaction, digests: list[str] = digests, now: datetime = now) -> None:

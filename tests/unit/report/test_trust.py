@@ -84,6 +84,8 @@ def test_each_canonicalization_is_believed_and_what_it_lets_pass(head: bytes, bo
     [
         ([b"x=%d" % (time.time() + HOUR)], True),
         ([b"t=%d" % (time.time() - 30 * HOUR), b"x=%d" % (time.time() - 20 * HOUR)], False),
+        ([b"t=%d" % (time.time() - 2 * HOUR), b"x=%d" % (time.time() - HOUR)], False),
+        ([b"x=" + b"9" * 5000], False),
         ([b"t=%d" % (time.time() + 20 * HOUR)], False),
         ([b"l=0"], False),
         ([b"l=4"], False),
@@ -238,6 +240,13 @@ def test_what_a_mail_would_pass_is_told() -> None:
 def test_from_must_be_the_configured_one_also_with_authserv() -> None:
     head = b"Authentication-Results: mx.example.co.il; dkim=pass header.d=myfax.co.il\r\n"
     assert not is_trusted(head + MAIL.replace(b"fax@myfax", b"fax@evil"), "authserv:mx.example.co.il", FROM)
+
+
+def test_a_setting_may_have_blanks_and_an_at_sign() -> None:
+    vouched = b"Authentication-Results: mx.example.com; dkim=pass header.d=myfax.co.il\r\n" + MAIL
+    assert is_trusted(vouched, "authserv: mx.example.com ", FROM)
+    assert is_trusted(signed(), "dkim", ("@MyFax.co.il.",), dns)
+    assert not is_trusted(signed(), "dkim", ("@fax.co.il",), dns)
 
 
 def test_a_mailbox_that_nobody_else_can_reach_is_believed() -> None:
