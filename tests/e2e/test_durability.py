@@ -8,7 +8,6 @@ import os
 import resource
 import smtplib
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +33,7 @@ from tests.e2e.test_commands import Scenario, in_a_world
 from tests.e2e.test_process import reply, said
 from tests.e2e.world import PATIENCE, SECRET, World
 from tests.making import a_fax, an_envelope
+from tests.waiting import until
 
 NUMBER = "03-9876543"
 MAIL_FILE, DATABASE = ".eml", "mailbridge.sqlite3-wal"
@@ -103,12 +103,6 @@ async def hurry(world: World, fax: str) -> None:
     """Let a fax that waits be due at once."""
     with suppress(ControlError):  # it is under way already
         await ask(world, "retry", id=fax)
-
-
-async def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    async with asyncio.timeout(patience):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def ready(world: World) -> tuple[int, dict[str, bool]]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,7 @@ from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
 from tests.integration.raw import PASSWORD, PDF
 from tests.making import NUMBER, a_fax, an_envelope
+from tests.waiting import until
 
 T = TypeVar("T")
 EMAIL = "office@example.co.il"
@@ -142,7 +143,7 @@ class World:
         async def there() -> bool:
             return (await self.now(fax)).state in states
 
-        await until(there, f"{fax.id} is not {states}")
+        await until(there, what=f"{fax.id} is not {states}")
         return await self.now(fax)
 
     def on_disk(self, fax: Fax) -> tuple[str, str]:
@@ -153,19 +154,6 @@ class World:
 
     def said(self, text: str, id: str | None = None) -> list[Any]:
         return [line for line in self.lines if line["event"] == text and id in (None, line["id"])]
-
-
-async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], what: str = "it did not happen") -> None:
-    """Ask until it is so, for ten seconds at most."""
-    try:
-        async with asyncio.timeout(10):
-            while True:
-                answer = condition()
-                if answer if isinstance(answer, bool) else await answer:
-                    return
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(what) from None
 
 
 @asynccontextmanager

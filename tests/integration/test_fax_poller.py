@@ -14,8 +14,9 @@ import pytest
 
 from mailbridge.fax import poller as module
 from mailbridge.model import Attempt, Failure, Fax
-from tests.integration.fax_world import World, fax_world, stand_in, until
+from tests.integration.fax_world import World, fax_world, stand_in
 from tests.integration.raw import RawServer, http, read_request
+from tests.waiting import until
 
 Told = Callable[[int], str | bytes]
 

@@ -21,8 +21,9 @@ from mailbridge.fax import sender as module
 from mailbridge.fax.sender import DOUBTS_BEFORE_PAUSE, PAUSE, recover, sent_name
 from mailbridge.model import Attempt, Document, Failure, Fax, new_id
 from mailbridge.store.base import Transaction
-from tests.integration.fax_world import World, fax_world, stand_in, until
+from tests.integration.fax_world import World, fax_world, stand_in
 from tests.integration.raw import PDF, TAKEN, RawServer, Script, answers, certificate, http, read_head, read_request, reset
+from tests.waiting import until
 
 Uploading = Callable[[World, Simulator], Awaitable[None]]
 
@@ -350,7 +351,7 @@ def test_three_doubts_pause_the_account_and_one_trial_reopens_it(tmp_path: Path)
         nonlocal good
         world.sender(uploads=1)
         faxes = await world.queued(*["+97239876543"] * 6)
-        await until(lambda: bool(world.said("account paused", "office")))
+        await until(lambda: world.said("account paused", "office"))
         await asyncio.sleep(0.05)
         assert server.connections == DOUBTS_BEFORE_PAUSE
         # A trial that is in doubt too pauses it again.
@@ -387,7 +388,7 @@ def test_the_trial_is_alone_where_the_account_has_several_uploads(tmp_path: Path
         server_of.append(server)
         world.sender(uploads=3)
         await world.queued(*["+97239876543"] * 3)
-        await until(lambda: bool(world.said("account paused", "office")))
+        await until(lambda: world.said("account paused", "office"))
         await world.queued(*["+97239876543"] * 3)
         world.leap(PAUSE.total_seconds() + 1)
         await until(lambda: server.connections > DOUBTS_BEFORE_PAUSE)
@@ -401,7 +402,7 @@ def test_a_trial_with_a_damaged_document_says_nothing_about_myfax(tmp_path: Path
     async def scenario(world: World, server: RawServer) -> None:
         world.sender()
         await world.queued(*["+97239876543"] * 3)
-        await until(lambda: bool(world.said("account paused", "office")))
+        await until(lambda: world.said("account paused", "office"))
         [damaged] = await world.queued(documents=(replace(world.document(), path="received/00/none"),))
         await world.queued(*["+97239876543"] * 3)
         world.leap(PAUSE.total_seconds() + 1)
@@ -417,7 +418,7 @@ def test_a_clock_set_back_does_not_make_a_pause_longer(tmp_path: Path) -> None:
     async def scenario(world: World, server: RawServer) -> None:
         world.sender()
         await world.queued(*["+97239876543"] * 4)
-        await until(lambda: bool(world.said("account paused", "office")))
+        await until(lambda: world.said("account paused", "office"))
         world.leap(-3600)
         await asyncio.sleep(0.05)
         later = await world.queued()

@@ -20,7 +20,7 @@ from mailbridge.report import listing as listing_module
 from mailbridge.report.fetch import Documents, NotFetched
 from mailbridge.report.listing import GRACE_ROUNDS, TRIES
 from tests.integration.listing_world import EVERY, PDF, START, WAV, MyFaxStandIn, Office, office
-from tests.integration.watching import until
+from tests.waiting import until
 
 MINUTE = timedelta(minutes=1)
 # The first round after a start reads the list alone; the event comes a grace later.

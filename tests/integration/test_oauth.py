@@ -29,7 +29,8 @@ from tests.e2e.world import free_port
 from tests.integration import dovecot
 from tests.integration.dovecot import Dovecot
 from tests.integration.raw import RawServer
-from tests.integration.watching import a_store, clock, events, settings, until, watching
+from tests.integration.watching import a_store, clock, events, settings, watching
+from tests.waiting import until
 
 needs_dovecot = pytest.mark.skipif(dovecot.missing() is not None, reason=str(dovecot.missing()))
 USER = "office@example.co.il"

@@ -27,6 +27,7 @@ from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.letter import Letter
 from mailbridge.submission.password import hash_password
 from mailbridge.submission.server import SmtpService
+from tests.integration import raw
 
 MAIL = b"From: anna@example.co.il\r\nSubject: hello\r\n\r\nbody\r\n"
 HASH = hash_password("secret")
@@ -505,21 +506,16 @@ def test_the_third_wrong_password_ends_the_session(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return certificate, key
+    raw.certificate(folder)
+    return folder / "cert.pem", folder / "key.pem"
 
 
 def test_starttls_and_implicit_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
     tls = {"certificate": certificate[0], "key": certificate[1], "listen": ["127.0.0.1:0"]}
     trust = ssl.create_default_context(cafile=str(certificate[0]))
     with gateway(tmp_path, {"tls": tls, "auth": "required"}, user=USERS) as mx:
-        with smtplib.SMTP("localhost", mx.port, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", mx.port, timeout=20) as client:
             client.ehlo()
             assert client.has_extn("starttls")
             client.starttls(context=trust)
@@ -527,7 +523,7 @@ def test_starttls_and_implicit_tls(tmp_path: Path, certificate: tuple[Path, Path
             assert not client.has_extn("starttls")
             client.login("anna", "secret")
             client.sendmail("anna@example.co.il", ["039876543@fax.local"], MAIL * 4000)
-        with smtplib.SMTP_SSL("localhost", mx.addresses[1][1], context=trust, timeout=20) as client:
+        with smtplib.SMTP_SSL("127.0.0.1", mx.addresses[1][1], context=trust, timeout=20) as client:
             client.ehlo()
             assert not client.has_extn("starttls")
             client.login("anna", "secret")
@@ -543,7 +539,7 @@ def test_what_is_said_after_starttls_in_clear_is_forgotten(tmp_path: Path, certi
         line.sendall(b"STARTTLS\r\nMAIL FROM:<injected@x>\r\n")
         assert read(line).startswith(b"220 ")
         context = ssl.create_default_context(cafile=str(certificate[0]))
-        with context.wrap_socket(line, server_hostname="localhost") as inside:
+        with context.wrap_socket(line, server_hostname="127.0.0.1") as inside:
             inside.sendall(b"RCPT TO:<039876543@fax.local>\r\n")
             assert read(inside).startswith(b"503 ")
 

@@ -22,7 +22,8 @@ from mailbridge.report import imap, parse
 from mailbridge.report.take import Taker
 from mailbridge.report.wire import Wire
 from mailbridge.store.spool import Spool
-from tests.integration.watching import a_store, events, settings, until, watching
+from tests.integration.watching import a_store, events, settings, watching
+from tests.waiting import until
 
 PASSWORD = "hunter22"
 REPORT = report_mail("Success", 9, "from the script").replace(b"\n", b"\r\n")

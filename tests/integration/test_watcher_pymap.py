@@ -16,7 +16,8 @@ from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor
 from mailbridge.report.imap import Connection
-from tests.integration.watching import PATIENCE, a_fax, a_store, clock, events, settings, until, watching
+from tests.integration.watching import PATIENCE, a_fax, a_store, clock, events, settings, watching
+from tests.waiting import until
 
 FINAL = ("fax.delivered", "fax.failed", "fax.received")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +13,9 @@ from mailbridge.demo.receiver import Receiver
 from mailbridge.lifecycle import DeliveryState
 from mailbridge.model import Delivery, Event
 from mailbridge.store.sqlite import SqliteStore
-from mailbridge.webhook.payload import body, fax_data
+from mailbridge.webhook.payload import fax_data
 from mailbridge.webhook.sender import Sender
-
-OLD, NEW = ("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
-
-
-class Clock:
-    """The real time, moved by `leap`."""
-
-    def __init__(self) -> None:
-        self.offset = timedelta()
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.offset
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def render(event: Event) -> bytes:
-    return body(event, "none", link=lambda _: ("", now()), read=lambda _: b"", inline_limit=0)
+from tests.integration.webhook_world import NEW, OLD, now, render
 
 
 async def settled(store: SqliteStore, state: DeliveryState, count: int = 1) -> list[Delivery]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests import making
 from tests.making import NUMBER, an_envelope
+from tests.waiting import until
 
 PATIENCE = 10.0
 
@@ -60,13 +61,6 @@ async def watching(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.005)
 
 
 async def events(store: SqliteStore, count: int, prefix: str = "") -> list[Event]:
