@@ -132,7 +132,7 @@ async def make(
     timeout: float,
     before_last: Callable[[], Awaitable[None]] | None = None,
 ) -> Call:
-    """Send a form, with files as multipart, and take the answer, all in `timeout` seconds. What fails is in the call."""
+    """Send a form, with files as multipart, and take the answer, all in `timeout` seconds. What fails is noted in the Call."""
     call = Call(secrets=tuple(value for name, value in form.items() if value and name.lower().endswith("password")))
     request = http.build_request("POST", path, data=form, files=files, extensions={"trace": call.watch})
     assert isinstance(request.stream, httpx.AsyncByteStream)
@@ -155,6 +155,7 @@ async def make(
 async def _exchange(http: httpx.AsyncClient, request: httpx.Request, call: Call) -> None:
     response = await http.send(request, stream=True)
     try:
+        call.status = response.status_code
         async for chunk in response.aiter_raw():
             call.body += chunk
             if len(call.body) > wire.MAX_ANSWER:
