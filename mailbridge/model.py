@@ -132,7 +132,7 @@ class Report:
     """A mail from MyFax, as its headers tell it. `status_code` is None where the header is missing or no number.
 
     `kind` is `report` for the result of a fax that was sent (X-Fax-Status), `incoming` for a received one (X-Fax-Sender).
-    `text` is the mail's readable text, cut to 4,000 characters, in which a token or a FAX_CODE may stand.
+    `text` is the mail's readable text, cut to 16,000 characters, in which a token or a FAX_CODE may stand.
     """
 
     kind: Literal["report", "incoming"]

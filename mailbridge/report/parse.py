@@ -25,6 +25,7 @@ MAX_PARTS = 500
 MAX_TEXTS = 10
 MAX_DEFECTS = 10
 
+_NOWHERE = re.compile(r":\d\d *-0000\b", re.ASCII)
 _CODE = re.compile(r"[0-9]{1,4}", re.ASCII)
 _TO_NUMBER = re.compile(r"(?:\bto\b|->|אל|למספר)\s*:?\s*(\+?[0-9][0-9-]{6,18}[0-9])", re.IGNORECASE | re.ASCII)
 # Each of these looks at a character once, whatever the mail is.
@@ -167,6 +168,8 @@ def _piece(raw: bytes | str, charset: str | None) -> str:
 def _date(value: str, zone: tzinfo) -> datetime | None:
     try:
         moment = parsedate_to_datetime(value)
+        # -0000 is UTC, from somebody who does not say where they are (RFC 5322 section 3.3); Python calls it no zone.
+        zone = UTC if _NOWHERE.search(value) else zone
         return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

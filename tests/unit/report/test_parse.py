@@ -91,10 +91,15 @@ def test_the_called_number_may_stand_in_to() -> None:
     assert read(incoming_mail(b"%PDF", "1", to="0398765432@myfax.co.il")).report.to == "0398765432"
 
 
-def test_a_date_without_a_zone_is_in_the_configured_one() -> None:
-    mail = parse(b"X-Fax-Sender: 1\nDate: Sun, 04 Jan 2026 11:00:00\n\n", zone=ZoneInfo("Asia/Jerusalem"))
+@pytest.mark.parametrize(
+    ("printed", "hour"),
+    [("11:00:00", 9), ("11:00", 9), ("11:00:00 -0000", 11), ("11:00:00 +0000", 11), ("11:00:00 GMT", 11), ("11:00:00 +0200", 9)],
+)
+def test_a_date_without_a_zone_is_in_the_configured_one(printed: str, hour: int) -> None:
+    """`-0000`, as Python's formatdate writes it, is UTC."""
+    mail = parse(f"X-Fax-Sender: 1\nDate: Sun, 04 Jan 2026 {printed}\n\n".encode(), zone=ZoneInfo("Asia/Jerusalem"))
     assert mail is not None
-    assert mail.report.date == datetime(2026, 1, 4, 9, tzinfo=UTC)
+    assert mail.report.date == datetime(2026, 1, 4, hour, tzinfo=UTC)
 
 
 def test_the_digest_survives_folding_and_tells_mails_apart() -> None:
