@@ -114,11 +114,11 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(old: Path, monkeypat
     before, was = content(old, number), shape(old)
 
     def fail(*_: object) -> None:
-        raise OSError("the disk is full")
+        raise OSError(28, "the disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr("mailbridge.store.migrations.to_3._listing", fail)
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(StoreUnavailable, match="full"):
             with_store(old, nothing)
     assert (version(old), content(old, number), shape(old)) == (str(number), before, was)
     with_store(old, nothing)
