@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from mailbridge import log
@@ -163,9 +163,8 @@ class Watcher:
     async def _up(self) -> None:
         self.connected, self._up_at = True, asyncio.get_running_loop().time()
         log.mailbox_up(self.name)
-        if self._told_down:
-            await self._tell("mailbox.up", None)
-            self._told_down = False
+        await self._tell("mailbox.up", None)
+        self._told_down = False
 
     async def _down(self, error: Exception) -> None:
         why = str(error) if isinstance(error, MailbridgeError) else f"{type(error).__name__}: {error}"
@@ -177,6 +176,12 @@ class Watcher:
             except Exception as unstored:  # the store is away too, and nobody is left to tell
                 log.service_failed(self.name, error=str(unstored))
 
-    async def _tell(self, type_: str, error: str | None) -> None:
-        now = self._clock()
-        await self._store.run(lambda tx: tx.emit(type_, {"mailbox": self.name, "error": error}, now))
+    async def _tell(self, type_: Literal["mailbox.down", "mailbox.up"], error: str | None) -> None:
+        """Raise an event; that it is up, only where it was told to be down, be it before a restart."""
+        down, now = type_ == "mailbox.down", self._clock()
+
+        def tell(tx: Transaction) -> None:
+            if tx.note_mailbox(self.name, down=down) or down:
+                tx.emit(type_, {"mailbox": self.name, "error": error}, now)
+
+        await self._store.run(tell)

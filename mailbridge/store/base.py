@@ -141,6 +141,9 @@ class Transaction(Protocol):
         """Note that a mail with this digest was handled; False when it had been before."""
 
     # what comes in
+    def note_mailbox(self, mailbox: str, *, down: bool) -> bool:
+        """Note whether a mailbox is told to be down, also over a restart; return whether that is news. At first none is."""
+
     def compared(self, account: str, kind: str, now: datetime) -> Compared:
         """Return how far the list of this kind (`incoming`, `voice`) was compared; the first time, note that it starts `now`."""
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge.model import Compared, Receipt
@@ -23,6 +23,15 @@ _START: Final = upsert(schema.listing).on_conflict_do_nothing()
 
 class Receiving(Retiring):
     """The part of a transaction that knows what came in."""
+
+    def note_mailbox(self, mailbox: str, *, down: bool) -> bool:
+        mine = schema.meta.c.key == f"mailbox down: {mailbox}"
+        was_down = bool(self._rows(select(schema.meta).where(mine)))
+        if down and not was_down:
+            self._connection.execute(insert(schema.meta), {"key": f"mailbox down: {mailbox}", "value": "told"})
+        elif was_down and not down:
+            self._connection.execute(delete(schema.meta).where(mine))
+        return was_down != down
 
     def compared(self, account: str, kind: str, now: datetime) -> Compared:
         mine = (_listing.account == account, _listing.kind == kind)

@@ -16,8 +16,8 @@ from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor
 from mailbridge.report.imap import Connection
-from tests.integration.watching import PATIENCE, a_fax, a_store, clock, events, settings, watching
-from tests.waiting import until
+from tests.integration.watching import a_fax, a_store, clock, events, settings, watching
+from tests.waiting import PATIENCE, until
 
 FINAL = ("fax.delivered", "fax.failed", "fax.received")
 
@@ -178,6 +178,20 @@ def test_a_mailbox_that_is_away_is_told_once_and_found_again(tmp_path: Path, mon
                     await until(lambda: watcher.connected)
                     await events(store, 1, "mailbox.up")
                 assert len(await events(store, 1, "mailbox.down")) == 1
+
+    asyncio.run(circle())
+
+
+def test_a_mailbox_that_was_told_to_be_down_is_told_to_be_up_after_a_restart(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with a_store(tmp_path) as store, DemoMailbox() as box:
+            wrong = settings(box.port, password=SecretStr("hunter22"))
+            async with watching(wrong, store, tmp_path, wait=False):
+                await events(store, 1, "mailbox.down")
+            for _ in range(2):
+                async with watching(settings(box.port), store, tmp_path):
+                    [up] = await events(store, 1, "mailbox.up")
+            assert up.data == {"mailbox": "office", "error": None}
 
     asyncio.run(circle())
 
