@@ -113,11 +113,9 @@ class Daemon:
         watchers = self._watchers(store, spool)
         poller = Poller(clients, self._config.fax, store, self._clock, random.random)
         smtp = SmtpService(self._config, store, spool, judge, self._clock, self._sockets)
-        local = LocalSubmission(smtp.intake, self._config.smtp.domains[0], self._config.smtp.max_size)
         app = build(store, spool, links, _checks(store, spool, watchers), self._clock)
         web = WebService(*host_port(self._config.http.listen), app)
-        commands = {**bind(store, self._clock), "send": local.send}
-        control = ControlService(socket_path(self._config.state_dir, self._environ), commands)
+        control = self._control(store, smtp)
         loops: list[Coroutine[Any, Any, None]] = [
             *(sender.run() for sender in senders),
             poller.run(),
@@ -138,6 +136,11 @@ class Daemon:
             ready()
             await stop.wait()
             await asyncio.gather(smtp.stop(GRACE), *(sender.drain(GRACE) for sender in senders))
+
+    def _control(self, store: SqliteStore, smtp: SmtpService) -> ControlService:
+        local = LocalSubmission(smtp.intake, self._config.smtp.domains[0], self._config.smtp.max_size)
+        commands = {**bind(store, self._clock), "send": local.send}
+        return ControlService(socket_path(self._config.state_dir, self._environ), commands)
 
     def _client(self, account: str) -> MyFax:
         login, myfax = self._config.accounts[account], self._config.myfax
