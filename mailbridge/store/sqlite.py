@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -28,6 +29,7 @@ class SqliteStore:
     """A Store (see `store.base`) in `state_dir/mailbridge.sqlite3`.
 
     `describe` gives the data of a fax's event and `route` the endpoints of an event type. Use it as an async context manager.
+    The state_dir is made where only it is missing.
     Raises StateLocked where another process holds the state_dir, SchemaTooNew where a newer mailbridge wrote the file.
     """
 
@@ -37,6 +39,9 @@ class SqliteStore:
         self._closed = False
 
     async def __aenter__(self) -> SqliteStore:
+        # Itself alone, as a path that is wrong further up is told below.
+        with contextlib.suppress(OSError):
+            self._state_dir.mkdir(mode=0o700, exist_ok=True)
         self._lock = _lock(self._state_dir)
         try:
             self._engine, _ = await asyncio.to_thread(_open, self._state_dir / "mailbridge.sqlite3")

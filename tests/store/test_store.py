@@ -200,7 +200,7 @@ def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         pass
 
     with pytest.raises(StoreUnavailable, match="missing"):
-        with_store(tmp_path / "missing", scenario)
+        with_store(tmp_path / "missing" / "state", scenario)
     (tmp_path / "mailbridge.sqlite3").write_bytes(b"not a database, but long enough to have been one" * 50)
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
         with_store(tmp_path, scenario)
