@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
+
+# Seconds for what should be so at once. It bounds a test that fails, and costs one that passes nothing: a machine that many share
+# may stand still for many seconds.
+PATIENCE: Final = 60.0
 
 
 async def until(
     condition: Callable[[], object] | Callable[[], Awaitable[object]],
     *,
-    patience: float = 10.0,
+    patience: float = PATIENCE,
     what: str = "it did not come true in time",
 ) -> None:
     """Return once `condition` holds; it may be a coroutine function. Raises AssertionError after `patience` seconds."""

@@ -16,8 +16,7 @@ import pytest
 
 from mailbridge.demo import tour
 from mailbridge.demo.mailbox import report_mail
-
-PATIENCE = 30.0
+from tests.waiting import PATIENCE
 
 
 def demo(*args: str, temporary: Path) -> subprocess.Popen[str]:

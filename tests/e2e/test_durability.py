@@ -31,9 +31,9 @@ from mailbridge.webhook.payload import fax_data
 from tests.e2e.disk import Faults, build_shim, fill, read_only, small_disk
 from tests.e2e.test_commands import Scenario, in_a_world
 from tests.e2e.test_process import reply, said
-from tests.e2e.world import PATIENCE, SECRET, World
+from tests.e2e.world import SECRET, World
 from tests.making import a_fax, an_envelope
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 NUMBER = "03-9876543"
 MAIL_FILE, DATABASE = ".eml", "mailbridge.sqlite3-wal"

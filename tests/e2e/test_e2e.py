@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from mailbridge.demo.mailbox import report_mail
-from tests.e2e.world import PATIENCE, World
+from tests.e2e.world import World
+from tests.waiting import PATIENCE
 
 HERE = Path(__file__).parent
 SCENARIOS = sorted(path.parent.name for path in HERE.glob("*/scenario.toml"))

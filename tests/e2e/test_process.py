@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.e2e.test_commands import MAIL, fax_to, in_a_world, state_of
-from tests.e2e.world import PATIENCE, World
+from tests.e2e.world import World
+from tests.waiting import PATIENCE
 
 Until = Callable[[], Awaitable[bool]]
 

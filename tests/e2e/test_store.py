@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mailbridge.store.schema import SCHEMA_VERSION
 from tests.e2e.test_commands import fax_to, in_a_world, refused, state_of
-from tests.e2e.world import PATIENCE, World
+from tests.e2e.world import World
+from tests.waiting import PATIENCE
 
 OLD = Path(__file__).parents[1] / "store" / "schema-1.sql"
 

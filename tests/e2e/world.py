@@ -22,8 +22,8 @@ import httpx
 from mailbridge.demo.mailbox import DemoMailbox, report_of
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import SimFax, Simulator
+from tests.waiting import PATIENCE
 
-PATIENCE = 20.0
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
 _CONFIG = """
 state_dir = "{state}"

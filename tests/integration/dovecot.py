@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.waiting import PATIENCE
+
 PASSWORD = "demo"
-_PATIENCE = 10.0
 # Dovecot gives no mail to root, so root starts it as this ordinary user.
 _ORDINARY = "nobody"
 
@@ -163,7 +164,7 @@ class Dovecot:
             start_new_session=True,
             **lower,  # type: ignore[call-overload]
         )
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.plain), 1).close()
@@ -179,7 +180,7 @@ class Dovecot:
         # The master leaves idle sessions to end by themselves; the whole group is told, so they say BYE and end now.
         os.killpg(self._process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE)
+            self._process.wait(PATIENCE)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -194,13 +195,13 @@ class Dovecot:
         # Dovecot tells a change by the file's time in seconds, and looks for one at most once in a second.
         self._changes += 1
         os.utime(path, (1_700_000_000 + self._changes,) * 2)
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while any(map(self._lets_in, users)):
             assert time.monotonic() < deadline, "Dovecot refuses nobody"
             time.sleep(0.05)
 
     def _lets_in(self, user: str) -> bool:
-        client = imaplib.IMAP4("127.0.0.1", self.plain, timeout=_PATIENCE)
+        client = imaplib.IMAP4("127.0.0.1", self.plain, timeout=PATIENCE)
         try:
             client.login(user, PASSWORD)
         except imaplib.IMAP4.error:
@@ -216,7 +217,7 @@ class Dovecot:
 
     def client(self, user: str) -> imaplib.IMAP4:
         """Return a blocking client that is logged in and has INBOX open. The caller logs it out."""
-        client = imaplib.IMAP4("127.0.0.1", self.plain, timeout=_PATIENCE)
+        client = imaplib.IMAP4("127.0.0.1", self.plain, timeout=PATIENCE)
         client.login(user, PASSWORD)
         client.select()
         return client

@@ -35,8 +35,8 @@ from mailbridge.online import check_all
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.password import check_password
 from tests.making import a_fax, an_envelope
+from tests.waiting import PATIENCE
 
-PATIENCE = 30.0
 PASSWORD = "hunter2-office"
 WEBHOOK_KEY = base64.b64encode(b"a secret of thirty-two bytes....").decode()
 SECRET = f"whsec_{WEBHOOK_KEY}"

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs
 import pytest
 
 from tests.integration.listing_world import PDF, WAV, MyFaxStandIn
+from tests.waiting import PATIENCE
 
-PATIENCE = 30.0
 PASSWORD, DISTRIBUTOR = "hunter2-office", "hunter2-distributor"
 CONFIG = """
 state_dir = "{folder}/state"

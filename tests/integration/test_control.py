@@ -24,8 +24,8 @@ from mailbridge.control.client import NoDaemon, ask, ask_first
 from mailbridge.control.place import candidates, socket_path
 from mailbridge.control.server import Command, ControlService
 from mailbridge.errors import ControlError, NotFound
+from tests.waiting import PATIENCE
 
-PATIENCE = 10.0
 UNIX = socket.AF_UNIX
 
 

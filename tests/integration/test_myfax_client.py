@@ -39,6 +39,7 @@ from tests.integration.raw import (
     reset,
     upload,
 )
+from tests.waiting import PATIENCE
 
 
 async def tried(url: str, timeout: float = 5.0, documents: tuple[Upload, ...] = (), **options: Any) -> tuple[Any, list[str]]:
@@ -443,7 +444,7 @@ def test_the_last_bytes_wait_for_the_mark() -> None:
 
     async def main() -> None:
         async def mark() -> None:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while PDF not in received:
                     await asyncio.sleep(0.001)
             before.append(bytes(received))
@@ -728,10 +729,30 @@ def test_an_item_that_moves_between_two_pages_is_listed_once_and_no_page_follows
             await writer.drain()
 
     async def main() -> list[str]:
+        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax:
+            async with asyncio.timeout(PATIENCE):
+                return [item.id async for item in myfax.incoming()]
+
+    assert asyncio.run(main()) == [str(number) for number in range(7)]
+    assert asked == [0, 1, 2]
+
+
+def test_a_page_that_does_not_name_the_next_is_not_taken_for_the_last() -> None:
+    asked: list[int] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            _, body = await read_request(reader)
+            asked.append(int(re.findall(rb"\bp=(\d+)", body)[0]))
+            items = f"<LIST><ITEM><ID>{asked[-1]}</ID></ITEM></LIST><PAGES>3</PAGES>"
+            writer.write(http(f"<RESPONSE><RESPONSE_CODE>0</RESPONSE_CODE>{items}</RESPONSE>"))
+            await writer.drain()
+
+    async def main() -> list[str]:
         async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax, asyncio.timeout(5):
             return [item.id async for item in myfax.incoming()]
 
-    assert asyncio.run(main()) == [str(number) for number in range(7)]
+    assert asyncio.run(main()) == ["0", "1", "2"]
     assert asked == [0, 1, 2]
 
 
@@ -748,8 +769,9 @@ def test_an_empty_page_is_the_last_whatever_it_calls_the_next() -> None:
             await writer.drain()
 
     async def main() -> list[str]:
-        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax, asyncio.timeout(5):
-            return [item.id async for item in myfax.incoming()]
+        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax:
+            async with asyncio.timeout(PATIENCE):
+                return [item.id async for item in myfax.incoming()]
 
     assert asyncio.run(main()) == []
     assert asked == 1

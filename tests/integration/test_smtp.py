@@ -28,6 +28,7 @@ from mailbridge.submission.letter import Letter
 from mailbridge.submission.password import hash_password
 from mailbridge.submission.server import SmtpService
 from tests.integration import raw
+from tests.waiting import PATIENCE
 
 MAIL = b"From: anna@example.co.il\r\nSubject: hello\r\n\r\nbody\r\n"
 HASH = hash_password("secret")
@@ -112,7 +113,7 @@ def gateway(
 
 
 def until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.01)

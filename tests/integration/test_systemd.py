@@ -24,10 +24,10 @@ import pytest
 
 from mailbridge import systemd
 from mailbridge.submission.page import render
+from tests.waiting import PATIENCE
 
 UNITS = Path(__file__).parents[2] / "systemd"
 MAILBRIDGE = Path(sys.executable).with_name("mailbridge")
-PATIENCE = 30.0
 LEAST = """
 state_dir = "{state}"
 [account.office]

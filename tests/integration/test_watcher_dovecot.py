@@ -18,8 +18,8 @@ from mailbridge.report.imap import Connection, Fetched, utf7
 from mailbridge.report.wire import Wire
 from tests.integration import dovecot
 from tests.integration.dovecot import Dovecot
-from tests.integration.watching import PATIENCE, a_fax, a_store, events, settings, watching
-from tests.waiting import until
+from tests.integration.watching import a_fax, a_store, events, settings, watching
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.skipif(dovecot.missing() is not None, reason=str(dovecot.missing()))
 _numbers = count(1)

@@ -23,7 +23,7 @@ from mailbridge.report.take import Taker
 from mailbridge.report.wire import Wire
 from mailbridge.store.spool import Spool
 from tests.integration.watching import a_store, events, settings, watching
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 PASSWORD = "hunter22"
 REPORT = report_mail("Success", 9, "from the script").replace(b"\n", b"\r\n")
@@ -232,7 +232,7 @@ def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(
     if "drip" in attack:
         monkeypatch.setattr(imap, "LONGEST_COMMAND", 0.3)
     # Where a cap ends the connection, a machine that is busy for a moment must not look like a server's silence.
-    timeout = 10.0 if words.endswith("has no end") else 0.1
+    timeout = PATIENCE if words.endswith("has no end") else 0.1
 
     async def circle() -> None:
         async with scripted(answers, 3) as (box, front), a_store(tmp_path) as store:

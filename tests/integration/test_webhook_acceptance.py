@@ -16,6 +16,7 @@ from standardwebhooks import WebhookVerificationError
 from mailbridge.errors import NotFound
 from mailbridge.model import Event
 from tests.integration.webhook_world import NEW, OLD, Hooks, drip_body, drip_head, hang, in_hooks, raw, receiving, render
+from tests.waiting import PATIENCE
 
 
 def test_the_stock_library_verifies_the_body_with_either_secret_and_rejects_an_altered_one(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_dripped_answer_is_cut(tmp_path: Path) -> None:
             failed = await hooks.failed(await hooks.emit())
             assert failed.error == "no answer within 0.3 s"
             assert 0.3 <= time.monotonic() - begun < 3
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while not receiver.cut:
                     await asyncio.sleep(0.01)
 
@@ -84,7 +85,7 @@ def test_a_status_counts_though_the_body_after_it_is_dripped(tmp_path: Path) -> 
             delivered = await hooks.settled(await hooks.emit(), "delivered")
             assert (delivered.status, receiver.posts) == (200, 1)
             assert time.monotonic() - begun < 5
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while not receiver.cut:
                     await asyncio.sleep(0.01)
 
@@ -126,7 +127,7 @@ def test_what_was_claimed_before_a_410_is_not_posted_and_costs_no_try(tmp_path: 
             # Together: what is delivered in one turn lets as many be claimed ahead in the next.
             events = await hooks.store.run(lambda tx: [tx.emit("ping", {"n": n}, hooks.clock()) for n in range(30)])
             hooks.start("crm", url)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while receiver.posts < 16:
                     await asyncio.sleep(0.01)
             ahead = (await hooks.store.run(lambda tx: tx.count_deliveries()))["crm", "sending"] - 8
@@ -209,7 +210,7 @@ def test_one_endpoint_hangs_and_another_gets_its_events_in_milliseconds(tmp_path
             hooks.start("crm", url)
             hooks.start("hanging", hanging_url)
             await asyncio.gather(*(hooks.emit(n=n) for n in range(30)))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while hanging.posts < 8:
                     await asyncio.sleep(0.01)
             took = []
@@ -256,7 +257,7 @@ def test_a_delivery_that_somebody_else_settled_holds_up_no_other(tmp_path: Path)
         async with raw(answer) as (receiver, url):
             hooks.start("crm", url)
             events = [await hooks.emit(n=n) for n in range(3)]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while receiver.posts < 3:
                     await asyncio.sleep(0.01)
             delivery = await hooks.of(events[0])
@@ -306,7 +307,7 @@ def test_an_answer_that_came_just_before_the_end_is_settled(tmp_path: Path) -> N
             await receiver.wait("ping")
             hooks.store.hold["_exchange"] = hold
             if not sender._back and (await hooks.of(event)).state == "sending":
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE):
                     while not sender._back:
                         await asyncio.sleep(0)
             hold.set()
@@ -323,7 +324,7 @@ def test_a_sender_asks_the_store_only_when_something_happened(tmp_path: Path) ->
             hooks.start("hanging", hanging_url)
             for n in range(12):
                 await hooks.settled(await hooks.emit(n=n), "delivered")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while hanging.posts < 8:
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)

@@ -13,6 +13,7 @@ import httpx
 
 from tests.e2e.world import free_port
 from tests.integration.webhook_world import NEW, Hooks, in_hooks, now
+from tests.waiting import PATIENCE
 
 PAGE = Path(__file__).parents[2] / "docs" / "webhooks.md"
 
@@ -33,7 +34,7 @@ def test_the_python_receiver_verifies_what_is_sent_and_refuses_what_is_forged(tm
         process = await asyncio.create_subprocess_exec(sys.executable, str(program), env=env, stdout=pipe, stderr=pipe)
         try:
             assert process.stdout is not None
-            async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(10):
+            async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(PATIENCE):
                 while True:
                     try:
                         await http.get(f"http://127.0.0.1:{port}/")

@@ -16,17 +16,18 @@ from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
 from mailbridge.webhook.sender import Sender
 from tests.integration.webhook_world import NEW, OLD, now, render
+from tests.waiting import PATIENCE
 
 
 async def settled(store: SqliteStore, state: DeliveryState, count: int = 1) -> list[Delivery]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(found := await store.run(lambda tx: tx.deliveries(state))) < count:
             await asyncio.sleep(0.01)
     return found
 
 
 async def failed(store: SqliteStore, event: Event) -> Delivery:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (delivery := (await store.run(lambda tx: tx.deliveries(event_id=event.id)))[0]).error is None:
             await asyncio.sleep(0.01)
     return delivery

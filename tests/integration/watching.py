@@ -21,9 +21,7 @@ from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests import making
 from tests.making import NUMBER, an_envelope
-from tests.waiting import until
-
-PATIENCE = 10.0
+from tests.waiting import PATIENCE, until
 
 
 def clock() -> datetime:

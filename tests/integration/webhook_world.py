@@ -19,9 +19,9 @@ from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import body, fax_data
 from mailbridge.webhook.sender import Sender
 from tests.integration.fax_world import Clock, WatchedStore
+from tests.waiting import PATIENCE
 
 OLD, NEW = ("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
-PATIENCE = 10.0
 Render = Callable[[Event], bytes]
 
 
