@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
@@ -178,6 +179,7 @@ class Daemon:
         zone, region, redial = ZoneInfo(self._config.timezone), self._config.smtp.region, self._config.fax.redial.times
         # While redialling is on, a report of busy or no answer only makes the poller ask: it alone knows how often to dial.
         ask_first: frozenset[ErrorCode] = frozenset(("busy", "no_answer")) if redial else frozenset()
+        asked: dict[str, datetime] = {}
         return [
             Watcher(
                 name,
@@ -192,6 +194,7 @@ class Daemon:
                 catch_up=self._catch_up,
                 tokens=Tokens(name, mailbox.oauth2, self._config.state_dir, self._clock) if mailbox.oauth2 else None,
                 ask_first=ask_first,
+                asked=asked,
             )
             for name, mailbox in self._config.mailboxes.items()
         ]

@@ -36,14 +36,17 @@ class Arrival:
 
 @dataclass(slots=True)
 class Taker:
-    """Takes the mails of one mailbox. `ask_first` are outcomes for the poller to settle, since it may dial again after them."""
+    """Takes the mails of one mailbox. `ask_first` are outcomes for the poller to settle, since it may dial again after them.
+
+    `asked` tells when a report last made the poller ask about a fax; mailboxes that tell of the same faxes share it.
+    """
 
     mailbox: str
     account: str
     folder: str
     region: str = "IL"
     ask_first: frozenset[ErrorCode] = frozenset()
-    _asked: dict[str, datetime] = field(default_factory=dict)
+    asked: dict[str, datetime] = field(default_factory=dict)
 
     def take(self, tx: Transaction, arrivals: Sequence[Arrival], cursor: Cursor, now: datetime) -> set[int]:
         """Handle mails in their order and advance the cursor; return the UIDs of those that an event tells of.
@@ -197,9 +200,10 @@ class Taker:
 
     def _ask(self, tx: Transaction, fax: Fax, now: datetime) -> None:
         """Make the poller ask about a submitted fax at once, at most once in ASK_AGAIN."""
-        self._asked = {fax_id: at for fax_id, at in self._asked.items() if now - at < ASK_AGAIN}
-        if fax.state == "submitted" and fax.id not in self._asked:
-            self._asked[fax.id] = now
+        for fax_id in [fax_id for fax_id, at in self.asked.items() if now - at >= ASK_AGAIN]:
+            del self.asked[fax_id]
+        if fax.state == "submitted" and fax.id not in self.asked:
+            self.asked[fax.id] = now
             tx.update(fax.id, due_at=now)
 
 

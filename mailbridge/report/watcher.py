@@ -41,8 +41,8 @@ class Watcher:
     """Watches one mailbox. `connected` tells whether mail that arrives now would be seen now.
 
     At the very first start only mails that arrive from then on are taken, unless `catch_up`. `tokens` log in where there is no
-    password. `ask_first` see `take.Taker`; `dnsfunc` see `trust.is_trusted`; `timeout` is the seconds of a server's silence that
-    end a connection.
+    password. `ask_first` and `asked` see `take.Taker`; `dnsfunc` see `trust.is_trusted`; `timeout` is the seconds of a server's
+    silence that end a connection.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Watcher:
         catch_up: bool = False,
         tokens: Tokens | None = None,
         ask_first: frozenset[ErrorCode] = frozenset(),
+        asked: dict[str, datetime] | None = None,
         tls: ssl.SSLContext | None = None,
         dnsfunc: Callable[..., Any] | None = None,
         timeout: float = 30.0,
@@ -71,7 +72,7 @@ class Watcher:
         self._catch_up, self._tls, self._tokens = catch_up, tls, tokens
         self._zone, self._started = zone, clock()
         self._timeout, self._idle, self._max_mail = timeout, idle, max_mail
-        taker = Taker(name, account, mailbox.folder, region, ask_first)
+        taker = Taker(name, account, mailbox.folder, region, ask_first, asked if asked is not None else {})
         self._reader = Reader(mailbox, taker, store, spool, clock, zone, dnsfunc, max_mail)
         self._failures, self._told_down, self._up_at = 0, False, 0.0
 
@@ -181,7 +182,7 @@ class Watcher:
         down, now = type_ == "mailbox.down", self._clock()
 
         def tell(tx: Transaction) -> None:
-            if tx.note_mailbox(self.name, down=down) or down:
+            if tx.mark(f"mailbox {self.name} is down", on=down) or down:
                 tx.emit(type_, {"mailbox": self.name, "error": error}, now)
 
         await self._store.run(tell)

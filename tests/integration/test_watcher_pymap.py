@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +76,28 @@ def test_an_untrusted_report_moves_nothing_and_makes_the_poller_ask(tmp_path: Pa
             await box.deliver(report_mail("Fail", 7, fax.token))
             await events(store, 2, "report.received")
             # At most one immediate poll in a minute.
+            assert (await store.run(lambda tx: tx.fax(fax.id))).due_at == fax.due_at
+
+    asyncio.run(circle())
+
+
+def test_two_mailboxes_make_the_poller_ask_once_a_minute(tmp_path: Path) -> None:
+    async def circle() -> None:
+        asked: dict[str, datetime] = {}
+        untrusted = {"trust": "authserv:mx.example.co.il"}
+        async with (
+            DemoMailbox() as one,
+            DemoMailbox() as two,
+            a_store(tmp_path) as store,
+            watching(settings(one.port, **untrusted), store, tmp_path, name="one", asked=asked),
+            watching(settings(two.port, **untrusted), store, tmp_path, name="two", asked=asked),
+        ):
+            fax = await a_fax(store, "claim", "accept")
+            await one.deliver(report_mail("Success", 9, fax.token))
+            await events(store, 1, "report.received")
+            assert (await store.run(lambda tx: tx.update(fax.id, due_at=fax.due_at))).due_at == fax.due_at
+            await two.deliver(report_mail("Success", 9, fax.token))
+            await events(store, 2, "report.received")
             assert (await store.run(lambda tx: tx.fax(fax.id))).due_at == fax.due_at
 
     asyncio.run(circle())
