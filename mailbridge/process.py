@@ -45,7 +45,9 @@ class _Process:
             if self._is_ready:
                 raise
             log.config_rejected("daemon", error=_words(error))
-            await self._serve(old)
+            # A signal that came meanwhile, to end or to read again, counts.
+            if not self._stop.is_set():
+                await self._serve(old)
             return old
         return new
 
