@@ -79,7 +79,6 @@ class Sender:
         self._doubts = 0
         self._paused_until: datetime | None = None
         self._draining = False
-        self._credit_was_low = False
 
     async def run(self) -> None:
         """Upload what is due, wait for more."""
@@ -153,10 +152,9 @@ class Sender:
         log.fax_uploading(fax.id, to=fax.number, account=self._name, attempt=len(fax.attempts))
         verdict = await self._try(fax)
         self._count(verdict)
-        credit = self._fallen_credit(verdict)
         while True:
             try:
-                after = await self._store.run(partial(self._settle, fax_id=fax.id, verdict=verdict, credit=credit))
+                after = await self._store.run(partial(self._settle, fax_id=fax.id, verdict=verdict))
                 break
             except StoreUnavailable as error:
                 # MyFax has answered: this must reach the disk before anything else is done with this fax.
@@ -198,25 +196,23 @@ class Sender:
 
         await self._store.run(mark)
 
-    def _settle(self, tx: Transaction, fax_id: str, verdict: Verdict, credit: str | None) -> Fax:
+    def _settle(self, tx: Transaction, fax_id: str, verdict: Verdict) -> Fax:
         now = self._clock()
         after = settle(tx, fax_id, verdict, self._options.on_doubt, now)
-        if credit is not None:
+        credit = verdict.changes.get("credit_left")
+        low = self._is_low(credit)
+        if low is not None and tx.mark(f"credit of {self._name} is low", on=low) and low:
             tx.emit("credit.low", {"account": self._name, "credit_left": credit, "limit": self._account.low_credit}, now)
         return after
 
-    def _fallen_credit(self, verdict: Verdict) -> str | None:
-        """Return the credit where this answer is the first to tell that it is low."""
-        told = verdict.changes.get("credit_left")
-        if self._account.low_credit is None or told is None:
+    def _is_low(self, credit: str | None) -> bool | None:
+        """Whether an answer tells that credit is low, None where it tells nothing or nobody asked."""
+        if self._account.low_credit is None or credit is None:
             return None
         try:
-            low = float(told) <= self._account.low_credit
+            return float(credit) <= self._account.low_credit
         except ValueError:
             return None
-        fallen = low and not self._credit_was_low
-        self._credit_was_low = low
-        return str(told) if fallen else None
 
     def _count(self, verdict: Verdict) -> None:
         if verdict.trigger == "lose":

@@ -103,6 +103,12 @@ class Transaction(Protocol):
     def emit(self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None) -> Event:
         """Put an event that no move raised into the outbox, with a delivery for every endpoint it is routed to."""
 
+    def mark(self, what: str, *, on: bool) -> bool:
+        """Note that something that events tell of holds or not, so that a restart tells it no second time; at first none does.
+
+        Return whether this is news.
+        """
+
     def event(self, event_id: str) -> Event:
         """Return one event. Raises NotFound."""
 
@@ -141,9 +147,6 @@ class Transaction(Protocol):
         """Note that a mail with this digest was handled; False when it had been before."""
 
     # what comes in
-    def note_mailbox(self, mailbox: str, *, down: bool) -> bool:
-        """Note whether a mailbox is told to be down, also over a restart; return whether that is news. At first none is."""
-
     def compared(self, account: str, kind: str, now: datetime) -> Compared:
         """Return how far the list of this kind (`incoming`, `voice`) was compared; the first time, note that it starts `now`."""
 

@@ -24,14 +24,15 @@ _START: Final = upsert(schema.listing).on_conflict_do_nothing()
 class Receiving(Retiring):
     """The part of a transaction that knows what came in."""
 
-    def note_mailbox(self, mailbox: str, *, down: bool) -> bool:
-        mine = schema.meta.c.key == f"mailbox down: {mailbox}"
-        was_down = bool(self._rows(select(schema.meta).where(mine)))
-        if down and not was_down:
-            self._connection.execute(insert(schema.meta), {"key": f"mailbox down: {mailbox}", "value": "told"})
-        elif was_down and not down:
+    def mark(self, what: str, *, on: bool) -> bool:
+        key = f"mark: {what}"
+        mine = schema.meta.c.key == key
+        was_on = bool(self._rows(select(schema.meta).where(mine)))
+        if on and not was_on:
+            self._connection.execute(insert(schema.meta), {"key": key, "value": "on"})
+        elif was_on and not on:
             self._connection.execute(delete(schema.meta).where(mine))
-        return was_down != down
+        return was_on != on
 
     def compared(self, account: str, kind: str, now: datetime) -> Compared:
         mine = (_listing.account == account, _listing.kind == kind)

@@ -174,7 +174,7 @@ async def _credit(store: SqliteStore, spool: Spool) -> None:
     changes.pop("attempts")
     await store.run(lambda tx: tx.add(fax, AT))
     await store.run(lambda tx: tx.move(fax.id, "claim", AT, **_changes("claim", fax)))
-    await store.run(lambda tx: sender._settle(tx, fax.id, Verdict("accept", {**changes, "due_at": AT}), "18"))
+    await store.run(lambda tx: sender._settle(tx, fax.id, Verdict("accept", {**changes, "due_at": AT, "credit_left": "18"})))
 
 
 async def _mailbox(store: SqliteStore) -> None:
