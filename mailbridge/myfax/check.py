@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from email_validator import EmailNotValidError, validate_email
 
 from mailbridge.errors import InvalidArgument
-from mailbridge.myfax.values import e164
+from mailbridge.myfax.values import FIRST, LAST, e164
 
 T = TypeVar("T", str, int)
 
@@ -61,7 +61,7 @@ def international(field: str, value: str) -> str:
 
 def one_of(field: str, value: T, allowed: Collection[T]) -> T:
     """Return one of the values that the document names. Raises InvalidArgument."""
-    if value not in allowed:
+    if isinstance(value, bool) or value not in allowed:
         raise InvalidArgument(field, f"it must be {' or '.join(str(one) for one in allowed)}")
     return value
 
@@ -90,7 +90,7 @@ def aware(field: str, value: datetime) -> datetime:
     """Return a time that has a zone, and that every zone can tell. Raises InvalidArgument."""
     if value.utcoffset() is None:
         raise InvalidArgument(field, "it has no time zone")
-    if not 1900 < value.year < 9999:
+    if not FIRST < value.year < LAST:
         raise InvalidArgument(field, f"the year {value.year} is out of reach")
     return value
 

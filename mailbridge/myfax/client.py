@@ -199,6 +199,8 @@ class MyFax:
 def _following(answer: wire.IncomingPage, page: int) -> int:
     """Return the page after this one; the same where this is the last."""
     following = answer.next_page
+    if following is None and answer.pages is not None:
+        following = page + 1
     # Pages count from 0. Beyond the last there is nothing, whatever a list calls its next page.
     if following is None or (answer.pages is not None and following >= answer.pages) or not answer.items:
         return page

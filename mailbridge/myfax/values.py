@@ -15,6 +15,8 @@ from typing import Final
 import phonenumbers
 
 REGION: Final = "IL"
+# The years between which a time can be told in every zone.
+FIRST, LAST = 1900, 9999
 
 _FRACTION = re.compile(r"\.[0-9]+$", re.ASCII)
 _NUMBER = re.compile(r"\+?[0-9() .\-]{3,40}", re.ASCII)
@@ -23,11 +25,14 @@ _MONEY = re.compile(r"[+-]?[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII)
 
 
 def moment(printed: str | None, zone: tzinfo) -> datetime | None:
-    """Return a printed time in UTC, such as `2020-12-21 14:19:42.0`; without a zone of its own it is in `zone`."""
+    """Return a printed time in UTC, such as `2020-12-21 14:19:42.0`; without a zone of its own it is in `zone`.
+
+    None where it is none, or so near the ends of the calendar (`9999-12-31`, for never) that no zone nor hour can be added.
+    """
     try:
         told = datetime.fromisoformat(_FRACTION.sub("", printed or ""))
-        return (told if told.tzinfo else told.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return (told if told.tzinfo else told.replace(tzinfo=zone)).astimezone(UTC) if FIRST < told.year < LAST else None
+    except ValueError:
         return None
 
 

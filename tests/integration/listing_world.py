@@ -94,7 +94,7 @@ class MyFaxStandIn:
 
     def _list(self, request: Exchange) -> tuple[int, dict[str, str], bytes]:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
-        start, end, page = form.get("startDate", ""), form.get("endDate", "9999"), int(form["p"])
+        start, end, page = form.get("startDate", ""), form.get("endDate", "9999-12-31 23:59:59"), int(form["p"])
         items = [item for item in self.listed[form["listType"]] if start <= item["TIME"][:19] <= end or not item["TIME"]]
         pages = max(1, -(-len(items) // self.page))
         told = "".join(

@@ -342,6 +342,20 @@ def test_a_time_that_cannot_be_read_is_that_of_the_first_sight(tmp_path: Path) -
     play(tmp_path, scenario)
 
 
+def test_a_time_beyond_all_dates_stops_no_round(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await listing.compare()
+        world.myfax.add(START)
+        world.myfax.listed["incoming"][0]["TIME"] = "9999-12-31 23:59:59.0"
+        world.myfax.add(START + MINUTE, "03-1111111")
+        await world.rounds(listing, PATIENT)
+        told = {event.data["from"]: event.data["received_at"] for event in await world.events()}
+        assert told == {CALLER: "2026-01-04T09:10:00Z", "+97231111111": "2026-01-04T09:01:00Z"}
+
+    play(tmp_path, scenario)
+
+
 def test_every_page_is_read(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()

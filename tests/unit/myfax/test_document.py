@@ -134,6 +134,7 @@ BAD: list[tuple[str, Action]] = [
     ("companyName", lambda myfax: myfax.register("a@b.co", company_name="x" * 101)),
     ("companyAddress", lambda myfax: myfax.register("a@b.co", company_address="\udcff")),
     ("type", lambda myfax: myfax.register("a@b.co", type=2)),  # type: ignore[arg-type]
+    ("type", lambda myfax: myfax.register("a@b.co", type=True)),  # type: ignore[arg-type]
     ("requestedNumber", lambda myfax: myfax.register("a@b.co", requested_number="03-9876543")),
     ("requestedNumber", lambda myfax: myfax.register("a@b.co", requested_number="+9723")),
     ("requestedNumber", lambda myfax: myfax.register("a@b.co", requested_number="")),

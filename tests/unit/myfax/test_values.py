@@ -36,7 +36,10 @@ def test_a_printed_time_becomes_one_in_utc(printed: str, utc: str) -> None:
     assert (read.tzinfo, read.isoformat()) == (UTC, f"{utc}+00:00")
 
 
-@pytest.mark.parametrize("printed", [None, "", "yesterday", "2026-13-01 00:00:00", "0001-01-01 00:00:00", "21/12/2020 14:19"])
+OUT_OF_REACH = ["0001-01-01 00:00:00", "0001-01-01 02:30:00.0", "9999-12-31 23:59:59.0", "9999-12-31T23:59:59Z"]
+
+
+@pytest.mark.parametrize("printed", [None, "", "yesterday", "2026-13-01 00:00:00", "21/12/2020 14:19", *OUT_OF_REACH])
 def test_what_is_no_time_is_none(printed: str | None) -> None:
     assert moment(printed, ISRAEL) is None
 
