@@ -32,25 +32,27 @@ class Clock:
         self._anchor, self._anchored_at = system(), steady()
 
     def __call__(self) -> datetime:
-        kept, jump = self._read()
-        if jump:
+        steady, kept, system = self._read()
+        if _is_jump(system - kept):
             return kept
-        return self._take_over()
+        self._anchor, self._anchored_at = system, steady
+        return system
 
     @property
     def jump(self) -> timedelta:
         """By how much the system's clock was set since it was last believed, zero where it was not."""
-        return self._read()[1]
+        _, kept, system = self._read()
+        return system - kept if _is_jump(system - kept) else timedelta()
 
     def believe(self, jump: timedelta) -> None:
         """Follow the system's clock again, after a jump whose deadlines have been moved."""
         self._anchor += jump
 
-    def _read(self) -> tuple[datetime, timedelta]:
-        kept = self._anchor + timedelta(seconds=self._steady() - self._anchored_at)
-        difference = self._system() - kept
-        return kept, difference if abs(difference) >= _JUMP else timedelta()
+    def _read(self) -> tuple[float, datetime, datetime]:
+        """Return one reading of the steady clock, the time that goes on by it, and the system's."""
+        steady = self._steady()
+        return steady, self._anchor + timedelta(seconds=steady - self._anchored_at), self._system()
 
-    def _take_over(self) -> datetime:
-        self._anchor, self._anchored_at = self._system(), self._steady()
-        return self._anchor
+
+def _is_jump(difference: timedelta) -> bool:
+    return abs(difference) >= _JUMP

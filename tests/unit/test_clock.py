@@ -48,3 +48,10 @@ def test_a_second_jump_while_the_first_is_dealt_with_is_one_of_its_own() -> None
     time.clock.believe(first)
     assert time.clock.jump == timedelta(days=1)
     assert time.passes(1) == BEGIN + timedelta(days=1, seconds=1)
+
+
+def test_a_clock_that_is_set_while_it_is_read_is_not_believed() -> None:
+    readings = iter([BEGIN, BEGIN, BEGIN + timedelta(hours=1), BEGIN + timedelta(hours=1)])
+    clock = Clock(lambda: 100.0, lambda: next(readings))
+    assert [clock(), clock()] == [BEGIN, BEGIN]
+    assert clock.jump == timedelta(hours=1)
