@@ -120,7 +120,7 @@ say so.
     mailbridge deliveries --dead                        # what was given up, and why
     mailbridge replay evt_01J…                          # one event, or a delivery by its id
     mailbridge replay --endpoint crm                    # everything that one webhook lost
-    mailbridge replay --since 2026-01-04T09:00          # every event raised since; also --until, --limit
+    mailbridge replay --since 2026-01-04T09:00          # all that was lost of what was raised since; also --until, --limit
     mailbridge replay --endpoint old --retire           # give up what waits for a webhook that is no more
 
 A time without a zone is the machine's. A replayed delivery starts its schedule anew.
