@@ -30,7 +30,7 @@ def children(judge: Judge) -> list[int]:
     return [worker._process.pid for worker in judge._workers if worker._process is not None]
 
 
-def test_letters_come_back_whole_and_in_parallel(root: Path) -> None:
+def test_letters_that_are_asked_for_at_once_come_back_whole(root: Path) -> None:
     async def run() -> None:
         judge = Judge(root, "auto", workers=2)
         await judge.start()
