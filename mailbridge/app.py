@@ -89,7 +89,7 @@ class Daemon:
             await tell_left(store, self._config.webhooks)
             await recover(store, self._clock, self._config.fax.on_doubt)
             spool = Spool(self._config.state_dir / "spool")
-            await orphans.sweep(store, spool, self._clock())
+            await orphans.sweep(store, spool, self._clock(), store.made_at)
             clients = {name: await stack.enter_async_context(self._client(name)) for name in self._config.accounts}
             documents = await stack.enter_async_context(Documents(self._config.myfax.url, self._config.myfax.timeout))
             judge = Judge(spool.root, self._config.fax.page)

@@ -18,18 +18,25 @@ _AT_ONCE = 500
 _PAGE = ".page.pdf"
 
 
-async def sweep(store: Store, spool: Spool, started: datetime) -> int:
+async def sweep(store: Store, spool: Spool, started: datetime, made: datetime | None = None) -> int:
     """Delete the files that belong to no mail and no event, and return how many; none that is younger than `started`.
 
-    To be called before mail is taken in: then no file waits for its record. Raises StoreUnavailable.
+    What is older than the database, `made` then, no crash of it left behind: the database was lost, and these files may be all
+    that is left of mails that were taken. They stay, and a warning tells of them. To be called before mail is taken in: then no file waits for its record.
+    Raises StoreUnavailable.
     """
-    deleted = 0
+    deleted, old = 0, 0
+    since = 0.0 if made is None else made.timestamp()
     for directory in sorted(path for kind in ("mail", "received") for path in (spool.root / kind).iterdir() if path.is_dir()):
         owners = await asyncio.to_thread(_owners, directory, str(directory.relative_to(spool.root)))
         known = await _known(store, sorted(set(owners.values())))
         unknown = [name for name, owner in owners.items() if owner not in known]
         if unknown:
-            deleted += await asyncio.to_thread(_delete, directory, unknown, started.timestamp())
+            ours, older = await asyncio.to_thread(_by_age, directory, unknown, since)
+            deleted += await asyncio.to_thread(_delete, directory, ours, started.timestamp())
+            old += len(older)
+    if old:
+        log.orphans_kept("spool", files=old, remedy="restore the database that knew them, or delete them")
     log.orphans_swept("spool", orphans=deleted)
     return deleted
 
@@ -55,6 +62,15 @@ async def _known(store: Store, paths: list[str]) -> set[str]:
         return {path for piece in pieces for path in tx.known_files(piece)}
 
     return await store.run(work) if pieces else set()
+
+
+def _by_age(directory: Path, names: list[str], since: float) -> tuple[list[str], list[str]]:
+    """Return the names of the files that were written at `since` or later, and those of the older ones."""
+    ours, older = list[str](), list[str]()
+    for name in names:
+        with contextlib.suppress(OSError):
+            (ours if (directory / name).stat().st_mtime >= since else older).append(name)
+    return ours, older
 
 
 def _delete(directory: Path, names: list[str], started: float) -> int:

@@ -8,6 +8,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ class SqliteStore:
     """A Store (see `store.base`) in `state_dir/mailbridge.sqlite3`.
 
     `describe` gives the data of a fax's event and `route` the endpoints of an event type. Use it as an async context manager.
-    The state_dir is made where only it is missing.
+    The state_dir is made where only it is missing. `made_at` is when the database was made, None where nobody noted it.
     Raises StateLocked where another process holds the state_dir, SchemaTooNew where a newer mailbridge wrote the file.
     """
 
@@ -48,6 +49,7 @@ class SqliteStore:
         except BaseException:
             os.close(self._lock)
             raise
+        self.made_at = await asyncio.to_thread(_made_at, self._engine)
         self._writer = Writer(self._engine, self._describe, self._route, self._ring)
         return self
 
@@ -138,7 +140,8 @@ def _bring_up_to_date(connection: Connection, path: Path) -> int:
     """Make the tables, or migrate them to the newest schema, in one transaction; return the schema that was found."""
     if not inspect(connection).has_table("meta"):
         schema.metadata.create_all(connection)
-        connection.execute(insert(schema.meta), {"key": "schema", "value": str(schema.SCHEMA_VERSION)})
+        facts = {"schema": str(schema.SCHEMA_VERSION), "made": datetime.now(UTC).isoformat()}
+        connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in facts.items()])
     found = int(connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar_one())
     if found > schema.SCHEMA_VERSION:
         raise SchemaTooNew(
@@ -147,6 +150,12 @@ def _bring_up_to_date(connection: Connection, path: Path) -> int:
     if found < schema.SCHEMA_VERSION:
         migrations.migrate(connection, found, schema.SCHEMA_VERSION)
     return found
+
+
+def _made_at(engine: Engine) -> datetime | None:
+    with engine.begin() as connection:
+        noted = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "made")).scalar()
+    return None if noted is None else datetime.fromisoformat(noted)
 
 
 def _prepare(connection: sqlite3.Connection, _: Any) -> None:

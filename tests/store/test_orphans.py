@@ -54,6 +54,27 @@ def test_files_without_a_record_are_deleted_and_counted(tmp_path: Path, capsys: 
     with_store(tmp_path, scenario)
 
 
+def test_files_of_a_database_that_was_lost_stay_and_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They may be all that is left of mails that were answered with 250."""
+    spool = Spool(tmp_path / "spool")
+    made: list[datetime] = []
+
+    async def scenario(store: SqliteStore) -> None:
+        assert store.made_at is not None
+        made.append(store.made_at)
+        second, later = timedelta(seconds=1), store.made_at + timedelta(days=1)
+        [old] = left(spool, "mail/00/env_old.eml", at=store.made_at - second)
+        [crashed] = left(spool, "mail/00/env_crashed.eml", at=store.made_at + second)
+        assert await orphans.sweep(store, spool, later, store.made_at) == 1
+        assert (old.exists(), crashed.exists()) == (True, False)
+        told = "".join(capsys.readouterr())
+        assert "files of a former database stay in the spool" in told
+
+    with_store(tmp_path, scenario)
+    with_store(tmp_path, scenario)
+    assert made[0] == made[1], "a start makes no database younger"
+
+
 def test_a_file_younger_than_the_start_is_left_alone(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
