@@ -137,7 +137,22 @@ class SmtpTls(_Section):
         for path in (self.certificate, self.key):
             if path is not None and not os.access(path, os.R_OK):
                 raise wrong(f"{path} cannot be read", "check the path and that mailbridge's user may read it")
+        if self.certificate is not None and self.key is not None:
+            _check_pair(self.certificate, self.key)
         return self
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    import ssl
+
+    try:
+        # Without a password of ours OpenSSL would ask the terminal for that of a locked key, and wait.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise wrong(
+            f"certificate and key cannot be used ({error})",
+            "give a PEM certificate and the key that belongs to it, the key without a password",
+        ) from None
 
 
 class Smtp(_Section):
@@ -185,9 +200,9 @@ class Redial(_Section):
 class FaxOptions(_Section):
     page: Literal["never", "auto", "always"] = "auto"
     on_doubt: Literal["hold", "fail", "resend"] = "hold"
-    first_poll: Duration = 5.0
-    slowest_poll: Duration = 300.0
-    give_up: Duration = 86400.0
+    first_poll: Wait = 5.0
+    slowest_poll: Wait = 300.0
+    give_up: Wait = 86400.0
     redial: Redial = Redial()
 
     @model_validator(mode="after")

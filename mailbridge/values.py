@@ -104,6 +104,14 @@ def _webhook_secrets(value: object) -> object:
     return tuple(SecretStr(str(secret)) for secret in secrets)
 
 
+def _country(value: str) -> str:
+    import phonenumbers
+
+    if len(value) == 2 and value.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise wrong(f"{value!r} is no country known here", 'write its two letters of ISO 3166, such as "IL" or "GB"')
+    return value
+
+
 Duration = Annotated[float, BeforeValidator(seconds)]
 Wait = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 Every = Annotated[float | None, BeforeValidator(_every)]
@@ -114,11 +122,12 @@ Secret = Annotated[SecretStr, BeforeValidator(_filled)]
 WebhookSecrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_webhook_secrets)]
 Hash = Annotated[str, BeforeValidator(_hash)]
 Zone = Annotated[str, BeforeValidator(_zone)]
-Region = Annotated[str, _shaped(r"[A-Z]{2}", 'write the two capitals of a country, such as "IL"')]
+Region = Annotated[str, _shaped(r"[A-Z]{2}", 'write the two capitals of a country, such as "IL"'), AfterValidator(_country)]
 # What `submission.policy` can match; a misspelt one in numbers.deny would let through what it is there to stop.
 Rule = Annotated[
     str,
     _shaped(r"[A-Za-z]{2}|\+\d+|premium|short", 'write a region such as "IL", a prefix such as "+9723", "premium" or "short"'),
+    AfterValidator(_country),
 ]
 Domain = Annotated[str, _shaped(r"[^@\s]+", 'write what stands after the @, such as "fax.local"')]
 Domains = Annotated[tuple[Domain, ...], AfterValidator(_some)]
