@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mailbridge import log, systemd
+from mailbridge.advice import advice
 from mailbridge.app import Daemon
 from mailbridge.config import Config, load, problems
 
@@ -55,6 +56,8 @@ class _Process:
         self._stop.clear()
         self._is_ready = False
         log.setup(config.log.level, config.log.format)
+        for warning in advice(config):
+            log.config_doubted("daemon", warning=str(warning))
         # Each daemon closes its sockets; those that systemd handed over are kept, so that nobody is refused meanwhile.
         sockets = [kept.dup() for kept in self._sockets]
         daemon = Daemon(config, self._environ, sockets, catch_up=self._catch_up)

@@ -21,7 +21,7 @@ STOREYS = (
     ("model",),
     ("store", "myfax", "clock"),
     STAGES,
-    ("app", "online"),
+    ("app", "online", "advice"),
     ("process",),
     ("demo",),
     ("cli",),

@@ -57,7 +57,22 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+_EPILOG = """\b
+Examples:
+  mailbridge demo --once
+  mailbridge check --online
+  mailbridge send 03-9876543 contract.pdf --wait
+  mailbridge queue --state failed
+
+\b
+The configuration is --config FILE, else $MAILBRIDGE_CONFIG, else
+/etc/mailbridge/config.toml. Most commands take --json.
+Exit codes: 0 done, 1 refused or failed, 2 wrong use, 78 bad configuration,
+130 ended by Ctrl-C.
+"""
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def mailbridge(ctx: click.Context) -> int | None:

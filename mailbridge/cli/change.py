@@ -10,20 +10,24 @@ from typing import Any
 import click
 
 from mailbridge.cli.ask import ask
-from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.options import EXITS, config_option, json_option
 from mailbridge.cli.output import print_json
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @click.argument("id")
 @json_option
 @config_option
 def cancel(id: str, as_json: bool, config_path: Path) -> None:
-    """Cancel a fax that waits to be uploaded."""
+    """Cancel a fax that waits to be uploaded. One that MyFax took cannot be called back.
+
+    \b
+      mailbridge cancel fax_01M87C14PBQ5WTSC4GKPEBFKJX
+    """
     _tell(ask(config_path, "cancel", id=id), as_json, f"{id} is cancelled")
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @click.argument("id")
 @json_option
 @config_option
@@ -31,12 +35,15 @@ def retry(id: str, as_json: bool, config_path: Path) -> None:
     """Send a waiting fax now, or one that failed once more.
 
     A fax that failed or was cancelled stays what it is: a new one with its documents is queued, and its id is printed.
+
+    \b
+      mailbridge retry fax_01M87C14PBQ5WTSC4GKPEBFKJX
     """
     fax = ask(config_path, "retry", id=id)
     _tell(fax, as_json, f"{id} is due now" if fax["id"] == id else f"queued again as {fax['id']}")
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @click.argument("id")
 @click.option("--sent", is_flag=True, help="MyFax did take it: it counts as delivered, or is followed by its code.")
 @click.option("--resend", is_flag=True, help="MyFax did not take it: upload it again. A wrong word here faxes twice.")
@@ -48,6 +55,11 @@ def resolve(id: str, fax_code: str | None, as_json: bool, config_path: Path, **w
     """End the doubt about a fax whose upload's answer was lost.
 
     Look first whether it was sent: MyFax's site lists the sent faxes, and the recipient can be asked.
+
+    \b
+      mailbridge queue --state in_doubt
+      mailbridge resolve fax_01M87C14PBQ5WTSC4GKPEBFKJX --sent
+      mailbridge resolve fax_01M87C14PBQ5WTSC4GKPEBFKJX --resend
     """
     said = [word for word, given in words.items() if given]
     if len(said) != 1:
@@ -68,10 +80,10 @@ def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
         raise click.BadParameter(f"{value!r} is no time; write {forms}", ctx, param) from None
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--endpoint", metavar="NAME", help="What was given up for this webhook; one that 410 stopped starts again.")
-@click.option("--since", metavar="T", callback=_time, help="Events raised at this time or later (ISO 8601).")
+@click.option("--since", metavar="T", callback=_time, help="Events raised at this time or later, such as 2026-01-04T09:00.")
 @click.option("--until", metavar="T", callback=_time, help="Events raised at this time or earlier.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="The oldest N at most.  [default: all]")
 @click.option("--retire", is_flag=True, help="With --endpoint: give up instead what still waits for it.")
@@ -81,6 +93,11 @@ def replay(ids: tuple[str, ...], as_json: bool, config_path: Path, retire: bool,
     """Deliver again what was given up, by the ids of events or deliveries, by webhook, or by time.
 
     In which order is not promised; the seq of a fax's events tells theirs.
+
+    \b
+      mailbridge deliveries --dead
+      mailbridge replay --endpoint crm
+      mailbridge replay --since 2026-01-04T09:00 --until 2026-01-04T12:00
     """
     choice = {name: value for name, value in chosen.items() if value is not None}
     if bool(ids) == bool(choice):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,43 +15,55 @@ from mailbridge.cli.output import plain, print_json
 
 if TYPE_CHECKING:
     from mailbridge.errors import ConfigError
+    from mailbridge.online import Check
 
 
-@click.command()
+@click.command(epilog="Exit codes: 0 right, 1 a part did not let us in, 2 wrong use, 78 a mistake in the file.")
 @click.option("--online", is_flag=True, help="Also log in to MyFax, the mailboxes and the relay, and send ping to the webhooks.")
 @json_option
 @config_option
 def check(online: bool, as_json: bool, config_path: Path) -> int:
-    """Validate a configuration: a line for each mistake, exit 78 when there is one."""
+    """Validate a configuration: a line for each mistake.
+
+    A warning tells of a key that does not do what it seems to; it does not change the exit code. As root, for the service:
+
+    \b
+      mailbridge check --online
+      mailbridge check --config config.toml
+    """
+    from mailbridge.advice import advice
     from mailbridge.config import load, problems
 
     environ = environment(config_path)
     mistakes = problems(config_path, environ)
     if mistakes:
-        _print_mistakes(mistakes, as_json)
+        _print({"ok": False, "mistakes": mistakes, "warnings": [], "checks": []}, as_json, config_path)
         return EXIT_CONFIG
-    if not online:
-        if as_json:
-            print_json({"ok": True, "mistakes": [], "checks": []})
-        else:
-            click.echo(f"{config_path} is right")
-        return 0
-    from mailbridge.online import check_all
+    config = load(config_path, environ)
+    checks: list[Check] = []
+    if online:
+        from mailbridge.online import check_all
 
-    checks = asyncio.run(check_all(load(config_path, environ)))
+        checks = asyncio.run(check_all(config))
     well = all(one.ok for one in checks)
-    if as_json:
-        print_json({"ok": well, "mistakes": [], "checks": [asdict(one) for one in checks]})
-    else:
-        for one in checks:
-            click.echo(f"{'ok    ' if one.ok else 'FAILED'}  {one.part}: {plain(one.words)}")
+    _print({"ok": well, "mistakes": [], "warnings": advice(config), "checks": checks}, as_json, config_path)
     return 0 if well else 1
 
 
-def _print_mistakes(mistakes: list[ConfigError], as_json: bool) -> None:
+def _print(found: dict[str, Any], as_json: bool, config_path: Path) -> None:
     if as_json:
-        told = [{"key": one.key, "fault": one.fault, "remedy": one.remedy} for one in mistakes]
-        print_json({"ok": False, "mistakes": told, "checks": []})
+        told = {part: [_told(one) for one in found[part]] for part in ("mistakes", "warnings")}
+        print_json({"ok": found["ok"], **told, "checks": [asdict(one) for one in found["checks"]]})
         return
-    for one in mistakes:
+    for one in found["mistakes"]:
         click.echo(f"mailbridge: {plain(str(one))}", err=True)
+    for one in found["warnings"]:
+        click.echo(f"mailbridge: warning: {plain(str(one))}", err=True)
+    for one in found["checks"]:
+        click.echo(f"{'ok    ' if one.ok else 'FAILED'}  {one.part}: {plain(one.words)}")
+    if found["ok"] and not found["checks"]:
+        click.echo(f"{config_path} is right")
+
+
+def _told(one: ConfigError) -> dict[str, str]:
+    return {"key": one.key, "fault": one.fault, "remedy": one.remedy}

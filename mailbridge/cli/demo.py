@@ -14,7 +14,7 @@ PORT = 2525
 _TERMINATED = 143
 
 
-@click.command()
+@click.command(epilog="Exit codes: 0 the whole circle came true, 1 it did not, 2 wrong use, 130 ended by Ctrl-C.")
 @click.option("--once", is_flag=True, help="End after the first fax; exit 0 only if the whole circle came true.")
 @click.option(
     "--port",
@@ -31,6 +31,10 @@ def demo(once: bool, port: int, verbose: bool, as_json: bool) -> int:
 
     A mail with a PDF goes in by SMTP, a stand-in of MyFax takes it, its report arrives by IMAP, and a signed webhook leaves:
     all on loopback, nothing is installed, and nothing stays behind. Then it waits for your mail client, until Ctrl-C.
+
+    \b
+      mailbridge demo --once
+      mailbridge demo --port 2600
     """
     try:
         from mailbridge.demo.tour import tour
@@ -49,7 +53,7 @@ def demo(once: bool, port: int, verbose: bool, as_json: bool) -> int:
         return _TERMINATED
 
 
-@click.command()
+@click.command(epilog="Exit codes: 0 ended by Ctrl-C, 1 a port is taken, 2 wrong use.")
 @click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The HTTP port.")
 @click.option("--imap-port", metavar="N", type=click.IntRange(0, 65535), help="Also be the mailbox that reports are mailed to.")
 @click.option("--email", default="office@example.co.il", show_default=True, help="The login it knows.")
@@ -67,6 +71,10 @@ def simulator(port: int, imap_port: int | None, email: str, step: float, as_json
 
     It answers all five actions of the API. Set `myfax.url` to the address that it prints. Its password is "demo", or what
     $MAILBRIDGE_SIMULATOR_PASSWORD says.
+
+    \b
+      mailbridge simulator
+      mailbridge simulator --port 0 --imap-port 1143 --step 0.2
 
     \b
     The last two digits of a number choose what becomes of its fax; all others are delivered:
@@ -87,7 +95,7 @@ def simulator(port: int, imap_port: int | None, email: str, step: float, as_json
       91 reset            the connection is reset
       82 close            the connection is closed
       92 hang             no answer, ever
-      93 http_500         HTTP 500; any http_NNN in a request below, of which those below 500 take nothing
+      93 http_500         HTTP 500; by request any http_NNN, of which those below 500 take nothing
       94 html             an HTML page
       95 truncated        XML that is cut off
       96 no_code          no FAX_CODE
@@ -106,10 +114,11 @@ def simulator(port: int, imap_port: int | None, email: str, step: float, as_json
       GET  /_control/uploads     the faxes that it took, as JSON
       GET  /_control/lines       the lines that it knows; +97239000000 is there from the start
       POST /_control/script      {"number": "+972…", "outcome": "busy"}
-      POST /_control/misbehave   {"fault": "html", "times": 3, "action": "faxStatus.do"}: the next calls, without an action of any
+      POST /_control/misbehave   {"fault": "html", "times": 3, "action": "faxStatus.do"}:
+                                 the next calls of this action, or without one of any
       POST /_control/refuse      {"seconds": 5}: no connection is taken
-      POST /_control/incoming    {"time": "2026-01-04 09:00:00", "did": "+972…", "source": "08-9999999", "type": "incoming"}
-                                 (or "type": "voice")
+      POST /_control/incoming    {"time": "2026-01-04 09:00:00", "did": "+972…",
+                                 "source": "08-9999999", "type": "incoming"} (or "voice")
 
     \b
     Errors, beside what a number chooses:
@@ -130,4 +139,4 @@ def simulator(port: int, imap_port: int | None, email: str, step: float, as_json
 
 
 def _needs(missing: ModuleNotFoundError) -> click.ClickException:
-    return click.ClickException(f"this needs {missing.name}; install it with: pip install 'mailbridge[demo]'")
+    return click.ClickException(f"this needs {missing.name}; in a clone of mailbridge, install it with: pip install '.[demo]'")

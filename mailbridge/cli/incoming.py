@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailbridge.cli.calls import account_option, by_account, configuration
-from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.options import EXITS, config_option, json_option
 from mailbridge.cli.output import local, print_json, print_table
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command()
-@click.option("--voice", is_flag=True, help="Voicemails in the place of faxes.")
+@click.command(epilog=EXITS)
+@click.option("--voice", is_flag=True, help="Voicemails, not faxes.")
 @click.option("--since", metavar="TIME", help="From this time on, such as 2026-01-04 or 2026-01-04T09:00 (in `timezone`).")
 @click.option("--until", metavar="TIME", help="Up to this time; a day alone means all of it.")
 @click.option("--save", "folder", metavar="DIR", type=_FOLDER, help="Download the documents into this folder.")
@@ -37,10 +37,14 @@ def incoming(
     as_json: bool,
     config_path: Path,
 ) -> int:
-    """List what came in, as MyFax tells it.
+    """List what came in, as MyFax tells it. No daemon is needed.
 
     With --save also the documents: a file is never overwritten, and what is there already is not fetched again. A download that
     broke off is taken up where it ended.
+
+    \b
+      mailbridge incoming --since 2026-01-04
+      mailbridge incoming --voice --save voicemails
     """
     from zoneinfo import ZoneInfo
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from mailbridge.cli.calls import by_distributor, configuration
-from mailbridge.cli.options import config_option, json_option, read_password
+from mailbridge.cli.options import EXITS, config_option, json_option, read_password
 from mailbridge.cli.output import plain, print_json
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ _TYPES: dict[str, Literal[1, 17]] = {"mobile": 1, "landline": 17}
 def line() -> None:
     """Register and release fax lines, as a distributor of MyFax.
 
-    Both work without a daemon, and take --json.
+    Both work without a daemon, by the login in [distributor], and take --json.
     """
 
 
-@line.command()
+@line.command(epilog=EXITS)
 @click.argument("email")
 @click.option("--number", metavar="N", help="The number to ask for.  [default: MyFax chooses]")
 @click.option("--type", "type_", type=click.Choice(list(_TYPES)), help="What kind of number.  [default: MyFax's own, mobile]")
@@ -48,7 +48,12 @@ def register(
     as_json: bool,
     config_path: Path,
 ) -> None:
-    """Create a MyFax user with a line of its own. MyFax may charge for it."""
+    """Create a MyFax user with a line of its own. MyFax may charge for it.
+
+    \b
+      mailbridge line register dana@example.co.il --name "Dana Levi"
+      mailbridge line register dana@example.co.il --number 03-9876543 --type landline
+    """
     config = configuration(config_path)
     password = read_password("Password of the user") if ask_password else None
     wanted = None if number is None else _international(number, config)
@@ -86,10 +91,10 @@ def _told(answer: RegisterAnswer, email: str) -> dict[str, Any]:
     }
 
 
-@line.command()
+@line.command(epilog=EXITS, short_help="Release a line: its number is lost.")
 @click.option("--number", metavar="N", help="The line, by its number.")
 @click.option("--user", metavar="EMAIL", help="The line, by its user.")
-@click.option("--no-renew", "no_renew", is_flag=True, help="Let it end when its time is over, in place of now.")
+@click.option("--no-renew", "no_renew", is_flag=True, help="Let it end when its paid time is over, not now.")
 @click.option("--block", is_flag=True, help="Block the user too.")
 @click.option("--yes", is_flag=True, help="Release it without asking.")
 @json_option
@@ -97,7 +102,12 @@ def _told(answer: RegisterAnswer, email: str) -> dict[str, Any]:
 def release(
     number: str | None, user: str | None, no_renew: bool, block: bool, yes: bool, as_json: bool, config_path: Path
 ) -> None:
-    """Release a line: its number is lost, and faxes to it do not come any more."""
+    """Release a line: its number is lost, and faxes to it do not come any more.
+
+    \b
+      mailbridge line release --number 03-9876543 --no-renew
+      mailbridge line release --user dana@example.co.il --block
+    """
     if (number is None) == (user is None):
         raise click.UsageError("say which line: --number or --user, and not both")
     if no_renew and block:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import click
 
+# The end of a page of help.
+EXITS = "Exit codes: 0 done, 1 refused or failed, 2 wrong use, 78 bad configuration."
+
 DEFAULT_CONFIG = "/etc/mailbridge/config.toml"
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from mailbridge.cli.ask import ask
-from mailbridge.cli.options import config_option, environment, json_option, limit_option
+from mailbridge.cli.options import EXITS, config_option, environment, json_option, limit_option
 from mailbridge.cli.output import local, print_json, print_table
 from mailbridge.errors import ConfigError
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @click.option("--fax", metavar="ID", help="Only events of this fax.")
 @click.option(
     "--schema",
@@ -25,7 +25,12 @@ from mailbridge.errors import ConfigError
 @json_option
 @config_option
 def events(fax: str | None, schema: str | None, limit: int, as_json: bool, config_path: Path) -> None:
-    """List events, the newest first."""
+    """List events, the newest first.
+
+    \b
+      mailbridge events --fax fax_01M87C14PBQ5WTSC4GKPEBFKJX
+      mailbridge events --schema fax.delivered
+    """
     if schema is not None:
         _print_schema(schema)
         return
@@ -37,7 +42,7 @@ def events(fax: str | None, schema: str | None, limit: int, as_json: bool, confi
     print_table(("AT", "TYPE", "FAX", "SEQ", "ID"), rows, "no events")
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @click.option("--dead", is_flag=True, help="Only those that were given up.")
 @limit_option
 @json_option
@@ -46,6 +51,9 @@ def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None
     """List deliveries to webhooks, the newest first.
 
     What waits for a webhook that left the configuration stays; mailbridge replay --endpoint NAME --retire gives it up.
+
+    \b
+      mailbridge deliveries --dead
     """
     found = ask(config_path, "deliveries", dead=dead, limit=limit)
     names = _webhooks(config_path) if found else None

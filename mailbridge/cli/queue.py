@@ -8,18 +8,28 @@ from typing import Any, get_args
 import click
 
 from mailbridge.cli.ask import ask
-from mailbridge.cli.options import config_option, json_option, limit_option
+from mailbridge.cli.options import EXITS, config_option, json_option, limit_option
 from mailbridge.cli.output import local, plain, print_json, print_table
 from mailbridge.lifecycle import FaxState
 
 
-@click.command()
-@click.option("--state", type=click.Choice(get_args(FaxState)), help="Only faxes in this state.")
+@click.command(epilog=EXITS)
+@click.option(
+    "--state",
+    metavar="STATE",
+    type=click.Choice(get_args(FaxState)),
+    help=f"Only faxes in this state: {', '.join(get_args(FaxState))}.",
+)
 @limit_option
 @json_option
 @config_option
 def queue(state: str | None, limit: int, as_json: bool, config_path: Path) -> None:
-    """List faxes, the newest first."""
+    """List faxes, the newest first.
+
+    \b
+      mailbridge queue --state in_doubt
+      mailbridge queue --limit 5 --json
+    """
     faxes = ask(config_path, "queue", state=state, limit=limit)
     if as_json:
         print_json(faxes)
@@ -32,12 +42,16 @@ def queue(state: str | None, limit: int, as_json: bool, config_path: Path) -> No
     print_table(heads, rows, "no faxes" if state is None else f"no faxes are {state}")
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @click.argument("id")
 @json_option
 @config_option
 def show(id: str, as_json: bool, config_path: Path) -> None:
-    """Tell the life of one fax."""
+    """Tell the life of one fax: its documents, uploads, events, and what webhooks answered.
+
+    \b
+      mailbridge show fax_01M87C14PBQ5WTSC4GKPEBFKJX
+    """
     fax = ask(config_path, "show", id=id)
     if as_json:
         print_json(fax)

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from mailbridge.cli.ask import ask, ask_daemon
-from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.options import EXITS, config_option, json_option
 from mailbridge.cli.output import print_json
 from mailbridge.cli.queue import reason
 from mailbridge.lifecycle import FAX_FINAL
@@ -25,10 +25,10 @@ _LOOK_EVERY = 0.5
 _TYPES = {".docx": "vnd.openxmlformats-officedocument.wordprocessingml.document", ".odt": "vnd.oasis.opendocument.text"}
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @click.argument("number")
 @click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--url", metavar="URL", help="Let MyFax fetch the document from there, in place of files.")
+@click.option("--url", metavar="URL", help="Let MyFax fetch the document from there; then without files.")
 @click.option("--subject", default="", help="What it is called in `queue` and in events.")
 @click.option("--account", metavar="NAME", help="The account to send by.  [default: the first]")
 @click.option("--wait", is_flag=True, help="Show its way, and end with its outcome: exit 0 when it was delivered, else 1.")
@@ -44,7 +44,13 @@ def send(
     as_json: bool,
     config_path: Path,
 ) -> int:
-    """Hand a fax to the daemon: the files, as one fax, to a number."""
+    """Hand a fax to the running daemon: the files, as one fax, to a number. Its id is printed.
+
+    \b
+      mailbridge send 03-9876543 contract.pdf
+      mailbridge send +97239876543 letter.docx annex.tiff --subject "Contract" --wait
+      mailbridge send 03-9876543 --url https://www.example.co.il/contract.pdf
+    """
     if bool(files) == bool(url):
         raise click.UsageError("give files or --url, and not both")
     mail = _mail(number, files, url, subject, account)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import click
 
-from mailbridge.cli.options import config_option, environment, json_option
+from mailbridge.cli.options import EXITS, config_option, environment, json_option
 from mailbridge.cli.output import print_json
 
 
-@click.command()
+@click.command(
+    epilog="Exit codes: 0 ended as asked, 1 failed, 2 wrong use, 78 a bad configuration, a state_dir in which another daemon "
+    "works, or a database of a newer version."
+)
 @click.option(
     "--catch-up",
     is_flag=True,
@@ -19,13 +22,19 @@ from mailbridge.cli.output import print_json
 )
 @config_option
 def serve(catch_up: bool, config_path: Path) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reads the configuration again."""
+    """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reads the configuration again.
+
+    It logs to standard error. docs/troubleshooting.md tells what its lines mean.
+
+    \b
+      mailbridge serve --config config.toml
+    """
     from mailbridge.process import serve as run
 
     asyncio.run(run(config_path, environment(config_path), catch_up=catch_up))
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @json_option
 @config_option
 def migrate(as_json: bool, config_path: Path) -> None:

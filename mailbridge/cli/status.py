@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mailbridge.cli.calls import account_option, by_account, configuration
-from mailbridge.cli.options import config_option, json_option
+from mailbridge.cli.options import EXITS, config_option, json_option
 from mailbridge.cli.output import plain, print_json
 from mailbridge.errors import NotTaken
 from mailbridge.retry import poll_delay
@@ -20,16 +20,19 @@ if TYPE_CHECKING:
     from mailbridge.myfax import MyFax, StatusAnswer
 
 
-@click.command()
+@click.command(epilog=EXITS)
 @click.argument("fax_code")
 @click.option("--watch", is_flag=True, help="Ask again until it is final; exit 0 when it was delivered, else 1.")
 @account_option
 @json_option
 @config_option
 def status(fax_code: str, watch: bool, account: str | None, as_json: bool, config_path: Path) -> int:
-    """Ask MyFax about a fax by its FAX_CODE, also one that was sent elsewhere.
+    """Ask MyFax about a fax by its FAX_CODE, also one that was sent elsewhere. No daemon is needed.
 
     `show` tells the FAX_CODE of a fax of mailbridge's own.
+
+    \b
+      mailbridge status 3cf6c2ae-0000-0000-0000-000000000000 --watch
     """
     config = configuration(config_path)
 
