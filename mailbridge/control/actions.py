@@ -49,7 +49,10 @@ async def cancel(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
 
 
 async def retry(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
-    """Send a waiting fax now, or one that ended without arriving as a new fax, and return it. Raises NotFound, ControlError."""
+    """Send a waiting fax now, or queue a new one in place of one that failed or was cancelled; return the fax that is sent.
+
+    Raises NotFound, ControlError.
+    """
 
     def work(tx: Transaction) -> dict[str, Any]:
         fax, now = tx.fax(id), clock()

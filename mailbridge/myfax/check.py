@@ -60,7 +60,7 @@ def international(field: str, value: str) -> str:
 
 
 def one_of(field: str, value: T, allowed: Collection[T]) -> T:
-    """Return one of the values that the document names. Raises InvalidArgument."""
+    """Return a value that is among those `allowed` by MyFax's document. Raises InvalidArgument."""
     if isinstance(value, bool) or value not in allowed:
         raise InvalidArgument(field, f"it must be {' or '.join(str(one) for one in allowed)}")
     return value
@@ -87,7 +87,7 @@ def service(field: str, value: str) -> str:
 
 
 def aware(field: str, value: datetime) -> datetime:
-    """Return a time that has a zone, and that every zone can tell. Raises InvalidArgument."""
+    """Return a time that has a zone, and a year that can be told in any other zone. Raises InvalidArgument."""
     if value.utcoffset() is None:
         raise InvalidArgument(field, "it has no time zone")
     if not FIRST < value.year < LAST:

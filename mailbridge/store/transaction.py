@@ -23,7 +23,7 @@ Route = Callable[[str], Sequence[str]]
 
 
 class SqlTransaction(Receiving):
-    """One transaction. `rung` collects the topics whose bells ring once it is committed."""
+    """A Transaction, see `store.base` for its verbs. `rung` collects the topics whose bells ring once it is committed."""
 
     def __init__(self, connection: Connection, describe: Describe, route: Route) -> None:
         super().__init__(connection)

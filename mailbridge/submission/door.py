@@ -35,7 +35,7 @@ class Door:
             del self._inside[client]
 
     def failed(self, client: str, now: float) -> float:
-        """Note a wrong password and return how long its answer waits, in seconds; 15 minutes without one are forgiven."""
+        """Note a wrong password; return the seconds that its answer waits. After 15 minutes without one they begin anew."""
         count, last = self._failures.pop(client, (0, now))
         count = count + 1 if now - last < _FORGIVEN_AFTER else 1
         self._failures[client] = (count, now)

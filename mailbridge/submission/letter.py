@@ -101,7 +101,7 @@ def read_letter(spool_root: Path, relpath: str, mode: str) -> Letter:
 
 
 def read_headers(headers: Headers) -> Letter:
-    """Return the letter without documents, as its headers tell it. Raises Refused for an X-Mailbridge header in disorder."""
+    """Return the letter without documents, by its headers. Raises Refused for an X-Mailbridge header that cannot be read."""
     senders = [address for _, address in getaddresses([str(headers.get("From", ""))[:4000]]) if "@" in address]
     automatic = str(headers.get("Auto-Submitted", "no")).split(";")[0].strip().lower()
     return Letter(

@@ -9,7 +9,10 @@ from mailbridge.store.base import Store
 
 
 async def tell_left(store: Store, webhooks: Collection[str]) -> dict[str, int]:
-    """Log how many deliveries wait for each endpoint that is not among `webhooks`, and return it."""
+    """Log how many deliveries wait for each endpoint that is not among `webhooks`; return the counts by endpoint.
+
+    Raises StoreUnavailable.
+    """
     counts = await store.run(lambda tx: tx.count_deliveries())
     left = {name: n for (name, state), n in sorted(counts.items()) if state == "pending" and name not in webhooks}
     for name, n in left.items():
