@@ -22,7 +22,8 @@ async def sweep(store: Store, spool: Spool, started: datetime, made: datetime | 
     """Delete the files that belong to no mail and no event, and return how many; none that is younger than `started`.
 
     What is older than the database, `made` then, no crash of it left behind: the database was lost, and these files may be all
-    that is left of mails that were taken. They stay, and a warning tells of them. To be called before mail is taken in: then no file waits for its record.
+    that is left of mails that were taken. They stay, and a warning tells of them.
+    To be called before mail is taken in: then no file waits for its record.
     Raises StoreUnavailable.
     """
     deleted, old = 0, 0

@@ -142,7 +142,10 @@ def _bring_up_to_date(connection: Connection, path: Path) -> int:
         schema.metadata.create_all(connection)
         facts = {"schema": str(schema.SCHEMA_VERSION), "made": datetime.now(UTC).isoformat()}
         connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in facts.items()])
-    found = int(connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar_one())
+    noted = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
+    if noted is None or not noted.isdecimal():
+        raise StoreUnavailable(f"{path} does not say which schema it has; restore it or move it away")
+    found = int(noted)
     if found > schema.SCHEMA_VERSION:
         raise SchemaTooNew(
             f"{path} has schema {found}, this mailbridge knows {schema.SCHEMA_VERSION}; install the newer version again"

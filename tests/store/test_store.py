@@ -206,6 +206,19 @@ def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         with_store(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("spoil", ["DELETE FROM meta", "UPDATE meta SET value = 'three'"])
+def test_a_database_that_does_not_say_its_schema_is_told(tmp_path: Path, spoil: str) -> None:
+    async def scenario(_: SqliteStore) -> None:
+        pass
+
+    with_store(tmp_path, scenario)
+    with sqlite3.connect(tmp_path / "mailbridge.sqlite3") as database:
+        database.execute(spoil)
+    database.close()
+    with pytest.raises(StoreUnavailable, match="which schema it has"):
+        with_store(tmp_path, scenario)
+
+
 def test_the_database_and_the_files_beside_it_are_for_their_user_alone(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         await accepted(store, a_fax())
