@@ -212,7 +212,7 @@ def _passed_over(part: Part) -> bool:
 
 def _is_logo(mail: Mail, part: Part, content: bytes) -> bool:
     """Tell a logo from a page: a small picture that stands in the text, and is not attached to it. Scanners alone write TIFF."""
-    if not part.content_type.startswith("image/") or part.content_type == "image/tiff":
+    if not part.content_type.startswith("image/") or part.content_type == "image/tiff" or len(mail.parts) == 1:
         return False
     # Gmail and Exchange give what is attached an id too; where the text is HTML, it would show a logo by it.
     if part.disposition == "attachment" and (part.cid is None or body.has_html(mail)):

@@ -196,9 +196,9 @@ def test_a_scan_of_few_bytes_is_a_document_wherever_the_mail_program_puts_it(
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])
-def test_a_scan_that_is_the_whole_mail_is_faxed(tmp_path: Path, kind: str) -> None:
+def test_a_picture_that_is_the_whole_mail_is_faxed(tmp_path: Path, kind: str) -> None:
     message = EmailMessage()
-    message.set_content(black_and_white(kind), maintype="image", subtype=kind.lower())
+    message.set_content(black_and_white(kind, 100, 100), maintype="image", subtype=kind.lower())
     del message["Content-Disposition"]
     assert [document.name for document in read(tmp_path, message).documents] == [f"document-1.{kind.lower()}"]
 
