@@ -259,6 +259,13 @@ class Mailbox(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _elsewhere(self) -> Mailbox:
+        names = [name.upper() if name.upper() == "INBOX" else name for name in (self.folder, self.after.removeprefix("move:"))]
+        if self.after.startswith("move:") and names[0] == names[1]:
+            raise wrong(f"after would move a mail to {self.folder}, where it is found again", "name another folder, keep or seen")
+        return self
+
 
 class Incoming(_Section):
     every: Every = 600.0
