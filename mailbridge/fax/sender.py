@@ -135,7 +135,9 @@ class Sender:
             digests = tuple(document.sha256 for document in fax.documents)
             intent = Attempt(n=len(fax.attempts) + 1, started_at=now, digests=digests)
             over = fax.expires_at <= now
-            claimed.append(expire(tx, fax, now) if over else tx.move(fax.id, "claim", now, attempts=(*fax.attempts, intent)))
+            # Who told of the attempt before tells nothing of this one.
+            begun = {"attempts": (*fax.attempts, intent), "source": None, "report": None}
+            claimed.append(expire(tx, fax, now) if over else tx.move(fax.id, "claim", now, **begun))
         return claimed
 
     async def _wait_seconds(self) -> float:

@@ -336,6 +336,24 @@ def test_on_doubt_resend_sends_once_more_and_not_without_end(tmp_path: Path) -> 
     with_server(tmp_path, in_doubt, scenario, on_doubt="resend")
 
 
+def test_who_told_of_one_attempt_is_not_named_for_the_next(tmp_path: Path) -> None:
+    async def scenario(world: World, server: RawServer) -> None:
+        [fax] = await world.queued()
+        world.sender()
+        await world.becomes(fax, "in_doubt")
+
+        def again(tx: Transaction) -> None:
+            tx.update(fax.id, report={"status": "Fail"})
+            tx.move(fax.id, "resend", world.clock(), source="person", due_at=world.clock())
+
+        await world.store.run(again)
+        await until(lambda: len(world.said("fax in doubt", fax.id)) == 2)
+        after = await world.now(fax)
+        assert (after.state, after.source, after.report) == ("in_doubt", None, None)
+
+    with_server(tmp_path, in_doubt, scenario)
+
+
 def test_three_doubts_pause_the_account_and_one_trial_reopens_it(tmp_path: Path) -> None:
     good = False
     hanging = asyncio.Event()
