@@ -257,12 +257,7 @@ class Mailbox(_Section):
                 f'port {self.port} is not the one for tls = "{self.tls}"',
                 'write port = 143 for "starttls", or 993 for "implicit"',
             )
-        return self
-
-    @model_validator(mode="after")
-    def _elsewhere(self) -> Mailbox:
-        names = [name.upper() if name.upper() == "INBOX" else name for name in (self.folder, self.after.removeprefix("move:"))]
-        if self.after.startswith("move:") and names[0] == names[1]:
+        if self.after.lower() == f"move:{self.folder}".lower():
             raise wrong(f"after would move a mail to {self.folder}, where it is found again", "name another folder, keep or seen")
         return self
 
