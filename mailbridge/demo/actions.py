@@ -16,6 +16,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from mailbridge.demo import faults
 from mailbridge.demo.accounts import BAD_PARAMETER, NOT_ACCEPTED, UNKNOWN, Accounts, Refusal, needed
+from mailbridge.myfax.values import e164
 
 BY_LAST_DIGITS = {
     **{"01": "busy", "02": "no_answer", "06": "wrong_number", "07": "fail", "98": "never_final", "99": "rejected"},
@@ -57,7 +58,8 @@ class SimFax:
 class Actions:
     """A fax takes a step each `step` seconds and is final after three; then `on_final` is called.
 
-    `script` has an outcome by number, before that of its last digits; `incoming` the lists of faxes and of voicemails.
+    `script` has an outcome by number, however that is written, before the one of its last digits; `incoming` the lists of faxes
+    and of voicemails.
     """
 
     email: str = "office@example.co.il"
@@ -96,7 +98,9 @@ class Actions:
 
     def outcome(self, number: str) -> str:
         """Return what is to become of a fax to this number."""
-        return self.script.get(number) or BY_LAST_DIGITS.get(number[-2:], "delivered")
+        whole = e164(number) or number
+        scripted = next((outcome for told, outcome in self.script.items() if (e164(told) or told) == whole), None)
+        return scripted or BY_LAST_DIGITS.get(whole[-2:], "delivered")
 
     async def _send(self, fields: dict[str, str], form: FormData) -> str:
         email, number = self.accounts.login(fields), needed(fields, "faxNumber")
@@ -179,8 +183,11 @@ async def _about(part: UploadFile) -> dict[str, Any]:
 
 
 def printed(time: str) -> datetime:
-    """Return the time of an item. Raises ValueError."""
-    return datetime.fromisoformat(time.removesuffix(".0"))
+    """Return the time of an item, which has no zone. Raises ValueError."""
+    told = datetime.fromisoformat(time.removesuffix(".0"))
+    if told.tzinfo is not None:
+        raise ValueError("MyFax's times have no zone; write 2026-01-04 09:00:00")
+    return told
 
 
 def _time(fields: Mapping[str, str], name: str) -> datetime | None:

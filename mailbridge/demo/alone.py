@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from mailbridge.demo.simulator import SimFax, Simulator
 
@@ -20,7 +20,8 @@ async def run(tell: Tell, *, port: int, imap_port: int | None, email: str, passw
 
     def taken(fax: SimFax) -> None:
         facts: dict[str, object] = {"fax_code": fax.fax_code, "number": fax.number, "outcome": fax.outcome, "files": fax.files}
-        tell(f"takes {fax.subject or 'a URL'} for {fax.number}: {fax.outcome}", facts)
+        with suppress(BrokenPipeError):  # whoever read it has gone, and the faxes go on
+            tell(f"takes {fax.subject or 'a URL'} for {fax.number}: {fax.outcome}", facts)
 
     simulator.on_upload = taken
     async with AsyncExitStack() as stack:

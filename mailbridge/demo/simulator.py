@@ -121,10 +121,14 @@ class Simulator(Actions):
             raise ValueError(f"there is no fault {fault!r}")
         if action and action not in self.actions:
             raise ValueError(f"there is no action {action!r}")
+        if times < 1:
+            raise ValueError("times is at least 1")
         self._due.append(_Due(fault, times, action))
 
     async def refuse(self, seconds: float) -> None:
         """Refuse every connection for so long, and close those that there are."""
+        over, self._stopping = self._stopping, asyncio.Event()
+        over.set()  # what hangs would be waited for
         # Cancelled itself it must not cancel the service, which `stop` still waits for.
         await asyncio.shield(self._service.stop())
         await asyncio.sleep(seconds)
@@ -206,10 +210,13 @@ class Simulator(Actions):
         self.misbehave(wanted["fault"], int(wanted.get("times", 1)), wanted.get("action", ""))
 
     def _set_refusal(self, wanted: dict[str, Any]) -> None:
-        self._spawn(self.refuse(float(wanted["seconds"])))
+        seconds = float(wanted["seconds"])
+        if not 0 <= seconds <= 3600:
+            raise ValueError("seconds is from 0 to 3600")
+        self._spawn(self.refuse(seconds))
 
     def _plant(self, wanted: dict[str, Any]) -> dict[str, str]:
-        item = {"ID": str(uuid.uuid4()), "TIME": wanted["time"], "DID": wanted["did"], "SOURCE": wanted["source"]}
+        item = {"ID": str(uuid.uuid4()), "TIME": wanted["time"], "DID": wanted["did"], "SOURCE": wanted["source"] or ""}
         item["URL"] = f"{self._base}/documents/{item['ID']}.pdf"
         printed(item["TIME"])
         self.incoming[wanted.get("type", "incoming")].append(item)

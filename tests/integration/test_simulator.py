@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 from mailbridge.cli import demo as cli
-from mailbridge.demo import faults, simulator
+from mailbridge.demo import alone, faults, simulator
 from mailbridge.demo.accounts import FIRST_LINE
 from mailbridge.demo.actions import BY_LAST_DIGITS, FINAL_STATUS, PAGE_SIZE
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import InDoubt, MyFaxError, NeedsPerson, NotTaken, Rejected
-from mailbridge.myfax import MyFax, wire
+from mailbridge.myfax import MyFax, UploadAnswer, wire
 from tests.integration.raw import upload
 
 OFFICE = ("office@example.co.il", "demo")
@@ -338,12 +338,15 @@ def test_the_next_calls_of_any_action_go_wrong_as_often_as_asked_by_a_request() 
     [
         ("misbehave", {"fault": "nothing"}),
         ("misbehave", {"fault": "html", "action": "nothing.do"}),
+        ("misbehave", {"fault": "html", "times": 0}),
         ("misbehave", {}),
         ("misbehave", []),
         ("script", {"number": "03-1", "outcome": "nothing"}),
         ("script", {"outcome": "busy"}),
         ("refuse", {"seconds": "long"}),
+        ("refuse", {"seconds": float("nan")}),
         ("incoming", {"time": "yesterday", "did": "+97239", "source": ""}),
+        ("incoming", {"time": "2026-01-04T09:00:00+02:00", "did": "+97239", "source": ""}),
         ("incoming", {"time": "2026-01-04 09:00:00", "did": "+97239", "source": "", "type": "sent"}),
     ],
 )
@@ -375,6 +378,47 @@ def test_connections_are_refused_for_a_while_also_those_that_were_kept() -> None
                     await asyncio.sleep(0.05)
 
     played(scenario)
+
+
+def test_a_call_that_hangs_does_not_prolong_a_refusal() -> None:
+    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+        async with MyFax(*OFFICE, str(client.base_url), timeout=10) as myfax:
+            hung = asyncio.create_task(_sent(myfax, "03-9876592", 1000))
+            while not stand_in.uploads:
+                await asyncio.sleep(0.001)
+            begun = asyncio.get_running_loop().time()
+            await stand_in.refuse(0.0)
+            assert type(await hung) is InDoubt
+            assert await _sent(myfax, "03-9876543", 1000) is None
+            assert asyncio.get_running_loop().time() - begun < 1.5
+
+    played(scenario)
+
+
+def test_a_number_is_scripted_however_it_is_written() -> None:
+    stand_in = Simulator(script={"03-987 6543": "busy", "nobody": "fail"})
+    assert {stand_in.outcome(number) for number in ("+97239876543", "0398765 43", "972-3-9876543")} == {"busy"}
+    assert [stand_in.outcome(number) for number in ("nobody", "03-98765-0 1", "+97239876500")] == ["fail", "busy", "delivered"]
+
+
+def test_alone_it_goes_on_when_nobody_reads_what_it_tells_any_more() -> None:
+    async def main() -> UploadAnswer:
+        url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def tell(_: str, facts: dict[str, object]) -> None:
+            if url.done():
+                raise BrokenPipeError
+            url.set_result(str(facts["url"]))
+
+        running = asyncio.create_task(alone.run(tell, port=0, imap_port=None, email=OFFICE[0], password=OFFICE[1], step=0.1))
+        try:
+            async with asyncio.timeout(20), MyFax(*OFFICE, await url) as myfax:
+                return await myfax.send("03-9876543", [upload()])
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    assert asyncio.run(main()).response_code == 0
 
 
 def test_it_stops_at_once_while_it_refuses_or_hangs() -> None:
