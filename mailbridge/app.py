@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from datetime import datetime
 from functools import partial
 from typing import Any, get_args
@@ -38,7 +39,7 @@ from mailbridge.submission.judge import Judge
 from mailbridge.submission.local import LocalSubmission
 from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import Check, build
-from mailbridge.web.links import Links, load_or_create_key
+from mailbridge.web.links import TTL, Links, load_or_create_key
 from mailbridge.web.server import WebService
 from mailbridge.webhook.left import tell_left
 from mailbridge.webhook.payload import body, fax_data
@@ -154,8 +155,9 @@ class Daemon:
         ]
 
     def _links(self) -> Links:
-        http = self._config.http
-        return Links(load_or_create_key(self._config.state_dir / "link.key"), http.public_url or f"http://{http.listen}")
+        http, kept = self._config.http, timedelta(seconds=self._config.retention.documents)
+        key = load_or_create_key(self._config.state_dir / "link.key")
+        return Links(key, http.public_url or f"http://{http.listen}", min(TTL, kept))
 
     def _webhooks(self, store: SqliteStore, spool: Spool, links: Links) -> list[WebhookSender]:
         def read(path: str) -> bytes:

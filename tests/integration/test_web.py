@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mailbridge.app import Daemon
+from mailbridge.config import Config
 from mailbridge.errors import StoreUnavailable
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
@@ -139,6 +141,14 @@ def test_a_document_is_served_by_its_link_alone_until_it_expires(tmp_path: Path)
         assert (await http.get(path)).status_code == 410
 
     with_web(tmp_path, scenario)
+
+
+def test_a_link_does_not_promise_a_document_that_is_deleted_before(tmp_path: Path) -> None:
+    account = {"office": {"email": "office@example.co.il", "password": "x"}}
+    for kept, ends in (("1d", timedelta(days=1)), ("90d", timedelta(days=7))):
+        config = Config.model_validate({"state_dir": tmp_path, "account": account, "retention": {"documents": kept}})
+        _, expires = Daemon(config, {})._links().link(STORED, NOW)
+        assert expires == NOW + ends
 
 
 def test_the_key_is_made_once_and_is_private(tmp_path: Path) -> None:

@@ -139,9 +139,11 @@ the very address that is connected to: private, link-local and loopback addresse
 
 ## Documents
 
-`document` of a received fax is as `webhook.NAME.document` asks: with `link`, `url` is a signed link through `http.public_url`
-that ends at `expires_at`; with `inline`, `content` is the document in base64, and above `inline_limit` a link as before; with
-`none` it is null. `url` or `content` is null once the document was deleted (`retention.documents`).
+`document` of a received fax is as `webhook.NAME.document` asks: with `link`, `url` is a signed link that ends at `expires_at`,
+after 7 days, or `retention.documents` where that is less; with `inline`, `content` is the document in base64, and above
+`inline_limit` a link as before; with `none` it is null. `url` or `content` is null once the document was deleted.
+
+Links lead through `http.public_url`. Without it they lead to `http.listen`, where a receiver on another machine cannot follow.
 
 ## Events
 
