@@ -61,11 +61,11 @@ def test_every_section_of_the_example_says_in_words_what_its_keys_are_for() -> N
 
 def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    (tmp_path / "office.password").write_text("secret-password\n")
+    (tmp_path / "office").write_text("secret-password\n")
     (tmp_path / "imap-office").write_text("secret-password\n")
-    text = text.replace("/etc/mailbridge", str(tmp_path))
+    (tmp_path / "webhook-crm").write_text(SECRETS["env"] + "\n")
     (tmp_path / "example.toml").write_text(text, encoding="utf-8")
-    example = load(tmp_path / "example.toml", {"CRM_WEBHOOK_SECRET": SECRETS["env"], "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    example = load(tmp_path / "example.toml", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     (tmp_path / "least.toml").write_text(LEAST)
     least = load(tmp_path / "least.toml", {})
     given = {"accounts", "mailboxes", "webhooks"}
