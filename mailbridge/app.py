@@ -8,8 +8,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
