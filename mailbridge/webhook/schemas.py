@@ -104,20 +104,20 @@ _OUTBOUND = _object(
 _INBOUND = _object(
     {
         "fax_id": _TEXT,
+        "seq": {"type": "integer", "minimum": 1},
         "direction": {"const": "inbound"},
         "account": _TEXT,
+        "mailbox": _told(_or_null(_TEXT), "null from the list"),
         "to": _told(_or_null(_TEXT), "the number that was called"),
         "from": _told(_or_null(_TEXT), "the caller, E.164 where it can be; null when anonymous"),
+        "status": {"const": "received"},
         "received_at": _TIME,
+        "pages": _NOT_COUNTED,
         "source": {"type": "string", "enum": ["mail", "listing"]},
+        "trusted": _told(_YES, "whether the mail passed the mailbox's trust setting; true from the list"),
         "document": _or_null(_DOCUMENT),
     },
     {
-        "seq": {"type": "integer", "minimum": 1},
-        "mailbox": _or_null(_TEXT),
-        "status": {"const": "received"},
-        "pages": _NOT_COUNTED,
-        "trusted": _told(_YES, "whether the mail passed the mailbox's trust setting; true from the list"),
         "subject": _TEXT,
         "message_id": _or_null(_TEXT),
         "listing_id": _or_null(_TEXT),
@@ -153,7 +153,7 @@ EVENTS: Final[Mapping[str, tuple[str, Schema]]] = {
     "credit.low": ("An account's credit fell to its `low_credit`; told once on the way down.", _CREDIT),
     "mailbox.down": ("A mailbox cannot be watched.", _MAILBOX),
     "mailbox.up": ("It is watched again.", _MAILBOX),
-    "ping": ("Sent by `mailbridge check --online`; it means nothing.", {"type": "object"}),
+    "ping": ("Sent by `mailbridge check --online`; it means nothing.", _object({"webhook": _TEXT})),
 }
 
 
