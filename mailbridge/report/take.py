@@ -82,7 +82,7 @@ class Taker:
             "account": self.account,
             "mailbox": self.mailbox,
             "to": self._number(report.to),
-            "from": self._number(report.sender),
+            "from": number(report.sender, self.region),
             "status": "received",
             "received_at": rfc3339(moment),
             "pages": arrival.document and arrival.document["pages"],

@@ -149,6 +149,17 @@ def test_an_incoming_fax_is_stored_and_told(tmp_path: Path, size: int) -> None:
     asyncio.run(circle())
 
 
+@pytest.mark.parametrize(("printed", "told"), [("08-9999999", "+97289999999"), ("*123", "*123"), ("", None), ("Anonymous", None)])
+def test_a_caller_is_told_as_the_list_tells_them(tmp_path: Path, printed: str, told: str | None) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
+            await box.deliver(incoming_mail(b"%PDF-1.4", printed))
+            [event] = await events(store, 1)
+            assert event.data["from"] == told
+
+    asyncio.run(circle())
+
+
 def test_old_mail_is_passed_over_and_waiting_mail_is_taken_after_a_restart(tmp_path: Path) -> None:
     async def circle() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:
