@@ -110,7 +110,7 @@ class Rejected(MyFaxError):
 
     def __init__(self, code: int, text: str) -> None:
         self.code, self.text = code, text
-        super().__init__(f"MyFax refused with code {code}: {text}")
+        super().__init__(f"MyFax refused with code {code}" + (f": {text}" if text else ""))
 
 
 class InDoubt(MyFaxError):

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 import click
 
 from mailbridge import __version__
+from mailbridge.cli.output import harmless
 from mailbridge.errors import ConfigError, MailbridgeError, SchemaTooNew, StateLocked
 
 # sysexits.h: EX_CONFIG; and what a shell gives a process that Ctrl-C ended.
@@ -87,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 refused or failed, 2 usage, 78 bad configuration."""
     try:
         status = _run(argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as by `>&-`
+            sys.stdout.flush()
     except BrokenPipeError:
         # The reader (head, say) has had enough; what is still buffered must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -127,5 +129,5 @@ def _known(error: BaseException) -> Exception | None:
 
 
 def _fail(words: str, status: int) -> int:
-    click.echo(f"mailbridge: {' '.join(words.split())}", err=True)
+    click.echo(f"mailbridge: {harmless(' '.join(words.split()))}", err=True)
     return status

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mailbridge.cli.options import environment
-from mailbridge.errors import ConfigError, InDoubt
+from mailbridge.errors import ConfigError, InDoubt, InvalidArgument, MyFaxError, NeedsPerson, NotTaken, Rejected
 
 if TYPE_CHECKING:
     from mailbridge.config import Config
@@ -29,27 +29,30 @@ def configuration(config_path: Path) -> Config:
 
 
 def by_account(config: Config, name: str | None, work: Callable[[MyFax], Awaitable[T]]) -> T:
-    """Do `work` with an account's access to MyFax. Raises UsageError where there is none of that name, and what `work` raises."""
+    """Do `work` with an account's access to MyFax.
+
+    Raises UsageError where there is none of that name, and MyFaxError with its remedy.
+    """
     account = config.default_account if name is None else name
     if account not in config.accounts:
         raise click.UsageError(f"--account names no account; write one of {', '.join(config.accounts)}")
-    return _run(config, config.accounts[account], work)
+    return _run(config, config.accounts[account], f"account.{account}", work)
 
 
 def by_distributor(config: Config, what: str, work: Callable[[MyFax], Awaitable[T]]) -> T:
     """Do `work` with the distributor's access; `what` says in words what is in doubt where its answer was lost.
 
-    Raises ConfigError without a distributor, InDoubt, and what else `work` raises.
+    Raises ConfigError without a distributor, and as `by_account`; InDoubt with its remedy.
     """
     if config.distributor is None:
         raise ConfigError("distributor", "is missing", "add [distributor] with email and password, as MyFax gave them to you")
     try:
-        return _run(config, config.distributor, work)
+        return _run(config, config.distributor, "distributor", work)
     except InDoubt as error:
         raise InDoubt(f"nobody knows whether {what}: {error}; it may have happened, so ask MyFax before you try again") from None
 
 
-def _run(config: Config, login: Any, work: Callable[[MyFax], Awaitable[T]]) -> T:
+def _run(config: Config, login: Any, section: str, work: Callable[[MyFax], Awaitable[T]]) -> T:
     from zoneinfo import ZoneInfo
 
     from mailbridge.myfax import MyFax
@@ -59,4 +62,13 @@ def _run(config: Config, login: Any, work: Callable[[MyFax], Awaitable[T]]) -> T
         async with MyFax(login.email, login.password, config.myfax.url, config.myfax.timeout, zone) as myfax:
             return await work(myfax)
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except (InDoubt, InvalidArgument):
+        raise
+    except Rejected as error:
+        raise MyFaxError(f"{error}; look at what was asked for, and at the login in [{section}]") from None
+    except NotTaken as error:
+        raise MyFaxError(f"{error}; try again in a while, or look at myfax.url") from None
+    except NeedsPerson as error:
+        raise MyFaxError(f"{error}; look at myfax.url, which may name another address now") from None

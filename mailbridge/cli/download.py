@@ -39,7 +39,8 @@ async def _save_all(items: Sequence[dict[str, Any]], folder: Path, service: str,
                     item["file"] = str(await _save(documents, item["url"], folder, name, progress))
             except NotFetched as error:
                 failed += 1
-                click.echo(f"mailbridge: {name}: {plain(error)}", err=True)
+                remedy = "; run it again, what came is kept" if error.again else ""
+                click.echo(f"mailbridge: {name}: {plain(error)}{remedy}", err=True)
     return failed
 
 

@@ -40,7 +40,7 @@ def incoming(
     """List what came in, as MyFax tells it. No daemon is needed.
 
     With --save also the documents: a file is never overwritten, and what is there already is not fetched again. A download that
-    broke off is taken up where it ended.
+    broke off is taken up where it ended. Times are in `timezone`, as MyFax tells them.
 
     \b
       mailbridge incoming --since 2026-01-04
@@ -68,7 +68,10 @@ def incoming(
         print_json(told)
         return 1 if failed else 0
     heads = ["TIME", "FROM", "TO"] + (["FILE"] if folder is not None else ["ID"])
-    rows = [[local(one["time"]), one["from"], one["to"], one.get("file") if folder is not None else one["id"]] for one in told]
+    rows = [
+        [local(one["time"], zone=zone), one["from"], one["to"], one.get("file") if folder is not None else one["id"]]
+        for one in told
+    ]
     print_table(heads, rows, "no voicemails" if voice else "no faxes")
     return 1 if failed else 0
 

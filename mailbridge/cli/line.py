@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TYPES: dict[str, Literal[1, 17]] = {"mobile": 1, "landline": 17}
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def line() -> None:
     """Register and release fax lines, as a distributor of MyFax.
 

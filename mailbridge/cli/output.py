@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 import click
 
@@ -17,15 +17,19 @@ def print_json(value: object) -> None:
 
 def plain(value: object) -> str:
     """Return a cell's text: `-` for nothing, and no character that could steer a terminal or that it cannot show."""
-    text = "" if value is None else str(value)
-    safe = "".join(letter if letter.isprintable() else "�" for letter in text)
-    encoding = sys.stdout.encoding or "utf-8"
-    return safe.encode(encoding, "replace").decode(encoding) or "-"
+    text = harmless("" if value is None else str(value))
+    encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"  # there is none where it was closed
+    return text.encode(encoding, "replace").decode(encoding) or "-"
 
 
-def local(time: str | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """Return an ISO 8601 time in this machine's zone, as people read it."""
-    return "-" if time is None else datetime.fromisoformat(time).astimezone().strftime(form)
+def harmless(text: str) -> str:
+    """Return a text without the characters that could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
+def local(time: str | None, form: str = "%Y-%m-%d %H:%M:%S", zone: tzinfo | None = None) -> str:
+    """Return an ISO 8601 time as people read it, in this machine's zone or another."""
+    return "-" if time is None else datetime.fromisoformat(time).astimezone(zone).strftime(form)
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:

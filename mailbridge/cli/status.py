@@ -72,13 +72,14 @@ def _told(fax_code: str, answer: StatusAnswer) -> dict[str, Any]:
     from mailbridge.myfax import describe, status_outcome
 
     outcome = status_outcome(answer.status, answer.final)
+    unread = answer.printed_status if answer.status is None else None
     return {
         "fax_code": fax_code,
         "status": answer.status,
         "final": answer.final,
         "outcome": outcome.kind,
         "error": outcome.error,
-        "message": describe(answer.status),
+        "message": describe(answer.status) if unread is None else f"MyFax gave the unknown status {unread}.",
         "price": None if answer.price is None else str(answer.price),
         "credit_left": None if answer.credit_left is None else str(answer.credit_left),
     }

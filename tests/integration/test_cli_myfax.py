@@ -191,7 +191,8 @@ def test_a_refusal_is_told_in_myfaxs_words_and_a_lost_answer_as_a_doubt(tmp_path
         world.answer(RELEASE, REFUSED, 500)
         world.answer(REGISTER, "<html>welcome</html>")
         status, _, errors = await world.run("line", "release", "--number", "03-9876543", "--yes")
-        assert (status, errors) == (1, "mailbridge: MyFax refused with code -7: No such line\n")
+        remedy = "look at what was asked for, and at the login in [distributor]"
+        assert (status, errors) == (1, f"mailbridge: MyFax refused with code -7: No such line; {remedy}\n")
         status, _, errors = await world.run("line", "release", "--number", "03-9876543", "--yes")
         assert status == 1
         assert errors.startswith("mailbridge: nobody knows whether MyFax released the line +97239876543: ")
@@ -267,10 +268,49 @@ def test_status_tells_one_answer_and_watch_waits_for_the_end(tmp_path: Path) -> 
         }
         assert (await world.run("status", "CODE-1", "--watch"))[0] == 1
         status, _, errors = await world.run("status", "CODE-2")
-        assert (status, errors) == (1, "mailbridge: MyFax refused with code -7: No such line\n")
+        remedy = "look at what was asked for, and at the login in [account.office]"
+        assert (status, errors) == (1, f"mailbridge: MyFax refused with code -7: No such line; {remedy}\n")
+        for answer, remedy in ((302, "look at myfax.url, which may name another address now"), (503, "try again in a while")):
+            world.answer(STATUS, answer)
+            status, _, errors = await world.run("status", "CODE-2")
+            assert errors.startswith(f"mailbridge: MyFax answered with HTTP status {answer}; {remedy}")
         status, _, errors = await world.run("status", "CODE-2", "--account", "home")
         assert status == 2
         assert "office, branch" in errors
+
+    play(tmp_path, scenario)
+
+
+def test_a_status_that_is_no_number_is_shown_and_steers_no_terminal(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        world.answer(STATUS, fax_is(9, True).replace(">9<", ">SENT<"), REFUSED.replace("line", "\x9b31mline"), DONE)
+        status, output, _ = await world.run("status", "CODE-1")
+        assert (status, output.partition(".")[0]) == (0, "pending: MyFax gave the unknown status SENT")
+        _, _, errors = await world.run("status", "CODE-1")
+        assert "No such \ufffd31mline" in errors
+        assert "MyFax gave no status" in (await world.run("status", "CODE-1"))[1]
+
+    play(tmp_path, scenario)
+
+
+def test_a_closed_output_is_no_bug(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        world.answer(STATUS, fax_is(9, True))
+        shell = f"{sys.executable} -m mailbridge status CODE-1 --config {tmp_path}/config.toml >&-"
+        process = await asyncio.create_subprocess_shell(shell, stderr=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(PATIENCE):
+            _, errors = await process.communicate()
+        assert (process.returncode, errors) == (0, b"")
+
+    play(tmp_path, scenario)
+
+
+def test_line_alone_is_a_usage_error_in_one_line(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailbridge", "line", stderr=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(PATIENCE):
+            _, errors = await process.communicate()
+        assert (process.returncode, errors) == (2, b"mailbridge: Missing command; see mailbridge line --help\n")
 
     play(tmp_path, scenario)
 
@@ -297,11 +337,13 @@ def test_incoming_lists_every_page_in_the_asked_time(tmp_path: Path) -> None:
         assert status == 0
         assert output.splitlines()[0].split() == ["TIME", "FROM", "TO", "ID"]
         assert len(output.splitlines()) == 6
+        # In the zone in which they are asked for, whatever this machine's is.
+        assert output.splitlines()[1].startswith("2026-01-04 06:00:00  +97289999994")
         for words in (("--since", "yesterday"), ("--since", "2026-01-05", "--until", "2026-01-04")):
             assert (await world.run("incoming", *words))[0] == 2
         world.myfax.down = True
         status, _, errors = await world.run("incoming")
-        assert (status, errors) == (1, "mailbridge: MyFax answered with HTTP status 503\n")
+        assert (status, errors.partition(";")[0]) == (1, "mailbridge: MyFax answered with HTTP status 503")
 
     play(tmp_path, scenario)
 
@@ -342,7 +384,9 @@ def test_a_download_that_broke_off_is_taken_up_where_it_ended(tmp_path: Path) ->
         world.myfax.answers[path] = [(206, {"Content-Range": f"bytes 0-9999/{len(document)}"}, document[:10_000])]
         status, output, errors = await world.run("incoming", "--save", str(folder), "--json")
         assert status == 1
-        assert re.fullmatch(r"mailbridge: 2026\S+: the document broke off after 10000 of 25605 bytes\n", errors), errors
+        assert re.fullmatch(
+            r"mailbridge: 2026\S+: the document broke off after 10000 of 25605 bytes; run it again, .*\n", errors
+        ), errors
         told = {one["id"]: one["file"] for one in json.loads(output)}
         assert told[identity] is None
         assert Path(told[other]).read_bytes() == PDF
