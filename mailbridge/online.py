@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import smtplib
 import ssl
 from collections.abc import Awaitable, Callable
@@ -16,11 +17,13 @@ from mailbridge.config import Account, Config, Mailbox, Webhook, is_loopback
 from mailbridge.errors import MailboxError, MailbridgeError
 from mailbridge.model import Event, new_id
 from mailbridge.myfax import MyFax
+from mailbridge.report import parse
 from mailbridge.report.imap import Connection
 from mailbridge.report.login import log_in
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.reader import FAX_MAILS
 from mailbridge.report.trust import would_pass
+from mailbridge.report.wire import BATCH
 from mailbridge.webhook.guard import client
 from mailbridge.webhook.payload import body
 from mailbridge.webhook.post import Poster
@@ -94,7 +97,7 @@ async def _trust(connection: Connection, mailbox: Mailbox) -> str:
     try:
         async with asyncio.timeout(PATIENCE / 2):
             which, looked = "newest", False
-            for uid in reversed((await connection.search(FAX_MAILS))[-NEWEST:]):
+            for uid in reversed(await _fax_mails(connection)):
                 for mail in await connection.fetch([uid], first=LARGEST):
                     if passed := await asyncio.to_thread(would_pass, mail.content, mailbox.from_):
                         return f"the {which} fax mail passes {_told(passed, mailbox.trust)}"
@@ -104,6 +107,16 @@ async def _trust(connection: Connection, mailbox: Mailbox) -> str:
     if not looked:
         return "no mail of MyFax's is there yet to try trust on"
     return f"the newest fax mail passes {_told([], mailbox.trust)}"
+
+
+async def _fax_mails(connection: Connection) -> list[int]:
+    """Return the UIDs of the newest fax mails; where the server finds none by their headers, of those among its last mails."""
+    with contextlib.suppress(MailboxError):
+        if found := await connection.search(FAX_MAILS):
+            return found[-NEWEST:]
+    last = (await connection.search("ALL"))[-BATCH:]
+    heads = await connection.fetch(last, part="HEADER") if last else []
+    return [mail.uid for mail in heads if parse.digest(mail.content, mail.size) is not None][-NEWEST:]
 
 
 def _told(passed: list[str], trust: str) -> str:

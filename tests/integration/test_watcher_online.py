@@ -12,6 +12,8 @@ import pytest
 from mailbridge import online
 from mailbridge.config import load
 from mailbridge.demo.mailbox import DemoMailbox, report_mail
+from mailbridge.errors import MailboxError
+from mailbridge.report.imap import Connection
 from mailbridge.report.trust import would_pass
 from tests.unit.report.test_trust import dns, signed
 
@@ -84,6 +86,32 @@ def test_the_newest_fax_mail_says_which_trust_it_would_pass(
             ok, said = await told(config(tmp_path, mailbox.port, trust=trust))
             assert ok
             assert words in said
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("answer", ["refused", "none"])
+def test_a_server_that_cannot_search_for_headers_is_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(online, "would_pass", partial(would_pass, dnsfunc=dns))
+    plain = Connection.search
+
+    async def search(connection: Connection, criteria: str) -> list[int]:
+        if criteria == "ALL":
+            return await plain(connection, criteria)
+        if answer == "refused":
+            raise MailboxError("the server refuses SEARCH")
+        return []
+
+    monkeypatch.setattr(Connection, "search", search)
+
+    async def scenario() -> None:
+        async with DemoMailbox() as mailbox:
+            for mail in (signed(), b"Subject: lunch\r\n\r\nat one?\r\n"):
+                await mailbox.deliver(mail)
+            ok, said = await told(config(tmp_path, mailbox.port))
+            assert (ok, "the newest fax mail passes dkim" in said) == (True, True), said
 
     asyncio.run(scenario())
 
