@@ -13,10 +13,27 @@ from starlette.types import ASGIApp
 
 # Seconds for what is under way when the service stops; then it is cut.
 _LAST_WORDS = 2
+# Seconds in which uvicorn makes its Date header anew.
+_TICK = 1.0
 
 
 class QuietServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the process's owner decides what SIGTERM means."""
+    """uvicorn without its signal handlers and its ten looks a second: the process's owner decides when it ends."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Stop serving, at once."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Look after the Date header once a second, until the end."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), _TICK)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -44,5 +61,5 @@ class WebService:
 
     async def stop(self) -> None:
         """Close the listener and what is connected."""
-        self._server.should_exit = True
+        self._server.end()
         await self._task
