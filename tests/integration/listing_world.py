@@ -18,7 +18,7 @@ from mailbridge.model import Cursor, Event, Report, new_id
 from mailbridge.myfax import MyFax
 from mailbridge.report.fetch import Documents
 from mailbridge.report.listing import Listing
-from mailbridge.report.take import Arrival, Taker
+from mailbridge.report.take import Arrival, Taker, document_told
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 
@@ -149,15 +149,8 @@ class Office:
     ) -> bool:
         """Let a mail about a received fax arrive; return whether an event tells of it."""
         self.uid += 1
-        fax_id = new_id("fax")
-        about = {
-            "path": self.spool.store_received(fax_id, document),
-            "sha256": hashlib.sha256(document).hexdigest(),
-            "size": len(document),
-            "content_type": "application/pdf",
-            "filename": "fax.pdf",
-            "pages": None,
-        }
+        fax_id, sha256 = new_id("fax"), hashlib.sha256(document).hexdigest()
+        about = document_told(self.spool.store_received(fax_id, document), sha256, len(document), "application/pdf", "fax.pdf")
         report = Report(kind="incoming", sender=sender, to=to, date=at, trusted=trusted, message_id=f"<{self.uid}@myfax.co.il>")
         arrival = Arrival(self.uid, report, f"digest {self.uid}", fax_id, about)
         taker, cursor = Taker("office", "office", "INBOX"), Cursor(uidvalidity=1, last_uid=self.uid)
