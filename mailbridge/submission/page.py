@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html.parser
 import io
+import itertools
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ _FONT = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
 # A marker of direction inside the text would be drawn as a box, or turn the line around a second time.
 _BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _INVISIBLE = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\u200b\ufffe\uffff]")
+# Where fpdf2 needs help; a number before the first Hebrew word belongs to the words from left to right.
+_NUMBER_IN_HEBREW = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc].*\d")
 _BLOCKS = {
     *("address", "article", "blockquote", "br", "div", "dl", "dt", "dd", "fieldset", "h1", "h2", "h3", "h4", "h5", "h6"),
     *("hr", "li", "ol", "p", "pre", "section", "table", "tr", "ul"),
@@ -70,7 +74,50 @@ def _set(pdf: Any, paragraph: str, size: int) -> None:
         return
     rtl = is_rtl(paragraph)
     pdf.set_text_shaping(use_shaping_engine=True, direction="rtl" if rtl else "ltr")
-    pdf.multi_cell(0, height, paragraph, align="R" if rtl else "L", new_x="LMARGIN", new_y="NEXT")
+    if rtl or not _NUMBER_IN_HEBREW.search(paragraph) or not _set_in_pieces(pdf, paragraph, height):
+        pdf.multi_cell(0, height, paragraph, align="R" if rtl else "L", new_x="LMARGIN", new_y="NEXT")
+
+
+def _set_in_pieces(pdf: Any, paragraph: str, height: float) -> bool:
+    """Set a paragraph that reads from left to right and has a number among Hebrew words; False, unset, where it cannot.
+
+    fpdf2 leaves the words and the number of `Re: חשבונית 17` in the order in which they were typed, against rule L2 of UAX 9.
+    """
+    from fpdf.bidi import BidiParagraph
+    from fpdf.enums import TextDirection
+
+    bidi = BidiParagraph(text=paragraph, base_direction=TextDirection.LTR, preserve_bn_chars=True)
+    levels = [letter.embedding_level for letter in bidi.characters]
+    lines = [line.strip() for line in pdf.multi_cell(0, height, paragraph, align="L", dry_run=True, output="LINES")]
+    # A line is one of the text unless a soft hyphen or the like went out of it.
+    if len(levels) != len(paragraph) or " ".join(lines).split() != paragraph.split():
+        return False
+    margin, end = pdf.c_margin, 0
+    for line in lines:
+        start = paragraph.find(line, end)
+        end = start + len(line)
+        pdf.set_x(pdf.l_margin + margin)
+        pdf.c_margin = 0
+        for piece, level in visual_order(line, levels[start:end]):
+            pdf.set_text_shaping(use_shaping_engine=True, direction="rtl" if level % 2 else "ltr")
+            pdf.cell(None, height, piece)
+        pdf.c_margin = margin
+        pdf.ln(height)
+    return True
+
+
+def visual_order(line: str, levels: Sequence[int]) -> list[tuple[str, int]]:
+    """Return the line's stretches of one level from left to right, each as it was typed, with its level (UAX 9, rule L2)."""
+    pieces = [
+        ("".join(letter for letter, _ in stretch), level)
+        for level, stretch in itertools.groupby(zip(line, levels, strict=True), key=lambda pair: pair[1])
+    ]
+    for least in range(max(levels, default=0), 0, -1):
+        turned: list[tuple[str, int]] = []
+        for is_inside, group in itertools.groupby(pieces, key=lambda piece: piece[1] >= least):
+            turned += list(group)[:: -1 if is_inside else 1]
+        pieces = turned
+    return pieces
 
 
 class _Strip(html.parser.HTMLParser):

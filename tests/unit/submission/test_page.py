@@ -45,6 +45,30 @@ def test_an_english_line_starts_at_the_left() -> None:
     assert at["x"] < at["y"] < at["ב"] < at["א"] < 150
 
 
+def test_a_number_among_hebrew_words_stands_between_them_also_in_an_english_line() -> None:
+    at = places(render("Re: אב 17 גד (ה) z")[0])
+    signs = ["R", "e", ":", "ה", "ד", "ג", "1", "7", "ב", "א", "z"]
+    assert signs == sorted(signs, key=at.__getitem__)
+    assert at[":"] < places(render("Re: אב 17")[0])["1"] < places(render("Re: אב 17")[0])["ב"]
+
+
+def test_a_long_line_of_words_and_numbers_is_broken_and_each_piece_keeps_its_place() -> None:
+    content, pages = render("order " + "אב 17 " * 60)
+    document = pypdfium2.PdfDocument(content)
+    page = document[0]
+    text = page.get_textpage()
+    assert (pages, text.get_text_bounded().count("17")) == (1, 60)
+    assert all(text.get_charbox(index)[2] < page.get_width() - 40 for index in range(text.count_chars()))
+    text.close()
+    page.close()
+    document.close()
+
+
+@pytest.mark.parametrize("text", ["a א\u00ad 1", "a א " + "1" * 500, "a א\u200d1\t2", "a א 1" * 400])
+def test_a_line_that_fpdf_cuts_otherwise_is_set_all_the_same(text: str) -> None:
+    assert render(text, text)[1] >= 1
+
+
 def test_the_head_stands_above_the_text() -> None:
     content, _ = render("z", subject="נושא", sender="q@w.co", date="1 Jan")
     at = places(content)
