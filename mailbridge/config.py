@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
 import socket
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from mailbridge.errors import ConfigError
+from mailbridge.mistakes import mistake
 from mailbridge.values import (
     Address,
     After,
@@ -368,9 +367,9 @@ def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[C
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        known = {mistake.key for mistake in mistakes}
-        found = [_mistake(detail) for detail in error.errors(include_url=False)]
-        return None, mistakes + [mistake for mistake in found if mistake.key not in known]
+        known = {one.key for one in mistakes}
+        found = [mistake(detail, Config) for detail in error.errors(include_url=False)]
+        return None, mistakes + [one for one in found if one.key not in known]
     return (None if mistakes else config), mistakes
 
 
@@ -443,58 +442,3 @@ def _credential(directory: Path, name: str) -> Path:
     """Return a credential's file: systemd puts the unit's id before the names of those that it loads from a whole folder."""
     whole = directory / f"mailbridge_{name}"
     return whole if whole.exists() and not (directory / name).exists() else directory / name
-
-
-def _mistake(detail: ErrorDetails) -> ConfigError:
-    path = [str(part) for part in detail["loc"]]
-    key, kind, context = ".".join(path) or "the file", detail["type"], detail.get("ctx", {})
-    if kind == "mailbridge":
-        return ConfigError(key, context["fault"], context["remedy"])
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _names_beside(path), n=1)
-        return ConfigError(key, "is no known key", f"did you mean {near[0]}?" if near else "remove it")
-    if kind == "missing":
-        return ConfigError(key, "is missing", f"add {_example(path)}")
-    if kind == "model_type" and len(path) == 2:
-        section = path[0]
-        return ConfigError(key, f"stands in [{section}], and each {section} has a name", f"write [{section}.office] above it")
-    fault, remedy = _TYPES.get(kind, (detail["msg"][0].lower() + detail["msg"][1:], "see config.example.toml"))
-    return ConfigError(key, fault, remedy)
-
-
-# pydantic's words for a wrong type speak of Python.
-_TYPES = {
-    "tuple_type": ("is no list", 'write it in brackets, such as ["…"]'),
-    "string_type": ("is no text", "put it in quotes"),
-    "model_type": ("is no table", "write its name in brackets on a line of its own, and its keys below"),
-    "dict_type": ("is no table", "write its name in brackets on a line of its own, and its keys below"),
-}
-
-
-def _example(path: list[str]) -> str:
-    if path == ["account"]:
-        return "a table such as [account.office] with email and password"
-    return f'{path[-1]} = "…"' + (f" below [{'.'.join(path[:-1])}]" if path[:-1] else "")
-
-
-def _names_beside(path: Iterable[str]) -> list[str]:
-    """Return the keys that are known where the last part of `path` stands."""
-    model: Any = Config
-    *above, _ = path
-    for part in above:
-        fields = (
-            {field.alias or name: field.annotation for name, field in model.model_fields.items()} if _is_section(model) else {}
-        )
-        model = fields.get(part, _value_of(model))
-    model = model if _is_section(model) else next((arg for arg in getattr(model, "__args__", ()) if _is_section(arg)), None)
-    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
-
-
-def _is_section(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, BaseModel)
-
-
-def _value_of(model: Any) -> Any:
-    """Return the section of a `dict[str, Section]`, whatever the entry's name is."""
-    arguments: tuple[Any, ...] = getattr(model, "__args__", ())
-    return arguments[1] if len(arguments) == 2 else None

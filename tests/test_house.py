@@ -28,7 +28,14 @@ STOREYS = (
     ("__main__",),
 )
 # May be imported from everywhere above the nouns, and import nothing of ours beyond what stands here.
-LEAVES = {"config": {"errors", "values"}, "values": set[str](), "log": set[str](), "retry": set[str](), "systemd": set[str]()}
+LEAVES: dict[str, set[str]] = {
+    "config": {"errors", "values", "mistakes"},
+    "mistakes": {"errors"},
+    "values": set(),
+    "log": set(),
+    "retry": set(),
+    "systemd": set(),
+}
 NOUNS = ("errors", "lifecycle", "model")
 
 PURE = (
