@@ -107,6 +107,12 @@ def test_the_service_starts_what_the_package_installs() -> None:
     assert service["User"] == service["Group"] == ["mailbridge"]
 
 
+def test_what_fails_for_a_while_is_tried_again_for_ever() -> None:
+    """The limit of starts is for the socket, whose clients would start a bad configuration over and over."""
+    unit, service = options("mailbridge.service", "Unit"), options("mailbridge.service", "Service")
+    assert float(service["RestartSec"][0]) * int(unit["StartLimitBurst"][0]) > float(unit["StartLimitIntervalSec"][0])
+
+
 def test_the_socket_opens_what_the_example_listens_on() -> None:
     example = (UNITS.parent / "config.example.toml").read_text(encoding="utf-8")
     assert options("mailbridge.socket", "Socket")["ListenStream"] == ["127.0.0.1:2525"]
