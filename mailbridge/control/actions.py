@@ -80,12 +80,16 @@ def _again(fax: Fax, now: datetime) -> Fax:
         documents=fax.documents,
         created_at=now,
         due_at=now,
-        # As long as the first one had.
-        expires_at=now + (fax.expires_at - fax.created_at),
+        expires_at=_anew(fax, now),
         pages=fax.pages,
         email=fax.email,
         tags={**fax.tags, "retry_of": fax.id},
     )
+
+
+def _anew(fax: Fax, now: datetime) -> datetime:
+    """Return when a fax that a person starts again is given up: it has as long as it had at first."""
+    return now + (fax.expires_at - fax.created_at)
 
 
 async def resolve(
@@ -104,12 +108,14 @@ async def resolve(
 
 
 def _word(fax: Fax, as_: str, fax_code: str | None, now: datetime) -> tuple[FaxTrigger, dict[str, Any]]:
+    # A doubt may last longer than fax.give_up, and the person's word must count all the same.
+    going_on = {"due_at": now, "expires_at": _anew(fax, now)}
     if as_ == "sent" and fax_code:
-        return "accept", {"fax_code": fax_code, "due_at": now, "attempts": last_attempt(fax, fax_code=fax_code, error_code=None)}
+        return "accept", {**going_on, "fax_code": fax_code, "attempts": last_attempt(fax, fax_code=fax_code, error_code=None)}
     if as_ == "sent":
         return "confirm", {"attempts": last_attempt(fax, error_code=None)}
     if as_ == "resend":
-        return "resend", {"due_at": now}
+        return "resend", going_on
     if as_ == "failed":
         return "abandon", {"failure": Failure(code="abandoned", message="a person resolved the doubt: it was not sent")}
     raise ControlError(f"a doubt is resolved as sent, resend or failed, not as {as_!r}")

@@ -127,12 +127,14 @@ class Intake:
         # One fax for each number, however often and in whatever spelling the mail names it.
         numbers = dict.fromkeys(recipient.number for recipient in draft.recipients)
         self._check_daily(draft.user, len(numbers))
-        return envelope, [self._fax(envelope, letter, number, now) for number in numbers]
+        # In the order of the numbers, which the store then tells a mail that comes again: the first id is the first one's.
+        ids = sorted(new_id("fax") for _ in numbers)
+        return envelope, [self._fax(id, envelope, letter, number, now) for id, number in zip(ids, numbers, strict=True)]
 
-    def _fax(self, envelope: Envelope, letter: Letter, number: str, now: datetime) -> Fax:
+    def _fax(self, id: str, envelope: Envelope, letter: Letter, number: str, now: datetime) -> Fax:
         due = letter.send_at or now
         return Fax(
-            id=new_id("fax"),
+            id=id,
             envelope_id=envelope.id,
             account=envelope.account,
             number=number,

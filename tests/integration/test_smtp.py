@@ -354,6 +354,20 @@ def test_the_same_mail_again_is_answered_with_the_first_id(tmp_path: Path) -> No
         assert len(mx.faxes()) == 2
 
 
+def test_a_mail_to_many_that_comes_again_is_answered_with_the_same_first_id(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx, mx.client() as client:
+        replies = []
+        for again in range(8):
+            mx.letter["message_id"] = f"<{again // 2}@example.co.il>"
+            client.mail("anna@example.co.il")
+            for number in range(8):
+                client.rcpt(f"03987654{number}@fax.local")
+            replies.append(client.data(MAIL))
+        assert all(b"and 7 more" in reply[1] for reply in replies)
+        assert replies[::2] == replies[1::2]
+        assert len(mx.faxes()) == 4 * 8
+
+
 def test_a_client_that_leaves_during_the_commit(tmp_path: Path) -> None:
     with gateway(tmp_path) as mx:
         go_on = threading.Event()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,21 @@ def test_a_cancelled_caller_leaves_no_answer_for_the_next(root: Path) -> None:
             await judge.stop()
 
     asyncio.run(run())
+
+
+def test_a_child_whose_daemon_was_killed_ends_without_a_word(root: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mailbridge.submission.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    question = child.QUESTION.dump_json(child.Question(root=str(root), path="mail/a.eml", page="auto"))
+    assert process.communicate(child.frame(question), timeout=30)[1] == b""
+    assert process.returncode == 0
 
 
 def test_children_ignore_signals_to_the_service_and_end_with_their_input(root: Path) -> None:

@@ -1,0 +1,32 @@
+"""What a person's word does in the store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mailbridge.control.actions import resolve
+from mailbridge.store.sqlite import SqliteStore
+from tests.making import NOW, a_fax, an_envelope
+from tests.store.making import go, with_store
+
+
+@pytest.mark.parametrize(("word", "code", "state"), [("resend", None, "queued"), ("sent", "c-1", "submitted")])
+def test_a_doubt_that_outlasted_the_time_to_give_up_is_resolved_with_as_much_time_as_at_first(
+    tmp_path: Path, word: str, code: str | None, state: str
+) -> None:
+    fax = a_fax(created_at=NOW, expires_at=NOW + timedelta(days=1))
+    later = NOW + timedelta(days=3)
+
+    async def scenario(store: SqliteStore) -> None:
+        await store.run(lambda tx: tx.accept(an_envelope(), [fax], None, NOW))
+        await go(store, fax.id, "in_doubt")
+        told = await resolve(store, lambda: later, id=fax.id, as_=word, fax_code=code)  # type: ignore[arg-type]
+        assert told["state"] == state
+        found = await store.run(lambda tx: tx.fax(fax.id))
+        assert (found.due_at, found.expires_at) == (later, later + timedelta(days=1))
+        assert await store.run(lambda tx: tx.expired(later)) == []
+
+    with_store(tmp_path, scenario)
