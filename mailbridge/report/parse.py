@@ -34,6 +34,8 @@ _CLOSES = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>?")
 # X-Fax headers of which a report has fields of its own. The others may name the fax as well as its text does.
 _READ = ("x-fax-status", "x-fax-status-code", "x-fax-subject", "x-fax-sender")
+# What RFC 2045 calls a token, nearly: anything else cannot stand in the header of the answer that hands the document out.
+_IMAGE = re.compile(r"image/[\w.+-]+", re.ASCII)
 _TYPES = {".pdf": "application/pdf", ".tif": "image/tiff", ".tiff": "image/tiff", ".jpg": "image/jpeg", ".png": "image/png"}
 _BEGINS = {b"%PDF-": ".pdf", b"II*\0": ".tif", b"MM\0*": ".tif", b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n": ".png"}
 
@@ -227,7 +229,7 @@ def _document(part: Message) -> Attachment | None:
     content = part.get_payload(decode=True)
     if not isinstance(content, bytes) or not content:
         return None
-    if content_type != "application/pdf" and not content_type.startswith("image/"):
+    if content_type != "application/pdf" and not _IMAGE.fullmatch(content_type):
         told = [*(ending for ending in _TYPES if name.lower().endswith(ending)), *_begun(content)]
         if not told:
             return None

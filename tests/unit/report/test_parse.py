@@ -87,6 +87,14 @@ def test_a_tiff_sent_as_octets_is_known_by_its_name() -> None:
     assert mail.document.content_type == "image/tiff"
 
 
+@pytest.mark.parametrize("odd", [b"image/\xff", b"image/a\x00b", b"image/"])
+def test_an_image_of_no_type_is_known_by_what_it_is(odd: bytes) -> None:
+    mail = incoming_mail(b"\x89PNG\r\n", "1", filename="fax", content_type="image/odd").replace(b"image/odd", odd)
+    document = read(mail).document
+    assert document is not None
+    assert document.content_type == "image/png"
+
+
 def test_the_called_number_may_stand_in_to() -> None:
     assert read(incoming_mail(b"%PDF", "1", to="0398765432@myfax.co.il")).report.to == "0398765432"
 
