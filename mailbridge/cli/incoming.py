@@ -66,13 +66,10 @@ def incoming(
         failed = save_all(told, folder, config.myfax.url, config.myfax.timeout, zone)
     if as_json:
         print_json(told)
-        return 1 if failed else 0
-    heads = ["TIME", "FROM", "TO"] + (["FILE"] if folder is not None else ["ID"])
-    rows = [
-        [local(one["time"], zone=zone), one["from"], one["to"], one.get("file") if folder is not None else one["id"]]
-        for one in told
-    ]
-    print_table(heads, rows, "no voicemails" if voice else "no faxes")
+    else:
+        last = "id" if folder is None else "file"
+        rows = [(local(one["time"], zone=zone), one["from"], one["to"], one[last]) for one in told]
+        print_table(("TIME", "FROM", "TO", last.upper()), rows, "no voicemails" if voice else "no faxes")
     return 1 if failed else 0
 
 

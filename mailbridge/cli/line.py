@@ -71,10 +71,13 @@ def register(
             requested_number=wanted,
         ),
     )
-    told = _told(answer, email)
     if as_json:
-        print_json(told)
-        return
+        print_json(_told(answer, email))
+    else:
+        _print(_told(answer, email))
+
+
+def _print(told: dict[str, Any]) -> None:
     click.echo(f"{plain(told['email'])} has {plain(told['number'])}")
     for fact in ("user_id", "price", "expires"):
         if told[fact] is not None:
