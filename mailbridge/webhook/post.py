@@ -45,7 +45,8 @@ class Poster:
         except TimeoutError:
             return Result(error=f"no answer within {self._webhook.timeout:g} s")
         except httpx.HTTPError as error:
-            return Result(error=f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+            name = type(error).__name__
+            return Result(error=f"{name}: {error}" if str(error) else f"the connection broke off ({name})")
         await _read(answer)
         return Result(answer.status_code, None if answer.is_success else f"HTTP {answer.status_code}", self._retry_after(answer))
 

@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from mailbridge.config import Webhook
 from mailbridge.demo.receiver import Receiver
 from mailbridge.lifecycle import DeliveryState
 from mailbridge.model import Delivery, Event
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
+from mailbridge.webhook.post import Poster
 from mailbridge.webhook.sender import Sender
 from tests.integration.webhook_world import NEW, OLD, now, render
 from tests.waiting import PATIENCE
@@ -92,6 +95,20 @@ def test_a_failure_is_deferred_by_the_schedule_and_retry_after(tmp_path: Path) -
         assert receiver.events == []
 
     with_sender(tmp_path, scenario)
+
+
+def test_a_connection_that_breaks_off_is_told_in_words() -> None:
+    def broken(_: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("")
+
+    async def main() -> None:
+        webhook = Webhook.model_validate({"url": "https://crm.example.co.il/", "secret": NEW})
+        event = Event(id="evt_1", type="ping", at=now(), fax_id=None, seq=0, data={})
+        async with httpx.AsyncClient(transport=httpx.MockTransport(broken)) as http:
+            result = await Poster(webhook, now).post(http, event, b"{}")
+        assert result.error == "the connection broke off (ReadError)"
+
+    asyncio.run(main())
 
 
 def test_410_stops_the_endpoint(tmp_path: Path) -> None:
