@@ -29,7 +29,7 @@ from tests.e2e.world import free_port
 from tests.integration import dovecot
 from tests.integration.dovecot import Dovecot
 from tests.integration.raw import RawServer
-from tests.integration.watching import a_store, clock, events, settings, watching
+from tests.integration.watching import a_store, clock, config_file, events, settings, watching
 from tests.waiting import until
 
 needs_dovecot = pytest.mark.skipif(dovecot.missing() is not None, reason=str(dovecot.missing()))
@@ -484,29 +484,8 @@ def test_a_refused_oauth2_is_told_as_mailbox_down_in_the_providers_words_and_rec
 @needs_dovecot
 def test_check_online_logs_in_by_oauth2_and_keeps_the_rotated_token(server: Dovecot, user: str, tmp_path: Path) -> None:
     def write(url: str) -> Path:
-        path = tmp_path / "config.toml"
-        path.write_text(
-            f"""
-state_dir = "{tmp_path / "state"}"
-[myfax]
-url = "http://127.0.0.1:1/"
-[account.office]
-email = "office@example.co.il"
-password = "demo"
-[mailbox.office]
-host = "127.0.0.1"
-port = {server.plain}
-tls = "none"
-username = "{user}"
-[mailbox.office.oauth2]
-token_url = "{url}"
-client_id = "mailbridge"
-client_secret = "{SECRET}"
-refresh_token = "{REFRESH}"
-""",
-            encoding="utf-8",
-        )
-        return path
+        login = f'token_url = "{url}"\nclient_id = "mailbridge"\nclient_secret = "{SECRET}"\nrefresh_token = "{REFRESH}"'
+        return config_file(tmp_path, server.plain, f"[mailbox.office.oauth2]\n{login}", username=user)
 
     async def scenario() -> None:
         async with a_provider(PORT) as (provider, url):

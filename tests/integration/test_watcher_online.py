@@ -15,6 +15,7 @@ from mailbridge.demo.mailbox import DemoMailbox, report_mail
 from mailbridge.errors import MailboxError
 from mailbridge.report.imap import Connection
 from mailbridge.report.trust import would_pass
+from tests.integration.watching import config_file
 from tests.unit.report.test_trust import dns, signed
 
 VOUCHED = b"Authentication-Results: mx.example.co.il; dkim=pass header.d=myfax.co.il\r\n"
@@ -22,23 +23,7 @@ FORGED = report_mail("Success", 9, "forged").replace(b"\n", b"\r\n")
 
 
 def config(folder: Path, port: int, trust: str = "dkim") -> Path:
-    path = folder / "config.toml"
-    path.write_text(f"""
-state_dir = "{folder}"
-[myfax]
-url = "http://127.0.0.1:1/"
-[account.office]
-email = "office@example.co.il"
-password = "demo"
-[mailbox.office]
-host = "127.0.0.1"
-port = {port}
-tls = "none"
-username = "office@example.co.il"
-password = "demo"
-trust = "{trust}"
-""")
-    return path
+    return config_file(folder, port, f'password = "demo"\ntrust = "{trust}"')
 
 
 async def told(path: Path) -> tuple[bool, str]:

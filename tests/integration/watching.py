@@ -45,6 +45,26 @@ def settings(port: int, **changes: Any) -> Mailbox:
     )
 
 
+def config_file(folder: Path, port: int, login: str, username: str = "office@example.co.il") -> Path:
+    """Write a configuration with one mailbox, which logs in as the lines of `login` say."""
+    path = folder / "config.toml"
+    path.write_text(f"""
+state_dir = "{folder / "state"}"
+[myfax]
+url = "http://127.0.0.1:1/"
+[account.office]
+email = "office@example.co.il"
+password = "demo"
+[mailbox.office]
+host = "127.0.0.1"
+port = {port}
+tls = "none"
+username = "{username}"
+{login}
+""")
+    return path
+
+
 @asynccontextmanager
 async def watching(
     mailbox: Mailbox, store: SqliteStore, path: Path, wait: bool = True, name: str = "office", **more: Any
