@@ -69,7 +69,7 @@ class Poster:
             return min(float(value), _LONGEST_RETRY_AFTER)
         try:
             until = email.utils.parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
         return min(max(0.0, (until - self._clock()).total_seconds()), _LONGEST_RETRY_AFTER)

@@ -83,15 +83,16 @@ def test_while_rotating_the_old_secret_verifies_too(tmp_path: Path) -> None:
 
 def test_a_failure_is_deferred_by_the_schedule_and_retry_after(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore, receiver: Receiver, _: Sender) -> None:
-        receiver.answers.extend([(500, {}), (503, {"retry-after": "77"}), (302, {"location": "/elsewhere"})])
+        nonsense = {"retry-after": "Wed, 21 Oct 2015 07:28:00 +99999999999"}
+        receiver.answers.extend([(500, {}), (503, {"retry-after": "77"}), (302, {"location": "/elsewhere"}), (429, nonsense)])
         waits = {}
-        for _n in range(3):
+        for _n in range(4):
             begun = now()
             event = await ping(store)
             d = await failed(store, event)
             waits[d.status] = round((d.due_at - begun).total_seconds())
             assert d.state == "pending"
-        assert waits == {500: 5, 503: 77, 302: 5}
+        assert waits == {500: 5, 503: 77, 302: 5, 429: 5}
         assert receiver.events == []
 
     with_sender(tmp_path, scenario)
@@ -140,3 +141,39 @@ def test_many_events_are_each_delivered_once(tmp_path: Path) -> None:
         assert len(receiver.requests) == 100
 
     with_sender(tmp_path, scenario)
+
+
+def test_a_stop_while_the_store_settles_a_delivery_tells_it_once_and_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(log, "delivery_delivered", lambda *_, **__: told.append("delivered"))
+    monkeypatch.setattr(log, "service_failed", lambda *_, **facts: told.append(str(facts)))
+
+    class Late:
+        """A store whose answer comes a moment after the deed, once a delivery is settled."""
+
+        def __init__(self, store: SqliteStore) -> None:
+            self.bell, self._store, self.settled = store.bell, store, asyncio.Event()
+
+        async def run(self, work: Callable[[Any], Any]) -> Any:
+            done = await self._store.run(work)
+            if await self._store.run(lambda tx: tx.deliveries("delivered")):
+                self.settled.set()
+                await asyncio.sleep(0.1)
+            return done
+
+    async def main() -> None:
+        receiver = Receiver(NEW)
+        settings = {"url": await receiver.start(), "secret": NEW, "allow_private": True}
+        async with SqliteStore(tmp_path, fax_data, lambda _: ["crm"]) as store:
+            late: Any = Late(store)
+            running = asyncio.create_task(Sender("crm", Webhook.model_validate(settings), late, now, lambda: 0.0, render).run())
+            await ping(store)
+            await asyncio.wait_for(late.settled.wait(), PATIENCE)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await receiver.stop()
+
+    asyncio.run(main())
+    assert told == ["delivered"]
