@@ -98,10 +98,7 @@ class Sender:
         now, back = self._clock(), list(self._back)
         self._ahead = min(AHEAD, sum(one.trigger == "deliver" for one in back))
         free = self._free()
-        turn = await self._store.run(partial(self._exchange, back, free, now, self.stopped))
-        del self._back[: len(back)]
-        for one in back:
-            self._tell(one)
+        turn = await self._exchanged(back, partial(self._exchange, back, free, now, self.stopped))
         for delivery, event in turn.claimed:
             task = asyncio.create_task(self._deliver(http, delivery, event))
             self._under_way.add(task)
@@ -109,6 +106,18 @@ class Sender:
         if self.stopped:
             return self._look_for_a_replay(turn.dead)
         return None if turn.due_at is None else max(0.0, (turn.due_at - self._clock()).total_seconds())
+
+    async def _exchanged(self, back: Sequence[_Back], work: Callable[[Transaction], _Turn]) -> _Turn:
+        """Settle what came back and tell it. Where this is cut, the store is not: what it did must not be settled twice."""
+        exchange = asyncio.ensure_future(self._store.run(work))
+        try:
+            return await asyncio.shield(exchange)
+        finally:
+            await asyncio.wait([exchange])
+            if exchange.exception() is None:
+                del self._back[: len(back)]
+                for one in back:
+                    self._tell(one)
 
     def _exchange(self, back: Sequence[_Back], free: int, now: datetime, stopped: bool, tx: Transaction) -> _Turn:
         for one in back:
@@ -147,7 +156,8 @@ class Sender:
         if not self._back:
             return
         try:
-            await self._store.run(partial(self._exchange, self._back, 0, self._clock(), False))
+            back = list(self._back)
+            await self._exchanged(back, partial(self._exchange, back, 0, self._clock(), False))
         except StoreUnavailable as error:
             log.service_failed(self._name, error=str(error))
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from mailbridge import log
 from mailbridge.config import Webhook
 from mailbridge.demo.receiver import Receiver
 from mailbridge.lifecycle import DeliveryState
