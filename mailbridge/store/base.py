@@ -104,9 +104,9 @@ class Transaction(Protocol):
         """Put an event that no move raised into the outbox, with a delivery for every endpoint it is routed to."""
 
     def mark(self, what: str, *, on: bool) -> bool:
-        """Note that something that events tell of holds or not, so that a restart tells it no second time; at first none does.
+        """Note whether something holds that events tell of, such as that a mailbox is down; return whether that has changed.
 
-        Return whether this is news.
+        It is kept over restarts, so that nothing is told twice. Of what was never noted nothing holds.
         """
 
     def event(self, event_id: str) -> Event:

@@ -21,10 +21,10 @@ _PAGE = ".page.pdf"
 async def sweep(store: Store, spool: Spool, started: datetime, made: datetime | None = None) -> int:
     """Delete the files that belong to no mail and no event, and return how many; none that is younger than `started`.
 
-    What is older than the database, `made` then, no crash of it left behind: the database was lost, and these files may be all
-    that is left of mails that were taken. They stay, and a warning tells of them.
-    To be called before mail is taken in: then no file waits for its record.
-    Raises StoreUnavailable.
+    `made` is when the database was made. A file that is older was left by no crash of it: an earlier database was lost, and the
+    file may be all that is left of a mail that was taken. Such files stay, and a warning tells how many there are.
+
+    To be called before mail is taken in: then no file waits for its record. Raises StoreUnavailable.
     """
     deleted, old = 0, 0
     since = 0.0 if made is None else made.timestamp()

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge.model import Compared, Receipt
@@ -23,16 +23,6 @@ _START: Final = upsert(schema.listing).on_conflict_do_nothing()
 
 class Receiving(Retiring):
     """The part of a transaction that knows what came in."""
-
-    def mark(self, what: str, *, on: bool) -> bool:
-        key = f"mark: {what}"
-        mine = schema.meta.c.key == key
-        was_on = bool(self._rows(select(schema.meta).where(mine)))
-        if on and not was_on:
-            self._connection.execute(insert(schema.meta), {"key": key, "value": "on"})
-        elif was_on and not on:
-            self._connection.execute(delete(schema.meta).where(mine))
-        return was_on != on
 
     def compared(self, account: str, kind: str, now: datetime) -> Compared:
         mine = (_listing.account == account, _listing.kind == kind)

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Executable, func, select, update
+from sqlalchemy import Connection, Executable, delete, func, insert, select, update
 
 from mailbridge import lifecycle
 from mailbridge.errors import NotFound, StoreUnavailable
@@ -169,6 +169,16 @@ class SqlTransaction(Receiving):
             self._connection.execute(queries.ADD_DELIVERY, pending)
             self.rung.add(f"deliver:{endpoint}")
         return event
+
+    def mark(self, what: str, *, on: bool) -> bool:
+        key = f"mark: {what}"
+        mine = schema.meta.c.key == key
+        was_on = bool(self._rows(select(schema.meta).where(mine)))
+        if on and not was_on:
+            self._connection.execute(insert(schema.meta), {"key": key, "value": "on"})
+        elif was_on and not on:
+            self._connection.execute(delete(schema.meta).where(mine))
+        return was_on != on
 
     def event(self, event_id: str) -> Event:
         return rows.to_event(self._one(queries.EVENT_BY_ID, event_id, "event"))
