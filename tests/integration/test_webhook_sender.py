@@ -85,7 +85,7 @@ def test_while_rotating_the_old_secret_verifies_too(tmp_path: Path) -> None:
 
 def test_a_failure_is_deferred_by_the_schedule_and_retry_after(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore, receiver: Receiver, _: Sender) -> None:
-        nonsense = {"retry-after": "Wed, 21 Oct 2015 07:28:00 +99999999999"}
+        nonsense = {"retry-after": "Wed, 21 Oct 2015 07:28:00 +9999999999999"}
         receiver.answers.extend([(500, {}), (503, {"retry-after": "77"}), (302, {"location": "/elsewhere"}), (429, nonsense)])
         waits = {}
         for _n in range(4):
