@@ -107,7 +107,8 @@ class Intake:
 
     def _admit(self, draft: Draft, letter: Letter, file: SpoolFile) -> tuple[Envelope, list[Fax]]:
         policy.check_loop(letter)
-        policy.check_sender(letter.sender or "", self._user_senders(draft.user))
+        for author in letter.authors or (letter.sender or "",):
+            policy.check_sender(author, self._user_senders(draft.user))
         account = self._account(draft, letter)
         now = self._clock()
         envelope = Envelope(

@@ -59,14 +59,15 @@ _PASSED_OVER_NAMES = (".p7s", ".asc", ".sig", ".vcf", ".ics")
 class Letter:
     """What one mail asks for. `documents` are in the order to be faxed, a page made of the mail's text first.
 
-    `sender` is the first address of From. `account`, `page`, `send_at` (UTC) and `tags` are the X-Mailbridge headers, None where
-    none came. `auto_submitted` is RFC 3834's mark of a machine's mail; `looped` tells of a mail that mailbridge itself wrote;
-    `received_count` counts Received headers (RFC 5321 section 6.3).
+    `sender` is the first address of From, `authors` are all of them. `account`, `page`, `send_at` (UTC) and `tags` are the
+    X-Mailbridge headers, None where none came. `auto_submitted` is RFC 3834's mark of a machine's mail; `looped` tells of a mail
+    that mailbridge itself wrote; `received_count` counts Received headers (RFC 5321 section 6.3).
     """
 
     message_id: str | None
     subject: str
     sender: str | None
+    authors: tuple[str, ...] = ()
     documents: tuple[Document, ...]
     account: str | None = None
     page: PageMode | None = None
@@ -102,12 +103,14 @@ def read_letter(spool_root: Path, relpath: str, mode: str) -> Letter:
 
 def read_headers(headers: Headers) -> Letter:
     """Return the letter without documents, by its headers. Raises Refused for an X-Mailbridge header that cannot be read."""
-    senders = [address for _, address in getaddresses([str(headers.get("From", ""))[:4000]]) if "@" in address]
+    written = [str(value)[:4000] for value in headers.get_all("From", [])]
+    authors = tuple(address for _, address in getaddresses(written) if "@" in address)
     automatic = str(headers.get("Auto-Submitted", "no")).split(";")[0].strip().lower()
     return Letter(
         message_id=str(headers.get("Message-ID", "")).strip()[:998] or None,
         subject=page.clean(decode_words(str(headers.get("Subject", "")))).replace("\n", " ").strip()[:998],
-        sender=senders[0] if senders else None,
+        sender=authors[0] if authors else None,
+        authors=authors,
         documents=(),
         account=str(headers.get("X-Mailbridge-Account", "")).strip() or None,
         page=_page_mode(headers.get("X-Mailbridge-Page")),

@@ -477,6 +477,11 @@ def test_a_from_header_outside_the_users_senders(tmp_path: Path) -> None:
         client.rcpt("039876543@fax.local")
         status, words = client.data(MAIL)
         assert (status, words[:5]) == (553, b"5.7.1")
+        mx.letter.update(sender="anna@example.co.il", authors=("anna@example.co.il", "boss@example.co.il"))
+        client.mail("anna@example.co.il")
+        client.rcpt("039876543@fax.local")
+        status, words = client.data(MAIL)
+        assert (status, words[:5]) == (553, b"5.7.1")
         assert mx.files() == []
 
 

@@ -259,6 +259,11 @@ def test_a_text_alone_is_a_page_and_nothing_at_all_is_refused(tmp_path: Path) ->
     assert reply.endswith("no document is attached and its text is not to become a page")
 
 
+def test_every_address_of_every_from_is_an_author(tmp_path: Path) -> None:
+    letter = read(tmp_path, b"From: Anna <anna@x.il>, bob@x.il\r\nFrom: eve@y.il\r\n\r\nhello")
+    assert (letter.sender, letter.authors) == ("anna@x.il", ("anna@x.il", "bob@x.il", "eve@y.il"))
+
+
 def test_headers_are_honoured(tmp_path: Path) -> None:
     headers = {"X_Mailbridge_Account": "law", "X_Mailbridge_Send_At": "2026-01-04T09:00:00+02:00", "X_Mailbridge_Tag": "case=1=2"}
     letter = read(tmp_path, mail("x", Message_ID="<1@x>", Received="by y", **headers))
