@@ -201,9 +201,12 @@ class Daemon:
         ]
 
     def _listings(self, store: SqliteStore, spool: Spool, clients: Mapping[str, MyFax], documents: Documents) -> list[Listing]:
-        """One for the faxes and one for the voicemails of each account that has a mailbox."""
+        """One for the voicemails of each account, and one for the faxes of each that has a mailbox, or of each where none is.
+
+        An account beside those may have its faxes mailed to a mailbox of another's, and they would be told twice.
+        """
         every, zone = self._config.incoming.every, ZoneInfo(self._config.timezone)
-        backed = {mailbox.account or self._config.default_account: None for mailbox in self._config.mailboxes.values()}
+        backed = {mailbox.account or self._config.default_account for mailbox in self._config.mailboxes.values()}
         return [
             Listing(
                 account,
@@ -218,9 +221,9 @@ class Daemon:
                 zone=zone,
                 region=self._config.smtp.region,
             )
-            for account in backed
+            for account in self._config.accounts
             for kind in get_args(Kind)
-            if every is not None
+            if every is not None and (kind == "voice" or account in backed or not backed)
         ]
 
 

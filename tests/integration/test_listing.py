@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from mailbridge.app import Daemon
+from mailbridge.config import load
 from mailbridge.errors import NotTaken, StoreUnavailable
 from mailbridge.report import listing as listing_module
 from mailbridge.report.fetch import Documents, NotFetched
@@ -354,6 +356,31 @@ def test_a_time_beyond_all_dates_stops_no_round(tmp_path: Path) -> None:
         assert told == {CALLER: "2026-01-04T09:10:00Z", "+97231111111": "2026-01-04T09:01:00Z"}
 
     play(tmp_path, scenario)
+
+
+MAILBOX = '[mailbox.office]\nhost = "127.0.0.1"\ntls = "none"\nusername = "o"\npassword = "p"\n'
+ACCOUNTS = "".join(f'[account.{name}]\nemail = "{name}@example.co.il"\npassword = "p"\n' for name in ("office", "branch"))
+VOICE, FAXES = {"office voice", "branch voice"}, {"office incoming", "branch incoming"}
+
+
+@pytest.mark.parametrize(
+    ("more", "listed"),
+    [
+        # Faxes of the other account may be mailed to this mailbox too, and would be told twice.
+        (MAILBOX, {"office incoming", *VOICE}),
+        (f'{MAILBOX}account = "branch"\n', {"branch incoming", *VOICE}),
+        ("", FAXES | VOICE),
+        ('[incoming]\nevery = "off"\n', set()),
+    ],
+)
+def test_the_voicemails_of_every_account_are_listed_and_the_faxes_that_a_mail_would_tell(
+    tmp_path: Path, more: str, listed: set[str]
+) -> None:
+    (tmp_path / "config.toml").write_text(ACCOUNTS + more)
+    daemon = Daemon(load(tmp_path / "config.toml", {}), {})
+    clients = dict.fromkeys(("office", "branch"), cast("Any", None))
+    found = daemon._listings(clients["office"], clients["office"], clients, clients["office"])
+    assert {listing.name.removeprefix("listing ") for listing in found} == listed
 
 
 def test_every_page_is_read(tmp_path: Path) -> None:
