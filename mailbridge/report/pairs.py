@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
@@ -12,11 +13,14 @@ from mailbridge.report.match import e164
 NEAR = timedelta(hours=4)
 # A mail is written after its fax came in, but for what the clocks differ.
 _CLOCKS = timedelta(seconds=30)
+# No number that is shorter (digits) is a whole one.
+_LOCAL = 7
 
 
 def number(printed: str | None, region: str) -> str | None:
     """Return a number in E.164 where it can be, as printed where not, and None for a caller who is not named."""
-    if printed is None or not any(letter.isdigit() for letter in printed):
+    # A switch prints 0 or 000 for a number that is withheld.
+    if printed is None or not any(letter.isdigit() and letter != "0" for letter in printed):
         return None
     return e164(printed, region) or printed.strip()
 
@@ -44,9 +48,17 @@ def twin(listed: Receipt, mailed: Iterable[Receipt], sha256: str | None) -> Rece
     return next((other for _, other in pair([listed], same)), None)
 
 
+def _same(one: str | None, other: str | None) -> bool:
+    """Whether two numbers are one, also where one from abroad was printed without its plus (442071234567), and so taken for local."""
+    if one is None or other is None:
+        return one == other
+    short, long = sorted((re.sub(r"[^0-9]", "", number) for number in (one, other)), key=len)
+    return one == other or (len(short) >= _LOCAL and long.endswith(short))
+
+
 def _apart(listed: Receipt, mailed: Receipt) -> timedelta | None:
     """Return how far apart in time they are, more for a mail older than its fax; None where they tell of two faxes."""
-    if listed.caller != mailed.caller or (listed.called and mailed.called and listed.called != mailed.called):
+    if not _same(listed.caller, mailed.caller) or (listed.called and mailed.called and not _same(listed.called, mailed.called)):
         return None
     gap = mailed.at - listed.at
     if abs(gap) > NEAR:

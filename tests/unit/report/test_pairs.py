@@ -25,7 +25,9 @@ def test_local_and_international_numbers_are_one(printed: str) -> None:
     assert number(printed, "IL") == "+97289999999"
 
 
-@pytest.mark.parametrize(("printed", "told"), [(None, None), ("", None), ("anonymous", None), ("חסוי", None), ("*123", "*123")])
+@pytest.mark.parametrize(
+    ("printed", "told"), [(None, None), ("", None), ("anonymous", None), ("חסוי", None), ("*123", "*123"), ("000", None)]
+)
 def test_a_caller_without_a_number(printed: str | None, told: str | None) -> None:
     assert number(printed, "IL") == told
 
@@ -43,6 +45,21 @@ def test_other_numbers_and_other_days_are_other_faxes() -> None:
     assert nearest(mailed, others) is None
     assert nearest(a_receipt(caller=None), [a_receipt(caller=None)]) is not None
     assert nearest(a_receipt(called=None), [a_receipt()]) is not None  # a mail need not say which line it came on
+
+
+@pytest.mark.parametrize(
+    ("by_list", "by_mail", "one"),
+    [
+        ("442071234567", "+442071234567", True),  # a list that leaves the plus out
+        ("00442071234567", "+44 20 7123 4567", True),
+        ("03-9999999", "08-9999999", False),
+        ("*2700", "03-9992700", False),
+        ("2700", "03-9992700", False),
+    ],
+)
+def test_a_number_from_abroad_without_its_plus_is_no_second_fax(by_list: str, by_mail: str, one: bool) -> None:
+    listed, mailed = (a_receipt(caller=number(printed, "IL")) for printed in (by_list, by_mail))
+    assert (nearest(mailed, [listed]) == listed) is one
 
 
 def test_a_second_fax_of_the_same_caller_is_one_of_its_own() -> None:
