@@ -10,7 +10,8 @@ from pathlib import Path
 from mailbridge import log, systemd
 from mailbridge.advice import advice
 from mailbridge.app import Daemon
-from mailbridge.config import Config, load, problems
+from mailbridge.config import Config, load
+from mailbridge.errors import ConfigError
 
 
 class _Process:
@@ -76,11 +77,14 @@ class _Process:
         self._stop.set()
 
     def _reload(self) -> None:
-        mistakes = problems(self._path, self._environ)
-        for mistake in mistakes:
-            log.config_rejected("daemon", error=str(mistake))
-        if not mistakes and not self._ending():
-            self._next = load(self._path, self._environ)
+        try:
+            config = load(self._path, self._environ)
+        except ConfigError as error:
+            for mistake in (error, *error.others):
+                log.config_rejected("daemon", error=str(mistake))
+            return
+        if not self._ending():
+            self._next = config
             log.config_reloaded("daemon", file=str(self._path))
             self._stop.set()
 
