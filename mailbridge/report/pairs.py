@@ -49,7 +49,7 @@ def twin(listed: Receipt, mailed: Iterable[Receipt], sha256: str | None) -> Rece
 
 
 def _same(one: str | None, other: str | None) -> bool:
-    """Whether two numbers are one, also where one from abroad was printed without its plus (442071234567), and so taken for local."""
+    """Whether two numbers are one, also where one from abroad without its plus (442071234567) was taken for local."""
     if one is None or other is None:
         return one == other
     short, long = sorted((re.sub(r"[^0-9]", "", number) for number in (one, other)), key=len)
