@@ -47,14 +47,16 @@ from mailbridge.webhook.sender import Sender as WebhookSender
 
 # Of the 30 s that a stop may take, what is under way gets most, and closing the rest.
 GRACE = 25.0
+# Seconds for a command that has the state_dir for itself while no daemon runs.
+_PATIENCE = 3.0
 # How often the clock is looked at.
 _CLOCK_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def open_store(config: Config) -> AsyncIterator[SqliteStore]:
+async def open_store(config: Config, patience: float = 0.0) -> AsyncIterator[SqliteStore]:
     """Open the store that the configuration names, for this process alone. Raises StateLocked, SchemaTooNew, StoreUnavailable."""
-    async with SqliteStore(config.state_dir, fax_data, Routes(config.webhooks).endpoints) as store:
+    async with SqliteStore(config.state_dir, fax_data, Routes(config.webhooks).endpoints, patience) as store:
         yield store
 
 
@@ -84,7 +86,7 @@ class Daemon:
         group.
         """
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(open_store(self._config))
+            store = await stack.enter_async_context(open_store(self._config, _PATIENCE))
             await store.run(lambda tx: tx.lose_deliveries(self._clock()))
             await tell_left(store, self._config.webhooks)
             await recover(store, self._clock, self._config.fax.on_doubt)

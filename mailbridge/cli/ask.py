@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,27 @@ from mailbridge.control.client import NoDaemon, ask_first
 from mailbridge.control.place import candidates
 from mailbridge.errors import ConfigError, ControlError, StateLocked
 
+# Seconds for a daemon that starts or stops, or another command, to let go of the state_dir.
+_PATIENCE, _LOOK_AGAIN = 5.0, 0.2
+
 
 def ask(config_path: Path, command: str, **args: object) -> Any:
     """Return what `control.commands` answers. Raises ConfigError, ControlError, NotFound, StoreUnavailable."""
-    state_dir = find_state_dir(config_path)
-    try:
-        return ask_first(candidates(state_dir, os.environ), command, **args)
-    except NoDaemon:
-        if not (state_dir / "mailbridge.sqlite3").exists():
-            raise ControlError(
-                f"no mailbridge runs on {state_dir} and it holds no faxes; start it with mailbridge serve"
-            ) from None
-    return _ask_store(config_path, command, args)
+    state_dir, begun = find_state_dir(config_path), time.monotonic()
+    while True:
+        try:
+            return ask_first(candidates(state_dir, os.environ), command, **args)
+        except NoDaemon:
+            if not (state_dir / "mailbridge.sqlite3").exists():
+                raise ControlError(
+                    f"no mailbridge runs on {state_dir} and it holds no faxes; start it with mailbridge serve"
+                ) from None
+        try:
+            return _ask_store(config_path, command, args)
+        except StateLocked:
+            if time.monotonic() - begun >= _PATIENCE:
+                raise ControlError("the daemon is starting or stopping; ask again in a moment") from None
+        time.sleep(_LOOK_AGAIN)
 
 
 def ask_daemon(config_path: Path, command: str, body: bytes, /, **args: object) -> Any:
@@ -57,7 +67,4 @@ def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
         async with open_store(load(config_path, environment(config_path))) as store:
             return await bind(store, Clock())[command](**args)
 
-    try:
-        return asyncio.run(work())
-    except StateLocked:
-        raise ControlError("the daemon is starting or stopping; ask again in a moment") from None
+    return asyncio.run(work())

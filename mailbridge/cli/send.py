@@ -18,9 +18,12 @@ from mailbridge.cli.ask import ask, ask_daemon
 from mailbridge.cli.options import EXITS, config_option, json_option
 from mailbridge.cli.output import print_json
 from mailbridge.cli.queue import reason
+from mailbridge.errors import ControlError
 from mailbridge.lifecycle import FAX_FINAL
 
 _LOOK_EVERY = 0.5
+# Seconds without an answer while a daemon that was stopped starts again.
+_PATIENCE = 60.0
 # Office documents, which Python's own table lacks on some systems.
 _TYPES = {".docx": "vnd.openxmlformats-officedocument.wordprocessingml.document", ".odt": "vnd.oasis.opendocument.text"}
 
@@ -103,9 +106,17 @@ def _elsewhere(url: str) -> EmailMessage:
 
 def _follow(fax_id: str, say: Callable[[str], None], config_path: Path) -> dict[str, Any]:
     """Tell each new state, and return the fax when it is final, or when only a person can help it on."""
-    told = ""
+    told, heard = "", time.monotonic()
     while True:
-        fax: dict[str, Any] = ask(config_path, "show", id=fax_id)
+        try:
+            fax: dict[str, Any] = ask(config_path, "show", id=fax_id)
+        except ControlError:
+            # The fax is in the store, whatever becomes of the daemon.
+            if time.monotonic() - heard >= _PATIENCE:
+                raise
+            time.sleep(_LOOK_EVERY)
+            continue
+        heard = time.monotonic()
         if fax["state"] != told:
             told = fax["state"]
             say(f"{fax_id} {told}" + (f": {reason(fax)}" if fax["failure"] else ""))

@@ -131,14 +131,15 @@ async def replay(store: Store, clock: Clock, *, ids: Sequence[str] = (), retire:
         return await (_retire_chosen if retire else _replay_chosen)(store, clock, choice)
 
     def work(tx: Transaction) -> list[dict[str, Any]]:
-        now, dead = clock(), []
+        now, dead = clock(), dict[str, Delivery]()
         for id in dict.fromkeys(ids):
             found = _deliveries(tx, id)
             if not any(delivery.state == "dead" for delivery in found):
                 states = ", ".join(f"{delivery.state} to {delivery.endpoint}" for delivery in found) or "for no webhook"
                 raise ControlError(f"nothing of {id} is dead: it is {states}")
-            dead += [delivery for delivery in found if delivery.state == "dead"]
-        replayed = [tx.settle(delivery.id, "replay", now, due_at=now, attempts=0) for delivery in dead]
+            # One may be named twice: by itself, and by its event.
+            dead |= {delivery.id: delivery for delivery in found if delivery.state == "dead"}
+        replayed = [tx.settle(id, "replay", now, due_at=now, attempts=0) for id in dead]
         return [{"id": one.id, "event_id": one.event_id, "endpoint": one.endpoint, "state": one.state} for one in replayed]
 
     return await store.run(work)

@@ -24,18 +24,20 @@ from mailbridge.store.transaction import Describe, Route
 from mailbridge.store.writer import Writer
 
 T = TypeVar("T")
+_LOOK_AGAIN = 0.05
 
 
 class SqliteStore:
     """A Store (see `store.base`) in `state_dir/mailbridge.sqlite3`.
 
+    `patience` is how many seconds to wait for another process to let go of the state_dir.
     `describe` gives the data of a fax's event and `route` the endpoints of an event type. Use it as an async context manager.
     The state_dir is made where only it is missing. `made_at` is when the database was made, None where nobody noted it.
     Raises StateLocked where another process holds the state_dir, SchemaTooNew where a newer mailbridge wrote the file.
     """
 
-    def __init__(self, state_dir: Path, describe: Describe, route: Route) -> None:
-        self._state_dir, self._describe, self._route = state_dir, describe, route
+    def __init__(self, state_dir: Path, describe: Describe, route: Route, patience: float = 0.0) -> None:
+        self._state_dir, self._describe, self._route, self._patience = state_dir, describe, route, patience
         self._bells: dict[str, asyncio.Event] = {}
         self._closed = False
 
@@ -43,7 +45,7 @@ class SqliteStore:
         # Itself alone, as a path that is wrong further up is told below.
         with contextlib.suppress(OSError):
             self._state_dir.mkdir(mode=0o700, exist_ok=True)
-        self._lock = _lock(self._state_dir)
+        self._lock = await _lock_in_time(self._state_dir, self._patience)
         try:
             self._engine, _ = await asyncio.to_thread(_open, self._state_dir / "mailbridge.sqlite3")
         except BaseException:
@@ -78,6 +80,18 @@ class SqliteStore:
     def _ring(self, topics: set[str]) -> None:
         for topic in topics:
             self.bell(topic).set()
+
+
+async def _lock_in_time(state_dir: Path, patience: float) -> int:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while True:
+        try:
+            return _lock(state_dir)
+        except StateLocked:
+            if loop.time() >= deadline:
+                raise
+        await asyncio.sleep(_LOOK_AGAIN)
 
 
 def _lock(state_dir: Path) -> int:

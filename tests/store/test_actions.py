@@ -7,10 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.control.actions import resolve
+from mailbridge.control.actions import replay, resolve
 from mailbridge.store.sqlite import SqliteStore
 from tests.making import NOW, a_fax, an_envelope
 from tests.store.making import go, with_store
+
+
+def test_a_delivery_that_is_named_twice_is_replayed_once(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        await store.run(lambda tx: tx.accept(an_envelope(), [a_fax()], None, NOW))
+        [(delivery, event)] = await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 10))
+        await store.run(lambda tx: tx.settle(delivery.id, "exhaust", NOW))
+        replayed = await replay(store, lambda: NOW, ids=[event.id, delivery.id, event.id])
+        assert [(one["id"], one["state"]) for one in replayed] == [(delivery.id, "pending")]
+
+    with_store(tmp_path, scenario)
 
 
 @pytest.mark.parametrize(("word", "code", "state"), [("resend", None, "queued"), ("sent", "c-1", "submitted")])

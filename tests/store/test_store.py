@@ -174,6 +174,19 @@ def test_cursors_and_digests_are_kept_by_mailbox(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
+def test_a_process_that_soon_lets_go_of_the_state_is_waited_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        first = SqliteStore(tmp_path, lambda fax: {}, lambda type_: [])
+        await first.__aenter__()
+        second = asyncio.create_task(SqliteStore(tmp_path, lambda fax: {}, lambda type_: [], patience=30.0).__aenter__())
+        await asyncio.sleep(0.1)
+        assert not second.done()
+        await first.__aexit__(None, None, None)
+        await (await second).__aexit__(None, None, None)
+
+    asyncio.run(main())
+
+
 def test_a_second_process_on_the_same_state_is_refused(tmp_path: Path) -> None:
     async def scenario(_: SqliteStore) -> None:
         with pytest.raises(StateLocked, match="another mailbridge"):
