@@ -231,11 +231,12 @@ class Listing:
 
 
 def _is_old(at: datetime, known: Compared, now: datetime) -> bool:
-    """Whether something came in before the very first start.
+    """Whether something came in before the very first start, or longer ago than is asked for.
 
     After the first round, what was not on the list before is new, even where a zone that is set wrong makes it look older.
     """
     if known.until is None:
         # The list tells whole seconds; and where that zone makes what is old look as if it were still to come, it is old.
         return not known.started_at.replace(microsecond=0) <= at <= now + SKEW
-    return at < known.started_at - NEAR
+    # A list that tells more than was asked for holds what is older than the receipts by which it would be known.
+    return at < max(known.started_at, now - LONGEST) - NEAR

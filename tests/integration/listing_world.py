@@ -92,8 +92,14 @@ class MyFaxStandIn:
             return 416, {"Content-Range": f"bytes */{len(document)}"}, b""
         return 206, {"Content-Range": f"bytes {begin}-{len(document) - 1}/{len(document)}"}, document[begin:]
 
+    def whole_list(self) -> tuple[int, dict[str, str], bytes]:
+        """The first page as a service answers that minds no date."""
+        return self._answer_list({"listType": "incoming", "p": "0"})
+
     def _list(self, request: Exchange) -> tuple[int, dict[str, str], bytes]:
-        form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        return self._answer_list({name: values[0] for name, values in parse_qs(request.body.decode()).items()})
+
+    def _answer_list(self, form: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         start, end, page = form.get("startDate", ""), form.get("endDate", "9999-12-31 23:59:59"), int(form["p"])
         items = [item for item in self.listed[form["listType"]] if start <= item["TIME"][:19] <= end or not item["TIME"]]
         pages = max(1, -(-len(items) // self.page))

@@ -127,6 +127,22 @@ def test_what_came_in_while_mailbridge_was_away_is_told(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
+def test_a_list_that_tells_all_that_ever_came_in_repeats_nothing(tmp_path: Path) -> None:
+    async def scenario(world: Office) -> None:
+        listing = world.listing()
+        await listing.compare()
+        world.myfax.add(START + MINUTE)
+        await world.rounds(listing, PATIENT)
+        assert await world.sources() == [FROM_LIST]
+        world.now = START + timedelta(days=33)
+        world.myfax.answers["/action/incoming.do"] = [world.myfax.whole_list()] * (PATIENT + 1)
+        await world.store.run(lambda tx: tx.delete_receipts(world.now - timedelta(days=32), 10))
+        await world.rounds(listing, PATIENT + 1)
+        assert await world.sources() == [FROM_LIST]
+
+    play(tmp_path, scenario)
+
+
 @pytest.mark.parametrize(("printed", "hours"), [("08-9999999", 0), (CALLER, 1), ("97289999999", -1), ("089999999", 3)])
 def test_a_fax_that_the_mail_told_is_not_told_by_the_list(tmp_path: Path, printed: str, hours: int) -> None:
     """Also where the list is in another zone than is set, as after a summer time that somebody forgot."""
