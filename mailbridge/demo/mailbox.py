@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from typing import Literal
 
-from proxyprotocol.reader import ProxyProtocolReader
+from proxyprotocol.sock import SocketInfo
 from pymap.backend.dict import DictBackend, Identity
 from pymap.imap import IMAPServer
 from pymap.user import UserMetadata
@@ -37,7 +37,12 @@ class DemoMailbox:
         config.apply_context()
         user = Identity(self.username, backend.login, None, frozenset())
         await user.set(UserMetadata(config, self.username, password=self.password))
-        answer = ProxyProtocolReader(config.proxy_protocol).get_callback(IMAPServer(backend.login, config))
+        serve = IMAPServer(backend.login, config)
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # Awaited here: proxyprotocol's callback leaves it to a task that nobody holds, which Python 3.13 collects as garbage.
+            await serve(reader, writer, SocketInfo.get(writer, None))
+
         server = await asyncio.start_server(answer, "127.0.0.1", self.port)
         self._stack.callback(server.close)
         self.port = server.sockets[0].getsockname()[1]

@@ -169,8 +169,9 @@ class Tour:
 
     def _on_event(self, event: dict[str, Any]) -> None:
         data = event["data"]
-        about = f"{data.get('to', '')} {(data.get('error') or {}).get('code', '')}".strip()
-        self.step(f"webhook {event['type']} {about}, signature verified")
+        error = data.get("error")
+        words = (data.get("to"), error.get("code") if isinstance(error, dict) else error)
+        self.step(" ".join(["webhook", event["type"], *(word for word in words if word)]) + ", signature verified")
 
 
 def _address(daemon: Daemon) -> str:
