@@ -134,8 +134,14 @@ def simulator(port: int, imap_port: int | None, email: str, step: float, as_json
         click.echo(json.dumps(facts) if as_json else words)
 
     password = os.environ.get("MAILBRIDGE_SIMULATOR_PASSWORD", "demo")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run(tell, port=port, imap_port=imap_port, email=email, password=password, step=step))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(run(tell, port=port, imap_port=imap_port, email=email, password=password, step=step))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise click.ClickException(f"it cannot listen ({why}); choose a free port with --port or --imap-port") from None
 
 
 def _needs(missing: ModuleNotFoundError) -> click.ClickException:

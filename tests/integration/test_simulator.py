@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -438,6 +439,13 @@ def test_it_stops_at_once_while_it_refuses_or_hangs() -> None:
         return took
 
     assert asyncio.run(main()) < 5
+
+
+def test_a_port_that_is_taken_is_told_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = CliRunner().invoke(cli.simulator, ["--port", str(taken.getsockname()[1])])
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "choose a free port with --port" in done.stderr
 
 
 # its own page of help
