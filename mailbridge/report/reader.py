@@ -52,10 +52,12 @@ class Reader:
         self._mailbox, self._taker, self._store, self._spool = mailbox, taker, store, spool
         self._clock, self._zone, self._dnsfunc, self._max_mail = clock, zone, dnsfunc, max_mail
         self._batch, self._refused = BATCH, Counter[tuple[int, bool]]()
+        self._unmarked: list[int] = []
 
     def forget(self) -> None:
         """Forget what was learnt about UIDs; they name other mails now."""
         self._refused.clear()
+        self._unmarked.clear()
 
     async def take_new(self, connection: Connection, cursor: Cursor) -> Cursor:
         """Fetch what an EXISTS told of without asking for its UID first; then make sure that nothing else waits."""
@@ -67,6 +69,7 @@ class Reader:
 
     async def take_waiting(self, connection: Connection, cursor: Cursor) -> Cursor:
         """Take every mail above the cursor, a batch at a time. One that was expunged in between is passed over."""
+        await self._mark(connection, [])
         # `n:*` names the last mail even when its UID is below n (RFC 3501 section 6.4.8).
         while uids := [uid for uid in await connection.search(f"UID {cursor.last_uid + 1}:*") if uid > cursor.last_uid]:
             while uids:
@@ -200,17 +203,21 @@ class Reader:
         return document_told(path, digest, len(document.content), document.content_type, document.filename)
 
     async def _mark(self, connection: Connection, uids: list[int]) -> None:
-        """Do what `after` says. The events are out by now: a folder that is not there or full is told, and stops nothing."""
+        """Do what `after` says, also for those whose connection was lost before it was done.
+
+        The events are out by now: a folder that is not there or full is told, and stops nothing.
+        """
         after = self._mailbox.after
-        if not uids or connection.lost:
-            return
-        try:
-            if after == "seen":
-                await connection.seen(uids)
-            elif after.startswith("move:"):
-                await connection.move(uids, after.removeprefix("move:"))
-        except MailboxError as error:
-            log.service_failed(self._taker.mailbox, error=f"after = {after!r}: {error}")
+        self._unmarked += uids if after != "keep" else []
+        while self._unmarked and not connection.lost:
+            some = self._unmarked[:BATCH]
+            try:
+                await (connection.seen(some) if after == "seen" else connection.move(some, after.removeprefix("move:")))
+            except MailboxError as error:
+                log.service_failed(self._taker.mailbox, error=f"after = {after!r}: {error}")
+                if connection.lost:
+                    return
+            del self._unmarked[: len(some)]
 
 
 def _fax_id(read: parse.Mail) -> str | None:

@@ -149,10 +149,10 @@ class Front:
             ways = [asyncio.create_task(copy(reader, other_writer)), asyncio.create_task(copy(other_reader, writer))]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            other_writer.transport.abort()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            other_writer.transport.abort()
 
 
 @asynccontextmanager
@@ -386,6 +386,29 @@ def test_a_mail_whose_size_is_told_wrong_is_brought_whole(tmp_path: Path, told: 
         ):
             [event] = await events(store, 1)
         assert event.data["document"]["size"] == 9 + 7 * 20_000
+
+    asyncio.run(circle())
+
+
+@pytest.mark.parametrize(("after", "command"), [("seen", "STORE"), ("move:Done", "MOVE")])
+def test_a_mail_whose_connection_is_lost_before_it_is_marked_is_marked_later(tmp_path: Path, after: str, command: str) -> None:
+    tries: list[Script] = []
+
+    async def lost_once(session: Script) -> None:
+        tries.append(session)
+        if len(tries) == 1:
+            session.writer.close()
+        else:
+            await session.send(b"TAG OK\r\n")
+
+    async def circle() -> None:
+        select = Script.usual["SELECT"].replace(b"UIDNEXT 1", b"UIDNEXT 2")
+        answers = {"SELECT": select, "SEARCH": ONE, "FETCH": fetched(1, REPORT) + b"TAG OK\r\n", command: lost_once}
+        async with scripted(answers) as (_, front), a_store(tmp_path) as store:
+            async with watching(settings(front.port, after=after), store, tmp_path, catch_up=True):
+                await until(lambda: len(front.scripts) == 2 and "IDLE" in front.scripts[1].commands)
+            assert tries == front.scripts
+            assert len(await events(store, 1, "report.received")) == 1
 
     asyncio.run(circle())
 
