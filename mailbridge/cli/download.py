@@ -82,7 +82,15 @@ def _publish(part: Path, whole: Path) -> None:
         os.link(part, whole)  # as rename does, but never over another file
     except FileExistsError:
         raise NotFetched(f"{whole.name} is there already", again=False) from None
-    part.unlink()
+    except OSError:
+        # FAT and some network shares have no links. An empty file of its own is what the rename then goes over.
+        try:
+            os.close(os.open(whole, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            raise NotFetched(f"{whole.name} is there already", again=False) from None
+        part.rename(whole)
+    else:
+        part.unlink()
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class Documents:
         except (httpx.InvalidURL, ValueError):
             raise NotFetched("the document's address is none", again=False) from None
         host, service = asked.host.lower().rstrip("."), self._service
-        at_service = host == service.host.lower()
+        at_service = host == service.host.lower() or {host, service.host.lower()} <= set(_LOOPBACK)
         ours = at_service or host == DOMAIN or host.endswith(f".{DOMAIN}")
         # The stand-in on this machine alone speaks without TLS.
         clear = at_service and host in _LOOPBACK and asked.scheme == service.scheme == "http"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import pty
@@ -17,6 +18,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from mailbridge.cli.download import _publish
+from mailbridge.report.fetch import NotFetched
 from tests.integration.listing_world import PDF, WAV, MyFaxStandIn
 from tests.waiting import PATIENCE
 
@@ -406,6 +409,23 @@ def test_a_download_that_broke_off_is_taken_up_where_it_ended(tmp_path: Path) ->
             assert Path(told[identity]).read_bytes() == document
 
     play(tmp_path, scenario)
+
+
+def test_where_there_are_no_links_a_document_gets_its_name_and_goes_over_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    part, whole = tmp_path / "a.part", tmp_path / "a.pdf"
+    part.write_bytes(PDF)
+    _publish(part, whole)
+    assert (whole.read_bytes(), part.exists()) == (PDF, False)
+    part.write_bytes(WAV)
+    with pytest.raises(NotFetched, match=r"a\.pdf is there already"):
+        _publish(part, whole)
+    assert (whole.read_bytes(), part.read_bytes()) == (PDF, WAV)
 
 
 def test_a_document_that_is_not_myfaxs_is_not_fetched(tmp_path: Path) -> None:

@@ -441,7 +441,6 @@ ELSEWHERE = (
     "https://user@www.myfax.co.il/fax.pdf",
     "file:///etc/passwd",
     "ftp://www.myfax.co.il/fax.pdf",
-    "http://localhost/fax.pdf",
     "https://[::1",
 )
 
@@ -460,6 +459,16 @@ def test_a_document_elsewhere_is_not_fetched_and_the_fax_is_told(tmp_path: Path)
     play(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("url", [*ELSEWHERE, "http://localhost/fax.pdf", "http://127.0.0.1/fax.pdf", "https://localhost/fax.pdf"])
+def test_the_real_service_leads_to_no_other_host_nor_to_this_machine(url: str) -> None:
+    async def main() -> None:
+        async with Documents("https://www.myfax.co.il/action/") as documents:
+            with pytest.raises(NotFetched, match="address"):
+                await documents.fetch(url, io.BytesIO())
+
+    asyncio.run(main())
+
+
 def test_a_redirect_stays_at_myfax(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         myfax = world.myfax
@@ -468,6 +477,8 @@ def test_a_redirect_stays_at_myfax(tmp_path: Path) -> None:
         myfax.answers["/away"] = [(302, {"Location": "https://evil.example/fax.pdf"}, b"")]
         myfax.answers["/round"] = [(302, {"Location": "/round"}, b"")] * 9
         file = io.BytesIO()
+        myfax.answers["/here"].append((302, {"Location": f"{myfax.base.replace('127.0.0.1', 'localhost')}/there"}, b""))
+        await world.documents.fetch(f"{myfax.base}/here", io.BytesIO())  # a stand-in may call this machine by either name
         await world.documents.fetch(f"{myfax.base}/here", file)
         assert file.getvalue() == PDF
         for path, words in (("/away", "not MyFax's"), ("/round", "without an end")):
