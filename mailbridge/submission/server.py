@@ -118,9 +118,9 @@ class SmtpService:
                     self._over_tls, host, port, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=_HANDSHAKE
                 )
         except OSError as error:
-            raise ConfigError(
-                key, f"cannot listen on {address} ({os.strerror(error.errno or 0)})", "free the port or choose another"
-            ) from None
+            low = "choose a port from 1024 on, or let systemd open it (mailbridge.socket)"
+            remedy = low if isinstance(error, PermissionError) else "free the port or choose another"
+            raise ConfigError(key, f"cannot listen on {address} ({os.strerror(error.errno or 0)})", remedy) from None
         self._servers.append(server)
 
     def _auth_required(self) -> bool:

@@ -288,6 +288,22 @@ def test_a_socket_that_others_reach_is_not_served_without_a_login(tmp_path: Path
     assert 'smtp.auth: "off" would let anyone who reaches 0.0.0.0' in told
 
 
+def test_a_port_that_the_service_may_not_open_is_told_with_its_remedy(tmp_path: Path) -> None:
+    # Root may open every port, unless it gives its capabilities up.
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root and setpriv")
+    config = config_in(tmp_path)
+    config.write_text(config.read_text().replace('[smtp]\nlisten = ["127.0.0.1:0"]', '[smtp]\nlisten = ["127.0.0.1:465"]'))
+    lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if lowest <= 465:
+        pytest.skip("here everybody may open port 465 (ip_unprivileged_port_start)")
+    without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    words = [*without, sys.executable, "-m", "mailbridge", "serve", "--config", str(config)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, env=environment())
+    assert done.returncode == 78
+    assert "127.0.0.1:465 (Permission denied); choose a port from 1024 on, or let systemd open it" in done.stderr
+
+
 def test_sockets_for_another_process_are_left_alone(tmp_path: Path) -> None:
     environ = environment(LISTEN_FDS=1, LISTEN_PID=1)
     with running(config=config_in(tmp_path), environ=environ) as process:
