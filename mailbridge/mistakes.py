@@ -32,10 +32,10 @@ def mistake(detail: ErrorDetails, model: type[BaseModel]) -> ConfigError:
 
 # pydantic's words for a wrong type speak of Python.
 _TYPES = {
-    "tuple_type": ("is no list", 'write it in brackets, such as ["…"]'),
-    "string_type": ("is no text", "put it in quotes"),
-    "model_type": ("is no table", "write its name in brackets on a line of its own, and its keys below"),
-    "dict_type": ("is no table", "write its name in brackets on a line of its own, and its keys below"),
+    "tuple_type": ("is not a list", 'write it in brackets, such as ["…"]'),
+    "string_type": ("is not text", "put it in quotes"),
+    "model_type": ("is not a table", "write its name in brackets on a line of its own, and its keys below"),
+    "dict_type": ("is not a table", "write its name in brackets on a line of its own, and its keys below"),
 }
 
 

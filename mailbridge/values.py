@@ -67,7 +67,7 @@ def _some(value: tuple[str, ...]) -> tuple[str, ...]:
 def _hash(value: object) -> object:
     # Its value is not repeated: it may be the password itself.
     if value and re.fullmatch(r"scrypt(\$\d+){3}(\$[A-Za-z0-9+/=]+){2}", str(value)) is None:
-        raise wrong("is no hash of a password", "make one: mailbridge hash-password")
+        raise wrong("is not a password hash", "make one: mailbridge hash-password")
     return _filled(value)
 
 
@@ -75,7 +75,7 @@ def _zone(value: object) -> object:
     try:
         ZoneInfo(str(value))
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise wrong(f"{value!r} is no zone known here", 'write an IANA name such as "Asia/Jerusalem"') from None
+        raise wrong(f"{value!r} is not a known time zone", 'write an IANA name such as "Asia/Jerusalem"') from None
     return value
 
 

@@ -19,22 +19,22 @@ EXIT_CONFIG, EXIT_INTERRUPTED = 78, 130
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": ("mailbridge.cli.serve:serve", "Run the daemon."),
-    "demo": ("mailbridge.cli.demo:demo", "Watch one fax go round the whole circle on this machine."),
-    "check": ("mailbridge.cli.check:check", "Validate a configuration; --online also logs in everywhere."),
+    "demo": ("mailbridge.cli.demo:demo", "Watch one fax go all the way round on this machine."),
+    "check": ("mailbridge.cli.check:check", "Validate a configuration; --online also tries every login in it."),
     "send": ("mailbridge.cli.send:send", "Hand a fax to the daemon."),
     "queue": ("mailbridge.cli.queue:queue", "List faxes, the newest first."),
-    "show": ("mailbridge.cli.queue:show", "Tell the life of one fax."),
+    "show": ("mailbridge.cli.queue:show", "Tell what happened to one fax."),
     "cancel": ("mailbridge.cli.change:cancel", "Cancel a fax that waits."),
     "retry": ("mailbridge.cli.change:retry", "Send a waiting fax now, or a failed one again."),
-    "resolve": ("mailbridge.cli.change:resolve", "End the doubt about a fax whose upload's answer was lost."),
+    "resolve": ("mailbridge.cli.change:resolve", "Settle a fax whose upload got no answer: sent, failed or send again."),
     "events": ("mailbridge.cli.outbox:events", "List events, the newest first."),
     "deliveries": ("mailbridge.cli.outbox:deliveries", "List deliveries to webhooks, the newest first."),
-    "replay": ("mailbridge.cli.change:replay", "Deliver again what was given up."),
+    "replay": ("mailbridge.cli.change:replay", "Deliver again the events that were given up."),
     "incoming": ("mailbridge.cli.incoming:incoming", "List received faxes or voicemails at MyFax, and save them."),
     "status": ("mailbridge.cli.status:status", "Ask MyFax about a fax by its FAX_CODE."),
     "line": ("mailbridge.cli.line:line", "Register and release fax lines, as a distributor."),
     "simulator": ("mailbridge.cli.demo:simulator", "Run the MyFax stand-in alone."),
-    "migrate": ("mailbridge.cli.serve:migrate", "Lead the database to this version's schema."),
+    "migrate": ("mailbridge.cli.serve:migrate", "Migrate the database to this version's schema."),
     "hash-password": ("mailbridge.cli.user:hash_password", "Make the password_hash of an SMTP user."),
 }
 

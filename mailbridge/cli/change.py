@@ -46,13 +46,13 @@ def retry(id: str, as_json: bool, config_path: Path) -> None:
 @click.command(epilog=EXITS)
 @click.argument("id")
 @click.option("--sent", is_flag=True, help="MyFax did take it: it counts as delivered, or is followed by its code.")
-@click.option("--resend", is_flag=True, help="MyFax did not take it: upload it again. A wrong word here faxes twice.")
-@click.option("--failed", is_flag=True, help="It was not sent, and shall not be.")
+@click.option("--resend", is_flag=True, help="MyFax did not take it: upload it again. If MyFax did take it, it is faxed twice.")
+@click.option("--failed", is_flag=True, help="It was not sent, and must not be.")
 @click.option("--fax-code", metavar="CODE", help="With --sent: MyFax's FAX_CODE, to follow the fax to its end.")
 @json_option
 @config_option
 def resolve(id: str, fax_code: str | None, as_json: bool, config_path: Path, **words: bool) -> None:
-    """End the doubt about a fax whose upload's answer was lost.
+    """Settle a fax whose upload got no answer, so that MyFax may or may not have it.
 
     Look first whether it was sent: MyFax's site lists the sent faxes, and the recipient can be asked.
 
@@ -82,17 +82,17 @@ def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 
 @click.command(epilog=EXITS)
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--endpoint", metavar="NAME", help="What was given up for this webhook; one that 410 stopped starts again.")
+@click.option("--endpoint", metavar="NAME", help="Those for this webhook; one that 410 stopped starts again.")
 @click.option("--since", metavar="T", callback=_time, help="Events raised at this time or later, such as 2026-01-04T09:00.")
 @click.option("--until", metavar="T", callback=_time, help="Events raised at this time or earlier.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="The oldest N at most.  [default: all]")
-@click.option("--retire", is_flag=True, help="With --endpoint: give up instead what still waits for it.")
+@click.option("--retire", is_flag=True, help="With --endpoint: do not deliver, but give up what still waits for it.")
 @json_option
 @config_option
 def replay(ids: tuple[str, ...], as_json: bool, config_path: Path, retire: bool, **chosen: Any) -> None:
-    """Deliver again what was given up, by the ids of events or deliveries, by webhook, or by time.
+    """Deliver again the events that were given up: by the ids of events or deliveries, by webhook, or by time.
 
-    In which order is not promised; the seq of a fax's events tells theirs.
+    The order of deliveries is not promised; within one fax, use the seq of its events.
 
     \b
       mailbridge deliveries --dead

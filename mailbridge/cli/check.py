@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mailbridge.online import Check
 
 
-@click.command(epilog="Exit codes: 0 right, 1 a part did not let us in, 2 wrong use, 78 a mistake in the file.")
+@click.command(epilog="Exit codes: 0 right, 1 a login or a ping failed, 2 wrong use, 78 a mistake in the file.")
 @click.option("--online", is_flag=True, help="Also log in to MyFax, the mailboxes and the relay, and send ping to the webhooks.")
 @json_option
 @config_option

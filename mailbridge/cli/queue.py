@@ -47,7 +47,7 @@ def queue(state: str | None, limit: int, as_json: bool, config_path: Path) -> No
 @json_option
 @config_option
 def show(id: str, as_json: bool, config_path: Path) -> None:
-    """Tell the life of one fax: its documents, uploads, events, and what webhooks answered.
+    """Tell what happened to one fax: its documents, uploads, events, and what webhooks answered.
 
     \b
       mailbridge show fax_01M87C14PBQ5WTSC4GKPEBFKJX

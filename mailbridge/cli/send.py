@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import mimetypes
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -34,7 +35,7 @@ _TYPES = {".docx": "vnd.openxmlformats-officedocument.wordprocessingml.document"
 @click.option("--url", metavar="URL", help="Let MyFax fetch the document from there; then without files.")
 @click.option("--subject", default="", help="What it is called in `queue` and in events.")
 @click.option("--account", metavar="NAME", help="The account to send by.  [default: the first]")
-@click.option("--wait", is_flag=True, help="Show its way, and end with its outcome: exit 0 when it was delivered, else 1.")
+@click.option("--wait", is_flag=True, help="Wait until it is final and show each step: exit 0 when it was delivered, else 1.")
 @json_option
 @config_option
 def send(
@@ -56,6 +57,8 @@ def send(
     """
     if bool(files) == bool(url):
         raise click.UsageError("give files or --url, and not both")
+    if url and _one_line(url) != url:
+        raise click.UsageError("--url holds blanks or line breaks that no URL has")
     mail = _mail(number, files, url, subject, account)
     answer = ask_daemon(config_path, "send", mail.as_bytes(), numbers=[number], sender=_sender())
     fax_id = answer["reply"].split()[4]
@@ -71,17 +74,26 @@ def send(
 
 
 def _sender() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())  # in a container a user may have no name
+    return f"{user}@{socket.gethostname()}"
+
+
+def _one_line(text: str) -> str:
+    """Return what a mail's header can hold: in one line, with a mark where the shell gave bytes that are no text."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())
 
 
 def _mail(number: str, files: tuple[Path, ...], url: str | None, subject: str, account: str | None) -> EmailMessage:
     """The fax as a mail, which the daemon takes as if a mail client had sent it."""
     mail = EmailMessage()
-    mail["From"], mail["To"], mail["Subject"] = _sender(), number.replace("@", ""), " ".join(subject.split())
+    mail["From"], mail["To"], mail["Subject"] = _sender(), _one_line(number.replace("@", "")), _one_line(subject)
     mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain="mailbridge.invalid")
     mail["X-Mailbridge-Page"] = "never"
     if account is not None:
-        mail["X-Mailbridge-Account"] = account
+        mail["X-Mailbridge-Account"] = _one_line(account)
     if url is not None:
         mail.make_mixed()
         mail.attach(_elsewhere(url))
@@ -90,7 +102,7 @@ def _mail(number: str, files: tuple[Path, ...], url: str | None, subject: str, a
     for file in files:
         kind = mimetypes.guess_type(file.name)[0] or f"application/{_TYPES.get(file.suffix.lower(), 'octet-stream')}"
         maintype, _, subtype = kind.partition("/")
-        mail.add_attachment(file.read_bytes(), maintype=maintype, subtype=subtype, filename=file.name)
+        mail.add_attachment(file.read_bytes(), maintype=maintype, subtype=subtype, filename=_one_line(file.name))
     return mail
 
 

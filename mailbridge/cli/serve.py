@@ -12,13 +12,13 @@ from mailbridge.cli.output import print_json
 
 
 @click.command(
-    epilog="Exit codes: 0 ended as asked, 1 failed, 2 wrong use, 78 a bad configuration, a state_dir in which another daemon "
-    "works, or a database of a newer version."
+    epilog="Exit codes: 0 ended by SIGTERM or Ctrl-C, 1 failed, 2 wrong use, 78 a bad configuration, a state_dir in which "
+    "another daemon works, or a database of a newer version."
 )
 @click.option(
     "--catch-up",
     is_flag=True,
-    help="When a mailbox is watched for the first time, take also the mails that are in it already; later it changes nothing.",
+    help="When a mailbox is watched for the first time, also take the mails that are in it already; later it changes nothing.",
 )
 @config_option
 def serve(catch_up: bool, config_path: Path) -> None:
