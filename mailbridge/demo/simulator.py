@@ -216,9 +216,9 @@ class Simulator(Actions):
         self._spawn(self.refuse(seconds))
 
     def _plant(self, wanted: dict[str, Any]) -> dict[str, str]:
-        item = {"ID": str(uuid.uuid4()), "TIME": wanted["time"], "DID": wanted["did"], "SOURCE": wanted["source"] or ""}
+        time = f"{printed(wanted['time']):%Y-%m-%d %H:%M:%S}.0"
+        item = {"ID": str(uuid.uuid4()), "TIME": time, "DID": wanted["did"], "SOURCE": wanted["source"] or ""}
         item["URL"] = f"{self._base}/documents/{item['ID']}.pdf"
-        printed(item["TIME"])
         self.incoming[wanted.get("type", "incoming")].append(item)
         return item
 

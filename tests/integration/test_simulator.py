@@ -175,6 +175,7 @@ def test_lists_come_in_pages_by_kind_and_between_two_times() -> None:
         item = {"time": "2026-01-04 09:00:00", "did": "+97239000000", "source": "08-9999999"}
         for kind in ("incoming", "voice"):
             planted = (await client.post(plant, json={**item, "type": kind})).json()
+            assert planted["TIME"] == "2026-01-04 09:00:00.0"  # as the document prints it
             assert (await client.get(planted["URL"])).content.startswith(b"%PDF")
         for minute in range(1, PAGE_SIZE * 2 + 1):
             stand_in.incoming["incoming"].append({"ID": str(minute), "TIME": f"2026-01-04 09:{minute:02}:00.0"})
