@@ -96,6 +96,3 @@ orphans_kept = _event("files of a former database stay in the spool", "warning")
 
 # Until a configuration says more: structlog's own default is standard output, where a command prints its JSON.
 setup("warning")
-
-# Until a configuration says more: structlog's own default is standard output, where a command prints its JSON.
-setup("warning")

@@ -12,7 +12,6 @@ import re
 import signal
 import socket
 import sqlite3
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -415,17 +414,6 @@ def test_a_terminal_without_hebrew_is_no_reason_to_fail(seeded: Seeded, encoding
         done = run(*command, "--config", seeded.config, PYTHONIOENCODING=encoding)
         assert (done.status, done.errors) == (0, ""), command
         assert "dana" in done.output
-
-
-@pytest.mark.parametrize("command", ["migrate", "queue"])
-def test_a_database_of_an_older_schema_leaves_the_json_whole(config: Path, command: str) -> None:
-    old = Path(__file__).parent.parent / "store" / "schema-1.sql"
-    with sqlite3.connect(load(config, environment()).state_dir / "mailbridge.sqlite3") as database:
-        database.executescript(old.read_text(encoding="utf-8"))
-    database.close()
-    done = run(command, "--json", "--config", config)
-    assert (done.status, done.errors) == (0, "")
-    json.loads(done.output)
 
 
 @pytest.mark.parametrize("command", ["migrate", "queue"])
