@@ -400,7 +400,8 @@ def _resolve(value: Any, path: tuple[str, ...], environ: Mapping[str, str], mist
             return _secret(kind, name, environ)
         except ConfigError as error:
             mistakes.append(ConfigError(".".join(path), error.fault, error.remedy))
-            return ""
+            # Not empty, so that what pydantic says of this key's neighbours is heard as well.
+            return "unknown"
     return {key: _resolve(item, (*path, key), environ, mistakes) for key, item in value.items()}
 
 

@@ -37,6 +37,37 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     assert {raised.value.key, *(other.key for other in raised.value.others)} == keys
 
 
+def test_a_secret_that_is_not_there_hides_no_other_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    secrets = [f'{{ file = "{tmp_path}/none-{n}" }}' for n in range(4)]
+    path.write_text(
+        f"""
+[account.office]
+email = "office@example.co.il"
+password = {secrets[0]}
+[user.anna]
+password_hash = {secrets[1]}
+[mailbox.office]
+host = "imap.example.co.il"
+tls = "starttls"
+username = "office"
+password = {secrets[2]}
+[webhook.crm]
+url = "http://crm.example.co.il/"
+secret = {secrets[3]}
+""",
+        encoding="utf-8",
+    )
+    told = [mistake.key for mistake in problems(path, {})]
+    assert sorted(told) == [
+        "account.office.password",
+        "mailbox.office",
+        "mailbox.office.password",
+        "user.anna.password_hash",
+        "webhook.crm.secret",
+    ]
+
+
 def test_a_file_of_windows_is_read_with_the_mark_that_it_begins_with(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('[account.office]\nemail = "office@example.co.il"\npassword = "x"\n', encoding="utf-8-sig")
