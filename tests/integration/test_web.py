@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from mailbridge.app import Daemon
 from mailbridge.config import Config
@@ -54,6 +58,25 @@ def with_web(state: Path, scenario: Callable[[httpx.AsyncClient, House], Awaitab
                 await web.stop()
 
     asyncio.run(main())
+
+
+def test_no_answer_waits_for_the_clients_acknowledgement() -> None:
+    async def main() -> list[int]:
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await Response("well")(scope, receive, send)
+
+        web = WebService("127.0.0.1", 0, answer)
+        host, port = await web.start()
+        try:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                await http.get(f"http://{host}:{port}/")
+                connections: list[Any] = list(web._server.server_state.connections)
+                sockets = [connection.transport.get_extra_info("socket") for connection in connections]
+                return [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in sockets]
+        finally:
+            await web.stop()
+
+    assert asyncio.run(main()) == [1]
 
 
 def test_health_and_readiness(tmp_path: Path) -> None:
