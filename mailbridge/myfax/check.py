@@ -70,7 +70,7 @@ def web_address(field: str, value: str) -> str:
     """Return the address of a file on the web. Raises InvalidArgument."""
     try:
         parts = urlsplit(text(field, value))
-        found = parts.scheme in ("http", "https") and bool(parts.hostname)
+        found = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         found = False
     if not found or any(character.isspace() for character in value):

@@ -46,6 +46,8 @@ class MyFax:
     ) -> None:
         self.email, self.zone, self.region = email, zone, region
         self._password = password if isinstance(password, SecretStr) else SecretStr(password)
+        for field, value in zip(("email", "password"), self._login, strict=True):
+            check.text(field, value)
         self._timeout = timeout
         base, trusted = check.service("url", url), httpx.create_ssl_context(trust_env=False)
         self._asking = connect(base, timeout, trusted, httpx.Limits(keepalive_expiry=60.0))

@@ -150,6 +150,7 @@ BAD: list[tuple[str, Action]] = [
     ("fileURL", lambda myfax: myfax.send("03-9876543", url="file:///etc/passwd")),
     ("fileURL", lambda myfax: myfax.send("03-9876543", url="https:// example.co.il/a.pdf")),
     ("fileURL", lambda myfax: myfax.send("03-9876543", url="http://[x/a.pdf")),
+    ("fileURL", lambda myfax: myfax.send("03-9876543", url="http://x:port/a.pdf")),
     ("faxCode", lambda myfax: myfax.status(" ")),
     ("listType", lambda myfax: all_of(myfax, kind="sent")),
     ("startDate", lambda myfax: all_of(myfax, start=NOW.replace(tzinfo=None))),
@@ -190,8 +191,16 @@ def test_what_is_just_within_the_limits_is_sent(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://www.myfax.co.il/action/", "http://192.0.2.1/", "ftp://127.0.0.1/", "www.myfax.co.il", ""]
+    "url",
+    ["http://www.myfax.co.il/action/", "http://192.0.2.1/", "ftp://127.0.0.1/", "http://127.0.0.1:x/", "www.myfax.co.il", ""],
 )
 def test_a_password_never_goes_out_in_clear(url: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^url: "):
         MyFax("office@example.co.il", "pw", url)
+
+
+def test_a_login_that_is_no_text_is_refused_at_once() -> None:
+    for field, login in (("email", ("\udcff", "pw")), ("password", ("office@example.co.il", "\udcff"))):
+        with pytest.raises(InvalidArgument) as caught:
+            MyFax(*login)
+        assert caught.value.field == field
