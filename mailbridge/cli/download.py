@@ -23,9 +23,18 @@ Progress = Callable[[int, int | None], None]
 
 
 def save_all(items: Sequence[dict[str, Any]], folder: Path, service: str, timeout: float, zone: ZoneInfo) -> int:
-    """Save the document of each item and note it as `file`; return how many could not be brought. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return asyncio.run(_save_all(items, folder, service, timeout, zone))
+    """Save the document of each item and note it as `file`; return how many could not be brought.
+
+    Raises ClickException where the folder takes no file.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return asyncio.run(_save_all(items, folder, service, timeout, zone))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        place, why = error.filename or folder, os.strerror(error.errno or 0)
+        raise click.ClickException(f"{place} cannot be written ({why}); mend that, or name another folder with --save") from None
 
 
 async def _save_all(items: Sequence[dict[str, Any]], folder: Path, service: str, timeout: float, zone: ZoneInfo) -> int:

@@ -428,6 +428,18 @@ def test_where_there_are_no_links_a_document_gets_its_name_and_goes_over_no_othe
     assert (whole.read_bytes(), part.read_bytes()) == (PDF, WAV)
 
 
+def test_a_folder_that_takes_no_file_is_told_with_the_way_out(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        world.myfax.add(AT)
+        (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+        status, _, errors = await world.run("incoming", "--save", str(tmp_path / "dangling"))
+        assert (status, errors.count("\n")) == (1, 1)
+        assert errors.startswith(f"mailbridge: {tmp_path}/dangling cannot be written (File exists); ")
+        assert "--save" in errors
+
+    play(tmp_path, scenario)
+
+
 def test_a_document_that_is_not_myfaxs_is_not_fetched(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         world.myfax.add(AT, url="https://evil.example/\x1b[31mfax.pdf")
