@@ -32,7 +32,9 @@ def ask(config_path: Path, command: str, **args: object) -> Any:
             return _ask_store(config_path, command, args)
         except StateLocked:
             if time.monotonic() - begun >= _PATIENCE:
-                raise ControlError("the daemon is starting or stopping; ask again in a moment") from None
+                raise ControlError(
+                    "the daemon is starting or stopping, ask again in a moment; or it has a $RUNTIME_DIRECTORY, set the same here"
+                ) from None
         time.sleep(_LOOK_AGAIN)
 
 
