@@ -116,7 +116,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 def client(allow_private: bool, timeout: float, resolver: Resolve = resolve) -> httpx.AsyncClient:
     """Return an HTTP client for one endpoint: HTTP/1.1, no redirects, no proxies, kept alive; guarded unless `allow_private`."""
-    # Many servers close what is idle for 5 s; to be quicker spares a request that meets the closing.
-    transport = httpx.AsyncHTTPTransport(http2=False, limits=httpx.Limits(max_connections=16, keepalive_expiry=4))
+    # Servers close what is idle for 2 s (gunicorn) or 5 s (Node, uvicorn); to be quicker spares a request that meets the closing.
+    transport = httpx.AsyncHTTPTransport(http2=False, limits=httpx.Limits(max_connections=16, keepalive_expiry=1.5))
     transport._pool._network_backend = GuardedBackend(resolver, allow_private)
     return httpx.AsyncClient(transport=transport, follow_redirects=False, timeout=timeout, trust_env=False)
