@@ -14,9 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from mailbridge.errors import ConfigError
-from mailbridge.mistakes import mistake
-from mailbridge.values import (
+from mailbridge.config_mistakes import mistake
+from mailbridge.config_values import (
     Address,
     After,
     Domains,
@@ -35,6 +34,7 @@ from mailbridge.values import (
     Zone,
     wrong,
 )
+from mailbridge.errors import ConfigError
 
 
 def host_port(value: str) -> tuple[str, int]:

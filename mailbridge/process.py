@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mailbridge import log, systemd
-from mailbridge.advice import advice
 from mailbridge.app import Daemon
 from mailbridge.config import Config, load
+from mailbridge.config_advice import advice
 from mailbridge.errors import ConfigError
 
 

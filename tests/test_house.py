@@ -21,7 +21,7 @@ STOREYS = (
     ("model",),
     ("store", "myfax", "clock"),
     STAGES,
-    ("app", "online", "advice"),
+    ("app", "online", "config_advice"),
     ("process",),
     ("demo",),
     ("cli",),
@@ -29,9 +29,9 @@ STOREYS = (
 )
 # May be imported from everywhere above the nouns, and import nothing of ours beyond what stands here.
 LEAVES: dict[str, set[str]] = {
-    "config": {"errors", "values", "mistakes"},
-    "mistakes": {"errors"},
-    "values": set(),
+    "config": {"errors", "config_values", "config_mistakes"},
+    "config_mistakes": {"errors"},
+    "config_values": set(),
     "log": set(),
     "retry": set(),
     "systemd": set(),

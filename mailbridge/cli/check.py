@@ -31,8 +31,8 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
       mailbridge check --online
       mailbridge check --config config.toml
     """
-    from mailbridge.advice import advice
     from mailbridge.config import load, problems
+    from mailbridge.config_advice import advice
 
     environ = environment(config_path)
     mistakes = problems(config_path, environ)

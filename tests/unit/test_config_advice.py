@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.advice import advice
 from mailbridge.config import load
+from mailbridge.config_advice import advice
 
 LEAST = '[account.office]\nemail = "office@example.co.il"\npassword = "hunter2"\n'
 HOOK = f'[webhook.crm]\nurl = "https://crm.example.co.il/"\nsecret = "whsec_{"A" * 43}="\n'
