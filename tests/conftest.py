@@ -33,6 +33,7 @@ _keep_files_in_memory()
 
 @pytest.fixture(autouse=True)
 def _log_as_it_was() -> Iterator[None]:
+    structlog.reset_defaults()  # the first test of a run would start with what importing mailbridge.log sets up
     yield
     structlog.reset_defaults()
 
