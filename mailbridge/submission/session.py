@@ -161,6 +161,13 @@ class Session(SMTP):
         self.hang_up("421 4.4.2 Nothing was heard for too long; goodbye")
 
     async def _handle_client(self) -> None:
+        try:
+            await self._receive_client()
+        finally:
+            # aiosmtpd closes only in its loop: who hangs up before the greeting, as many a watchdog does, would keep its place.
+            self._writer.close()
+
+    async def _receive_client(self) -> None:
         if not self._entered:
             log.session_refused("smtp", client=self._client, reason="too many connections")
             self.hang_up("421 4.7.0 There are too many connections; please try again later")

@@ -281,6 +281,13 @@ def test_too_many_connections(tmp_path: Path) -> None:
         third.close()
 
 
+def test_who_hangs_up_before_the_greeting_leaves_its_place(tmp_path: Path) -> None:
+    with gateway(tmp_path, {"max_connections_per_client": 1}) as mx:
+        for _ in range(3):
+            socket.create_connection(("127.0.0.1", mx.port), timeout=20).close()
+            until(lambda: talk_once(mx.port).startswith(b"220"))
+
+
 def talk_once(port: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
         return read(line)
