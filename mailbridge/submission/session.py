@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, TLSSetupException
 from aiosmtpd.smtp import Session as SmtpState
 
 from mailbridge import log
@@ -195,7 +195,9 @@ class Session(SMTP):
         """Answer what went wrong without telling what."""
         if isinstance(error, Refused):
             return error.reply
-        if not isinstance(error, StoreUnavailable):
+        if isinstance(error, TLSSetupException):
+            log.session_refused("smtp", client=self._client, reason="TLS did not come about")
+        elif not isinstance(error, StoreUnavailable):
             log.service_failed("smtp", error=f"{type(error).__name__}: {error}")
         return _BUSY
 

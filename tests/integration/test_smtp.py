@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from mailbridge import log
 from mailbridge.config import Config
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import Document, Fax
@@ -569,6 +570,18 @@ def test_what_is_said_after_starttls_in_clear_is_forgotten(tmp_path: Path, certi
         with context.wrap_socket(line, server_hostname="127.0.0.1") as inside:
             inside.sendall(b"RCPT TO:<039876543@fax.local>\r\n")
             assert read(inside).startswith(b"503 ")
+
+
+def test_a_client_that_cannot_do_tls_is_no_failure_of_ours(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(log, "service_failed", lambda *_, error: told.append(error))
+    monkeypatch.setattr(log, "session_refused", lambda *_, reason, **__: told.append(reason))
+    with gateway(tmp_path, {"tls": {"certificate": certificate[0], "key": certificate[1]}}) as mx:
+        talk(mx.port, b"EHLO x", b"STARTTLS").close()
+        until(lambda: bool(told))
+    assert told == ["TLS did not come about"]
 
 
 def run(command: list[str], **more: Any) -> subprocess.CompletedProcess[bytes]:
