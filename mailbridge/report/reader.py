@@ -64,7 +64,8 @@ class Reader:
         connection.forget_news()
         if self._batch == BATCH:
             mails = await self._fetch(connection, range(cursor.last_uid + 1, cursor.last_uid + 1 + BATCH))
-            cursor = await self._take_batch(connection, mails, cursor, [mail.uid for mail in mails])
+            if mails is not None:
+                cursor = await self._take_batch(connection, mails, cursor, [mail.uid for mail in mails])
         return await self.take_waiting(connection, cursor)
 
     async def take_waiting(self, connection: Connection, cursor: Cursor) -> Cursor:
@@ -73,22 +74,30 @@ class Reader:
         # `n:*` names the last mail even when its UID is below n (RFC 3501 section 6.4.8).
         while uids := [uid for uid in await connection.search(f"UID {cursor.last_uid + 1}:*") if uid > cursor.last_uid]:
             while uids:
+                mails: list[Fetched] | None = []
                 if self._refused[uids[0], False] >= TRIES:
-                    chosen, mails = uids[:1], list[Fetched]()
+                    chosen = uids[:1]
                     await self._commit([self._broken(chosen[0], cursor, "the mail server cannot bring this mail")], cursor)
                 else:
                     chosen = uids[: self._batch]
                     mails = await self._fetch(connection, chosen)
+                if mails is None:
+                    continue
                 cursor = await self._take_batch(connection, mails, cursor, chosen)
                 uids = uids[len(chosen) :]
         return cursor
 
-    async def _fetch(self, connection: Connection, uids: Sequence[int], first: int | None = FIRST_BYTES) -> list[Fetched]:
-        """Fetch mails. Where that ends the connection the next batch is smaller, until the mail at fault stands alone."""
+    async def _fetch(self, connection: Connection, uids: Sequence[int], first: int | None = FIRST_BYTES) -> list[Fetched] | None:
+        """Fetch mails. Where that fails the next batch is smaller, until the mail at fault stands alone.
+
+        None where the server refused many and is still there: Exchange does for the sake of one that it cannot convert.
+        """
         try:
             mails = await connection.fetch(uids, first=first)
         except MailboxError:
             self._batch = max(1, len(uids) // 10)
+            if len(uids) > 1 and not connection.lost:
+                return None
             if len(uids) == 1:
                 self._refused[uids[0], first is None] += 1
             raise

@@ -413,6 +413,37 @@ def test_a_mail_whose_connection_is_lost_before_it_is_marked_is_marked_later(tmp
     asyncio.run(circle())
 
 
+def test_a_mail_that_a_server_refuses_costs_no_connection_but_its_own_tries(tmp_path: Path, failures: list[int]) -> None:
+    answers = [fetched(uid, REPORT.replace(b"from the script", b"mail %d" % uid)) for uid in range(1, 13)]
+
+    async def fetch(session: Script) -> None:
+        uids = [int(uid) for uid in re.findall(rb"\d+", session.command.split()[2])]
+        wanted = range(uids[0], uids[-1] + 1)
+        if 6 in wanted:
+            await session.send(b"TAG NO it could not be converted to an RFC-822 compatible format\r\n")
+        else:
+            await session.send(b"".join(answer for uid, answer in enumerate(answers, 1) if uid in wanted) + b"TAG OK\r\n")
+
+    async def search(session: Script) -> None:
+        above = int(session.command.split()[-1].partition(b":")[0]) if b":" in session.command else 1
+        await session.send(b"* SEARCH" + b"".join(b" %d" % uid for uid in range(above, 13)) + b"\r\nTAG OK\r\n")
+
+    async def circle() -> None:
+        select = Script.usual["SELECT"].replace(b"UIDNEXT 1", b"UIDNEXT 13")
+        async with (
+            scripted({"SELECT": select, "SEARCH": search, "FETCH": fetch}) as (_, front),
+            a_store(tmp_path) as store,
+            watching(settings(front.port), store, tmp_path, catch_up=True),
+        ):
+            found = await events(store, 12, "report.received")
+        told = [event.data["report"]["subject"] or event.data["defects"][0].partition(";")[0] for event in found]
+        refused = "the mail server cannot bring this mail"
+        assert told == [refused if uid == 6 else f"mail {uid}" for uid in range(1, 13)]
+        assert failures == [1, 2, 3, 4, 5]
+
+    asyncio.run(circle())
+
+
 def test_silence_is_counted_from_the_last_word(tmp_path: Path) -> None:
     async def half(session: Script) -> None:
         await asyncio.sleep(0.1)
