@@ -13,6 +13,7 @@ import contextlib
 import io
 import os
 import threading
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,7 @@ _FANNED = 11
 _LANES = 4
 _BATCH = 16
 _A_MAIL = 1 << 16
+_SUSPECT_SECONDS = 10.0
 
 
 def _fan(name: str) -> str:
@@ -117,9 +119,9 @@ class SpoolFile:
 class Spool:
     """The directory of spooled files. `healthy` turns False at a failed write or fsync and True at the next good fsync."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.healthy = True
+    def __init__(self, root: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.root, self._monotonic = root, monotonic
+        self.healthy, self._suspect_until = True, 0.0
         self.syncing = Syncing(self)
         try:
             for kind in ("mail", "received"):
@@ -144,7 +146,7 @@ class Spool:
             os.fsync(descriptor)
         except OSError as error:
             # The kernel may have dropped the dirty pages: a second fsync could succeed and mean nothing.
-            self.healthy = False
+            self.healthy, self._suspect_until = False, self._monotonic() + _SUSPECT_SECONDS
             raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
         self.healthy = True
 
@@ -161,7 +163,12 @@ class Spool:
             os.close(descriptor)
 
     def prove(self) -> bool:
-        """Tell whether the spool takes mail, blocking, by writing as much as a small mail; after a failure also by a sync."""
+        """Tell whether the spool takes mail, blocking, by writing as much as a small mail; after a failure also by a sync.
+
+        Just after a failed sync only a mail that was synced proves it: one good sync of a probe would hide a disk that fails.
+        """
+        if not self.healthy and self._monotonic() < self._suspect_until:
+            return False
         path = self.root / "probe"
         try:
             with open(path, "wb", buffering=0) as file:

@@ -281,6 +281,8 @@ def test_a_spool_that_cannot_be_synced_is_not_ready_until_it_can(tmp_path: Path,
         await is_not_ready(world)
         await is_not_ready(world)
         faults.heal()
+        await is_not_ready(world)
+        await taken(world, a_mail("<two@example.co.il>"))
         assert (await ready(world))[0] == 200
         assert sorted(path.name for path in (world.state / "spool").iterdir()) == ["mail", "received"]
 

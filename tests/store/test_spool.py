@@ -109,6 +109,37 @@ def test_a_spool_that_takes_no_mail_says_so_before_one_comes(spool: Spool) -> No
     assert not (spool.root / "probe").exists()
 
 
+def test_a_sync_that_failed_once_is_told_until_a_mail_is_synced_or_a_while_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    spool = Spool(tmp_path / "spool", lambda: now)
+
+    def broken(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    def commit(id: str) -> None:
+        file = spool.create(id)
+        file.write(b"x")
+        asyncio.run(file.commit())
+
+    def fail(id: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", broken)
+            with pytest.raises(StoreUnavailable):
+                commit(id)
+
+    fail("env_1")
+    assert not spool.prove()
+    commit("env_2")
+    assert spool.prove()
+    fail("env_3")
+    now += 9.9
+    assert not spool.prove()
+    now += 0.2
+    assert spool.prove()
+
+
 def test_a_full_disk_names_no_path(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int, data: bytes) -> int:
         raise OSError(28, "No space left on device", "/secret/path")
