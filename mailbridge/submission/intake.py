@@ -185,7 +185,7 @@ class Intake:
 
     def _account(self, draft: Draft, letter: Letter) -> str:
         if letter.account is not None and letter.account not in self._config.accounts:
-            raise Refused("554 5.6.0 X-Mailbridge-Account names no account of this gateway")
+            raise Refused("554 5.6.0 The account that X-Mailbridge-Account, or send --account, names is none of this gateway")
         user = self._user(draft.user)
         return letter.account or (user.account if user else None) or next(iter(self._config.accounts))
 
