@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import binascii
 import ssl
-from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
 from mailbridge.submission.data import Inflow
 from mailbridge.submission.door import Door
 from mailbridge.submission.intake import Draft, Intake
-from mailbridge.submission.password import NOBODY, check_password
+from mailbridge.submission.login import check_syntax, is_right, read_login
 
 # A mail over the limit is read to its end, so that the client hears why, but not further than this.
 _MOST_BEYOND = 1_000_000
@@ -242,52 +240,34 @@ class Session(SMTP):
         await super().smtp_STARTTLS(arg)
 
     async def smtp_AUTH(self, arg: str | None) -> None:
-        """AUTH PLAIN and LOGIN (RFC 4954); an unknown name costs the same time as a wrong password."""
-        refusal = self._auth_refusal(arg)
-        if refusal is not None:
-            await self.push(refusal)
-            return
-        mechanism, *initial = (arg or "").split()
+        """AUTH PLAIN and LOGIN (RFC 4954)."""
         try:
-            name, password = await (self._plain(initial) if mechanism.upper() == "PLAIN" else self._login(initial))
-        except (ValueError, binascii.Error):
-            await self.push("501 5.5.2 The login cannot be read")
+            self._check_auth(arg)
+            name, password = await read_login(arg or "", self._ask)
+        except Refused as refusal:
+            await self.push(refusal.reply)
             return
-        user = self._shared.config.users.get(name)
         async with self._shared.guesses:
-            right = await self.loop.run_in_executor(None, check_password, user.password_hash if user else NOBODY, password)
-        if user is None or not right:
+            right = await is_right(self._shared.config.users, name, password)
+        if not right:
             await self._login_failed()
             return
         await self._shared.intake.welcome(name)
         self._user = self._draft.user = name
         await self.push("235 2.7.0 Welcome")
 
-    def _auth_refusal(self, arg: str | None) -> str | None:
-        words = (arg or "").split()
+    def _check_auth(self, arg: str | None) -> None:
         if not self._hello_state.extended_smtp or self._shared.config.smtp.auth == "off":
-            return "503 5.5.1 Login is not offered here; say EHLO first"
+            raise Refused("503 5.5.1 Login is not offered here; say EHLO first")
         if not self._secure:
-            return "538 5.7.11 Passwords are only taken over TLS; turn on STARTTLS in your mail program"
+            raise Refused("538 5.7.11 Passwords are only taken over TLS; turn on STARTTLS in your mail program")
         if self._user is not None or self._draft.sender is not None:
-            return "503 5.5.1 Login has its place once, before MAIL"
-        if not words or len(words) > 2:
-            return "501 5.5.4 Syntax: AUTH mechanism"
-        return None if words[0].upper() in ("PLAIN", "LOGIN") else "504 5.5.4 AUTH is PLAIN or LOGIN here"
-
-    async def _plain(self, initial: list[str]) -> tuple[str, bytes]:
-        message = b64decode(initial[0], validate=True) if initial else await self._ask(b"")
-        _, name, password = message.split(b"\0")
-        return name.decode(), password
-
-    async def _login(self, initial: list[str]) -> tuple[str, bytes]:
-        name = b64decode(initial[0], validate=True) if initial else await self._ask(b"VXNlcm5hbWU6")
-        return name.decode(), await self._ask(b"UGFzc3dvcmQ6")
+            raise Refused("503 5.5.1 Login has its place once, before MAIL")
+        check_syntax(arg)
 
     async def _ask(self, challenge: bytes) -> bytes:
         await self.push(b"334 " + challenge)
-        # "*" gives the login up; it is no base64 and so answered with 501, as RFC 4954 section 4 asks.
-        return b64decode((await self._reader.readline()).strip(), validate=True)
+        return bytes(await self._reader.readline())
 
     async def _login_failed(self) -> None:
         self._failed_logins += 1
