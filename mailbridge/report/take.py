@@ -11,7 +11,7 @@ from mailbridge import log
 from mailbridge.errors import IllegalMove
 from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Receipt, Report, last_attempt, rfc3339
 from mailbridge.myfax.wire import DELIVERED, Outcome, describe, report_outcome
-from mailbridge.report.match import SKEW, Match, clues, e164, match
+from mailbridge.report.match import SKEW, How, Match, clues, e164, match
 from mailbridge.report.pairs import NEAR, nearest, number
 from mailbridge.store.base import Transaction
 
@@ -38,7 +38,8 @@ class Arrival:
 class Taker:
     """Takes the mails of one mailbox. `ask_first` are outcomes for the poller to settle, since it may dial again after them.
 
-    `asked` tells when a report last made the poller ask about a fax; mailboxes that tell of the same faxes share it.
+    `exclusive` says that nothing but MyFax reaches the mailbox (`trust = "none"`). `asked` tells when a report last made the
+    poller ask about a fax; mailboxes that tell of the same faxes share it.
     """
 
     mailbox: str
@@ -46,6 +47,7 @@ class Taker:
     folder: str
     region: str = "IL"
     ask_first: frozenset[ErrorCode] = frozenset()
+    exclusive: bool = False
     asked: dict[str, datetime] = field(default_factory=dict)
 
     def take(self, tx: Transaction, arrivals: Sequence[Arrival], cursor: Cursor, now: datetime) -> set[int]:
@@ -146,17 +148,24 @@ class Taker:
             return
         outcome = report_outcome(report.status, report.status_code)
         fax = tx.fax(found.fax_id)
-        # A destination can be dialled by others too, from MyFax's own site: it is a reason to ask, not to believe.
-        if found.how == "destination":
+        if found.how == "destination" and not self._settles(fax):
             self._raise(tx, report, found, now)
             self._ask(tx, fax, now)
         elif outcome == "ask" or outcome.kind == "pending" or self._is_for_the_poller(report, fax, outcome):
             if fax.state == "submitted":
-                tx.update(fax.id, report=as_told(report))
+                tx.update(fax.id, report=as_told(report, found.how))
             self._ask(tx, fax, now)
             log.report_taken(fax.id, mailbox=self.mailbox, status_code=report.status_code, how=found.how, outcome="ask")
         else:
             self._move(tx, report, found, fax, outcome, now)
+
+    def _settles(self, fax: Fax) -> bool:
+        """Whether a report that names no more than the number is believed of this fax.
+
+        Another customer of MyFax gets genuine, signed reports of the same number, and can mail one on: where others reach the
+        mailbox it is a reason to ask. A doubt is ended by a token or a FAX_CODE alone.
+        """
+        return self.exclusive and fax.state == "submitted"
 
     def _is_for_the_poller(self, report: Report, fax: Fax, outcome: Outcome) -> bool:
         """Whether a failure is not the last word: MyFax may dial again, or the late report is of an earlier attempt."""
@@ -167,7 +176,7 @@ class Taker:
 
     def _move(self, tx: Transaction, report: Report, found: Match, fax: Fax, outcome: Outcome, now: datetime) -> None:
         ended = last_attempt(fax, ended_at=now, error_code=outcome.error)
-        changes: dict[str, Any] = {"report": as_told(report), "source": "report", "attempts": ended}
+        changes: dict[str, Any] = {"report": as_told(report, found.how), "source": "report", "attempts": ended}
         if outcome.error is not None:
             changes["failure"] = Failure(
                 code=outcome.error, message=describe(report.status_code), provider_code=report.status_code
@@ -186,7 +195,7 @@ class Taker:
             "matched": found and found.fax_id,
             "match": found and found.how,
             "trusted": report.trusted,
-            "report": as_told(report),
+            "report": as_told(report, found.how if found else None),
             "defects": list(report.defects),
         }
         tx.emit("report.received", data, now, found.fax_id if found else None)
@@ -213,12 +222,13 @@ def document_told(path: str, sha256: str, size: int, content_type: str, filename
     return {"path": path, **about, "pages": None}
 
 
-def as_told(report: Report) -> dict[str, Any]:
-    """Return a report as events tell it."""
+def as_told(report: Report, how: How | None) -> dict[str, Any]:
+    """Return a report as events tell it, with how it was matched with its fax."""
     return {
         "status": report.status,
         "status_code": report.status_code,
         "subject": report.subject,
         "trusted": report.trusted,
         "message_id": report.message_id,
+        "match": how,
     }

@@ -72,7 +72,8 @@ class Watcher:
         self._catch_up, self._tls, self._tokens = catch_up, tls, tokens
         self._zone, self._started = zone, clock()
         self._timeout, self._idle, self._max_mail = timeout, idle, max_mail
-        taker = Taker(name, account, mailbox.folder, region, ask_first, asked if asked is not None else {})
+        exclusive, asked = mailbox.trust == "none", asked if asked is not None else {}
+        taker = Taker(name, account, mailbox.folder, region, ask_first, exclusive, asked)
         self._reader = Reader(mailbox, taker, store, spool, clock, zone, dnsfunc, max_mail)
         self._failures, self._told_down, self._up_at = 0, False, 0.0
 

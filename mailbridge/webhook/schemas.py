@@ -56,6 +56,9 @@ _REPORT = _object(
         "subject": _TEXT,
         "trusted": _told(_YES, "whether the mail passed the mailbox's trust setting"),
         "message_id": _or_null(_TEXT),
+        "match": _told(
+            _or_null({"type": "string", "enum": ["token", "fax_code", "destination"]}), "how the report was matched with its fax"
+        ),
     }
 )
 _DOCUMENT: Final[Schema] = {
@@ -129,7 +132,7 @@ _FOREIGN = _object(
         "mailbox": _TEXT,
         "account": _TEXT,
         "matched": _told(_or_null(_TEXT), "the fax that it seems to tell of; it was not moved by it"),
-        "match": _told(_or_null(_TEXT), "by what it seems to"),
+        "match": _told(_or_null(_TEXT), "by what it seems to: token, fax_code or destination"),
         "trusted": _YES,
         "report": _REPORT,
         "defects": _TEXTS,

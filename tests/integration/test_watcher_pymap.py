@@ -81,6 +81,49 @@ def test_an_untrusted_report_moves_nothing_and_makes_the_poller_ask(tmp_path: Pa
     asyncio.run(circle())
 
 
+@pytest.mark.parametrize(("trust", "believed"), [("none", True), ("authserv:mx.example.co.il", False)])
+def test_a_report_that_names_the_number_alone_moves_a_fax_only_where_nobody_else_reaches_the_mailbox(
+    tmp_path: Path, trust: str, believed: bool
+) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port, trust=trust), store, tmp_path):
+            fax = await a_fax(store, "claim", "accept")
+            passed = b"Authentication-Results: mx.example.co.il; dkim=pass header.d=myfax.co.il\n"
+            await box.deliver(passed + report_mail("Success", 9, "to 03-9876543"))
+            [event] = await events(store, 1, "fax.delivered" if believed else "report.received")
+            assert (event.data["report"]["trusted"], event.data["report"]["match"]) == (True, "destination")
+            now = await store.run(lambda tx: tx.fax(fax.id))
+            assert now.state == ("delivered" if believed else "submitted")
+            assert believed or now.due_at < fax.due_at
+
+    asyncio.run(circle())
+
+
+@pytest.mark.parametrize("others", [["claim", "accept"], ["claim", "lose"], ["cancel"], ["claim", "accept", "confirm"]])
+def test_a_number_of_two_faxes_moves_neither(tmp_path: Path, others: list[FaxTrigger]) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
+            fax, _ = await a_fax(store, "claim", "accept"), await a_fax(store, *others)
+            await box.deliver(report_mail("Success", 9, "to 03-9876543"))
+            [event] = await events(store, 1, "report.received")
+            assert event.data["matched"] is None
+            assert (await store.run(lambda tx: tx.fax(fax.id))).state == "submitted"
+
+    asyncio.run(circle())
+
+
+def test_a_number_alone_ends_no_doubt(tmp_path: Path) -> None:
+    async def circle() -> None:
+        async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
+            fax = await a_fax(store, "claim", "lose")
+            await box.deliver(report_mail("Success", 9, "to 03-9876543"))
+            [event] = await events(store, 1, "report.received")
+            assert (event.data["matched"], event.data["match"]) == (fax.id, "destination")
+            assert (await store.run(lambda tx: tx.fax(fax.id))).state == "in_doubt"
+
+    asyncio.run(circle())
+
+
 def test_two_mailboxes_make_the_poller_ask_once_a_minute(tmp_path: Path) -> None:
     async def circle() -> None:
         asked: dict[str, datetime] = {}

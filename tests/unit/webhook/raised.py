@@ -104,7 +104,7 @@ def _changes(trigger: FaxTrigger, fax: Fax) -> dict[str, Any]:
                 "failure": busy,
                 "source": "report",
                 "attempts": (replace(over, error_code="busy"),),
-                "report": as_told(REPORT),
+                "report": as_told(REPORT, "token"),
             }
         case "reject":
             return {"failure": Failure(code="rejected", message="no such number", provider_code=-5), "source": "upload"}
