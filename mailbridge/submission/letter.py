@@ -53,6 +53,8 @@ _PASSED_OVER = frozenset(
 )
 _URL = re.compile(r"https?://[!-~]{1,2000}", re.IGNORECASE)
 _PASSED_OVER_NAMES = (".p7s", ".asc", ".sig", ".vcf", ".ics")
+# Exchange attaches what stands behind a document, often nothing, as a file of this name.
+_LEFTOVER = re.compile(r"ATT\d{5}\.(?:txt|html?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,8 @@ def _documents(mail: Mail, relpath: str, shown: frozenset[str]) -> Iterator[Docu
                 continue
             raise sniff.refusal(name, "only PDF, TIFF, JPEG, PNG, Word, Excel, ODT, text and HTML can be")
         content = mail.content(part, MAX_CONTENT)
+        if _LEFTOVER.fullmatch(name) and not content.strip():
+            continue
         if not _is_logo(mail, part, content):
             yield _document(relpath, name, kind, part, content)
 

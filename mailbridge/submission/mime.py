@@ -250,8 +250,14 @@ def _url(headers: Headers) -> str | None:
 
 
 def _filename(headers: Headers) -> str | None:
-    """RFC 2231 in Content-Disposition, else `name` of Content-Type; both also in RFC 2047, as many clients write them."""
-    value: Any = headers.get_param("filename", None, "content-disposition") or headers.get_param("name", None)
+    """`filename` of Content-Disposition, else `name` of Content-Type; both also in RFC 2047, as many clients write them.
+
+    Where both spellings stand, the plain one is for old readers and RFC 2231's is the name.
+    """
+    disposition = headers.get_params([], "content-disposition")
+    values: list[Any] = [value for key, value in disposition if key.lower() == "filename" and value]
+    values.sort(key=lambda value: not isinstance(value, tuple))
+    value = values[0] if values else headers.get_param("name", None)
     if isinstance(value, tuple):
         value = (known_charset(value[0] or "us-ascii"), *value[1:])
     return None if value is None else decode_words(collapse_rfc2231_value(value))

@@ -116,7 +116,8 @@ def _is_text(content: bytes) -> bool:
     head = content[:65536]
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
-    return not any(byte < 32 and byte not in b"\t\n\v\f\r\x1b" for byte in set(head))
+    # DOS ends a text with 0x1A, and some accounting programs still do.
+    return not any(byte < 32 and byte not in b"\t\n\v\f\r\x1b" for byte in set(head.rstrip(b"\x1a")))
 
 
 def check(name: str, kind: str, content: bytes) -> int | None:

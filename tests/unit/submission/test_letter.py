@@ -102,6 +102,7 @@ KINDS = [
     ("a.xlsx", "application/octet-stream", zipped("xl/workbook.xml"), None),
     ("a.odt", "application/vnd.oasis.opendocument.text", zipped("mimetype"), None),
     ("a.txt", "text/plain", "שלום".encode(), None),
+    ("dos.txt", "text/plain", "סך הכל 1,200".encode("cp862") + b"\r\n\x1a", None),
     ("a.html", "text/html", b"<p>x</p>", None),
 ]
 
@@ -159,6 +160,8 @@ def test_what_only_travels_with_mail_is_no_page(tmp_path: Path) -> None:
         ("smime.p7s", "application/pkcs7-signature", b"x"),
         ("me.vcf", "text/x-vcard", b"x"),
         ("invite.ics", "application/octet-stream", b"x"),
+        ("ATT00001.txt", "text/plain", b"\r\n"),
+        ("ATT00002.htm", "text/html", b""),
         ("a.pdf", "application/pdf", PDF),
     )
     message.add_attachment(picture("PNG", 60, 40), maintype="image", subtype="png", disposition="inline", cid="<logo>")

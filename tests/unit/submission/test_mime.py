@@ -49,6 +49,8 @@ def test_parts_are_stretches_whose_content_is_what_was_attached(tmp_path: Path) 
         ('filename="=?iso-8859-8-i?B?7vHu6i5wZGY=?="', "מסמך.pdf"),
         ("filename*=iso-8859-8-i''%EE%F1%EE%EA.pdf", "מסמך.pdf"),
         ('filename="מסמך.pdf"', "מסמך.pdf"),
+        ("filename=\"____.pdf\"; filename*=utf-8''%D7%9E%D7%A1%D7%9E%D7%9A.pdf", "מסמך.pdf"),
+        ("FileName*=utf-8''%D7%9E%D7%A1%D7%9E%D7%9A.pdf; filename=a.pdf", "מסמך.pdf"),
     ],
 )
 def test_file_names_in_every_spelling(tmp_path: Path, header: str, name: str) -> None:
