@@ -195,7 +195,7 @@ def test_send_says_what_is_wrong(tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("a letter\n")
         assert "a.exe cannot be faxed" in await refused(world, "send", "03-9876543", str(tmp_path / "a.exe"))
         assert "is not allowed here" in await refused(world, "send", "+14155550100", str(tmp_path / "a.txt"))
-        assert "names no account" in await refused(world, "send", "03-9876543", str(tmp_path / "a.txt"), "--account", "x")
+        assert "none of this gateway" in await refused(world, "send", "03-9876543", str(tmp_path / "a.txt"), "--account", "x")
         assert (await world.command("send", "03-9876543"))[0] == 2
         assert (await world.command("send", "03-9876543", str(tmp_path / "missing.pdf")))[0] == 2
         assert await world.ask("queue") == []
