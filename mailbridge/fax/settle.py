@@ -17,6 +17,7 @@ from mailbridge.store.base import Transaction
 OnDoubt = Literal["hold", "fail", "resend"]
 EXPIRED = Failure(code="expired", message="it was not final within fax.give_up")
 _DOUBTED = "it is not known whether MyFax took this fax; by fax.on_doubt it counts as failed"
+_TOLD = ("fax_code", "price", "credit_left", "pages")
 _ATTEMPT_ENDED = {"lose": "in_doubt", "defer": "not_taken"}
 
 
@@ -69,7 +70,7 @@ def _reject(failure: Failure, alert: bool = False, **changes: Any) -> Verdict:
 
 
 def settle(tx: Transaction, fax_id: str, verdict: Verdict, on_doubt: OnDoubt, now: datetime) -> Fax:
-    """Move a fax by the verdict of its upload; where a report was quicker it stays final."""
+    """Move a fax by the verdict of its upload. Where a report was quicker it stays final, and FAX_CODE and price are noted."""
     failure = verdict.changes.get("failure")
     ended = last_attempt(
         tx.fax(fax_id),
@@ -78,6 +79,9 @@ def settle(tx: Transaction, fax_id: str, verdict: Verdict, on_doubt: OnDoubt, no
         error_code=failure.code if failure else _ATTEMPT_ENDED.get(verdict.trigger),
     )
     after = tx.move(fax_id, verdict.trigger, now, attempts=ended, **verdict.changes)
+    if verdict.trigger == "accept" and after.fax_code is None:
+        told = {name: verdict.changes[name] for name in _TOLD if name in verdict.changes}
+        return tx.update(fax_id, attempts=last_attempt(after, fax_code=told["fax_code"]), **told)
     return doubted(tx, after, on_doubt, now) if after.state == "in_doubt" else after
 
 

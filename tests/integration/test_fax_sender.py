@@ -755,11 +755,14 @@ def test_an_answer_is_kept_until_the_store_takes_it(tmp_path: Path, monkeypatch:
     with_stand_in(tmp_path, scenario)
 
 
+took = answers(http(TAKEN.replace("</FAX_CODE>", "</FAX_CODE><PRICE>0.40</PRICE>")))
+
+
 @pytest.mark.parametrize(
     ("trigger", "script", "last"),
     [
-        ("confirm", answers(http(TAKEN)), "fax.delivered"),
-        ("fail", answers(http(TAKEN)), "fax.failed"),
+        ("confirm", took, "fax.delivered"),
+        ("fail", took, "fax.failed"),
         ("confirm", in_doubt, "fax.delivered"),
         ("fail", in_doubt, "fax.failed"),
         ("fail", answers(http("<RESPONSE><RESPONSE_CODE>-5</RESPONSE_CODE></RESPONSE>")), "fax.failed"),
@@ -786,6 +789,8 @@ def test_a_report_that_overtakes_the_answer_gives_one_final_event(
         assert await world.events(fax) == ["fax.queued", last]
         after = await world.now(fax)
         assert (after.source, after.failure) == ("report", failure)
+        told = ("c-1", "0.40", "c-1") if script is took else (None, None, None)
+        assert (after.fax_code, after.price, after.attempts[-1].fax_code) == told
         await world.becomes(next_one, "submitted", "in_doubt", "failed")
 
     with_server(tmp_path, late, scenario)
