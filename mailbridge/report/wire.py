@@ -25,7 +25,7 @@ _NUMBERED = re.compile(rb"\d+ (EXISTS|FETCH)\b", re.IGNORECASE)
 _TAGGED = re.compile(rb"[A-Z0-9]+ (?i:OK|NO|BAD)\b")
 
 
-class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]
+class Wire(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]  # aioimaplib has no types
     """aioimaplib's protocol with its own reading: a response is gathered whole, line by line and literal by literal.
 
     `news` is set by every EXISTS; `lost` tells why the connection is gone. A lost connection fails every waiting command at once.

@@ -113,7 +113,7 @@ class DocumentReader(io.RawIOBase):
         self._position = base + offset
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # narrower than any buffer, and all that is asked for
         """Fill `buffer` as far as one decoded piece goes; 0 at the end."""
         self._catch_up()
         if not self._ready and not self._refill():

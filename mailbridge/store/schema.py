@@ -234,4 +234,5 @@ TRIGGERS = {
     "audit_fixed": "BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
 }
 for _name, _body in TRIGGERS.items():
-    hook.listen(metadata, "after_create", DDL(f"CREATE TRIGGER {_name} {_body}").execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
+    _trigger = DDL(f"CREATE TRIGGER {_name} {_body}")  # type: ignore[no-untyped-call]  # SQLAlchemy's has no types
+    hook.listen(metadata, "after_create", _trigger.execute_if(dialect="sqlite"))

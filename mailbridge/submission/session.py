@@ -153,7 +153,7 @@ class Session(SMTP):
     @property
     def _ahead(self) -> bytearray:
         """What the client has sent and nobody has read yet; aiosmtpd itself reaches in here for STARTTLS."""
-        return cast(bytearray, self._reader._buffer)  # type: ignore[attr-defined]
+        return cast(bytearray, self._reader._buffer)  # type: ignore[attr-defined]  # asyncio keeps it private
 
     def _timeout_cb(self) -> None:
         self.hang_up("421 4.4.2 Nothing was heard for too long; goodbye")
@@ -281,7 +281,7 @@ class Session(SMTP):
     # the envelope
 
     def _set_post_data_state(self) -> None:
-        super()._set_post_data_state()  # type: ignore[no-untyped-call]
+        super()._set_post_data_state()  # type: ignore[no-untyped-call]  # aiosmtpd's has no types
         self._draft = Draft(user=self._user)
 
     def _check_ready(self) -> None:
@@ -400,7 +400,7 @@ class Session(SMTP):
         if self._ahead:
             inflow.put(bytes(self._ahead))
             self._ahead.clear()
-            self._reader._maybe_resume_transport()  # type: ignore[attr-defined]
+            self._reader._maybe_resume_transport()  # type: ignore[attr-defined]  # as `_ahead` above
         self._inflow = inflow
         try:
             await self.push("354 End the mail with a dot on a line of its own")

@@ -271,13 +271,13 @@ async def _seed(config: Path) -> Seeded:
     async with SqliteStore(config.parent / "state", lambda fax: {"fax_id": fax.id}, lambda type_: ["crm"]) as store:
         await store.run(lambda tx: tx.accept(envelope, (waiting, doubted, failed), None, NOW))
         for fax in (doubted, failed):
-            await store.run(lambda tx, fax=fax: tx.move(fax.id, "claim", NOW, attempts=attempt))  # type: ignore[misc]
+            await store.run(lambda tx, fax=fax: tx.move(fax.id, "claim", NOW, attempts=attempt))  # type: ignore[misc]  # a default has no type
         await store.run(lambda tx: tx.move(doubted.id, "lose", NOW))
         await store.run(lambda tx: tx.move(failed.id, "fail", NOW, failure=busy))
         claimed = await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 100))
         for delivery, event in claimed:
             end = ("reject", {"status": 410, "error": "HTTP 410"}) if event.type == "fax.failed" else ("deliver", {"status": 204})
-            await store.run(lambda tx, id=delivery.id, end=end: tx.settle(id, end[0], NOW, **end[1]))  # type: ignore[misc]
+            await store.run(lambda tx, id=delivery.id, end=end: tx.settle(id, end[0], NOW, **end[1]))  # type: ignore[misc]  # a default has no type
     return Seeded(config, waiting.id, doubted.id, failed.id)
 
 

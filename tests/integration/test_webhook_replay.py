@@ -49,12 +49,12 @@ async def dead_letters(store: SqliteStore, count: int) -> list[Event]:
     """Raise an event an hour from DAY on, of which the deliveries to both endpoints are dead."""
     events = []
     for n in range(count):
-        event = await store.run(lambda tx, n=n: tx.emit("ping", {"n": n}, DAY + timedelta(hours=n)))  # type: ignore[misc]
+        event = await store.run(lambda tx, n=n: tx.emit("ping", {"n": n}, DAY + timedelta(hours=n)))  # type: ignore[misc]  # a default has no type
         events.append(event)
         await asyncio.sleep(0.002)  # ids of one millisecond are in no order
     for endpoint in ("crm", "old"):
-        for delivery, _ in await store.run(lambda tx, e=endpoint: tx.claim_deliveries(e, clock(), count)):  # type: ignore[misc]
-            await store.run(lambda tx, id=delivery.id: tx.settle(id, "exhaust", DAY, error="HTTP 500"))  # type: ignore[misc]
+        for delivery, _ in await store.run(lambda tx, e=endpoint: tx.claim_deliveries(e, clock(), count)):  # type: ignore[misc]  # a default has no type
+            await store.run(lambda tx, id=delivery.id: tx.settle(id, "exhaust", DAY, error="HTTP 500"))  # type: ignore[misc]  # a default has no type
     return events
 
 
@@ -105,7 +105,7 @@ def test_what_dies_again_while_much_is_replayed_is_not_replayed_for_ever(tmp_pat
         assert (first["replayed"], first["more"]) == (6, True)
         later = clock() + timedelta(seconds=1)
         for delivery, _ in await store.run(lambda tx: tx.claim_deliveries("crm", later, 10)):
-            await store.run(lambda tx, id=delivery.id: tx.settle(id, "reject", later))  # type: ignore[misc]
+            await store.run(lambda tx, id=delivery.id: tx.settle(id, "reject", later))  # type: ignore[misc]  # a default has no type
         second = await actions.replay(store, lambda: later, endpoint="crm", before=first["before"])
         assert (second["replayed"], second["more"]) == (4, False)
 
