@@ -53,7 +53,68 @@ def demo(once: bool, port: int, verbose: bool, as_json: bool) -> int:
         return _TERMINATED
 
 
-@click.command(epilog="Exit codes: 0 ended by Ctrl-C, 1 a port is taken, 2 wrong use.")
+# click shows what follows \b as it stands.
+_STAND_IN = """Run the MyFax stand-in alone, on loopback.
+
+It answers all five actions of the API. Set `myfax.url` to the address that it prints. Its password is "demo", or what
+$MAILBRIDGE_SIMULATOR_PASSWORD says.
+
+\b
+  mailbridge simulator
+  mailbridge simulator --port 0 --imap-port 1143 --step 0.2
+
+\b
+The last two digits of a number choose what becomes of its fax; all others are delivered:
+  01 busy             busy
+  02 no_answer        nobody answers
+  06 wrong_number     wrong number
+  07 fail             fails in transfer
+  98 never_final      stays under way
+
+\b
+not taken:
+  99 rejected         RESPONSE_CODE -5
+  83 redirect         HTTP 302 to another address
+  81 reset_in_body    reset while the body is read (surely before its end with 20 MB)
+
+\b
+taken, and the answer is lost (then it stays under way):
+  91 reset            the connection is reset
+  82 close            the connection is closed
+  92 hang             no answer, ever
+  93 http_500         HTTP 500; by request any http_NNN, of which those below 500 take nothing
+  94 html             an HTML page
+  95 truncated        XML that is cut off
+  96 no_code          no FAX_CODE
+  97 dtd              a DTD
+  84 endless          an answer without an end
+
+\b
+taken, and the answer is ugly:
+  85 spaced           blanks in the tags
+  86 bom              a BOM
+  87 blank_lines      blank lines before it
+  88 windows_1255     windows-1255 under a UTF-8 declaration
+
+\b
+Requests of its own, beside the API:
+  GET  /_control/uploads     the faxes that it took, as JSON
+  GET  /_control/lines       the lines that it knows; +97239000000 is there from the start
+  POST /_control/script      {"number": "+972…", "outcome": "busy"}
+  POST /_control/misbehave   {"fault": "html", "times": 3, "action": "faxStatus.do"}:
+                             the next calls of this action, or without one of any
+  POST /_control/refuse      {"seconds": 5}: no connection is taken
+  POST /_control/incoming    {"time": "2026-01-04 09:00:00", "did": "+972…",
+                             "source": "08-9999999", "type": "incoming"} (or "voice")
+
+\b
+Errors, beside what a number chooses:
+  -1 wrong login or a blocked user         -3 no such fax, line or user
+  -2 a parameter is missing or wrong       -4 a number that is not free, or is released already
+"""
+
+
+@click.command(help=_STAND_IN, epilog="Exit codes: 0 ended by Ctrl-C, 1 a port is taken, 2 wrong use.")
 @click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The HTTP port.")
 @click.option("--imap-port", metavar="N", type=click.IntRange(0, 65535), help="Also be the mailbox that reports are mailed to.")
 @click.option("--email", default="office@example.co.il", show_default=True, help="The login it knows.")
@@ -67,64 +128,7 @@ def demo(once: bool, port: int, verbose: bool, as_json: bool) -> int:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each fax.")
 def simulator(port: int, imap_port: int | None, email: str, step: float, as_json: bool) -> None:
-    """Run the MyFax stand-in alone, on loopback.
-
-    It answers all five actions of the API. Set `myfax.url` to the address that it prints. Its password is "demo", or what
-    $MAILBRIDGE_SIMULATOR_PASSWORD says.
-
-    \b
-      mailbridge simulator
-      mailbridge simulator --port 0 --imap-port 1143 --step 0.2
-
-    \b
-    The last two digits of a number choose what becomes of its fax; all others are delivered:
-      01 busy             busy
-      02 no_answer        nobody answers
-      06 wrong_number     wrong number
-      07 fail             fails in transfer
-      98 never_final      stays under way
-
-    \b
-    not taken:
-      99 rejected         RESPONSE_CODE -5
-      83 redirect         HTTP 302 to another address
-      81 reset_in_body    reset while the body is read (surely before its end with 20 MB)
-
-    \b
-    taken, and the answer is lost (then it stays under way):
-      91 reset            the connection is reset
-      82 close            the connection is closed
-      92 hang             no answer, ever
-      93 http_500         HTTP 500; by request any http_NNN, of which those below 500 take nothing
-      94 html             an HTML page
-      95 truncated        XML that is cut off
-      96 no_code          no FAX_CODE
-      97 dtd              a DTD
-      84 endless          an answer without an end
-
-    \b
-    taken, and the answer is ugly:
-      85 spaced           blanks in the tags
-      86 bom              a BOM
-      87 blank_lines      blank lines before it
-      88 windows_1255     windows-1255 under a UTF-8 declaration
-
-    \b
-    Requests of its own, beside the API:
-      GET  /_control/uploads     the faxes that it took, as JSON
-      GET  /_control/lines       the lines that it knows; +97239000000 is there from the start
-      POST /_control/script      {"number": "+972…", "outcome": "busy"}
-      POST /_control/misbehave   {"fault": "html", "times": 3, "action": "faxStatus.do"}:
-                                 the next calls of this action, or without one of any
-      POST /_control/refuse      {"seconds": 5}: no connection is taken
-      POST /_control/incoming    {"time": "2026-01-04 09:00:00", "did": "+972…",
-                                 "source": "08-9999999", "type": "incoming"} (or "voice")
-
-    \b
-    Errors, beside what a number chooses:
-      -1 wrong login or a blocked user         -3 no such fax, line or user
-      -2 a parameter is missing or wrong       -4 a number that is not free, or is released already
-    """
+    """Run the stand-in until Ctrl-C."""
     try:
         from mailbridge.demo.alone import run
     except ModuleNotFoundError as missing:

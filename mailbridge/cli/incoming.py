@@ -67,10 +67,13 @@ def incoming(
     if as_json:
         print_json(told)
     else:
-        last = "id" if folder is None else "file"
-        rows = [(local(one["time"], zone=zone), one["from"], one["to"], one[last]) for one in told]
-        print_table(("TIME", "FROM", "TO", last.upper()), rows, "no voicemails" if voice else "no faxes")
+        _print(told, "id" if folder is None else "file", zone, "no voicemails" if voice else "no faxes")
     return 1 if failed else 0
+
+
+def _print(told: list[dict[str, Any]], last: str, zone: ZoneInfo, none: str) -> None:
+    rows = [(local(one["time"], zone=zone), one["from"], one["to"], one[last]) for one in told]
+    print_table(("TIME", "FROM", "TO", last.upper()), rows, none)
 
 
 def _told(item: IncomingItem, region: str) -> dict[str, Any]:
