@@ -458,7 +458,7 @@ def test_silence_is_counted_from_the_last_word(tmp_path: Path) -> None:
             begun = time.monotonic()
             with pytest.raises(MailboxError, match="does not answer SEARCH"):
                 await connection.search("ALL")
-            assert 2.0 < time.monotonic() - begun < 3.5
+            assert 2.0 < time.monotonic() - begun < 3.9  # counted by whole timeouts it would be 4.0
 
     asyncio.run(circle())
 

@@ -16,7 +16,7 @@ from standardwebhooks import WebhookVerificationError
 from mailbridge.errors import NotFound
 from mailbridge.model import Event
 from tests.integration.webhook_world import NEW, OLD, Hooks, drip_body, drip_head, hang, in_hooks, raw, receiving, render
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 
 def test_the_stock_library_verifies_the_body_with_either_secret_and_rejects_an_altered_one(tmp_path: Path) -> None:
@@ -70,9 +70,7 @@ def test_a_dripped_answer_is_cut(tmp_path: Path) -> None:
             failed = await hooks.failed(await hooks.emit())
             assert failed.error == "no answer within 0.3 s"
             assert 0.3 <= time.monotonic() - begun < 3
-            async with asyncio.timeout(PATIENCE):
-                while not receiver.cut:
-                    await asyncio.sleep(0.01)
+            await until(lambda: receiver.cut)
 
     in_hooks(tmp_path, scenario)
 
@@ -85,9 +83,7 @@ def test_a_status_counts_though_the_body_after_it_is_dripped(tmp_path: Path) -> 
             delivered = await hooks.settled(await hooks.emit(), "delivered")
             assert (delivered.status, receiver.posts) == (200, 1)
             assert time.monotonic() - begun < 5
-            async with asyncio.timeout(PATIENCE):
-                while not receiver.cut:
-                    await asyncio.sleep(0.01)
+            await until(lambda: receiver.cut)
 
     in_hooks(tmp_path, scenario)
 
@@ -127,9 +123,7 @@ def test_what_was_claimed_before_a_410_is_not_posted_and_costs_no_try(tmp_path: 
             # Together: what is delivered in one turn lets as many be claimed ahead in the next.
             events = await hooks.store.run(lambda tx: [tx.emit("ping", {"n": n}, hooks.clock()) for n in range(30)])
             hooks.start("crm", url)
-            async with asyncio.timeout(PATIENCE):
-                while receiver.posts < 16:
-                    await asyncio.sleep(0.01)
+            await until(lambda: receiver.posts >= 16)
             ahead = (await hooks.store.run(lambda tx: tx.count_deliveries()))["crm", "sending"] - 8
             assert 0 < ahead <= 8
             gone.set()
@@ -210,9 +204,7 @@ def test_one_endpoint_hangs_and_another_gets_its_events_in_milliseconds(tmp_path
             hooks.start("crm", url)
             hooks.start("hanging", hanging_url)
             await asyncio.gather(*(hooks.emit(n=n) for n in range(30)))
-            async with asyncio.timeout(PATIENCE):
-                while hanging.posts < 8:
-                    await asyncio.sleep(0.01)
+            await until(lambda: hanging.posts >= 8)
             took = []
             for n in range(50):
                 begun = time.monotonic()
@@ -257,9 +249,7 @@ def test_a_delivery_that_somebody_else_settled_holds_up_no_other(tmp_path: Path)
         async with raw(answer) as (receiver, url):
             hooks.start("crm", url)
             events = [await hooks.emit(n=n) for n in range(3)]
-            async with asyncio.timeout(PATIENCE):
-                while receiver.posts < 3:
-                    await asyncio.sleep(0.01)
+            await until(lambda: receiver.posts >= 3)
             delivery = await hooks.of(events[0])
             await hooks.store.run(lambda tx: tx.settle(delivery.id, "reject", hooks.clock()))
             answered.set()
@@ -324,9 +314,7 @@ def test_a_sender_asks_the_store_only_when_something_happened(tmp_path: Path) ->
             hooks.start("hanging", hanging_url)
             for n in range(12):
                 await hooks.settled(await hooks.emit(n=n), "delivered")
-            async with asyncio.timeout(PATIENCE):
-                while hanging.posts < 8:
-                    await asyncio.sleep(0.01)
+            await until(lambda: hanging.posts >= 8)
             await asyncio.sleep(0.1)
             before = hooks.store.runs
             await asyncio.sleep(0.3)
