@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -341,6 +342,11 @@ def test_plain_text_where_tls_is_due_is_not_taken() -> None:
 BIG = random.Random(7).randbytes(20_000_000)
 
 
+needs_tcp_info = pytest.mark.skipif(
+    not hasattr(socket, "TCP_INFO"), reason="this machine does not tell whether a connection was cut (TCP_INFO)"
+)
+
+
 def send_while_the_last_bytes_are_held_back(act: Script) -> None:
     """Send a small fax to a server that has done `act` before the last bytes leave."""
 
@@ -365,6 +371,7 @@ def send_while_the_last_bytes_are_held_back(act: Script) -> None:
     asyncio.run(main())
 
 
+@needs_tcp_info
 @pytest.mark.parametrize("end", [reset, lambda writer: writer.close()], ids=["reset", "closed"])
 @pytest.mark.parametrize("read", [0, 1, 700], ids=lambda read: f"{read} bytes of the body")
 def test_a_small_fax_whose_connection_is_cut_before_its_last_bytes_left_is_not_taken(
@@ -380,6 +387,7 @@ def test_a_small_fax_whose_connection_is_cut_before_its_last_bytes_left_is_not_t
         send_while_the_last_bytes_are_held_back(cut)
 
 
+@needs_tcp_info
 @pytest.mark.parametrize(
     ("answer", "error"), [(http("", "413 X"), NeedsPerson), (http("", "500 X"), NotTaken)], ids=["413", "500"]
 )
