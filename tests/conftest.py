@@ -14,7 +14,7 @@ import structlog
 
 _EXCUSES = ("this machine", "this kernel")
 _MEMORY = "/dev/shm"
-# Bytes: a run leaves some 300 MB behind, and pytest keeps the last three.
+# Bytes; a run has a few hundred million there at once.
 _ROOM = 4 << 30
 
 

@@ -104,7 +104,7 @@ def _signed(content: bytes, message: Message, domains: Sequence[str], dnsfunc: C
 def _covers(signature: str, must: set[str], domains: Sequence[str]) -> bool:
     """Whether a signature, if it is good, says enough: of the domain, of every header used, of the whole body (no `l=`), and now.
 
-    dkimpy would believe it for ten hours after its end.
+    dkimpy would believe it for ten hours after its end; like dkimpy's own look at the time, this one is at the system's clock.
     """
     try:
         tags = parse_tag_value(signature.encode("ascii", "replace"))
