@@ -16,34 +16,33 @@ from zoneinfo import ZoneInfo
 from mailbridge import log
 from mailbridge.clock import Clock
 from mailbridge.config import Config, host_port
-from mailbridge.control.place import socket_path
+from mailbridge.control.commands import bind
 from mailbridge.control.server import ControlService
-from mailbridge.control.table import bind
+from mailbridge.control.socket_path import socket_path
 from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.fax.poller import Poller
-from mailbridge.fax.sender import Sender as FaxSender
-from mailbridge.fax.sender import recover
+from mailbridge.fax.uploader import Uploader, recover
 from mailbridge.model import ErrorCode, Event
 from mailbridge.myfax import MyFax
-from mailbridge.report.fetch import Documents
+from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Kind, Listing
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.watcher import Watcher
 from mailbridge.store import orphans, sqlite
-from mailbridge.store.base import Store
+from mailbridge.store.interface import Store
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from mailbridge.submission.judge import Judge
-from mailbridge.submission.local import LocalSubmission
+from mailbridge.submission.letter_reader import LetterReader
+from mailbridge.submission.local_submission import LocalSubmission
 from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import Check, build
 from mailbridge.web.links import TTL, Links, load_or_create_key
 from mailbridge.web.server import WebService
-from mailbridge.webhook.left import tell_left
+from mailbridge.webhook.dispatcher import Dispatcher
 from mailbridge.webhook.payload import body, fax_data
-from mailbridge.webhook.route import Routes
-from mailbridge.webhook.sender import Sender as WebhookSender
+from mailbridge.webhook.removed_endpoints import log_removed_endpoints
+from mailbridge.webhook.routing import Routes
 
 # Of the 30 s that a stop may take, what is under way gets most, and closing the rest.
 GRACE = 25.0
@@ -88,41 +87,41 @@ class Daemon:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config, _PATIENCE))
             await store.run(lambda tx: tx.lose_deliveries(self._clock()))
-            await tell_left(store, self._config.webhooks)
+            await log_removed_endpoints(store, self._config.webhooks)
             await recover(store, self._clock, self._config.fax.on_doubt)
             spool = Spool(self._config.state_dir / "spool")
             await orphans.sweep(store, spool, self._clock(), store.made_at)
             clients = {name: await stack.enter_async_context(self._client(name)) for name in self._config.accounts}
             documents = await stack.enter_async_context(Documents(self._config.myfax.url, self._config.myfax.timeout))
-            judge = Judge(spool.root, self._config.fax.page)
-            await judge.start()
-            stack.push_async_callback(judge.stop)
+            letter_reader = LetterReader(spool.root, self._config.fax.page)
+            await letter_reader.start()
+            stack.push_async_callback(letter_reader.stop)
             listings = self._listings(store, spool, clients, documents)
-            await self._serve(store, spool, clients, judge, listings, stop, ready)
+            await self._serve(store, spool, clients, letter_reader, listings, stop, ready)
 
     async def _serve(
         self,
         store: SqliteStore,
         spool: Spool,
         clients: Mapping[str, MyFax],
-        judge: Judge,
+        letter_reader: LetterReader,
         listings: Sequence[Listing],
         stop: asyncio.Event,
         ready: Callable[[], None],
     ) -> None:
         links = self._links()
-        senders = self._senders(store, spool, clients)
-        webhooks = self._webhooks(store, spool, links)
+        uploaders = self._uploaders(store, spool, clients)
+        dispatchers = self._dispatchers(store, spool, links)
         watchers = self._watchers(store, spool)
         poller = Poller(clients, self._config.fax, store, self._clock, random.random)
-        smtp = SmtpService(self._config, store, spool, judge, self._clock, self._sockets)
+        smtp = SmtpService(self._config, store, spool, letter_reader, self._clock, self._sockets)
         app = build(store, spool, links, _checks(store, spool, watchers), self._clock)
         web = WebService(*host_port(self._config.http.listen), app)
         control = self._control(store, smtp)
         loops: list[Coroutine[Any, Any, None]] = [
-            *(sender.run() for sender in senders),
+            *(uploader.run() for uploader in uploaders),
             poller.run(),
-            *(webhook.run() for webhook in webhooks),
+            *(dispatcher.run() for dispatcher in dispatchers),
             *(watcher.run() for watcher in watchers),
             *(listing.run() for listing in listings),
             _mind_the_clock(store, self._clock),
@@ -138,10 +137,10 @@ class Daemon:
             self.smtp = await smtp.start()
             ready()
             await stop.wait()
-            await asyncio.gather(smtp.stop(GRACE), *(sender.drain(GRACE) for sender in senders))
+            await asyncio.gather(smtp.stop(GRACE), *(uploader.drain(GRACE) for uploader in uploaders))
 
     def _control(self, store: SqliteStore, smtp: SmtpService) -> ControlService:
-        local = LocalSubmission(smtp.intake, self._config.smtp.domains[0], self._config.smtp.max_size)
+        local = LocalSubmission(smtp.acceptance, self._config.smtp.domains[0], self._config.smtp.max_size)
         commands = {**bind(store, self._clock), "send": local.send}
         return ControlService(socket_path(self._config.state_dir, self._environ), commands)
 
@@ -149,9 +148,9 @@ class Daemon:
         login, myfax = self._config.accounts[account], self._config.myfax
         return MyFax(login.email, login.password, myfax.url, myfax.timeout, ZoneInfo(self._config.timezone))
 
-    def _senders(self, store: SqliteStore, spool: Spool, clients: Mapping[str, MyFax]) -> list[FaxSender]:
+    def _uploaders(self, store: SqliteStore, spool: Spool, clients: Mapping[str, MyFax]) -> list[Uploader]:
         return [
-            FaxSender(name, account, self._config.fax, clients[name], store, spool, self._clock, random.random)
+            Uploader(name, account, self._config.fax, clients[name], store, spool, self._clock, random.random)
             for name, account in self._config.accounts.items()
         ]
 
@@ -160,7 +159,7 @@ class Daemon:
         key = load_or_create_key(self._config.state_dir / "link.key")
         return Links(key, http.public_url or f"http://{http.listen}", min(TTL, kept))
 
-    def _webhooks(self, store: SqliteStore, spool: Spool, links: Links) -> list[WebhookSender]:
+    def _dispatchers(self, store: SqliteStore, spool: Spool, links: Links) -> list[Dispatcher]:
         def read(path: str) -> bytes:
             return spool.path(path).read_bytes()
 
@@ -174,7 +173,7 @@ class Daemon:
             return render
 
         return [
-            WebhookSender(name, webhook, store, self._clock, random.random, renderer(name))
+            Dispatcher(name, webhook, store, self._clock, random.random, renderer(name))
             for name, webhook in self._config.webhooks.items()
         ]
 
@@ -245,7 +244,7 @@ async def _mind_the_clock(store: Store, clock: Clock) -> None:
             try:
                 moved = await store.run(lambda tx: tx.shift(jump, clock()))
             except StoreUnavailable as error:
-                log.service_failed("clock", error=str(error))
+                log.store_unavailable("clock", error=str(error))
                 continue
             clock.believe(jump)
             log.clock_jumped("clock", by=str(jump), moved=moved)

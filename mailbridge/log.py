@@ -1,4 +1,4 @@
-"""One function per business event: the id first, so that grepping one id tells that fax's life."""
+"""One function per log event. Each line begins with an id: grep one id to see the full history of that fax."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 _SECRET = ("password", "secret", "authorization", "credential", "refresh_token")
 
 
-class _Tell(Protocol):
+class _LogEvent(Protocol):
     def __call__(self, id: str, /, **facts: object) -> None: ...
 
 
@@ -41,23 +41,26 @@ def _line(_: object, __: str, facts: MutableMapping[str, Any]) -> str:
     return " ".join([head, *(f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in facts.items())])
 
 
-def _event(text: str, level: Literal["debug", "info", "warning", "error"] = "info") -> _Tell:
-    def tell(id: str, /, **facts: object) -> None:
+def _event(text: str, level: Literal["debug", "info", "warning", "error"] = "info") -> _LogEvent:
+    def emit(id: str, /, **facts: object) -> None:
         getattr(structlog.get_logger(), level)(text, id=id, **facts)
 
-    return tell
+    return emit
 
 
 daemon_started = _event("daemon started")
 daemon_stopping = _event("daemon stopping")
 daemon_stopped = _event("daemon stopped")
 config_reloaded = _event("configuration reloaded")
-config_doubted = _event("configuration has a key that does not do what it seems to", "warning")
-config_rejected = _event("configuration rejected, the old one stays", "error")
-clock_jumped = _event("clock was set; what waits moved along", "warning")
-service_failed = _event("service failed", "error")
+config_warning = _event("configuration warning", "warning")
+config_rejected = _event("configuration rejected, keeping the current one", "error")
+clock_jumped = _event("system clock changed, schedules adjusted", "warning")
+store_unavailable = _event("store unavailable, retrying", "error")
+spool_file_kept = _event("commit not confirmed, spool file kept", "error")
+command_crashed = _event("control command failed unexpectedly", "error")
 
 session_refused = _event("session refused", "warning")
+session_crashed = _event("session failed unexpectedly", "error")
 mail_refused = _event("mail refused")
 
 fax_queued = _event("fax queued")
@@ -70,29 +73,42 @@ fax_delivered = _event("fax delivered")
 fax_failed = _event("fax failed", "warning")
 fax_expired = _event("fax expired", "warning")
 fax_redialled = _event("fax redialled")
+upload_needs_person = _event("upload refused, administrator must act", "error")
+upload_crashed = _event("upload failed unexpectedly", "error")
+poll_crashed = _event("status poll failed unexpectedly", "error")
+call_crashed = _event("call to MyFax failed unexpectedly", "error")
+status_unanswered = _event("status query not answered", "error")
 account_paused = _event("account paused", "error")
 account_reopened = _event("account reopened")
 
-report_taken = _event("report taken")
-report_foreign = _event("report of no fax of ours")
-report_broken = _event("report broken", "warning")
+report_applied = _event("report applied")
+report_unmatched = _event("unmatched report")
+report_unreadable = _event("unreadable report", "warning")
 fax_received = _event("fax received")
-fax_known = _event("fax had been told by the list; its mail came later")
+fax_duplicate = _event("duplicate of listed fax")
 voicemail_received = _event("voicemail received")
-listing_failed = _event("list of what came in failed", "warning")
+listing_failed = _event("incoming.do poll failed", "warning")
 mailbox_up = _event("mailbox up")
 mailbox_down = _event("mailbox down", "error")
+mail_unreadable = _event("mail unreadable", "error")
+mail_not_marked = _event("mail not marked as handled", "error")
+token_not_kept = _event("OAuth2 token not stored", "error")
 
 delivery_delivered = _event("delivery delivered")
 delivery_deferred = _event("delivery deferred", "warning")
 delivery_dead = _event("delivery dead", "error")
+delivery_not_settled = _event("delivery result not stored", "error")
+dispatcher_crashed = _event("webhook dispatcher failed unexpectedly", "error")
+webhook_stopped = _event("webhook stopped", "error")
+webhook_removed = _event("removed webhook has pending deliveries", "error")
 
 schema_migrated = _event("schema migrated")
 document_deleted = _event("document deleted")
+document_not_deleted = _event("document not deleted", "error")
 record_deleted = _event("record deleted")
-orphan_deleted = _event("file without a record deleted", "warning")
-orphans_swept = _event("spool swept")
-orphans_kept = _event("files of a former database stay in the spool", "warning")
+orphan_deleted = _event("orphan file deleted", "warning")
+orphans_swept = _event("orphan cleanup done")
+orphans_kept = _event("files of a former database kept in the spool", "warning")
 
 # Until a configuration says more: structlog's own default is standard output, where a command prints its JSON.
 setup("warning")

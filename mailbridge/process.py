@@ -58,7 +58,7 @@ class _Process:
         self._is_ready = False
         log.setup(config.log.level, config.log.format)
         for warning in advice(config):
-            log.config_doubted("daemon", warning=str(warning))
+            log.config_warning("daemon", warning=str(warning))
         # Each daemon closes its sockets; those that systemd handed over are kept, so that nobody is refused meanwhile.
         sockets = [kept.dup() for kept in self._sockets]
         daemon = Daemon(config, self._environ, sockets, catch_up=self._catch_up)

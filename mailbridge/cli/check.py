@@ -15,7 +15,7 @@ from mailbridge.cli.output import plain, print_json
 
 if TYPE_CHECKING:
     from mailbridge.errors import ConfigError
-    from mailbridge.online import Check
+    from mailbridge.online_check import Check
 
 
 @click.command(epilog="Exit codes: 0 right, 1 a login or a ping failed, 2 wrong use, 78 a mistake in the file.")
@@ -42,7 +42,7 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
     config = load(config_path, environ)
     checks: list[Check] = []
     if online:
-        from mailbridge.online import check_all
+        from mailbridge.online_check import check_all
 
         checks = asyncio.run(check_all(config))
     well = all(one.ok for one in checks)

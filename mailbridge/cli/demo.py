@@ -37,7 +37,7 @@ def demo(once: bool, port: int, verbose: bool, as_json: bool) -> int:
       mailbridge demo --port 2600
     """
     try:
-        from mailbridge.demo.tour import tour
+        from mailbridge.demo.demo_run import tour
     except ModuleNotFoundError as missing:
         raise _needs(missing) from None
 
@@ -130,7 +130,7 @@ Errors, beside what a number chooses:
 def simulator(port: int, imap_port: int | None, email: str, step: float, as_json: bool) -> None:
     """Run the stand-in until Ctrl-C."""
     try:
-        from mailbridge.demo.alone import run
+        from mailbridge.demo.standalone import run
     except ModuleNotFoundError as missing:
         raise _needs(missing) from None
 

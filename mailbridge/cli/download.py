@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from mailbridge.cli.output import plain
-from mailbridge.report.fetch import Documents, NotFetched, content_type, stem
+from mailbridge.report.document_download import Documents, NotFetched, content_type, stem
 
 Progress = Callable[[int, int | None], None]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailbridge.cli.calls import account_option, by_account, configuration
+from mailbridge.cli.myfax_call import account_option, by_account, configuration
 from mailbridge.cli.options import EXITS, config_option, json_option
 from mailbridge.cli.output import local, print_json, print_table
 
@@ -77,7 +77,7 @@ def _print(told: list[dict[str, Any]], last: str, zone: ZoneInfo, none: str) -> 
 
 
 def _told(item: IncomingItem, region: str) -> dict[str, Any]:
-    from mailbridge.report.pairs import number
+    from mailbridge.report.listing_match import number
 
     return {
         "id": item.id,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mailbridge.cli.calls import by_distributor, configuration
+from mailbridge.cli.myfax_call import by_distributor, configuration
 from mailbridge.cli.options import EXITS, config_option, json_option, read_password
 from mailbridge.cli.output import plain, print_json
 

@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import click
 
-from mailbridge.cli.ask import ask
 from mailbridge.cli.options import EXITS, config_option, json_option, limit_option
 from mailbridge.cli.output import local, plain, print_json, print_table
+from mailbridge.cli.store_query import ask
 from mailbridge.lifecycle import FaxState
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from mailbridge.cli.ask import ask, ask_daemon
 from mailbridge.cli.options import EXITS, config_option, json_option
 from mailbridge.cli.output import print_json
 from mailbridge.cli.queue import reason
+from mailbridge.cli.store_query import ask, ask_daemon
 from mailbridge.errors import ControlError
 from mailbridge.lifecycle import FAX_FINAL
 

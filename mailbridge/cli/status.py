@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailbridge.cli.calls import account_option, by_account, configuration
+from mailbridge.cli.myfax_call import account_option, by_account, configuration
 from mailbridge.cli.options import EXITS, config_option, json_option
 from mailbridge.cli.output import plain, print_json
 from mailbridge.errors import NotTaken

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
-from mailbridge.control.commands import fax_told
+from mailbridge.control.queries import fax_told
 from mailbridge.errors import ControlError
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Delivery, Failure, Fax, last_attempt, new_id, new_token
-from mailbridge.store.base import Store, Transaction
+from mailbridge.store.interface import Store, Transaction
 
 Clock = Callable[[], datetime]
 

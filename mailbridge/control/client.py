@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mailbridge.control.place import addressable
+from mailbridge.control.socket_path import addressable
 from mailbridge.errors import ControlError
 
 _LONGEST_ANSWER = 256 * 1024 * 1024

@@ -1,138 +1,21 @@
-"""What may be asked of a store, as JSON, without changing it: in the daemon, or in a command itself when no daemon runs."""
+"""Every command of the control socket by its name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, get_args
+from functools import partial
 
-from mailbridge.errors import ControlError, NotFound
-from mailbridge.lifecycle import FaxState
-from mailbridge.model import Attempt, Delivery, Document, Event, Failure, Fax
-from mailbridge.store.base import Store, Transaction
-
-# More than any fax has; the answer stays bounded all the same.
-_ALL_OF_ONE_FAX = 1000
+from mailbridge.control import actions, queries
+from mailbridge.control.server import Command
+from mailbridge.store.interface import Store
 
 
-async def queue(store: Store, *, state: FaxState | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """Return the newest faxes first, of one state where it is given. Raises ControlError for a state that does not exist."""
-    if state is not None and state not in get_args(FaxState):
-        raise ControlError(f"{state!r} is no state of a fax; use one of {', '.join(get_args(FaxState))}")
-    return [fax_told(fax) for fax in await store.run(lambda tx: tx.faxes(state, limit))]
-
-
-async def show(store: Store, *, id: str) -> dict[str, Any]:
-    """Return the life of one fax: itself, its attempts and documents, its events, and their deliveries. Raises NotFound."""
-
-    def work(tx: Transaction) -> dict[str, Any]:
-        fax = tx.fax(id)
-        raised = list(reversed(tx.events(id, _ALL_OF_ONE_FAX)))
-        sent = [(event, tx.deliveries(None, event.id, _ALL_OF_ONE_FAX)) for event in raised]
-        return {
-            **fax_told(fax),
-            "documents": [_document(document) for document in fax.documents],
-            "attempts": [_attempt(attempt) for attempt in fax.attempts],
-            "events": [_event(event) for event in raised],
-            "deliveries": [_delivery(delivery, event.type) for event, found in sent for delivery in found],
-        }
-
-    return await store.run(work)
-
-
-async def events(store: Store, *, fax: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """Return the newest events first, of one fax where its id is given."""
-    return [_event(event) for event in await store.run(lambda tx: tx.events(fax, limit))]
-
-
-async def deliveries(store: Store, *, dead: bool = False, limit: int = 100) -> list[dict[str, Any]]:
-    """Return the newest deliveries first, or only those that were given up."""
-
-    def work(tx: Transaction) -> list[dict[str, Any]]:
-        found = tx.deliveries("dead" if dead else None, None, limit)
-        return [_delivery(delivery, _type(tx, delivery.event_id)) for delivery in found]
-
-    return await store.run(work)
-
-
-def _type(tx: Transaction, event_id: str) -> str | None:
-    try:
-        return tx.event(event_id).type
-    except NotFound:
-        return None
-
-
-def _at(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat(timespec="milliseconds")
-
-
-def fax_told(fax: Fax) -> dict[str, Any]:
-    """Return a fax as commands tell it."""
+def bind(store: Store, clock: Callable[[], datetime]) -> Mapping[str, Command]:
+    """Return the commands that a store alone can answer: in the daemon, or in a command itself when no daemon runs."""
+    asking = (queries.queue, queries.show, queries.events, queries.deliveries)
+    changing = (actions.cancel, actions.retry, actions.resolve, actions.replay)
     return {
-        "id": fax.id,
-        "state": fax.state,
-        "number": fax.number,
-        "account": fax.account,
-        "created_at": _at(fax.created_at),
-        "due_at": None if fax.final_at else _at(fax.due_at),
-        "final_at": _at(fax.final_at),
-        "pages": fax.pages,
-        "fax_code": fax.fax_code,
-        "token": fax.token,
-        "tries": len(fax.attempts),
-        "polls": fax.polls,
-        "failure": _failure(fax.failure),
-        "price": fax.price,
-        "source": fax.source,
-        "sender": fax.email.sender,
-        "subject": fax.email.subject,
-        "message_id": fax.email.message_id,
-        "tags": dict(fax.tags),
-    }
-
-
-def _failure(failure: Failure | None) -> dict[str, Any] | None:
-    if failure is None:
-        return None
-    return {"code": failure.code, "message": failure.message, "provider_code": failure.provider_code}
-
-
-def _document(document: Document) -> dict[str, Any]:
-    told = {name: getattr(document, name) for name in ("name", "content_type", "size", "sha256", "pages")}
-    return {**told, "deleted": not document.path}
-
-
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "n": attempt.n,
-        "started_at": _at(attempt.started_at),
-        "whole_at": _at(attempt.whole_at),
-        "ended_at": _at(attempt.ended_at),
-        "fax_code": attempt.fax_code,
-        "error_code": attempt.error_code,
-    }
-
-
-def _event(event: Event) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "type": event.type,
-        "at": _at(event.at),
-        "fax_id": event.fax_id,
-        "seq": event.seq,
-        "data": dict(event.data),
-    }
-
-
-def _delivery(delivery: Delivery, type_: str | None) -> dict[str, Any]:
-    return {
-        "id": delivery.id,
-        "event_id": delivery.event_id,
-        "type": type_,
-        "endpoint": delivery.endpoint,
-        "state": delivery.state,
-        "attempts": delivery.attempts,
-        "status": delivery.status,
-        "error": delivery.error,
-        "due_at": None if delivery.settled_at else _at(delivery.due_at),
-        "settled_at": _at(delivery.settled_at),
+        **{command.__name__: partial(command, store) for command in asking},
+        **{command.__name__: partial(command, store, clock) for command in changing},
     }

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mailbridge import log
-from mailbridge.control.place import addressable
+from mailbridge.control.socket_path import addressable
 from mailbridge.errors import ControlError, MailbridgeError
 
 Command = Callable[..., Awaitable[object]]
@@ -134,7 +134,7 @@ class ControlService:
         except MailbridgeError as error:
             return _no(str(error), type(error).__name__)
         except Exception as error:
-            log.service_failed("control", command=name, error=repr(error))
+            log.command_crashed("control", command=name, error=repr(error))
             return _no("the daemon failed at this command; its log says why", "ControlError")
 
 

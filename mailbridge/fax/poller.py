@@ -11,11 +11,11 @@ from typing import Any
 from mailbridge import log, retry
 from mailbridge.config import FaxOptions
 from mailbridge.errors import MyFaxError, StoreUnavailable
-from mailbridge.fax.flight import Flight, where
-from mailbridge.fax.settle import amounts, expire
+from mailbridge.fax.in_flight import InFlightCalls, where
+from mailbridge.fax.outcome import amounts, expire
 from mailbridge.model import Failure, Fax, last_attempt
 from mailbridge.myfax import MyFax, StatusAnswer, describe, status_outcome
-from mailbridge.store.base import Store, Transaction
+from mailbridge.store.interface import Store, Transaction
 
 CONCURRENCY = 8
 # How often expiry is looked for when nothing else wakes the loop; an expiry may come this many seconds late.
@@ -37,39 +37,39 @@ class Poller:
         random: Callable[[], float],
     ) -> None:
         self._clients, self._options, self._store, self._clock, self._random = clients, options, store, clock, random
-        self._flight = Flight()
+        self._in_flight = InFlightCalls()
         self._unanswered: set[str] = set()
 
     async def run(self) -> None:
         """Poll what is due, expire what is over, wait for more."""
-        bell = self._store.bell("poll")
+        wakeup = self._store.wakeup("poll")
         try:
             while True:
-                bell.clear()
+                wakeup.clear()
                 try:
                     await self._expire()
                     seconds = await self._start_due()
                 except StoreUnavailable as error:
-                    log.service_failed("poller", error=str(error))
+                    log.store_unavailable("poller", error=str(error))
                     seconds = _PAUSE
-                await self._flight.wake(bell, seconds)
+                await self._in_flight.wake(wakeup, seconds)
         finally:
-            await self._flight.cancel()
+            await self._in_flight.cancel()
 
     async def _start_due(self) -> float:
         """Start the polls that are due and have a place; return the seconds until the next is due."""
         now = self._clock()
         soonest = _LOOK_AGAIN
         for account, coming in (await self._store.run(partial(self._coming, now=now))).items():
-            places = CONCURRENCY - self._flight.of(account)
-            for fax in (fax for fax in coming if fax.id not in self._flight):
+            places = CONCURRENCY - self._in_flight.of(account)
+            for fax in (fax for fax in coming if fax.id not in self._in_flight):
                 if places <= 0:
                     break  # the end of a poll wakes the loop
                 wait = (fax.due_at - now).total_seconds()
                 if wait > 0:
                     soonest = min(soonest, wait)
                     break
-                self._flight.start(fax, self._poll(fax))
+                self._in_flight.start(fax, self._poll(fax))
                 places -= 1
         return max(0.001, soonest)
 
@@ -84,11 +84,11 @@ class Poller:
             after = await self._store.run(partial(self._settle, asked=fax, answer=answer))
             self._tell(after, answer)
         except StoreUnavailable as error:
-            log.service_failed("poller", error=str(error))
+            log.store_unavailable("poller", error=str(error))
             await asyncio.sleep(_PAUSE)
         except Exception as error:
             # The fax stays due, so that without the pause this would go round as fast as it can.
-            log.service_failed(fax.id, error=where(error))
+            log.poll_crashed(fax.id, error=where(error))
             await asyncio.sleep(_PAUSE)
 
     async def _ask(self, fax: Fax) -> StatusAnswer:
@@ -100,7 +100,7 @@ class Poller:
             log.fax_polled(fax.id, error=str(error))
             if fax.account not in self._unanswered:
                 self._unanswered.add(fax.account)
-                log.service_failed(f"account {fax.account}", error=f"a fax's status cannot be asked: {error}", fax=fax.id)
+                log.status_unanswered(f"account {fax.account}", error=f"a fax's status cannot be asked: {error}", fax=fax.id)
             return StatusAnswer(0, "")
         self._unanswered.discard(fax.account)
         return answer

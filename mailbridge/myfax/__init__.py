@@ -3,7 +3,7 @@
 from mailbridge.errors import InDoubt, InvalidArgument, MyFaxError, NeedsPerson, NotTaken, Rejected
 from mailbridge.myfax.client import MyFax
 from mailbridge.myfax.files import File, Upload
-from mailbridge.myfax.wire import (
+from mailbridge.myfax.xml_codec import (
     IncomingItem,
     Outcome,
     RegisterAnswer,

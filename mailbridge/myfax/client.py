@@ -14,9 +14,9 @@ import httpx
 from pydantic import SecretStr
 
 from mailbridge.errors import InDoubt, InvalidArgument, NotTaken
-from mailbridge.myfax import check, wire
-from mailbridge.myfax.call import A, classify, connect, make
+from mailbridge.myfax import check, xml_codec
 from mailbridge.myfax.files import File, listed, parts
+from mailbridge.myfax.transport import A, classify, connect, make
 from mailbridge.myfax.values import REGION
 
 URL: Final = "https://www.myfax.co.il/action/"
@@ -70,7 +70,7 @@ class MyFax:
         *,
         url: str | None = None,
         before_last_chunk: Callable[[], Awaitable[None]] | None = None,
-    ) -> wire.UploadAnswer:
+    ) -> xml_codec.UploadAnswer:
         """Send a fax (`faxUpload.do`): one or several files as one fax, or the file that MyFax fetches from `url`.
 
         A file is a path or an `Upload`, and is read from disk while it is sent. `before_last_chunk` is awaited before the last
@@ -83,21 +83,21 @@ class MyFax:
         files = listed(documents)
         if bool(files) == bool(url):
             raise InvalidArgument("theFile", "give documents or a url (fileURL), and not both")
-        form = wire.send_form(*self._login, number.strip(), url and check.web_address("fileURL", url))
+        form = xml_codec.send_form(*self._login, number.strip(), url and check.web_address("fileURL", url))
         with ExitStack() as opened:
-            return await self._act("faxUpload.do", form, wire.read_upload, parts(files, opened), before_last_chunk)
+            return await self._act("faxUpload.do", form, xml_codec.read_upload, parts(files, opened), before_last_chunk)
 
-    async def status(self, fax_code: str) -> wire.StatusAnswer:
+    async def status(self, fax_code: str) -> xml_codec.StatusAnswer:
         """Ask how a fax fares (`faxStatus.do`). Safe to repeat.
 
         Sent by their documented names: email and password (this client's login), faxCode (`fax_code`).
         """
-        form = wire.status_form(*self._login, check.needed("faxCode", fax_code))
-        return await self._ask("faxStatus.do?v=1", form, wire.read_status)
+        form = xml_codec.status_form(*self._login, check.needed("faxCode", fax_code))
+        return await self._ask("faxStatus.do?v=1", form, xml_codec.read_status)
 
     async def incoming(
         self, kind: Literal["incoming", "voice"] = "incoming", start: datetime | None = None, end: datetime | None = None
-    ) -> AsyncIterator[wire.IncomingItem]:
+    ) -> AsyncIterator[xml_codec.IncomingItem]:
         """Yield received faxes or voicemails of all pages (`incoming.do`), each once, between two aware times where given.
 
         In the hour that the clocks repeat in autumn a little more is asked for, never less.
@@ -116,8 +116,8 @@ class MyFax:
         # A list that names an earlier page would go round for ever.
         while following > page:
             page = following
-            form = wire.incoming_form(*self._login, page, kind, start, end, self.zone)
-            answer = await self._ask("incoming.do", form, partial(wire.read_incoming, zone=self.zone, region=self.region))
+            form = xml_codec.incoming_form(*self._login, page, kind, start, end, self.zone)
+            answer = await self._ask("incoming.do", form, partial(xml_codec.read_incoming, zone=self.zone, region=self.region))
             # What comes in between two pages moves the rest, and the last of one page is then the first of the next.
             fresh = [item for item in answer.items if item.id not in seen]
             for item in fresh:
@@ -135,7 +135,7 @@ class MyFax:
         company_address: str | None = None,
         type: Literal[1, 17] | None = None,
         requested_number: str | None = None,
-    ) -> wire.RegisterAnswer:
+    ) -> xml_codec.RegisterAnswer:
         """Create a user with a line, as a distributor (`myFaxAllocateDistributer.do`).
 
         Sent by their documented names: distEmail and distPassword (this client's login), email (of the user; at most 200
@@ -153,14 +153,14 @@ class MyFax:
             "type": None if type is None else str(check.one_of("type", type, (1, 17))),
             "requestedNumber": None if requested_number is None else check.international("requestedNumber", requested_number),
         }
-        form = wire.distributor_form(*self._login, fields)
+        form = xml_codec.distributor_form(*self._login, fields)
         return await self._act(
-            "myFaxAllocateDistributer.do", form, partial(wire.read_register, zone=self.zone, region=self.region)
+            "myFaxAllocateDistributer.do", form, partial(xml_codec.read_register, zone=self.zone, region=self.region)
         )
 
     async def release(
         self, *, line: str | None = None, user_email: str | None = None, action: Literal["noRenew", "blockUser"] | None = None
-    ) -> wire.ReleaseAnswer:
+    ) -> xml_codec.ReleaseAnswer:
         """Release a line by its number or by its user, as a distributor (`releaseFaxLine.do`).
 
         Sent by their documented names: distEmail and distPassword (this client's login), action (noRenew to delay the release,
@@ -174,7 +174,7 @@ class MyFax:
             "userEmail": None if user_email is None else check.email("userEmail", user_email),
             "action": None if action is None else check.one_of("action", action, ("noRenew", "blockUser")),
         }
-        return await self._act("releaseFaxLine.do", wire.distributor_form(*self._login, fields), wire.read_release)
+        return await self._act("releaseFaxLine.do", xml_codec.distributor_form(*self._login, fields), xml_codec.read_release)
 
     @property
     def _login(self) -> tuple[str, str]:
@@ -198,7 +198,7 @@ class MyFax:
         return classify(await make(self._acting, path, form, files, self._timeout, before_last), read)
 
 
-def _following(answer: wire.IncomingPage, page: int) -> int:
+def _following(answer: xml_codec.IncomingPage, page: int) -> int:
     """Return the page after this one; the same where this is the last."""
     following = answer.next_page
     if following is None and answer.pages is not None:

@@ -1,7 +1,7 @@
 """The list of `incoming.do` beside the mailbox: voicemails, and the faxes that no mail brought, each told exactly once.
 
 A fax that is listed waits for its mail, GRACE_ROUNDS rounds long, before the list tells of it: the mail tells it in seconds
-where all is well. A mail and an item are the same fax by their numbers and times (see `pairs`), whichever comes first. A mail
+where all is well. A mail and an item are the same fax by numbers and times (see `listing_match`), whichever comes first. A mail
 that is not trusted stands for an item only where it brought the very document, since a forged one must not hide a fax.
 """
 
@@ -20,12 +20,12 @@ from mailbridge import log
 from mailbridge.errors import MailbridgeError, StoreUnavailable
 from mailbridge.model import Compared, Receipt, new_id, rfc3339
 from mailbridge.myfax import IncomingItem, MyFax
-from mailbridge.report.fetch import Documents, NotFetched, content_type, stem
+from mailbridge.report.document_download import Documents, NotFetched, content_type, stem
+from mailbridge.report.listing_match import NEAR, number, pair, twin
 from mailbridge.report.match import SKEW
-from mailbridge.report.pairs import NEAR, number, pair, twin
-from mailbridge.report.take import document_told
+from mailbridge.report.recorder import document_told
 from mailbridge.retry import backoff
-from mailbridge.store.base import Store, Transaction
+from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.spool import Spool
 
 Kind = Literal["incoming", "voice"]
@@ -186,7 +186,7 @@ class Listing:
             try:
                 await asyncio.to_thread(self._spool.delete, document["path"])
             except StoreUnavailable as error:
-                log.service_failed(self.name, error=str(error))
+                log.document_not_deleted(self.name, error=str(error))
 
     def _count(self, tx: Transaction, receipt_id: str) -> None:
         receipt = tx.receipt(receipt_id)

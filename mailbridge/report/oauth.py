@@ -19,7 +19,7 @@ import httpx
 from mailbridge import log
 from mailbridge.config import OAuth2
 from mailbridge.errors import MailboxError
-from mailbridge.store.durable import sync_directory
+from mailbridge.store.fsync import sync_directory
 
 TIMEOUT = 30.0
 # An answer is one or two tokens of a few KB.
@@ -51,7 +51,7 @@ class Tokens:
         tls: ssl.SSLContext | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
-        self._tell = tell or (lambda error: log.service_failed(mailbox, error=error))
+        self._tell = tell or (lambda error: log.token_not_kept(mailbox, error=error))
         self._settings, self._clock, self._tls, self._timeout = settings, clock, tls, timeout
         self._path = state_dir / f"oauth2-{quote(mailbox, safe='')[:200]}.json"
         self._configured = settings.refresh_token.get_secret_value() if settings.refresh_token else None

@@ -13,15 +13,15 @@ from mailbridge import log
 from mailbridge.config import Mailbox
 from mailbridge.errors import MailboxError, MailbridgeError
 from mailbridge.model import Cursor, ErrorCode
-from mailbridge.report import parse
-from mailbridge.report.imap import MAX_LITERAL, Connection, Folder
-from mailbridge.report.login import log_in
+from mailbridge.report import parser
+from mailbridge.report.imap_connection import MAX_LITERAL, Connection, Folder
+from mailbridge.report.imap_login import log_in
+from mailbridge.report.imap_protocol import BATCH
+from mailbridge.report.mail_fetcher import FAX_MAILS, Reader
 from mailbridge.report.oauth import Tokens
-from mailbridge.report.reader import FAX_MAILS, Reader
-from mailbridge.report.take import Taker
-from mailbridge.report.wire import BATCH
+from mailbridge.report.recorder import Recorder
 from mailbridge.retry import reconnect_delay
-from mailbridge.store.base import Store, Transaction
+from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.spool import Spool
 
 # Half an hour is the RFC's limit for IDLE (RFC 2177); routers forget a silent connection much sooner.
@@ -41,7 +41,7 @@ class Watcher:
     """Watches one mailbox. `connected` tells whether mail that arrives now would be seen now.
 
     At the very first start only mails that arrive from then on are taken, unless `catch_up`. `tokens` log in where there is no
-    password. `ask_first` and `asked` see `take.Taker`; `dnsfunc` see `trust.is_trusted`; `timeout` is the seconds of a server's
+    password. `ask_first` and `asked` see `Recorder`; `dnsfunc` see `trust.is_trusted`; `timeout` is the seconds of a server's
     silence that end a connection.
     """
 
@@ -73,7 +73,7 @@ class Watcher:
         self._zone, self._started = zone, clock()
         self._timeout, self._idle, self._max_mail = timeout, idle, max_mail
         exclusive, asked = mailbox.trust == "none", asked if asked is not None else {}
-        taker = Taker(name, account, mailbox.folder, region, ask_first, exclusive, asked)
+        taker = Recorder(name, account, mailbox.folder, region, ask_first, exclusive, asked)
         self._reader = Reader(mailbox, taker, store, spool, clock, zone, dnsfunc, max_mail)
         self._failures, self._told_down, self._up_at = 0, False, 0.0
 
@@ -148,7 +148,7 @@ class Watcher:
         uids = [uid for uid in found if uid <= last]
         for begin in range(0, len(uids), BATCH):
             mails = await connection.fetch(uids[begin : begin + BATCH], part="HEADER")
-            read = {mail.uid: told for mail in mails if (told := parse.parse(mail.content, mail.size, self._zone)) is not None}
+            read = {mail.uid: told for mail in mails if (told := parser.parse(mail.content, mail.size, self._zone)) is not None}
             dates = {uid: told.report.date for uid, told in read.items()}
             new = [uid for uid, date in dates.items() if since is not None and date is not None and date >= since]
             last = min([last, *(uid - 1 for uid in new)])
@@ -176,7 +176,7 @@ class Watcher:
                 await self._tell("mailbox.down", why)
                 self._told_down = True
             except Exception as unstored:  # the store is away too, and nobody is left to tell
-                log.service_failed(self.name, error=str(unstored))
+                log.store_unavailable(self.name, error=str(unstored))
 
     async def _tell(self, type_: Literal["mailbox.down", "mailbox.up"], error: str | None) -> None:
         """Raise an event; that it is up, only where it was told to be down, be it before a restart."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mailbridge import log
-from mailbridge.store.base import Store, Transaction
+from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.spool import Spool
 
 # SQLite takes 32,766 values in one question at most; a few hundred at once take no longer for each.

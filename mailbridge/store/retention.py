@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from mailbridge import log
 from mailbridge.errors import MailbridgeError, NotFound, StoreUnavailable
-from mailbridge.store.base import AuditLine, Erasure, Store, Transaction
-from mailbridge.store.durable import sync_directory
+from mailbridge.store.fsync import sync_directory
+from mailbridge.store.interface import AuditLine, Erasure, Store, Transaction
 from mailbridge.store.spool import Spool
 
 # So many rows a transaction: an SMTP client waits behind it for some 20 ms.
@@ -54,7 +54,7 @@ class Retention:
             try:
                 await self.sweep(self._clock())
             except MailbridgeError as error:
-                log.service_failed("retention", error=str(error))
+                log.store_unavailable("retention", error=str(error))
             await asyncio.sleep(pause)
 
     async def sweep(self, now: datetime) -> Swept:
@@ -83,7 +83,7 @@ class Retention:
     async def _erase_some(self, noted: dict[str, tuple[str, ...]]) -> int:
         gone = await asyncio.to_thread(erase, self._spool, noted)
         for path in noted.keys() - gone:
-            log.service_failed("retention", error="a file cannot be deleted from the spool", path=path)
+            log.document_not_deleted("retention", error="a file cannot be deleted from the spool", path=path)
         lines = await self._store.run(lambda tx: tx.erased(gone, self._clock()))
         for line in lines:
             log.document_deleted(line.subject, sha256=[document["sha256"] for document in line.record["documents"]])

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, 
 
 from mailbridge.model import new_id
 from mailbridge.store import rows, schema
-from mailbridge.store.base import AuditLine, Erasure
+from mailbridge.store.interface import AuditLine, Erasure
 
 _fax, _event, _delivery, _envelope = schema.fax.c, schema.event.c, schema.delivery.c, schema.envelope.c
 _TOLD_OF_A_DOCUMENT = ("sha256", "size", "pages")

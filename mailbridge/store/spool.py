@@ -23,7 +23,7 @@ from pathlib import Path
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
 from mailbridge.store.decode import DocumentReader
-from mailbridge.store.durable import sync_directory
+from mailbridge.store.fsync import sync_directory
 
 _FAN = 64
 # Of an id such as env_01KCX9Z8…: the prefix and a time in steps of 32.8 s.

@@ -19,7 +19,7 @@ from sqlalchemy.pool import StaticPool
 from mailbridge import log
 from mailbridge.errors import SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.store import migrations, schema
-from mailbridge.store.base import Transaction
+from mailbridge.store.interface import Transaction
 from mailbridge.store.transaction import Describe, Route
 from mailbridge.store.writer import Writer
 
@@ -28,7 +28,7 @@ _LOOK_AGAIN = 0.05
 
 
 class SqliteStore:
-    """A Store (see `store.base`) in `state_dir/mailbridge.sqlite3`.
+    """A Store (see `store.interface`) in `state_dir/mailbridge.sqlite3`.
 
     `patience` is how many seconds to wait for another process to let go of the state_dir.
     `describe` gives the data of a fax's event and `route` the endpoints of an event type. Use it as an async context manager.
@@ -52,7 +52,7 @@ class SqliteStore:
             os.close(self._lock)
             raise
         self.made_at = await asyncio.to_thread(_made_at, self._engine)
-        self._writer = Writer(self._engine, self._describe, self._route, self._ring)
+        self._writer = Writer(self._engine, self._describe, self._route, self._notify)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -74,12 +74,12 @@ class SqliteStore:
         """Whether the database takes what is to be written, as far as the last transaction could tell."""
         return self._writer.healthy
 
-    def bell(self, topic: str) -> asyncio.Event:
+    def wakeup(self, topic: str) -> asyncio.Event:
         return self._bells.setdefault(topic, asyncio.Event())
 
-    def _ring(self, topics: set[str]) -> None:
+    def _notify(self, topics: set[str]) -> None:
         for topic in topics:
-            self.bell(topic).set()
+            self.wakeup(topic).set()
 
 
 async def _lock_in_time(state_dir: Path, patience: float) -> int:

@@ -23,12 +23,12 @@ Route = Callable[[str], Sequence[str]]
 
 
 class SqlTransaction(Receiving):
-    """A Transaction, see `store.base` for its verbs. `rung` collects the topics whose bells ring once it is committed."""
+    """A Transaction (see `store.interface`). `woken_topics` are the topics to notify after the commit."""
 
     def __init__(self, connection: Connection, describe: Describe, route: Route) -> None:
         super().__init__(connection)
         self._describe, self._route = describe, route
-        self.rung: set[str] = set()
+        self.woken_topics: set[str] = set()
 
     def _found(self, query: Executable, **parameters: Any) -> list[dict[str, Any]]:
         return [dict(row) for row in self._connection.execute(query, parameters).mappings()]
@@ -57,7 +57,7 @@ class SqlTransaction(Receiving):
         queued = replace(fax, seq=fax.seq + 1)
         self._connection.execute(queries.ADD_FAX, rows.fax_row(queued))
         self._raise("fax.queued", queued, now)
-        self.rung.add(f"upload:{queued.account}")
+        self.woken_topics.add(f"upload:{queued.account}")
 
     def count_since(self, user: str, since: datetime) -> int:
         mine = (schema.envelope.c.user == user, schema.envelope.c.received_at >= since)
@@ -133,18 +133,18 @@ class SqlTransaction(Receiving):
         if self._connection.execute(queries.change_fax(frozenset(changed)), {**changed, **was}).rowcount != 1:
             raise StoreUnavailable(f"{before.id} was changed by another process")
         if {"state", "due_at"} & changed.keys():
-            self._ring_for(after)
+            self._wake_for(after)
 
-    def _ring_for(self, fax: Fax) -> None:
+    def _wake_for(self, fax: Fax) -> None:
         if fax.state == "queued":
-            self.rung.add(f"upload:{fax.account}")
+            self.woken_topics.add(f"upload:{fax.account}")
         elif fax.state == "submitted":
-            self.rung.add("poll")
+            self.woken_topics.add("poll")
 
     def shift(self, by: timedelta, now: datetime) -> int:
         run = self._connection.execute
         moved = sum(run(statement, {"by": by}).rowcount for statement in (*queries.SHIFT_DEADLINES, queries.SHIFT_RECEIPTS))
-        self.rung.add("poll")
+        self.woken_topics.add("poll")
         return moved + run(queries.SHIFT_MAILS, {"by": by, "since": now - _MAILS_ARE_KNOWN}).rowcount
 
     # outbox
@@ -167,7 +167,7 @@ class SqlTransaction(Receiving):
                 "attempts": 0,
             }
             self._connection.execute(queries.ADD_DELIVERY, pending)
-            self.rung.add(f"deliver:{endpoint}")
+            self.woken_topics.add(f"deliver:{endpoint}")
         return event
 
     def mark(self, what: str, *, on: bool) -> bool:
@@ -220,7 +220,7 @@ class SqlTransaction(Receiving):
         if self._connection.execute(queries.SETTLE_DELIVERY, {**values, **was}).rowcount != 1:
             raise StoreUnavailable(f"{before.id} was changed by another process")
         if state == "pending":
-            self.rung.add(f"deliver:{after.endpoint}")
+            self.woken_topics.add(f"deliver:{after.endpoint}")
         return after
 
     def delivery(self, delivery_id: str) -> Delivery:
@@ -243,7 +243,7 @@ class SqlTransaction(Receiving):
             sending = (schema.delivery.c.endpoint == endpoint, schema.delivery.c.state == "sending")
             moved = update(schema.delivery).where(*sending).values(state=pending, settled_at=None)
             lost += self._connection.execute(moved).rowcount
-            self.rung.add(f"deliver:{endpoint}")
+            self.woken_topics.add(f"deliver:{endpoint}")
         return lost
 
     def _endpoints_with(self, state: DeliveryState) -> list[str]:

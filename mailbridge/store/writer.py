@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from mailbridge.errors import StoreUnavailable, Undecided
 from mailbridge.model import new_id
 from mailbridge.store import schema
-from mailbridge.store.base import Transaction
+from mailbridge.store.interface import Transaction
 from mailbridge.store.transaction import Describe, Route, SqlTransaction
 
 T = TypeVar("T")
@@ -31,8 +31,8 @@ class Writer:
     `healthy` turns False at a commit that failed, and True again when something could be written.
     """
 
-    def __init__(self, engine: Engine, describe: Describe, route: Route, ring: Callable[[set[str]], None]) -> None:
-        self._engine, self._describe, self._route, self._ring = engine, describe, route, ring
+    def __init__(self, engine: Engine, describe: Describe, route: Route, notify: Callable[[set[str]], None]) -> None:
+        self._engine, self._describe, self._route, self._notify = engine, describe, route, notify
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.healthy = True
         self._undecided = False
@@ -54,8 +54,8 @@ class Writer:
     def _work(self) -> None:
         with self._engine.connect() as connection:
             while batch := self._next_batch():
-                outcomes, rung = self._commit(connection, [job for job in batch if job is not None])
-                self._loop.call_soon_threadsafe(self._hand_over, outcomes, rung)
+                outcomes, woken_topics = self._commit(connection, [job for job in batch if job is not None])
+                self._loop.call_soon_threadsafe(self._hand_over, outcomes, woken_topics)
                 if batch[-1] is None:
                     break
 
@@ -70,7 +70,7 @@ class Writer:
 
     def _commit(self, connection: Connection, batch: list[Job]) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
         outcomes: list[tuple[asyncio.Future[Any], Any]] = []
-        rung: set[str] = set()
+        woken_topics: set[str] = set()
         if not self.healthy:
             self._try_again(connection)
         if self._undecided:
@@ -79,11 +79,11 @@ class Writer:
         try:
             with connection.begin():
                 for work, future in batch:
-                    outcomes.append((future, self._run(connection, work, rung)))
+                    outcomes.append((future, self._run(connection, work, woken_topics)))
         except (DBAPIError, OSError) as error:
             # A full disk rolls back the whole transaction by itself, so nobody in the batch may be told that it is durable.
             return [(future, self._failed(error)) for _, future in batch], set()
-        return outcomes, rung
+        return outcomes, woken_topics
 
     def _failed(self, error: DBAPIError | OSError) -> StoreUnavailable:
         """Note a failed commit, and return what is told of it."""
@@ -106,7 +106,7 @@ class Writer:
         else:
             self.healthy, self._undecided = True, False
 
-    def _run(self, connection: Connection, work: Callable[[Transaction], Any], rung: set[str]) -> Any:
+    def _run(self, connection: Connection, work: Callable[[Transaction], Any], woken_topics: set[str]) -> Any:
         transaction = SqlTransaction(connection, self._describe, self._route)
         # By hand: a savepoint by the library's own means costs as much as two inserts.
         connection.exec_driver_sql("SAVEPOINT job")
@@ -119,10 +119,10 @@ class Writer:
             connection.exec_driver_sql("RELEASE SAVEPOINT job")
             return error
         connection.exec_driver_sql("RELEASE SAVEPOINT job")
-        rung |= transaction.rung
+        woken_topics |= transaction.woken_topics
         return result
 
-    def _hand_over(self, outcomes: list[tuple[asyncio.Future[Any], Any]], rung: set[str]) -> None:
+    def _hand_over(self, outcomes: list[tuple[asyncio.Future[Any], Any]], woken_topics: set[str]) -> None:
         for future, outcome in outcomes:
             if future.done():
                 continue
@@ -130,4 +130,4 @@ class Writer:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
-        self._ring(rung)
+        self._notify(woken_topics)

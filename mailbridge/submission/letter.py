@@ -19,8 +19,8 @@ from typing import Literal, cast
 
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Document
-from mailbridge.store.durable import sync_directory
-from mailbridge.submission import body, page, sniff
+from mailbridge.store.fsync import sync_directory
+from mailbridge.submission import body, document_types, page
 from mailbridge.submission.mime import Headers, Mail, Part, decode_words, open_mail
 
 PageMode = Literal["never", "auto", "always"]
@@ -169,17 +169,17 @@ def _documents(mail: Mail, relpath: str, shown: frozenset[str]) -> Iterator[Docu
     for number, part in enumerate(mail.parts, 1):
         if body.is_text(part) or _passed_over(part) or part.cid in shown:
             continue
-        extension = sniff.EXTENSIONS.get(part.content_type, "")
-        name = sniff.safe_name(part.filename, f"document-{number}{extension}")
+        extension = document_types.EXTENSIONS.get(part.content_type, "")
+        name = document_types.safe_name(part.filename, f"document-{number}{extension}")
         if name.lower() == "winmail.dat" or part.content_type in ("application/ms-tnef", "application/vnd.ms-tnef"):
-            raise sniff.refusal(
+            raise document_types.refusal(
                 name, "Outlook packed the documents into it; send the mail as HTML or plain text, not as Rich Text"
             )
-        kind = sniff.claimed_kind(name, part.content_type)
+        kind = document_types.claimed_kind(name, part.content_type)
         if kind is None:
             if _is_logo(mail, part, b""):
                 continue
-            raise sniff.refusal(name, "only PDF, TIFF, JPEG, PNG, Word, Excel, ODT, text and HTML can be")
+            raise document_types.refusal(name, "only PDF, TIFF, JPEG, PNG, Word, Excel, ODT, text and HTML can be")
         content = mail.content(part, MAX_CONTENT)
         if _LEFTOVER.fullmatch(name) and not content.strip():
             continue
@@ -202,14 +202,14 @@ def _external(mail: Mail, relpath: str) -> Document:
 def _document(relpath: str, name: str, kind: str, part: Part, content: bytes) -> Document:
     return Document(
         name=name,
-        content_type=sniff.TYPES[kind],
+        content_type=document_types.TYPES[kind],
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         path=relpath,
         offset=part.offset,
         length=part.length,
         encoding=part.encoding,
-        pages=sniff.check(name, kind, content),
+        pages=document_types.check(name, kind, content),
     )
 
 
@@ -224,7 +224,7 @@ def _is_logo(mail: Mail, part: Part, content: bytes) -> bool:
     # Gmail and Exchange give what is attached an id too; where the text is HTML, it would show a logo by it.
     if part.disposition == "attachment" and (part.cid is None or body.has_html(mail)):
         return False
-    size = sniff.image_size(content) if content else None
+    size = document_types.image_size(content) if content else None
     small = (len(content) or part.length) < _LOGO_BYTES
     return small if size is None else min(size) < (_PAGE_POINTS if small else _LOGO_POINTS)
 

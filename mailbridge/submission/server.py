@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from mailbridge.config import Config, SmtpTls, host_port, is_loopback
 from mailbridge.errors import ConfigError
-from mailbridge.store.base import Store
+from mailbridge.store.interface import Store
 from mailbridge.store.spool import Spool
-from mailbridge.submission.door import Door
-from mailbridge.submission.intake import Clock, Intake, Judge
+from mailbridge.submission.acceptance import Acceptance, Clock, ReadLetter
+from mailbridge.submission.limits import ConnectionLimits
 from mailbridge.submission.session import Session, Shared
 
 _HANDSHAKE = 15.0
@@ -25,15 +25,21 @@ _CLOSING = "421 4.3.2 The gateway is closing; please send the mail again in a mo
 class SmtpService:
     """Listens, and hands what is admitted to the store.
 
-    `judge` turns a spooled mail's path into its Letter; it raises Refused or StoreUnavailable. `sockets` are listening ones that
-    systemd handed over; they take the place of `smtp.listen`. `intake` is the way into the store, for mails by other ways too.
+    `read_letter` turns a spooled mail's path into its Letter; it raises Refused or StoreUnavailable. `sockets` are listening
+    sockets that systemd handed over; they replace `smtp.listen`. `acceptance` puts mails into the store, however they came.
     """
 
     def __init__(
-        self, config: Config, store: Store, spool: Spool, judge: Judge, clock: Clock, sockets: Sequence[socket.socket] = ()
+        self,
+        config: Config,
+        store: Store,
+        spool: Spool,
+        read_letter: ReadLetter,
+        clock: Clock,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self._config, self._sockets = config, list(sockets)
-        self.intake = Intake(config, store, spool, judge, clock)
+        self.acceptance = Acceptance(config, store, spool, read_letter, clock)
         self._servers: list[asyncio.Server] = []
 
     async def start(self) -> list[tuple[str, int]]:
@@ -44,8 +50,8 @@ class SmtpService:
         context = _tls_context(smtp.tls)
         self._shared = Shared(
             config=self._config,
-            intake=self.intake,
-            door=Door(smtp.max_connections, smtp.max_connections_per_client),
+            acceptance=self.acceptance,
+            limits=ConnectionLimits(smtp.max_connections, smtp.max_connections_per_client),
             auth_required=self._auth_required(),
             starttls=context,
         )
@@ -69,7 +75,7 @@ class SmtpService:
         if not hasattr(self, "_shared"):
             return
         deadline = self._loop().time() + grace
-        while self._hang_up_idle() and await self._stirred(deadline):
+        while self._hang_up_idle() and await self._wait_for_activity(deadline):
             pass
         for session in list(self._shared.sessions):
             session.hang_up(_CLOSING)
@@ -77,15 +83,15 @@ class SmtpService:
             # What is being committed is waited for: its client may send again, and finds the mail taken or not, never half.
             await asyncio.wait(self._shared.commits, timeout=max(deadline - self._loop().time(), 5.0))
         # hang_up cuts after five seconds what does not close by itself.
-        while self._shared.sessions and await self._stirred(self._loop().time() + 6.0):
+        while self._shared.sessions and await self._wait_for_activity(self._loop().time() + 6.0):
             pass
 
-    async def _stirred(self, deadline: float) -> bool:
+    async def _wait_for_activity(self, deadline: float) -> bool:
         """Wait until a session ends or a mail is answered; False when the time is up."""
-        self._shared.stirred.clear()
+        self._shared.activity.clear()
         try:
             async with asyncio.timeout_at(deadline):
-                await self._shared.stirred.wait()
+                await self._shared.activity.wait()
         except TimeoutError:
             return False
         return True

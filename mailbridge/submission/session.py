@@ -16,10 +16,10 @@ from mailbridge import log
 from mailbridge.config import Config, is_loopback
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.store.spool import SpoolFile
+from mailbridge.submission.acceptance import Acceptance, Draft
 from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
-from mailbridge.submission.data import Inflow
-from mailbridge.submission.door import Door
-from mailbridge.submission.intake import Draft, Intake
+from mailbridge.submission.data_reader import DataReader
+from mailbridge.submission.limits import ConnectionLimits
 from mailbridge.submission.login import check_syntax, is_right, read_login
 
 # A mail over the limit is read to its end, so that the client hears why, but not further than this.
@@ -39,22 +39,22 @@ _BUSY = "451 4.3.0 The gateway cannot take mail at this moment; please send it a
 class Shared:
     """What all sessions of a service share.
 
-    `stirred` is set when a session ends or a mail is answered; `guesses` bounds how many passwords are checked at once (16 MiB
+    `activity` is set when a session ends or a mail is answered; `guesses` bounds how many passwords are checked at once (16 MiB
     each).
     """
 
     config: Config
-    intake: Intake
-    door: Door
+    acceptance: Acceptance
+    limits: ConnectionLimits
     auth_required: bool
     starttls: ssl.SSLContext | None
     sessions: set[Session] = field(default_factory=set)
     commits: set[asyncio.Task[str]] = field(default_factory=set)
-    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    activity: asyncio.Event = field(default_factory=asyncio.Event)
     guesses: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
 
-class Goodbye(Exception):
+class SessionEnded(Exception):
     """Ends a session; its text is the last reply."""
 
 
@@ -93,8 +93,8 @@ class Session(SMTP):
         self._smtp_methods = _Verbs(self._smtp_methods, self._unknown)
         self._shared, self._implicit_tls, self._max_size = shared, implicit_tls, smtp.max_size
         self._user: str | None = None
-        self._inflow: Inflow | None = None
-        self._entered = False
+        self._data_reader: DataReader | None = None
+        self._counted = False
         self._junk = self._failed_logins = 0
         self.busy = False
         self._draft = Draft()
@@ -107,27 +107,27 @@ class Session(SMTP):
         peer = transport.get_extra_info("peername")
         # A socket of systemd's for both families shows a client by IPv4 so (RFC 4291 section 2.5.5.2).
         self._client = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "local"
-        if not self._entered:
-            self._entered = self._shared.door.enter(self._client)
+        if not self._counted:
+            self._counted = self._shared.limits.acquire(self._client)
         self._shared.sessions.add(self)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Give the place at the door back; aiosmtpd cancels the dialogue."""
-        if self._entered:
-            self._shared.door.leave(self._client)
-            self._entered = False
+        if self._counted:
+            self._shared.limits.release(self._client)
+            self._counted = False
         self._shared.sessions.discard(self)
-        self._shared.stirred.set()
+        self._shared.activity.set()
         if self.transport is not None:
             super().connection_lost(error)
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the dialogue, or during DATA to the spool; each chunk restarts the idle clock."""
-        if self._inflow is None:
+        if self._data_reader is None:
             super().data_received(data)
         else:
-            self._inflow.put(data)
+            self._data_reader.put(data)
             self._reset_timeout()
 
     def hang_up(self, reply: str) -> None:
@@ -137,7 +137,7 @@ class Session(SMTP):
         if self._tls_protocol is None or self._hello_state.ssl is not None:
             self._line.write(reply.encode() + b"\r\n")
         # What was sent ahead is not answered any more.
-        self._ahead.clear()
+        self._unread.clear()
         transport = cast(asyncio.Transport, self._original_transport or self.transport)
         transport.close()
         self.loop.call_later(5.0, transport.abort)
@@ -151,7 +151,7 @@ class Session(SMTP):
         return cast(SmtpState, self.session)
 
     @property
-    def _ahead(self) -> bytearray:
+    def _unread(self) -> bytearray:
         """What the client has sent and nobody has read yet; aiosmtpd itself reaches in here for STARTTLS."""
         return cast(bytearray, self._reader._buffer)  # type: ignore[attr-defined]  # asyncio keeps it private
 
@@ -166,14 +166,14 @@ class Session(SMTP):
             self._writer.close()
 
     async def _receive_client(self) -> None:
-        if not self._entered:
+        if not self._counted:
             log.session_refused("smtp", client=self._client, reason="too many connections")
             self.hang_up("421 4.7.0 There are too many connections; please try again later")
             return
         # One turn of the loop shows whether the client spoke before it was greeted (RFC 5321 section 4.3.1).
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        if self._ahead:
+        if self._unread:
             log.session_refused("smtp", client=self._client, reason="spoke before the greeting")
             self.hang_up("554 5.5.0 The client spoke before it was greeted")
             return
@@ -196,7 +196,7 @@ class Session(SMTP):
         if isinstance(error, TLSSetupException):
             log.session_refused("smtp", client=self._client, reason="TLS did not come about")
         elif not isinstance(error, StoreUnavailable):
-            log.service_failed("smtp", error=f"{type(error).__name__}: {error}")
+            log.session_crashed("smtp", error=f"{type(error).__name__}: {error}")
         return _BUSY
 
     async def _unknown(self, _: str | None) -> None:
@@ -252,7 +252,7 @@ class Session(SMTP):
         if not right:
             await self._login_failed()
             return
-        await self._shared.intake.welcome(name)
+        await self._shared.acceptance.welcome(name)
         self._user = self._draft.user = name
         await self.push("235 2.7.0 Welcome")
 
@@ -272,7 +272,7 @@ class Session(SMTP):
     async def _login_failed(self) -> None:
         self._failed_logins += 1
         log.session_refused("smtp", client=self._client, reason="wrong name or password")
-        await asyncio.sleep(self._shared.door.failed(self._client, self.loop.time()))
+        await asyncio.sleep(self._shared.limits.failed(self._client, self.loop.time()))
         if self._failed_logins >= _MOST_FAILED_LOGINS:
             self.hang_up("421 4.7.0 Too many wrong passwords; goodbye")
         else:
@@ -300,7 +300,7 @@ class Session(SMTP):
             raise Refused("503 5.5.1 One MAIL at a time; say RSET to begin again")
         sender, parameters = parse_path(arg, "FROM:")
         check_mail(parameters, self._max_size)
-        self._shared.intake.admit_sender(self._user, sender)
+        self._shared.acceptance.admit_sender(self._user, sender)
         self._draft.sender = sender
         self._draft.ret, self._draft.envid = parameters.get("RET"), parameters.get("ENVID")
         return "250 2.1.0 OK"
@@ -315,7 +315,7 @@ class Session(SMTP):
             raise Refused("503 5.5.1 Say MAIL first")
         address, parameters = parse_path(arg, "TO:")
         check_rcpt(parameters)
-        self._shared.intake.admit_recipient(self._draft, address, parameters.get("NOTIFY"), parameters.get("ORCPT"))
+        self._shared.acceptance.admit_recipient(self._draft, address, parameters.get("NOTIFY"), parameters.get("ORCPT"))
         return "250 2.1.5 OK"
 
     async def _answer(self, verb: Callable[[str | None], str], arg: str | None) -> None:
@@ -350,7 +350,7 @@ class Session(SMTP):
         self.busy = True
         try:
             reply = await self._receive()
-        except Goodbye as farewell:
+        except SessionEnded as farewell:
             self.hang_up(str(farewell))
             return
         except (Refused, StoreUnavailable) as error:
@@ -358,7 +358,7 @@ class Session(SMTP):
             log.mail_refused(self._draft.id, client=self._client, reply=reply, reason=str(error))
         finally:
             self.busy = False
-            self._shared.stirred.set()
+            self._shared.activity.set()
             self._reset_timeout()
         self._junk = 0
         self._set_post_data_state()
@@ -366,14 +366,14 @@ class Session(SMTP):
 
     async def _receive(self) -> str:
         draft = self._draft
-        file = self._shared.intake.open(draft)
+        file = self._shared.acceptance.open(draft)
         try:
             await self._spool(file)
         except BaseException:
             file.abort()
             raise
         # A client that hangs up now cancels this coroutine, not the commit: the mail is then whole in the store, or not at all.
-        commit = self.loop.create_task(self._shared.intake.accept(draft, file))
+        commit = self.loop.create_task(self._shared.acceptance.accept(draft, file))
         self._shared.commits.add(commit)
         commit.add_done_callback(self._committed)
         if self._timeout_handle is not None:
@@ -386,7 +386,7 @@ class Session(SMTP):
             commit.exception()
 
     async def _spool(self, file: SpoolFile) -> None:
-        """Write the data into `file` up to its end, then give the line back to the dialogue. Raises Goodbye, Refused."""
+        """Write the data into `file` up to its end, then give the line back to the dialogue. Raises SessionEnded, Refused."""
         begun, failures = self.loop.time(), list[Exception]()
 
         def keep(content: bytes, size: int, whole: bool) -> None:
@@ -396,17 +396,17 @@ class Session(SMTP):
             if not whole:
                 self._check_pace(size, self.loop.time() - begun)
 
-        inflow = Inflow(keep)
-        if self._ahead:
-            inflow.put(bytes(self._ahead))
-            self._ahead.clear()
-            self._reader._maybe_resume_transport()  # type: ignore[attr-defined]  # as `_ahead` above
-        self._inflow = inflow
+        data_reader = DataReader(keep)
+        if self._unread:
+            data_reader.put(bytes(self._unread))
+            self._unread.clear()
+            self._reader._maybe_resume_transport()  # type: ignore[attr-defined]  # as `_unread` above
+        self._data_reader = data_reader
         try:
             await self.push("354 End the mail with a dot on a line of its own")
-            rest = await inflow.end()
+            rest = await data_reader.end()
         finally:
-            self._inflow = None
+            self._data_reader = None
         if rest:
             super().data_received(rest)
         if failures:
@@ -424,9 +424,9 @@ class Session(SMTP):
 
     def _check_pace(self, size: int, elapsed: float) -> None:
         if size > self._max_size + _MOST_BEYOND:
-            raise Goodbye("421 4.3.4 The mail is far larger than what is taken here; goodbye")
+            raise SessionEnded("421 4.3.4 The mail is far larger than what is taken here; goodbye")
         if elapsed > min(self._timeout_duration + size / _SLOWEST, _LONGEST_DATA):
-            raise Goodbye("421 4.4.2 The mail came too slowly; goodbye")
+            raise SessionEnded("421 4.4.2 The mail came too slowly; goodbye")
 
 
 def _with_code(line: bytes) -> bytes:

@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from mailbridge.errors import MailbridgeError
-from mailbridge.store.base import Store
+from mailbridge.store.interface import Store
 from mailbridge.store.spool import Spool
 from mailbridge.web import metrics
 from mailbridge.web.links import Links

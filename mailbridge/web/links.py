@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mailbridge.store.durable import sync_directory
+from mailbridge.store.fsync import sync_directory
 
 TTL = timedelta(days=7)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.cli.ask import find_state_dir
+from mailbridge.cli.store_query import find_state_dir
 from mailbridge.config import load, problems
 from mailbridge.errors import ConfigError
 

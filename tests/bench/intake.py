@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.line import Load
 from tests.bench.mails import MailKind, with_pdf, with_text
 from tests.bench.process import Measured, measured, percentile
+from tests.bench.smtp_client import Load
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 from mailbridge.demo.mailbox import DemoMailbox, report_mail
 from tests.bench.daemon import Arrivals, daemon, spread
-from tests.bench.peer import Request, listening
+from tests.bench.http_peer import Request, listening
 from tests.integration import dovecot
 
 _USER, _PASSWORD = "office", "demo"

@@ -18,10 +18,10 @@ from mailbridge.config import Config
 from mailbridge.model import new_id
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from mailbridge.submission.judge import Judge
+from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.server import SmtpService
 from mailbridge.webhook.payload import fax_data
-from mailbridge.webhook.route import Routes
+from mailbridge.webhook.routing import Routes
 
 _SECRET = "whsec_YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcy4uLi4="
 
@@ -37,7 +37,7 @@ async def serve_mailbridge(state: Path) -> None:
     log.setup(config.log.level, config.log.format)
     async with SqliteStore(state, fax_data, Routes(config.webhooks).endpoints) as store:
         spool = Spool(state / "spool")
-        judge = Judge(spool.root, config.fax.page)
+        judge = LetterReader(spool.root, config.fax.page)
         await judge.start()
         service = SmtpService(config, store, spool, judge, lambda: datetime.now(UTC))
         _tell((await service.start())[0][1])

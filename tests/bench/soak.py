@@ -19,9 +19,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.bench.line import Line
 from tests.bench.mails import MailKind, with_pdf
-from tests.e2e.world import World, free_port
+from tests.bench.smtp_client import Line
+from tests.e2e.environment import World, free_port
 
 _PATIENCE = 1800.0
 _MOST = 10_000

@@ -28,7 +28,7 @@ from mailbridge import log
 from mailbridge.lifecycle import FaxState
 from mailbridge.model import Attempt, Document, Email, Envelope, Event, Fax, Recipient, new_id, new_token
 from mailbridge.store import orphans, rows, schema
-from mailbridge.store.base import Transaction
+from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data

@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 from tests.bench.daemon import Arrivals, daemon, spread
-from tests.bench.line import Line
+from tests.bench.http_peer import Request, listening
 from tests.bench.mails import with_pdf
-from tests.bench.peer import Request, listening
+from tests.bench.smtp_client import Line
 
 
 async def measure(count: int, size: int) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from mailbridge import log
 from mailbridge.config import Webhook
 from mailbridge.model import Event
 from mailbridge.store.sqlite import SqliteStore
+from mailbridge.webhook.dispatcher import CONCURRENCY, Dispatcher
 from mailbridge.webhook.payload import body, fax_data
-from mailbridge.webhook.sender import CONCURRENCY, Sender
 from tests.bench.process import measured
 
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
@@ -90,7 +90,7 @@ async def delivering(store: SqliteStore, urls: dict[str, str]) -> AsyncIterator[
     """Run a sender for each endpoint."""
     settings = {"secret": SECRET, "allow_private": True}
     hooks = {name: Webhook.model_validate({"url": url, **settings}) for name, url in urls.items()}
-    senders = [Sender(name, hook, store, now, random.random, render) for name, hook in hooks.items()]
+    senders = [Dispatcher(name, hook, store, now, random.random, render) for name, hook in hooks.items()]
     running = [asyncio.create_task(sender.run()) for sender in senders]
     try:
         yield

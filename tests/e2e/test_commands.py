@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mailbridge.submission.page import render
-from tests.e2e.world import World
-from tests.waiting import PATIENCE
+from tests.e2e.environment import World
+from tests.wait_helpers import PATIENCE
 
 MAIL = Path(__file__).parent / "02-delivered-by-report" / "mail.eml"
 Scenario = Callable[[World], Awaitable[None]]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.demo import tour
+from mailbridge.demo import demo_run
 from mailbridge.demo.mailbox import report_mail
-from tests.waiting import PATIENCE
+from tests.wait_helpers import PATIENCE
 
 
 def demo(*args: str, temporary: Path) -> subprocess.Popen[str]:
@@ -59,6 +59,6 @@ def test_without_once_it_stays_for_a_mail_client_and_ends_cleanly(tmp_path: Path
 def test_a_circle_that_is_broken_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     # A report of another fax: this one is delivered all the same, but not by its report.
-    monkeypatch.setattr(tour, "report_of", lambda fax, to: report_mail("Success", 9, "another", to=to))
-    assert asyncio.run(tour.Tour(lambda _, words: steps.append(words)).run(once=True)) == 1
+    monkeypatch.setattr(demo_run, "report_of", lambda fax, to: report_mail("Success", 9, "another", to=to))
+    assert asyncio.run(demo_run.Tour(lambda _, words: steps.append(words)).run(once=True)) == 1
     assert "told by poll and not by the report" in steps[-1]

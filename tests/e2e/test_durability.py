@@ -21,19 +21,19 @@ import pytest
 from standardwebhooks import Webhook
 
 from mailbridge.control.client import ask as control_ask
-from mailbridge.control.place import socket_path
+from mailbridge.control.socket_path import socket_path
 from mailbridge.errors import ControlError
-from mailbridge.store.base import Transaction
+from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.page import render
 from mailbridge.webhook.payload import fax_data
-from tests.e2e.disk import Faults, build_shim, fill, read_only, small_disk
+from tests.e2e.environment import SECRET, World
+from tests.e2e.failing_disk import Faults, build_shim, fill, read_only, small_disk
 from tests.e2e.test_commands import Scenario, in_a_world
 from tests.e2e.test_process import reply, said
-from tests.e2e.world import SECRET, World
-from tests.making import a_fax, an_envelope
-from tests.waiting import PATIENCE, until
+from tests.factories import a_fax, an_envelope
+from tests.wait_helpers import PATIENCE, until
 
 NUMBER = "03-9876543"
 MAIL_FILE, DATABASE = ".eml", "mailbridge.sqlite3-wal"

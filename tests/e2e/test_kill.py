@@ -19,7 +19,7 @@ from typing import Any
 
 from mailbridge.demo.simulator import SimFax
 from mailbridge.submission.page import render
-from tests.e2e.world import World, free_port
+from tests.e2e.environment import World, free_port
 
 ROUNDS = int(os.environ.get("MAILBRIDGE_KILL_ROUNDS", "20"))
 SEED = int(os.environ.get("MAILBRIDGE_KILL_SEED", "1"))

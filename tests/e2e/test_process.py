@@ -7,9 +7,9 @@ import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from tests.e2e.environment import World
 from tests.e2e.test_commands import MAIL, fax_to, in_a_world, state_of
-from tests.e2e.world import World
-from tests.waiting import PATIENCE
+from tests.wait_helpers import PATIENCE
 
 Until = Callable[[], Awaitable[bool]]
 
@@ -26,7 +26,7 @@ def test_sighup_with_a_bad_file_keeps_the_old_configuration(tmp_path: Path) -> N
         good = world.config.read_text(encoding="utf-8")
         world.config.write_text(good.replace("[smtp]", "[smpt]"), encoding="utf-8")
         world.signal(signal.SIGHUP)
-        await said(world, "configuration rejected, the old one stays")
+        await said(world, "configuration rejected, keeping the current one")
         assert "did you mean smtp" in world.log.read_text(encoding="utf-8")
         await state_of(world, await fax_to(world, "03-9876543"), "delivered")
         assert "daemon stopped" not in world.log.read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def test_sighup_with_a_taken_port_goes_on_with_the_old_configuration(tmp_path: P
         taken = f'listen = ["127.0.0.1:{world.mailbox.port}"]'
         world.config.write_text(config.replace('listen = ["127.0.0.1:0"]', taken), encoding="utf-8")
         world.signal(signal.SIGHUP)
-        await said(world, "configuration rejected, the old one stays")
+        await said(world, "configuration rejected, keeping the current one")
         await said(world, '"daemon started"', 2)
         world.config.write_text(config, encoding="utf-8")
         assert (await world.command("queue"))[0] == 0

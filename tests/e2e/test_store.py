@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 
 from mailbridge.store.schema import SCHEMA_VERSION
+from tests.e2e.environment import World
 from tests.e2e.test_commands import fax_to, in_a_world, refused, state_of
-from tests.e2e.world import World
-from tests.waiting import PATIENCE
+from tests.wait_helpers import PATIENCE
 
 OLD = Path(__file__).parents[1] / "store" / "schema-1.sql"
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.errors import Refused
+from mailbridge.submission.document_types import MAX_NAME, safe_name
 from mailbridge.submission.letter import read_letter
-from mailbridge.submission.sniff import MAX_NAME, safe_name
 
 PIECES = st.sampled_from(
     [

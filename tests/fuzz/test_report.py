@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.demo.mailbox import incoming_mail, report_mail
-from mailbridge.report.imap import utf7
-from mailbridge.report.parse import MAX_TEXT, decode, digest, parse
+from mailbridge.report.imap_connection import utf7
+from mailbridge.report.parser import MAX_TEXT, decode, digest, parse
 from mailbridge.report.trust import is_trusted
 
 SEEDS = [report_mail("Success", 9, "חשבון MB-7K3QXA2M.pdf"), incoming_mail(b"%PDF-1.4" * 40, "08-9999999", filename="פקס.pdf")]

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.waiting import PATIENCE
+from tests.wait_helpers import PATIENCE
 
 PASSWORD = "demo"
 # Dovecot gives no mail to root, so root starts it as this ordinary user.

@@ -25,18 +25,18 @@ from typing import Any
 import pytest
 
 import mailbridge
-from mailbridge import online
+from mailbridge import online_check
 from mailbridge.cli import COMMANDS, main
 from mailbridge.config import load
 from mailbridge.demo.mailbox import DemoMailbox
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import Simulator
 from mailbridge.model import Attempt, Email, Failure, new_id
-from mailbridge.online import check_all
+from mailbridge.online_check import check_all
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.password import check_password
-from tests.making import a_fax, an_envelope
-from tests.waiting import PATIENCE
+from tests.factories import a_fax, an_envelope
+from tests.wait_helpers import PATIENCE
 
 PASSWORD = "hunter2-office"
 WEBHOOK_KEY = base64.b64encode(b"a secret of thirty-two bytes....").decode()
@@ -642,7 +642,7 @@ def test_check_online_fails_when_a_part_does(tmp_path: Path) -> None:
 
 
 def test_a_part_that_does_not_answer_is_told_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(online, "PATIENCE", 0.2)
+    monkeypatch.setattr(online_check, "PATIENCE", 0.2)
 
     async def scenario(around: Around) -> None:
         over = asyncio.Event()

@@ -19,9 +19,9 @@ from urllib.parse import parse_qs
 import pytest
 
 from mailbridge.cli.download import _publish
-from mailbridge.report.fetch import NotFetched
-from tests.integration.listing_world import PDF, WAV, MyFaxStandIn
-from tests.waiting import PATIENCE
+from mailbridge.report.document_download import NotFetched
+from tests.integration.listing_fixtures import PDF, WAV, MyFaxStandIn
+from tests.wait_helpers import PATIENCE
 
 PASSWORD, DISTRIBUTOR = "hunter2-office", "hunter2-distributor"
 CONFIG = """

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from mailbridge.cli import ask, send
+from mailbridge.cli import send, store_query
 from mailbridge.errors import ControlError
 from mailbridge.store.sqlite import SqliteStore
-from tests.making import NOW, a_fax, an_envelope
+from tests.factories import NOW, a_fax, an_envelope
 
 
 @pytest.fixture
@@ -52,15 +52,15 @@ def test_a_command_waits_for_who_works_on_the_state(config: Path, busy: threadin
     timer = threading.Timer(0.3, busy.set)
     timer.start()
     try:
-        assert [fax["state"] for fax in ask.ask(config, "queue")] == ["queued"]
+        assert [fax["state"] for fax in store_query.ask(config, "queue")] == ["queued"]
     finally:
         timer.join()
 
 
 def test_a_command_does_not_wait_for_ever(config: Path, busy: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ask, "_PATIENCE", 0.3)
+    monkeypatch.setattr(store_query, "_PATIENCE", 0.3)
     with pytest.raises(ControlError, match="starting or stopping"):
-        ask.ask(config, "queue")
+        store_query.ask(config, "queue")
 
 
 @pytest.mark.parametrize("patience", [60.0, 0.0], ids=["back in time", "gone for good"])

@@ -21,10 +21,10 @@ import pytest
 
 from mailbridge.control import client, server
 from mailbridge.control.client import NoDaemon, ask, ask_first
-from mailbridge.control.place import candidates, socket_path
 from mailbridge.control.server import Command, ControlService
+from mailbridge.control.socket_path import candidates, socket_path
 from mailbridge.errors import ControlError, NotFound
-from tests.waiting import PATIENCE
+from tests.wait_helpers import PATIENCE
 
 UNIX = socket.AF_UNIX
 

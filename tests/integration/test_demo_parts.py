@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from mailbridge.demo.demo_run import Tour
 from mailbridge.demo.mailbox import DemoMailbox
-from mailbridge.demo.tour import Tour
 
 
 def test_the_mailbox_keeps_its_connections_while_they_wait() -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from mailbridge.fax import poller as module
 from mailbridge.model import Attempt, Failure, Fax
-from tests.integration.fax_world import World, fax_world, stand_in
-from tests.integration.raw import RawServer, http, read_request
-from tests.waiting import until
+from tests.integration.fax_fixtures import World, fax_world, stand_in
+from tests.integration.scripted_servers import RawServer, http, read_request
+from tests.wait_helpers import until
 
 Told = Callable[[int], str | bytes]
 
@@ -100,10 +100,10 @@ def test_the_bell_wakes_it_at_once(tmp_path: Path) -> None:
         world.poller()
         fax = await world.submitted(due_at=world.clock() + timedelta(hours=1))
         await asyncio.sleep(0.1)
-        rung = asyncio.get_running_loop().time()
+        woken_topics = asyncio.get_running_loop().time()
         await world.store.run(lambda tx: tx.update(fax.id, due_at=world.clock()))
         await world.becomes(fax, "delivered")
-        assert asked.times[0] - rung < 1.0
+        assert asked.times[0] - woken_topics < 1.0
 
     polling(tmp_path, lambda _: status(9), scenario)
 
@@ -232,7 +232,7 @@ def test_an_error_is_asked_again_later_and_told_once(tmp_path: Path, kind: str) 
             world.leap(60)
         after = await world.becomes(fax, "delivered")
         assert len(asked.times) == 3
-        assert len(world.said("service failed", "account office")) == 1
+        assert len(world.said("status query not answered", "account office")) == 1
         assert after.failure is None
 
     polling(tmp_path, lambda n: ERRORS[kind] if n < 3 else status(9), scenario, timeout=0.3)
@@ -246,7 +246,7 @@ def test_a_store_that_is_away_does_not_stop_it(tmp_path: Path, monkeypatch: pyte
         world.store.refuse = {"_settle": 2, "_coming": 2, "look": 2}
         world.poller()
         await world.becomes(fax, "delivered")
-        assert (len(asked.times), len(world.said("service failed", "poller"))) == (3, 6)
+        assert (len(asked.times), len(world.said("store unavailable, retrying", "poller"))) == (3, 6)
 
     polling(tmp_path, lambda _: status(9), scenario)
 
@@ -267,7 +267,7 @@ def test_a_bug_in_a_poll_is_told_and_does_not_stop_it(tmp_path: Path, monkeypatc
         bad = await world.submitted(code="bad")
         good = await world.submitted(code="good")
         await world.becomes(good, "delivered")
-        assert "KeyError" in world.said("service failed", bad.id)[0]["error"]
+        assert "KeyError" in world.said("status poll failed unexpectedly", bad.id)[0]["error"]
 
     polling(tmp_path, lambda _: status(9), scenario)
 

@@ -19,10 +19,10 @@ from mailbridge.app import Daemon
 from mailbridge.config import load
 from mailbridge.errors import NotTaken, StoreUnavailable
 from mailbridge.report import listing as listing_module
-from mailbridge.report.fetch import Documents, NotFetched
+from mailbridge.report.document_download import Documents, NotFetched
 from mailbridge.report.listing import GRACE_ROUNDS, TRIES
-from tests.integration.listing_world import EVERY, PDF, START, WAV, MyFaxStandIn, Office, office
-from tests.waiting import until
+from tests.integration.listing_fixtures import EVERY, PDF, START, WAV, MyFaxStandIn, Office, office
+from tests.wait_helpers import until
 
 MINUTE = timedelta(minutes=1)
 # The first round after a start reads the list alone; the event comes a grace later.

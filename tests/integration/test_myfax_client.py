@@ -26,8 +26,8 @@ from pydantic import SecretStr
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import InDoubt, MyFaxError, NeedsPerson, NotTaken, Rejected, StoreUnavailable
 from mailbridge.myfax import MyFax, Upload
-from mailbridge.myfax.wire import MAX_ANSWER
-from tests.integration.raw import (
+from mailbridge.myfax.xml_codec import MAX_ANSWER
+from tests.integration.scripted_servers import (
     PASSWORD,
     PDF,
     TAKEN,
@@ -41,7 +41,7 @@ from tests.integration.raw import (
     reset,
     upload,
 )
-from tests.waiting import PATIENCE
+from tests.wait_helpers import PATIENCE
 
 
 async def tried(url: str, timeout: float = 5.0, documents: tuple[Upload, ...] = (), **options: Any) -> tuple[Any, list[str]]:

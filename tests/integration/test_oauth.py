@@ -22,15 +22,15 @@ from mailbridge.config import Mailbox, OAuth2, load
 from mailbridge.demo.http import Exchange, HttpStandIn
 from mailbridge.demo.mailbox import report_mail
 from mailbridge.errors import MailboxError
-from mailbridge.online import Check, check_all
-from mailbridge.report.login import log_in
+from mailbridge.online_check import Check, check_all
+from mailbridge.report.imap_login import log_in
 from mailbridge.report.oauth import Tokens
-from tests.e2e.world import free_port
+from tests.e2e.environment import free_port
 from tests.integration import dovecot
 from tests.integration.dovecot import Dovecot
-from tests.integration.raw import RawServer
-from tests.integration.watching import a_store, clock, config_file, events, settings, watching
-from tests.waiting import until
+from tests.integration.scripted_servers import RawServer
+from tests.integration.watcher_fixtures import a_store, clock, config_file, events, settings, watching
+from tests.wait_helpers import until
 
 needs_dovecot = pytest.mark.skipif(dovecot.missing() is not None, reason=str(dovecot.missing()))
 USER = "office@example.co.il"

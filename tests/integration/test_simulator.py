@@ -16,13 +16,13 @@ import pytest
 from click.testing import CliRunner
 
 from mailbridge.cli import demo as cli
-from mailbridge.demo import alone, faults, simulator
+from mailbridge.demo import faults, simulator, standalone
 from mailbridge.demo.accounts import FIRST_LINE
 from mailbridge.demo.actions import BY_LAST_DIGITS, FINAL_STATUS, PAGE_SIZE
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import InDoubt, MyFaxError, NeedsPerson, NotTaken, Rejected
-from mailbridge.myfax import MyFax, UploadAnswer, wire
-from tests.integration.raw import upload
+from mailbridge.myfax import MyFax, UploadAnswer, xml_codec
+from tests.integration.scripted_servers import upload
 
 OFFICE = ("office@example.co.il", "demo")
 LOGIN = dict(zip(("email", "password"), OFFICE, strict=True))
@@ -49,7 +49,7 @@ def played(scenario: Scenario, step: float = 0.0) -> None:
 
 async def told(client: httpx.AsyncClient, action: str, form: dict[str, Any]) -> tuple[int, str]:
     """The code and the text of an action's answer."""
-    answer = wire.read_release((await client.post(action, data=form)).content)
+    answer = xml_codec.read_release((await client.post(action, data=form)).content)
     return answer.response_code, answer.text
 
 
@@ -181,7 +181,7 @@ def test_lists_come_in_pages_by_kind_and_between_two_times() -> None:
             stand_in.incoming["incoming"].append({"ID": str(minute), "TIME": f"2026-01-04 09:{minute:02}:00.0"})
 
         async def page(**form: str) -> tuple[int, int | None, int | None]:
-            got = wire.read_incoming((await client.post("incoming.do", data={**LOGIN, **form})).content, UTC)
+            got = xml_codec.read_incoming((await client.post("incoming.do", data={**LOGIN, **form})).content, UTC)
             return len(got.items), got.pages, got.next_page
 
         assert await page() == (PAGE_SIZE, 3, 1)
@@ -412,7 +412,7 @@ def test_alone_it_goes_on_when_nobody_reads_what_it_tells_any_more() -> None:
                 raise BrokenPipeError
             url.set_result(str(facts["url"]))
 
-        running = asyncio.create_task(alone.run(tell, port=0, imap_port=None, email=OFFICE[0], password=OFFICE[1], step=0.1))
+        running = asyncio.create_task(standalone.run(tell, port=0, imap_port=None, email=OFFICE[0], password=OFFICE[1], step=0.1))
         try:
             async with asyncio.timeout(20), MyFax(*OFFICE, await url) as myfax:
                 return await myfax.send("03-9876543", [upload()])

@@ -28,8 +28,8 @@ from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.letter import Letter
 from mailbridge.submission.password import hash_password
 from mailbridge.submission.server import SmtpService
-from tests.integration import raw
-from tests.waiting import PATIENCE
+from tests.integration import scripted_servers
+from tests.wait_helpers import PATIENCE
 
 MAIL = b"From: anna@example.co.il\r\nSubject: hello\r\n\r\nbody\r\n"
 HASH = hash_password("secret")
@@ -48,15 +48,15 @@ class Gateway:
         self.spool = Spool(state / "spool")
         self.letter: dict[str, Any] = {"message_id": None, "subject": "hello", "sender": "anna@example.co.il"}
         self.judging: Callable[[], Any] = lambda: None
-        self.judged = threading.Event()
+        self.letter_read = threading.Event()
         self._ready, self._stop = threading.Event(), asyncio.Event()
         self.grace = 2.0
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(state)))
         self._thread.start()
         assert self._ready.wait(20)
 
-    async def _judge(self, path: str) -> Letter:
-        self.judged.set()
+    async def _read_letter(self, path: str) -> Letter:
+        self.letter_read.set()
         await asyncio.to_thread(self.judging)
         document = Document(name="a.txt", content_type="text/plain", size=1, sha256="", path=path, offset=0, length=1)
         return Letter(documents=(document,), **self.letter)
@@ -65,7 +65,9 @@ class Gateway:
         self.loop = asyncio.get_running_loop()
         async with SqliteStore(state, lambda *_: {}, lambda *_: []) as store:
             self.store = store
-            self.service = SmtpService(self.config, store, self.spool, self._judge, lambda: datetime.now(UTC), self._sockets)
+            self.service = SmtpService(
+                self.config, store, self.spool, self._read_letter, lambda: datetime.now(UTC), self._sockets
+            )
             self.addresses = await self.service.start()
             self._ready.set()
             await self._stop.wait()
@@ -382,7 +384,7 @@ def test_a_client_that_leaves_during_the_commit(tmp_path: Path) -> None:
         mx.judging = lambda: go_on.wait(10)
         line = talk(mx.port, b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<039876543@fax.local>", b"DATA")
         line.sendall(MAIL + b".\r\n")
-        assert mx.judged.wait(10)
+        assert mx.letter_read.wait(10)
         line.close()
         go_on.set()
         until(lambda: len(mx.faxes()) == 1)
@@ -535,7 +537,7 @@ def test_the_third_wrong_password_ends_the_session(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
-    raw.certificate(folder)
+    scripted_servers.certificate(folder)
     return folder / "cert.pem", folder / "key.pem"
 
 
@@ -576,7 +578,7 @@ def test_a_client_that_cannot_do_tls_is_no_failure_of_ours(
     tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(log, "service_failed", lambda *_, error: told.append(error))
+    monkeypatch.setattr(log, "session_crashed", lambda *_, error: told.append(error))
     monkeypatch.setattr(log, "session_refused", lambda *_, reason, **__: told.append(reason))
     with gateway(tmp_path, {"tls": {"certificate": certificate[0], "key": certificate[1]}}) as mx:
         talk(mx.port, b"EHLO x", b"STARTTLS").close()

@@ -24,7 +24,7 @@ import pytest
 
 from mailbridge import systemd
 from mailbridge.submission.page import render
-from tests.waiting import PATIENCE
+from tests.wait_helpers import PATIENCE
 
 UNITS = Path(__file__).parents[2] / "systemd"
 MAILBRIDGE = Path(sys.executable).with_name("mailbridge")

@@ -14,12 +14,12 @@ import pytest
 
 from mailbridge.config import Mailbox
 from mailbridge.demo.mailbox import incoming_mail, report_mail
-from mailbridge.report.imap import Connection, Fetched, utf7
-from mailbridge.report.wire import Wire
+from mailbridge.report.imap_connection import Connection, Fetched, utf7
+from mailbridge.report.imap_protocol import ImapProtocol
 from tests.integration import dovecot
 from tests.integration.dovecot import Dovecot
-from tests.integration.watching import a_fax, a_store, events, settings, watching
-from tests.waiting import PATIENCE, until
+from tests.integration.watcher_fixtures import a_fax, a_store, events, settings, watching
+from tests.wait_helpers import PATIENCE, until
 
 pytestmark = pytest.mark.skipif(dovecot.missing() is not None, reason=str(dovecot.missing()))
 _numbers = count(1)
@@ -355,14 +355,14 @@ def test_an_exists_becomes_an_event_in_milliseconds(
 ) -> None:
     """Also in the short first IDLE, in a later one, and just between two of them."""
     heard: list[float] = []
-    untagged = Wire._untagged
+    untagged = ImapProtocol._untagged
 
-    def listen(self: Wire, text: bytes, rest: list[bytes]) -> None:
+    def listen(self: ImapProtocol, text: bytes, rest: list[bytes]) -> None:
         if text.endswith(b"EXISTS"):
             heard.append(time.monotonic())
         untagged(self, text, rest)
 
-    monkeypatch.setattr(Wire, "_untagged", listen)
+    monkeypatch.setattr(ImapProtocol, "_untagged", listen)
 
     async def circle() -> None:
         async with a_store(tmp_path) as store, watching(of(server, user), store, tmp_path):

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
-from mailbridge.report.imap import utf7
-from tests.e2e.world import World
+from mailbridge.report.imap_connection import utf7
+from tests.e2e.environment import World
 from tests.integration import dovecot
-from tests.integration.watching import a_store, events, settings, watching
-from tests.waiting import until
+from tests.integration.watcher_fixtures import a_store, events, settings, watching
+from tests.wait_helpers import until
 
 OLD = [report_mail("Success", 9, "old report"), incoming_mail(b"%PDF-1.4 old", "08-9999999"), b"Subject: lunch\n\nat one?\n"]
 

@@ -18,12 +18,12 @@ from pydantic import SecretStr
 from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
 from mailbridge.errors import MailboxError, StoreUnavailable
 from mailbridge.model import Cursor
-from mailbridge.report import imap, parse
-from mailbridge.report.take import Taker
-from mailbridge.report.wire import Wire
+from mailbridge.report import imap_connection, parser
+from mailbridge.report.imap_protocol import ImapProtocol
+from mailbridge.report.recorder import Recorder
 from mailbridge.store.spool import Spool
-from tests.integration.watching import a_store, events, settings, watching
-from tests.waiting import PATIENCE, until
+from tests.integration.watcher_fixtures import a_store, events, settings, watching
+from tests.wait_helpers import PATIENCE, until
 
 PASSWORD = "hunter22"
 REPORT = report_mail("Success", 9, "from the script").replace(b"\n", b"\r\n")
@@ -230,7 +230,7 @@ def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(
 ) -> None:
     answers, words = ATTACKS[attack]
     if "drip" in attack:
-        monkeypatch.setattr(imap, "LONGEST_COMMAND", 0.3)
+        monkeypatch.setattr(imap_connection, "LONGEST_COMMAND", 0.3)
     # Where a cap ends the connection, a machine that is busy for a moment must not look like a server's silence.
     timeout = PATIENCE if words.endswith("has no end") else 0.1
 
@@ -260,17 +260,17 @@ def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(
 
 @pytest.mark.parametrize("command", ["noop", "search", "idle"])
 def test_a_connection_lost_just_before_a_command_is_sent_fails_it_at_once(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    wires: list[Wire] = []
+    wires: list[ImapProtocol] = []
 
-    def wire(*args: Any) -> Wire:
-        wires.append(Wire(*args))
+    def wire(*args: Any) -> ImapProtocol:
+        wires.append(ImapProtocol(*args))
         return wires[0]
 
-    monkeypatch.setattr(imap, "Wire", wire)
+    monkeypatch.setattr(imap_connection, "ImapProtocol", wire)
 
     async def circle() -> None:
         async with scripted({}) as (_, front):
-            connection = await imap.Connection.open("127.0.0.1", front.port, "none", timeout=30.0)
+            connection = await imap_connection.Connection.open("127.0.0.1", front.port, "none", timeout=30.0)
             await connection.login("office", PASSWORD)
             await connection.select("INBOX")
             ways: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
@@ -452,7 +452,7 @@ def test_silence_is_counted_from_the_last_word(tmp_path: Path) -> None:
 
     async def circle() -> None:
         async with scripted({"SEARCH": half}) as (_, front):
-            connection = await imap.Connection.open("127.0.0.1", front.port, "none", timeout=2.0)
+            connection = await imap_connection.Connection.open("127.0.0.1", front.port, "none", timeout=2.0)
             await connection.login("office", PASSWORD)
             await connection.select("INBOX")
             begun = time.monotonic()
@@ -467,7 +467,7 @@ def test_silence_is_counted_from_the_last_word(tmp_path: Path) -> None:
 def test_a_server_that_will_not_idle_is_asked_again_and_again(
     tmp_path: Path, idle: bytes, monkeypatch: pytest.MonkeyPatch, failures: list[int]
 ) -> None:
-    monkeypatch.setattr(imap, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(imap_connection, "POLL_SECONDS", 0.05)
 
     async def circle() -> None:
         noops: list[float] = []
@@ -586,7 +586,7 @@ def test_a_mail_is_read_in_time_whatever_it_is(name: str) -> None:
 
     def took() -> float:
         begun = time.process_time()
-        parse.parse(BROKEN[name][:65536])
+        parser.parse(BROKEN[name][:65536])
         return time.process_time() - begun
 
     assert min(took() for _ in range(3)) < 0.1
@@ -624,22 +624,22 @@ def test_a_long_mail_that_never_comes_whole_is_told_by_its_header(tmp_path: Path
 def test_a_mail_that_trips_us_is_told_and_those_around_it_are_taken(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch, failures: list[int]
 ) -> None:
-    read, reported = parse.parse, Taker._reported
+    read, reported = parser.parse, Recorder._reported
 
-    def trip_reading(content: bytes, *more: Any) -> parse.Mail | None:
+    def trip_reading(content: bytes, *more: Any) -> parser.Mail | None:
         if b"poison" in content:
             raise ZeroDivisionError
         return read(content, *more)
 
-    def trip_taking(self: Taker, tx: Any, report: Any, *more: Any) -> None:
+    def trip_taking(self: Recorder, tx: Any, report: Any, *more: Any) -> None:
         reported(self, tx, report, *more)
         if report.subject == "poison":
             raise ZeroDivisionError
 
     if where == "reading":
-        monkeypatch.setattr(parse, "parse", trip_reading)
+        monkeypatch.setattr(parser, "parse", trip_reading)
     else:
-        monkeypatch.setattr(Taker, "_reported", trip_taking)
+        monkeypatch.setattr(Recorder, "_reported", trip_taking)
 
     async def circle() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:
@@ -697,15 +697,15 @@ def test_a_mail_that_cannot_be_stored_is_taken_later_and_those_before_it_at_once
 def test_a_database_that_is_full_leaves_no_copies_of_the_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: list[int]
 ) -> None:
-    received = Taker._received
+    received = Recorder._received
     full = [True]
 
-    def refuse(self: Taker, *more: Any) -> None:
+    def refuse(self: Recorder, *more: Any) -> None:
         if full[0]:
             raise StoreUnavailable("the database cannot take it now")
         received(self, *more)
 
-    monkeypatch.setattr(Taker, "_received", refuse)
+    monkeypatch.setattr(Recorder, "_received", refuse)
 
     async def circle() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:

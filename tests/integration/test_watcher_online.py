@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge import online
+from mailbridge import online_check
 from mailbridge.config import load
 from mailbridge.demo.mailbox import DemoMailbox, report_mail
 from mailbridge.errors import MailboxError
-from mailbridge.report.imap import Connection
+from mailbridge.report.imap_connection import Connection
 from mailbridge.report.trust import would_pass
-from tests.integration.watching import config_file
+from tests.integration.watcher_fixtures import config_file
 from tests.unit.report.test_trust import dns, signed
 
 VOUCHED = b"Authentication-Results: mx.example.co.il; dkim=pass header.d=myfax.co.il\r\n"
@@ -27,7 +27,7 @@ def config(folder: Path, port: int, trust: str = "dkim") -> Path:
 
 
 async def told(path: Path) -> tuple[bool, str]:
-    [check] = [one for one in await online.check_all(load(path, {})) if one.part == "mailbox office"]
+    [check] = [one for one in await online_check.check_all(load(path, {})) if one.part == "mailbox office"]
     return check.ok, check.words
 
 
@@ -62,7 +62,7 @@ CASES: list[tuple[list[bytes], str, str]] = [
 def test_the_newest_fax_mail_says_which_trust_it_would_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mails: list[bytes], trust: str, words: str
 ) -> None:
-    monkeypatch.setattr(online, "would_pass", partial(would_pass, dnsfunc=dns))
+    monkeypatch.setattr(online_check, "would_pass", partial(would_pass, dnsfunc=dns))
 
     async def scenario() -> None:
         async with DemoMailbox() as mailbox:
@@ -79,7 +79,7 @@ def test_the_newest_fax_mail_says_which_trust_it_would_pass(
 def test_a_server_that_cannot_search_for_headers_is_looked_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr(online, "would_pass", partial(would_pass, dnsfunc=dns))
+    monkeypatch.setattr(online_check, "would_pass", partial(would_pass, dnsfunc=dns))
     plain = Connection.search
 
     async def search(connection: Connection, criteria: str) -> list[int]:
@@ -102,14 +102,14 @@ def test_a_server_that_cannot_search_for_headers_is_looked_through(
 
 
 def test_a_slow_dns_does_not_fail_the_mailbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(online, "PATIENCE", 0.5)
+    monkeypatch.setattr(online_check, "PATIENCE", 0.5)
     over = threading.Event()
 
     def silent(name: bytes, timeout: float = 5) -> bytes:
         over.wait(10)
         return b""
 
-    monkeypatch.setattr(online, "would_pass", partial(would_pass, dnsfunc=silent))
+    monkeypatch.setattr(online_check, "would_pass", partial(would_pass, dnsfunc=silent))
 
     async def scenario() -> None:
         async with DemoMailbox() as mailbox:

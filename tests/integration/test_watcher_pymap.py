@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor
-from mailbridge.report.imap import Connection
-from tests.integration.watching import a_fax, a_store, clock, events, settings, watching
-from tests.waiting import PATIENCE, until
+from mailbridge.report.imap_connection import Connection
+from tests.integration.watcher_fixtures import a_fax, a_store, clock, events, settings, watching
+from tests.wait_helpers import PATIENCE, until
 
 FINAL = ("fax.delivered", "fax.failed", "fax.received")
 
@@ -168,7 +168,7 @@ def test_a_report_without_an_outcome_makes_the_poller_ask(tmp_path: Path) -> Non
 
             await until(asked)
             assert (await store.run(lambda tx: tx.fax(fax.id))).state == "submitted"
-            assert store.bell("poll").is_set()
+            assert store.wakeup("poll").is_set()
 
     asyncio.run(circle())
 

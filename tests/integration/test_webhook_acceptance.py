@@ -15,8 +15,8 @@ from standardwebhooks import WebhookVerificationError
 
 from mailbridge.errors import NotFound
 from mailbridge.model import Event
-from tests.integration.webhook_world import NEW, OLD, Hooks, drip_body, drip_head, hang, in_hooks, raw, receiving, render
-from tests.waiting import PATIENCE, until
+from tests.integration.webhook_fixtures import NEW, OLD, Hooks, drip_body, drip_head, hang, in_hooks, raw, receiving, render
+from tests.wait_helpers import PATIENCE, until
 
 
 def test_the_stock_library_verifies_the_body_with_either_secret_and_rejects_an_altered_one(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_a_sender_asks_the_store_only_when_something_happened(tmp_path: Path) ->
             assert hooks.store.runs == before
             await hooks.plain.run(lambda tx: tx.emit("ping", {}, hooks.clock()))
             await asyncio.sleep(0.3)
-            # Claimed, settled, and perhaps the bell once more, or once at the full endpoint.
+            # Claimed, settled, and perhaps the wakeup once more, or once at the full endpoint.
             assert 2 <= hooks.store.runs - before <= 4
 
     in_hooks(tmp_path, scenario, ("crm", "hanging"))

@@ -17,9 +17,9 @@ from mailbridge.control import actions
 from mailbridge.errors import ControlError
 from mailbridge.model import Event
 from mailbridge.store.sqlite import SqliteStore
-from mailbridge.webhook.left import tell_left
 from mailbridge.webhook.payload import fax_data
-from tests.integration.webhook_world import Hooks, in_hooks, receiving
+from mailbridge.webhook.removed_endpoints import log_removed_endpoints
+from tests.integration.webhook_fixtures import Hooks, in_hooks, receiving
 
 DAY = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
 CONFIG = """
@@ -135,7 +135,7 @@ def test_what_waits_for_a_webhook_that_left_is_told_retired_and_can_come_back(tm
     async def work(store: SqliteStore) -> None:
         await store.run(lambda tx: [tx.emit("ping", {"n": n}, DAY) for n in range(5)])
         with capture_logs() as lines:
-            assert await tell_left(store, {"crm"}) == {"old": 5}
+            assert await log_removed_endpoints(store, {"crm"}) == {"old": 5}
         assert [line["id"] for line in lines] == ["old"]
         assert "mailbridge replay --endpoint old --retire" in lines[0]["error"]
         answer = await actions.replay(store, clock, endpoint="old", retire=True)
@@ -143,7 +143,7 @@ def test_what_waits_for_a_webhook_that_left_is_told_retired_and_can_come_back(tm
         assert len(await pending(store, "crm")) == 5
         retired = await store.run(lambda tx: tx.deliveries("dead"))
         assert {(one.endpoint, one.attempts, (one.error or "")[:8]) for one in retired} == {("old", 0, "retired:")}
-        assert await tell_left(store, {"crm"}) == {}
+        assert await log_removed_endpoints(store, {"crm"}) == {}
         assert (await actions.replay(store, clock, endpoint="old"))["replayed"] == 5
 
     in_store(tmp_path, work)

@@ -9,8 +9,8 @@ import pytest
 
 from mailbridge.control.actions import replay, resolve
 from mailbridge.store.sqlite import SqliteStore
-from tests.making import NOW, a_fax, an_envelope
-from tests.store.making import go, with_store
+from tests.factories import NOW, a_fax, an_envelope
+from tests.store.factories import go, with_store
 
 
 def test_a_delivery_that_is_named_twice_is_replayed_once(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from mailbridge.errors import SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.model import Cursor
 from mailbridge.store import migrations, schema
 from mailbridge.store.sqlite import SqliteStore, migrate
-from tests.making import NOW
-from tests.store.making import ask, with_store
+from tests.factories import NOW
+from tests.store.factories import ask, with_store
 
 # Written once by the code of each schema and never since: faxes in every state, deliveries in every state, a received document;
 # from schema 2 on also a note of erasure and an audit line.

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mailbridge.store import orphans
-from mailbridge.store.base import Transaction
+from mailbridge.store.interface import Transaction
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.making import NOW
-from tests.store.making import a_mail, settle_all, with_store
+from tests.factories import NOW
+from tests.store.factories import a_mail, settle_all, with_store
 
 YESTERDAY = NOW - timedelta(days=1)
 
@@ -68,7 +68,7 @@ def test_files_of_a_database_that_was_lost_stay_and_are_told(tmp_path: Path, cap
         assert await orphans.sweep(store, spool, later, store.made_at) == 1
         assert (old.exists(), crashed.exists()) == (True, False)
         told = "".join(capsys.readouterr())
-        assert "files of a former database stay in the spool" in told
+        assert "files of a former database kept in the spool" in told
 
     with_store(tmp_path, scenario)
     with_store(tmp_path, scenario)

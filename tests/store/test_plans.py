@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from mailbridge.store.base import Transaction
+from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.making import NOW, NUMBER
-from tests.store.making import a_mail, settle_all, with_store
+from tests.factories import NOW, NUMBER
+from tests.store.factories import a_mail, settle_all, with_store
 
 LATER = NOW + timedelta(days=999)
 

@@ -18,12 +18,12 @@ from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.lifecycle import FAX_FINAL, FaxState
 from mailbridge.model import Receipt
 from mailbridge.store import retention
-from mailbridge.store.base import AuditLine, Transaction
+from mailbridge.store.interface import AuditLine, Transaction
 from mailbridge.store.retention import Retention, Swept
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.making import NOW, NUMBER
-from tests.store.making import a_mail, ask, go, settle_all, stored, with_store
+from tests.factories import NOW, NUMBER
+from tests.store.factories import a_mail, ask, go, settle_all, stored, with_store
 
 DAY = 86400.0
 WEEK, LONG = timedelta(days=7), timedelta(days=730)

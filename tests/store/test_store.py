@@ -14,11 +14,11 @@ import pytest
 from mailbridge.errors import IllegalMove, NotFound, SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor, Failure, Fax
-from mailbridge.store.base import Store, Transaction
+from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.making import NOW, NUMBER, a_fax, an_envelope
-from tests.store.making import a_mail, go, with_store
+from tests.factories import NOW, NUMBER, a_fax, an_envelope
+from tests.store.factories import a_mail, go, with_store
 
 
 async def accepted(store: Store, *faxes: Fax, key: str | None = None) -> None:
@@ -128,7 +128,7 @@ def test_a_repeated_submission_is_known_by_its_key_for_a_while(tmp_path: Path) -
 def test_bells_ring_after_the_commit_that_made_work(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         fax = a_fax()
-        upload, poll, deliver = (store.bell(topic) for topic in ("upload:office", "poll", "deliver:crm"))
+        upload, poll, deliver = (store.wakeup(topic) for topic in ("upload:office", "poll", "deliver:crm"))
         await accepted(store, fax)
         assert (upload.is_set(), poll.is_set(), deliver.is_set()) == (True, False, True)
         await store.run(lambda tx: tx.move(fax.id, "claim", NOW))
@@ -153,9 +153,9 @@ def test_a_delivery_is_claimed_once_deferred_and_lost_back_to_pending(tmp_path: 
         assert await store.run(lambda tx: tx.next_delivery("crm")) == retry_at
         [(again, _)] = await store.run(lambda tx: tx.claim_deliveries("crm", retry_at, 5))
         assert again.attempts == 2
-        store.bell("deliver:crm").clear()
+        store.wakeup("deliver:crm").clear()
         assert await store.run(lambda tx: tx.lose_deliveries(NOW)) == 1
-        assert store.bell("deliver:crm").is_set()
+        assert store.wakeup("deliver:crm").is_set()
         with pytest.raises(IllegalMove):
             await store.run(lambda tx: tx.settle(delivery.id, "deliver", NOW))
 

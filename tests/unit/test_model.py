@@ -10,7 +10,7 @@ import pytest
 
 from mailbridge import model
 from mailbridge.model import Attempt, last_attempt, new_id, new_token
-from tests.making import a_fax
+from tests.factories import a_fax
 
 NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
 # Crockford's: no I, L, O or U, so that nobody mistakes one for another on the telephone.

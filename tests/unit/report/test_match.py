@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mailbridge.model import Attempt, Fax, Report
 from mailbridge.report.match import Match, match
-from tests import making
+from tests import factories
 
 NOW = datetime(2026, 1, 4, 9, tzinfo=UTC)
 CODE = "3cf6c2ae-1111-2222-3333-444455556666"
@@ -19,7 +19,7 @@ CODE = "3cf6c2ae-1111-2222-3333-444455556666"
 
 def a_fax(name: str, token: str = "MB-7K3QXA2M", **changes: Any) -> Fax:
     attempts = (Attempt(n=1, started_at=NOW),)
-    return making.a_fax(NOW, **{"id": name, "token": token, "state": "submitted", "attempts": attempts, **changes})
+    return factories.a_fax(NOW, **{"id": name, "token": token, "state": "submitted", "attempts": attempts, **changes})
 
 
 def a_report(subject: str = "", text: str = "", date: datetime | None = NOW) -> Report:

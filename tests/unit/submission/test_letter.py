@@ -17,9 +17,9 @@ from PIL import Image
 
 from mailbridge.errors import Refused
 from mailbridge.store.spool import Spool
+from mailbridge.submission.document_types import safe_name
 from mailbridge.submission.letter import Letter, read_letter
 from mailbridge.submission.page import render
-from mailbridge.submission.sniff import safe_name
 
 PDF = render("a document")[0]
 

@@ -10,7 +10,7 @@ import pytest
 
 from mailbridge.model import Attempt, Event, Failure
 from mailbridge.webhook.payload import body, fax_data
-from tests.making import a_fax
+from tests.factories import a_fax
 
 AT = datetime(2026, 1, 4, 9, 12, 44, 999, tzinfo=UTC)
 STORED = {"path": "received/aa/x", "sha256": "ab", "size": 3, "content_type": "application/pdf", "filename": "a.pdf", "pages": 1}

@@ -12,7 +12,7 @@ import pytest
 from mailbridge.cli import main
 from mailbridge.lifecycle import AFTER_THE_END, FAX
 from mailbridge.webhook.schemas import EVENTS, schema
-from tests.unit.webhook.raised import bodies
+from tests.unit.webhook.example_events import bodies
 
 # It has no type hints of its own.
 jsonschema: Any = importlib.import_module("jsonschema")

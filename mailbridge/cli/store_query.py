@@ -1,0 +1,72 @@
+"""A question about the store: to the daemon, or to the store itself when no daemon works on it."""
+
+from __future__ import annotations
+
+import os
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from mailbridge.cli.options import environment
+from mailbridge.control.client import NoDaemon, ask_first
+from mailbridge.control.socket_path import candidates
+from mailbridge.errors import ConfigError, ControlError, StateLocked
+
+# Seconds for a daemon that starts or stops, or another command, to let go of the state_dir.
+_PATIENCE, _LOOK_AGAIN = 5.0, 0.2
+
+
+def ask(config_path: Path, command: str, **args: object) -> Any:
+    """Return what `control.commands` answers. Raises ConfigError, ControlError, NotFound, StoreUnavailable."""
+    state_dir, begun = find_state_dir(config_path), time.monotonic()
+    while True:
+        try:
+            return ask_first(candidates(state_dir, os.environ), command, **args)
+        except NoDaemon:
+            if not (state_dir / "mailbridge.sqlite3").exists():
+                raise ControlError(
+                    f"no mailbridge runs on {state_dir} and it holds no faxes; start it with mailbridge serve"
+                ) from None
+        try:
+            return _ask_store(config_path, command, args)
+        except StateLocked:
+            if time.monotonic() - begun >= _PATIENCE:
+                raise ControlError(
+                    "the daemon is starting or stopping, ask again in a moment; or it has a $RUNTIME_DIRECTORY, set the same here"
+                ) from None
+        time.sleep(_LOOK_AGAIN)
+
+
+def ask_daemon(config_path: Path, command: str, body: bytes, /, **args: object) -> Any:
+    """Return what the running daemon answers to a command with a body. Raises ConfigError, ControlError where none runs too."""
+    return ask_first(candidates(find_state_dir(config_path), os.environ), command, body, **args)
+
+
+def find_state_dir(config_path: Path) -> Path:
+    """Return the state_dir alone: a person who asks the daemon need not be able to read its secrets. Raises ConfigError."""
+    try:
+        tree = tomllib.loads(config_path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        from mailbridge.config import problems
+
+        raise next(
+            iter(problems(config_path, environment(config_path))), ConfigError(str(config_path), "cannot be read", "try again")
+        ) from None
+    given = tree.get("state_dir") or os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(str(given or "/var/lib/mailbridge"))
+
+
+def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
+    import asyncio
+
+    from mailbridge.app import open_store
+    from mailbridge.clock import Clock
+    from mailbridge.config import load
+    from mailbridge.control.commands import bind
+
+    async def work() -> Any:
+        async with open_store(load(config_path, environment(config_path))) as store:
+            return await bind(store, Clock())[command](**args)
+
+    return asyncio.run(work())

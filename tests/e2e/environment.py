@@ -1,0 +1,231 @@
+"""The world around one real daemon: stand-ins of MyFax, the mailbox and the receiver, and the process itself."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import smtplib
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+
+from mailbridge.demo.mailbox import DemoMailbox, report_of
+from mailbridge.demo.receiver import Receiver
+from mailbridge.demo.simulator import SimFax, Simulator
+from tests.wait_helpers import PATIENCE
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
+_CONFIG = """
+state_dir = "{state}"
+
+[myfax]
+url = "http://127.0.0.1:{myfax_port}/action/"
+
+[account.office]
+email = "office@example.co.il"
+password = "demo"
+uploads = {uploads}
+
+[smtp]
+listen = ["127.0.0.1:{smtp_port}"]
+
+[http]
+listen = "127.0.0.1:0"
+
+[mailbox.office]
+host = "127.0.0.1"
+port = {imap_port}
+tls = "none"
+username = "office@example.co.il"
+password = "demo"
+trust = "none"
+
+[webhook.crm]
+url = "{webhook}"
+secret = "{secret}"
+allow_private = true
+"""
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class World:
+    """Starts the stand-ins on entering; `start` the daemon. `more` is appended to the configuration.
+
+    `reports` says whether MyFax mails a report at the end of each fax. `log` is everything the daemon wrote, over all its starts.
+    `smtp_port` is 0 for another free one at each start; `strict` makes every warning of Python's development mode an error.
+    `env` is added to the daemon's environment; `under` is a command with its arguments that starts the daemon's own.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        more: str = "",
+        reports: bool = True,
+        step: float = 0.1,
+        smtp_port: int = 0,
+        strict: bool = False,
+        uploads: int = 1,
+        env: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
+    ) -> None:
+        self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
+        self._env, self._under = env or {}, under
+        self.simulator = Simulator(step=step, on_final=self._report)
+        self.receiver = Receiver(SECRET)
+        self.mailbox = DemoMailbox()
+        self.smtp = self.http = ("127.0.0.1", 0)
+        self.config, self.log, self.state = state / "config.toml", state / "log", state / "state"
+        self._stack = AsyncExitStack()
+        self._process: asyncio.subprocess.Process | None = None
+        self._myfax_port = free_port()
+
+    async def __aenter__(self) -> World:
+        await self._stack.enter_async_context(self.mailbox)
+        webhook = await self.receiver.start()
+        self._stack.push_async_callback(self.receiver.stop)
+        ports = {"imap_port": self.mailbox.port, "myfax_port": self._myfax_port, "smtp_port": self._smtp_port}
+        values = {**ports, "uploads": self._uploads, "webhook": webhook, "secret": SECRET}
+        self.config.write_text(_CONFIG.format(state=self.state, **values) + self._more, encoding="utf-8")
+        self.state.mkdir(exist_ok=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None:
+            await self.kill()
+        await self._stack.aclose()
+
+    async def start_myfax(self) -> None:
+        """Let MyFax be reachable; until then connections to it are refused."""
+        await self.simulator.start(port=self._myfax_port)
+        self._stack.push_async_callback(self.simulator.stop)
+
+    async def list_incoming(self, source: str, did: str, type_: str = "incoming") -> None:
+        """Let a fax or voicemail come in now: it stands on MyFax's list from now on."""
+        now = datetime.now(ZoneInfo("Asia/Jerusalem")).strftime("%Y-%m-%d %H:%M:%S.0")
+        item = {"time": now, "source": source, "did": did, "type": type_}
+        async with httpx.AsyncClient(trust_env=False) as client:
+            (await client.post(f"http://127.0.0.1:{self._myfax_port}/_control/incoming", json=item)).raise_for_status()
+
+    async def start(self) -> None:
+        """Start the daemon, and return when it takes mail and watches the mailbox."""
+        begun = self.log.stat().st_size if self.log.exists() else 0
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._under,
+                sys.executable,
+                *(("-X", "dev", "-W", "error") if self._strict else ()),
+                *("-m", "mailbridge", "serve", "--config", str(self.config)),
+                stderr=log,
+                env={"PATH": os.environ["PATH"], **self._env},
+            )
+        finally:
+            os.close(log)
+        async with asyncio.timeout(PATIENCE):
+            while (started := self._started(begun)) is None:
+                assert self._process.returncode is None, self.log.read_text()
+                await asyncio.sleep(0.01)
+            self.smtp, self.http = (_address(started[name].split(",")[0]) for name in ("smtp", "http"))
+            async with httpx.AsyncClient(trust_env=False) as client:
+                while not (await client.get("http://{}:{}/readyz".format(*self.http))).is_success:
+                    await asyncio.sleep(0.01)
+
+    def _started(self, begun: int) -> dict[str, Any] | None:
+        for line in self.log.read_bytes()[begun:].splitlines():
+            if b'"daemon started"' in line and line.endswith(b"}"):
+                found: dict[str, Any] = json.loads(line)
+                return found
+        return None
+
+    async def kill(self) -> None:
+        """End the daemon as a power cut would."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+        self._process = None
+
+    async def stop(self) -> int:
+        """End the daemon as systemd does, and return its exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            status = await self._process.wait()
+        self._process = None
+        return status
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the daemon a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def ask(self, *args: str) -> Any:
+        """Return what a command of the command line prints as JSON. Raises AssertionError where it fails."""
+        status, output, errors = await self.command(*args, "--json")
+        assert status == 0, errors
+        return json.loads(output)
+
+    async def command(self, *args: str) -> tuple[int, str, str]:
+        """Run a command of the command line; return its exit status, output and errors."""
+        command = [sys.executable, "-m", "mailbridge", *args, "--config", str(self.config)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(PATIENCE):
+            output, errors = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode(), errors.decode()
+
+    async def send(self, sender: str, recipients: list[str], mail: bytes) -> str:
+        """Send a mail as a plain client does; return the reply to its data, or to its first refused command."""
+        return await asyncio.to_thread(_send, self.smtp, sender, recipients, mail)
+
+    async def _report(self, fax: SimFax) -> None:
+        if self._reports:
+            await self.mailbox.deliver(report_of(fax, fax.email))
+
+
+def _address(printed: str) -> tuple[str, int]:
+    host, _, port = printed.rpartition(":")
+    return host, int(port)
+
+
+def _send(address: tuple[str, int], sender: str, recipients: list[str], mail: bytes) -> str:
+    with smtplib.SMTP(*address, timeout=PATIENCE) as client:
+        client.ehlo()
+        code, text = client.mail(sender)
+        for recipient in recipients:
+            if code != 250:
+                break
+            code, text = client.rcpt(recipient)
+        if code == 250:
+            try:
+                code, text = client.data(mail)
+            except smtplib.SMTPDataError as refusal:  # in the place of 354
+                code, text = refusal.smtp_code, _bytes(refusal.smtp_error)
+        return f"{code} {text.decode()}"
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text

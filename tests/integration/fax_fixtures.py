@@ -1,0 +1,187 @@
+"""A store, a spool and a client for the tests of uploading and polling, with a clock that can leap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from structlog.testing import capture_logs
+
+from mailbridge.config import Account, FaxOptions
+from mailbridge.demo.simulator import Simulator
+from mailbridge.errors import StoreUnavailable
+from mailbridge.fax.poller import Poller
+from mailbridge.fax.uploader import Uploader
+from mailbridge.model import Attempt, Document, Email, Fax, new_id
+from mailbridge.myfax import MyFax
+from mailbridge.store.interface import Transaction
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.webhook.payload import fax_data
+from tests.factories import NUMBER, a_fax, an_envelope
+from tests.integration.scripted_servers import PASSWORD, PDF
+from tests.wait_helpers import until
+
+T = TypeVar("T")
+EMAIL = "office@example.co.il"
+
+
+class Clock:
+    """The real time, moved by `leap`."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.offset
+
+
+class WatchedStore:
+    """A Store that counts its transactions, and in which those of one name can be held or refused."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.runs = 0
+        self.refuse: dict[str, int] = {}
+        self.hold: dict[str, asyncio.Event] = {}
+
+    async def run(self, work: Callable[[Transaction], T]) -> T:
+        self.runs += 1
+        name = getattr(getattr(work, "func", work), "__name__", "")
+        if name in self.hold:
+            await self.hold[name].wait()
+        if self.refuse.get(name, 0) > 0:
+            self.refuse[name] -= 1
+            raise StoreUnavailable("the database cannot take it now")
+        return await self._store.run(work)
+
+    def wakeup(self, topic: str) -> asyncio.Event:
+        return self._store.wakeup(topic)
+
+
+@dataclass
+class World:
+    """What a test of the fax stage looks at."""
+
+    state: Path
+    store: WatchedStore
+    spool: Spool
+    clients: dict[str, MyFax]
+    options: FaxOptions
+    lines: list[Any]
+    clock: Clock = field(default_factory=Clock)
+    running: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def document(self, content: bytes = PDF, name: str = "invoice.pdf") -> Document:
+        path = self.spool.store_received(new_id("doc"), content)
+        digest = hashlib.sha256(content).hexdigest()
+        return Document(
+            name=name, content_type="application/pdf", size=len(content), sha256=digest, path=path, offset=0, length=len(content)
+        )
+
+    def fax(self, number: str = NUMBER, **changes: Any) -> Fax:
+        plain = {"number": number, "email": Email(sender="dana@example.co.il"), "tags": {}}
+        return a_fax(self.clock(), **{**plain, **changes, "documents": changes.get("documents") or (self.document(),)})
+
+    async def queued(self, *numbers: str, **changes: Any) -> list[Fax]:
+        faxes = [self.fax(number, **changes) for number in numbers or ("+97239876543",)]
+        await self.accept(*faxes)
+        return faxes
+
+    async def accept(self, *faxes: Fax) -> None:
+        envelope = an_envelope(self.clock(), message_id=None)
+        await self.store.run(lambda tx: tx.accept(envelope, faxes, None, self.clock()))
+
+    async def submitted(self, number: str = "+97239876543", code: str = "c-1", **changes: Any) -> Fax:
+        """Put a fax into the store as one that MyFax has taken."""
+        fax = self.fax(number, **changes)
+        await self.accept(fax)
+        attempt = Attempt(n=1, started_at=self.clock(), whole_at=self.clock(), fax_code=code)
+        await self.store.run(lambda tx: tx.move(fax.id, "claim", self.clock(), attempts=(*fax.attempts, attempt)))
+        return await self.store.run(lambda tx: tx.move(fax.id, "accept", self.clock(), fax_code=code))
+
+    def sender(self, account: str = "office", **settings: Any) -> Uploader:
+        configured = Account(email=EMAIL, password=PASSWORD, **settings)  # type: ignore[arg-type]
+        sender = Uploader(
+            account, configured, self.options, self.clients[account], self.store, self.spool, self.clock, lambda: 0.5
+        )
+        self.running.append(asyncio.create_task(sender.run()))
+        return sender
+
+    def poller(self) -> Poller:
+        poller = Poller(self.clients, self.options, self.store, self.clock, lambda: 0.5)
+        self.running.append(asyncio.create_task(poller.run()))
+        return poller
+
+    async def stop(self) -> None:
+        for task in self.running:
+            task.cancel()
+        for ended in await asyncio.gather(*self.running, return_exceptions=True):
+            assert isinstance(ended, asyncio.CancelledError), ended
+        self.running.clear()
+
+    def leap(self, seconds: float) -> None:
+        """Move the clock, and wake who waits, as the next event would."""
+        self.clock.offset += timedelta(seconds=seconds)
+        for topic in ("upload:office", "poll"):
+            self.store.wakeup(topic).set()
+
+    async def now(self, fax: Fax) -> Fax:
+        return await self.store.run(lambda tx: tx.fax(fax.id))
+
+    async def events(self, fax: Fax | None = None) -> list[str]:
+        found = await self.store.run(lambda tx: tx.events(fax.id if fax else None))
+        return [event.type for event in reversed(found)]
+
+    async def becomes(self, fax: Fax, *states: str) -> Fax:
+        async def there() -> bool:
+            return (await self.now(fax)).state in states
+
+        await until(there, what=f"{fax.id} is not {states}")
+        return await self.now(fax)
+
+    def on_disk(self, fax: Fax) -> tuple[str, str]:
+        """Return state and attempts as another process would find them now."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.state}/mailbridge.sqlite3?mode=ro", uri=True)) as database:
+            state, attempts = database.execute("SELECT state, attempts FROM fax WHERE id = ?", (fax.id,)).fetchone()
+        return str(state), str(attempts)
+
+    def said(self, text: str, id: str | None = None) -> list[Any]:
+        return [line for line in self.lines if line["event"] == text and id in (None, line["id"])]
+
+
+@asynccontextmanager
+async def fax_world(state: Path, *urls: str, timeout: float = 5.0, **options: Any) -> AsyncIterator[World]:
+    """The first URL is that of the account `office`, further ones of `second`, `third`."""
+    with capture_logs() as lines:
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(SqliteStore(state, fax_data, lambda _: []))
+            names = ("office", "second", "third")
+            clients = {
+                name: await stack.enter_async_context(MyFax(EMAIL, PASSWORD, url, timeout))
+                for name, url in zip(names, urls, strict=False)
+            }
+            world = World(state, WatchedStore(store), Spool(state / "spool"), clients, FaxOptions.model_validate(options), lines)
+            try:
+                yield world
+            finally:
+                await world.stop()
+            assert PASSWORD not in repr(lines)
+
+
+@asynccontextmanager
+async def stand_in(**options: Any) -> AsyncIterator[tuple[Simulator, str]]:
+    simulator = Simulator(email=EMAIL, password=PASSWORD, **{"step": 0.0, **options})
+    url = await simulator.start()
+    try:
+        yield simulator, url
+    finally:
+        await simulator.stop()

@@ -1,0 +1,192 @@
+"""A stand-in of MyFax's list and of its documents, and what the tests of the listing and of `incoming` do with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
+from zoneinfo import ZoneInfo
+
+from mailbridge.demo.http import Exchange, HttpStandIn
+from mailbridge.model import Cursor, Event, Report, new_id
+from mailbridge.myfax import MyFax
+from mailbridge.report.document_download import Documents
+from mailbridge.report.listing import Listing
+from mailbridge.report.recorder import Arrival, Recorder, document_told
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+
+ISRAEL = ZoneInfo("Asia/Jerusalem")
+START = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
+EVERY = timedelta(minutes=10)
+PDF = b"%PDF-1.4 a received fax\n%%EOF\n"
+WAV = b"RIFF\x24\x00\x00\x00WAVEfmt a voice"
+
+
+@dataclass
+class MyFaxStandIn:
+    """Answers incoming.do from `listed`, and documents from `documents` by their path; `answers` has the next ones of a path."""
+
+    listed: dict[str, list[dict[str, str]]] = field(default_factory=lambda: {"incoming": [], "voice": []})
+    documents: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
+    asked: list[Exchange] = field(default_factory=list)
+    page: int = 2
+    down: bool = False
+
+    async def start(self) -> None:
+        self._http = HttpStandIn(self._answer)
+        self.base = f"http://127.0.0.1:{await self._http.start()}"
+        self.url = f"{self.base}/action/"
+
+    async def stop(self) -> None:
+        await self._http.stop()
+
+    def add(
+        self,
+        at: datetime,
+        source: str = "08-9999999",
+        did: str = "+97239876543",
+        *,
+        kind: str = "incoming",
+        document: bytes = PDF,
+        url: str | None = None,
+        zone: ZoneInfo = ISRAEL,
+    ) -> str:
+        """Put an item on the list, with its time as MyFax prints it; return its ID."""
+        identity = new_id("item")
+        self.documents[f"/documents/{identity}"] = document
+        item = {
+            "ID": identity,
+            "TIME": at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S.0"),
+            "DID": did,
+            "SOURCE": source,
+            "URL": url or f"{self.base}/documents/{identity}",
+        }
+        self.listed[kind].insert(0, item)
+        return identity
+
+    def fetched(self) -> list[str]:
+        return [request.path for request in self.asked if request.method == "GET"]
+
+    async def _answer(self, request: Exchange) -> tuple[int, dict[str, str], bytes]:
+        self.asked.append(request)
+        if waiting := self.answers.get(request.path):
+            return waiting.pop(0)
+        if request.path == "/action/incoming.do":
+            return (503, {}, b"") if self.down else self._list(request)
+        document = self.documents.get(request.path)
+        if document is None:
+            return 404, {}, b""
+        wanted = request.headers.get("range", "")
+        if not wanted:
+            return 200, {"Content-Type": "application/octet-stream"}, document
+        begin = int(wanted.removeprefix("bytes=").rstrip("-"))
+        if begin >= len(document):
+            return 416, {"Content-Range": f"bytes */{len(document)}"}, b""
+        return 206, {"Content-Range": f"bytes {begin}-{len(document) - 1}/{len(document)}"}, document[begin:]
+
+    def whole_list(self) -> tuple[int, dict[str, str], bytes]:
+        """The first page as a service answers that minds no date."""
+        return self._answer_list({"listType": "incoming", "p": "0"})
+
+    def _list(self, request: Exchange) -> tuple[int, dict[str, str], bytes]:
+        return self._answer_list({name: values[0] for name, values in parse_qs(request.body.decode()).items()})
+
+    def _answer_list(self, form: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        start, end, page = form.get("startDate", ""), form.get("endDate", "9999-12-31 23:59:59"), int(form["p"])
+        items = [item for item in self.listed[form["listType"]] if start <= item["TIME"][:19] <= end or not item["TIME"]]
+        pages = max(1, -(-len(items) // self.page))
+        told = "".join(
+            "<ITEM>" + "".join(f"<{name}>{escape(value)}</{name}>" for name, value in item.items()) + "</ITEM>"
+            for item in items[page * self.page : (page + 1) * self.page]
+        )
+        following = f"<NEXT_PAGE>{page + 1}</NEXT_PAGE>" if page + 1 < pages else ""
+        body = f"<RESPONSE><RESPONSE_CODE>0</RESPONSE_CODE><LIST>{told}</LIST><PAGES>{pages}</PAGES>{following}</RESPONSE>"
+        return 200, {}, body.encode()
+
+
+@dataclass
+class Office:
+    """One state_dir with its store and spool, a mailbox's taker, and the time."""
+
+    store: SqliteStore
+    spool: Spool
+    myfax: MyFaxStandIn
+    client: MyFax
+    documents: Documents
+    now: datetime = START
+    uid: int = 0
+
+    def listing(self, kind: Literal["incoming", "voice"] = "incoming", **more: Any) -> Listing:
+        return Listing(
+            "office",
+            kind,
+            more.pop("every", EVERY.total_seconds()),
+            more.pop("client", self.client),
+            self.documents,
+            self.store,
+            self.spool,
+            lambda: self.now,
+            lambda: 0.0,
+            zone=more.pop("zone", ISRAEL),
+        )
+
+    async def rounds(self, listing: Listing, number: int = 1) -> None:
+        """Let so many rounds pass."""
+        for _ in range(number):
+            self.now += EVERY
+            await listing.compare()
+
+    async def mail(
+        self,
+        at: datetime | None,
+        sender: str = "08-9999999",
+        to: str | None = "+97239876543",
+        *,
+        trusted: bool = True,
+        document: bytes = PDF,
+    ) -> bool:
+        """Let a mail about a received fax arrive; return whether an event tells of it."""
+        self.uid += 1
+        fax_id, sha256 = new_id("fax"), hashlib.sha256(document).hexdigest()
+        about = document_told(self.spool.store_received(fax_id, document), sha256, len(document), "application/pdf", "fax.pdf")
+        report = Report(kind="incoming", sender=sender, to=to, date=at, trusted=trusted, message_id=f"<{self.uid}@myfax.co.il>")
+        arrival = Arrival(self.uid, report, f"digest {self.uid}", fax_id, about)
+        taker, cursor = Recorder("office", "office", "INBOX"), Cursor(uidvalidity=1, last_uid=self.uid)
+        taken = await self.store.run(lambda tx: taker.take(tx, [arrival], cursor, self.now))
+        if not taken:
+            self.spool.delete(str(about["path"]))
+        return bool(taken)
+
+    async def events(self, type_: str = "fax.received") -> list[Event]:
+        found = await self.store.run(lambda tx: tx.events(limit=10_000))
+        return [event for event in found[::-1] if event.type == type_]
+
+    async def sources(self) -> list[tuple[str, str | None]]:
+        """Return who raised each fax.received, and about which caller."""
+        return [(event.data["source"], event.data["from"]) for event in await self.events()]
+
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.spool.root)) for path in (self.spool.root / "received").rglob("*") if path.is_file()}
+
+
+@asynccontextmanager
+async def office(path: Path, myfax: MyFaxStandIn | None = None, **more: Any) -> AsyncIterator[Office]:
+    """Open an office; with a stand-in that is given, as after a restart."""
+    async with AsyncExitStack() as stack:
+        if myfax is None:
+            myfax = MyFaxStandIn()
+            await myfax.start()
+            stack.push_async_callback(myfax.stop)
+        describe: Callable[[Any], dict[str, Any]] = lambda fax: {}  # noqa: E731
+        store = await stack.enter_async_context(SqliteStore(path, describe, lambda type_: ()))
+        client = await stack.enter_async_context(MyFax("office@example.co.il", "demo", myfax.url, 5.0, ISRAEL))
+        documents = await stack.enter_async_context(Documents(myfax.url, more.pop("timeout", 5.0), more.pop("limit", 10_000)))
+        yield Office(store, Spool(path / "spool"), myfax, client, documents, **more)

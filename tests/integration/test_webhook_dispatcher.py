@@ -1,0 +1,184 @@
+"""Deliveries to a real receiver that verifies by the stock library."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mailbridge import log
+from mailbridge.config import Webhook
+from mailbridge.demo.receiver import Receiver
+from mailbridge.lifecycle import DeliveryState
+from mailbridge.model import Delivery, Event
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.webhook.client import WebhookClient
+from mailbridge.webhook.dispatcher import Dispatcher
+from mailbridge.webhook.payload import fax_data
+from tests.integration.webhook_fixtures import NEW, OLD, now, render
+from tests.wait_helpers import PATIENCE
+
+
+async def settled(store: SqliteStore, state: DeliveryState, count: int = 1) -> list[Delivery]:
+    async with asyncio.timeout(PATIENCE):
+        while len(found := await store.run(lambda tx: tx.deliveries(state))) < count:
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def failed(store: SqliteStore, event: Event) -> Delivery:
+    async with asyncio.timeout(PATIENCE):
+        while (delivery := (await store.run(lambda tx: tx.deliveries(event_id=event.id)))[0]).error is None:
+            await asyncio.sleep(0.01)
+    return delivery
+
+
+Scenario = Callable[[SqliteStore, Receiver, Dispatcher], Awaitable[None]]
+
+
+def with_sender(state: Path, scenario: Scenario, **options: Any) -> None:
+    async def main() -> None:
+        receiver = Receiver(options.pop("verify_by", NEW))
+        settings = {"url": await receiver.start(), "secret": [NEW, OLD], "allow_private": True, **options}
+        async with SqliteStore(state, fax_data, lambda _: ["crm"]) as store:
+            sender = Dispatcher("crm", Webhook.model_validate(settings), store, now, lambda: 0.0, render)
+            running = asyncio.create_task(sender.run())
+            try:
+                await scenario(store, receiver, sender)
+            finally:
+                running.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+                await receiver.stop()
+
+    asyncio.run(main())
+
+
+async def ping(store: SqliteStore, **data: Any) -> Event:
+    return await store.run(lambda tx: tx.emit("ping", data, now()))
+
+
+def test_an_event_arrives_signed_once(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
+        event = await ping(store, text="שלום")
+        assert (await receiver.wait("ping"))["data"] == {"text": "שלום"}
+        assert receiver.requests[0]["webhook-id"] == event.id
+        assert len(receiver.requests[0]["webhook-signature"].split()) == 2
+        [delivery] = await settled(store, "delivered")
+        assert (delivery.status, delivery.attempts, len(receiver.requests), receiver.forged) == (204, 1, 1, 0)
+
+    with_sender(tmp_path, scenario)
+
+
+def test_while_rotating_the_old_secret_verifies_too(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
+        await ping(store)
+        assert await receiver.wait("ping")
+
+    with_sender(tmp_path, scenario, verify_by=OLD)
+
+
+def test_a_failure_is_deferred_by_the_schedule_and_retry_after(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
+        nonsense = {"retry-after": "Wed, 21 Oct 2015 07:28:00 +9999999999999"}
+        receiver.answers.extend([(500, {}), (503, {"retry-after": "77"}), (302, {"location": "/elsewhere"}), (429, nonsense)])
+        waits = {}
+        for _n in range(4):
+            begun = now()
+            event = await ping(store)
+            d = await failed(store, event)
+            waits[d.status] = round((d.due_at - begun).total_seconds())
+            assert d.state == "pending"
+        assert waits == {500: 5, 503: 77, 302: 5, 429: 5}
+        assert receiver.events == []
+
+    with_sender(tmp_path, scenario)
+
+
+def test_a_connection_that_breaks_off_is_told_in_words() -> None:
+    def broken(_: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("")
+
+    async def main() -> None:
+        webhook = Webhook.model_validate({"url": "https://crm.example.co.il/", "secret": NEW})
+        event = Event(id="evt_1", type="ping", at=now(), fax_id=None, seq=0, data={})
+        async with httpx.AsyncClient(transport=httpx.MockTransport(broken)) as http:
+            result = await WebhookClient(webhook, now).post(http, event, b"{}")
+        assert result.error == "the connection broke off (ReadError)"
+
+    asyncio.run(main())
+
+
+def test_410_stops_the_endpoint(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, sender: Dispatcher) -> None:
+        receiver.answers.append((410, {}))
+        await ping(store)
+        [dead] = await settled(store, "dead")
+        assert (dead.status, sender.stopped) == (410, True)
+        await ping(store)
+        assert len(receiver.requests) == 1
+
+    with_sender(tmp_path, scenario)
+
+
+def test_a_private_receiver_is_refused_when_connecting(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
+        d = await failed(store, await ping(store))
+        assert "not a public address" in (d.error or "")
+        assert receiver.requests == []
+
+    with_sender(tmp_path, scenario, allow_private=False, url="https://127.0.0.1:9/")
+
+
+def test_many_events_are_each_delivered_once(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
+        await asyncio.gather(*(ping(store, n=n) for n in range(100)))
+        await settled(store, "delivered", 100)
+        assert sorted(event["data"]["n"] for event in receiver.events) == list(range(100))
+        assert len(receiver.requests) == 100
+
+    with_sender(tmp_path, scenario)
+
+
+def test_a_stop_while_the_store_settles_a_delivery_tells_it_once_and_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(log, "delivery_delivered", lambda *_, **__: told.append("delivered"))
+    for failure in ("store_unavailable", "dispatcher_crashed", "delivery_not_settled"):
+        monkeypatch.setattr(log, failure, lambda *_, **facts: told.append(str(facts)))
+
+    class Late:
+        """A store whose answer comes a moment after the deed, once a delivery is settled."""
+
+        def __init__(self, store: SqliteStore) -> None:
+            self.wakeup, self._store, self.settled = store.wakeup, store, asyncio.Event()
+
+        async def run(self, work: Callable[[Any], Any]) -> Any:
+            done = await self._store.run(work)
+            if await self._store.run(lambda tx: tx.deliveries("delivered")):
+                self.settled.set()
+                await asyncio.sleep(0.1)
+            return done
+
+    async def main() -> None:
+        receiver = Receiver(NEW)
+        settings = {"url": await receiver.start(), "secret": NEW, "allow_private": True}
+        async with SqliteStore(tmp_path, fax_data, lambda _: ["crm"]) as store:
+            late: Any = Late(store)
+            running = asyncio.create_task(
+                Dispatcher("crm", Webhook.model_validate(settings), late, now, lambda: 0.0, render).run()
+            )
+            await ping(store)
+            await asyncio.wait_for(late.settled.wait(), PATIENCE)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await receiver.stop()
+
+    asyncio.run(main())
+    assert told == ["delivered"]

@@ -1,0 +1,58 @@
+"""The receivers of docs/webhooks.md, run as they are written there, with the real sender."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.environment import free_port
+from tests.integration.webhook_fixtures import NEW, Hooks, in_hooks, now
+from tests.wait_helpers import PATIENCE
+
+PAGE = Path(__file__).parents[2] / "docs" / "webhooks.md"
+
+
+def block(language: str) -> str:
+    """The one code block of a language."""
+    [found] = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return str(found)
+
+
+def test_the_python_receiver_verifies_what_is_sent_and_refuses_what_is_forged(tmp_path: Path) -> None:
+    program, port = tmp_path / "receiver.py", free_port()
+    program.write_text(block("python"), encoding="utf-8")
+
+    async def scenario(hooks: Hooks) -> None:
+        env = {**os.environ, "WEBHOOK_SECRET": NEW, "PORT": str(port)}
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(sys.executable, str(program), env=env, stdout=pipe, stderr=pipe)
+        try:
+            assert process.stdout is not None
+            async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(PATIENCE):
+                while True:
+                    try:
+                        await http.get(f"http://127.0.0.1:{port}/")
+                        break
+                    except httpx.ConnectError:
+                        await asyncio.sleep(0.02)
+                hooks.start("crm", f"http://127.0.0.1:{port}/")
+                event = await hooks.emit("fax.delivered", fax_id="fax_1", subject="חוזה")
+                delivered = await hooks.settled(event, "delivered")
+                assert (delivered.status, delivered.attempts) == (204, 1)
+                assert (await process.stdout.readline()).decode().split() == [event.id, "fax.delivered", "fax_1"]
+                forged = {"webhook-id": "evt_1", "webhook-timestamp": str(int(now().timestamp())), "webhook-signature": "v1,AAAA"}
+                answer = None
+                with contextlib.suppress(httpx.RemoteProtocolError):
+                    answer = await http.post(f"http://127.0.0.1:{port}/", content=b"{}", headers=forged)
+                assert answer is None or not answer.is_success
+        finally:
+            process.kill()
+            await process.communicate()
+
+    in_hooks(tmp_path, scenario)

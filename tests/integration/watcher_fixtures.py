@@ -1,0 +1,105 @@
+"""A watcher over a real store, and what its tests wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import SecretStr
+
+from mailbridge.config import Mailbox
+from mailbridge.lifecycle import FaxTrigger
+from mailbridge.model import Attempt, Event, Fax
+from mailbridge.report.watcher import Watcher
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from tests import factories
+from tests.factories import NUMBER, an_envelope
+from tests.wait_helpers import PATIENCE, until
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def a_store(path: Path) -> AsyncIterator[SqliteStore]:
+    def describe(fax: Fax) -> dict[str, Any]:
+        return {"fax_id": fax.id, "seq": fax.seq, "status": fax.state, "source": fax.source, "report": fax.report}
+
+    async with SqliteStore(path, describe, lambda type_: ()) as store:
+        yield store
+
+
+def settings(port: int, **changes: Any) -> Mailbox:
+    return Mailbox(
+        host="127.0.0.1",
+        port=port,
+        **{"tls": "none", "username": "office@example.co.il", "password": SecretStr("demo"), "trust": "none", **changes},
+    )
+
+
+def config_file(folder: Path, port: int, login: str, username: str = "office@example.co.il") -> Path:
+    """Write a configuration with one mailbox, which logs in as the lines of `login` say."""
+    path = folder / "config.toml"
+    path.write_text(f"""
+state_dir = "{folder / "state"}"
+[myfax]
+url = "http://127.0.0.1:1/"
+[account.office]
+email = "office@example.co.il"
+password = "demo"
+[mailbox.office]
+host = "127.0.0.1"
+port = {port}
+tls = "none"
+username = "{username}"
+{login}
+""")
+    return path
+
+
+@asynccontextmanager
+async def watching(
+    mailbox: Mailbox, store: SqliteStore, path: Path, wait: bool = True, name: str = "office", **more: Any
+) -> AsyncIterator[Watcher]:
+    spool = more.pop("spool", None) or Spool(path / "spool")
+    watcher = Watcher(name, mailbox, "office", store, spool, clock, lambda: 0.0, zone=ZoneInfo("Asia/Jerusalem"), **more)
+    task = asyncio.create_task(watcher.run())
+    try:
+        if wait:
+            await until(lambda: watcher.connected)
+        yield watcher
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def events(store: SqliteStore, count: int, prefix: str = "") -> list[Event]:
+    """Return the events of these types, oldest first, once there are `count` of them."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = [event for event in await store.run(lambda tx: tx.events(limit=10_000)) if event.type.startswith(prefix)]
+        if len(found) >= count:
+            return found[::-1]
+        assert time.monotonic() < deadline, [event.type for event in found]
+        await asyncio.sleep(0.005)
+
+
+async def a_fax(store: SqliteStore, *steps: FaxTrigger, number: str = NUMBER) -> Fax:
+    """Put a fax into the store and move it by `steps`."""
+    now = clock()
+    fax, envelope = factories.a_fax(now, number=number), an_envelope(now)
+    await store.run(lambda tx: tx.accept(envelope, [fax], None, now))
+    for step in steps:
+        changes: dict[str, Any] = {"attempts": (Attempt(n=1, started_at=now),)} if step == "claim" else {}
+        if step == "accept":
+            changes = {"fax_code": f"code-{fax.id}", "due_at": now + timedelta(hours=1)}
+        await store.run(lambda tx, step=step, changes=changes: tx.move(fax.id, step, now, **changes))  # type: ignore[misc]
+    return await store.run(lambda tx: tx.fax(fax.id))

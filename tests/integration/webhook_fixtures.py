@@ -1,0 +1,175 @@
+"""A store, a sender and a receiver for the tests of webhooks, with a clock that can leap and a receiver that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mailbridge.config import Webhook
+from mailbridge.demo.receiver import Receiver
+from mailbridge.lifecycle import DeliveryState
+from mailbridge.model import Delivery, Event
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.webhook.dispatcher import Dispatcher
+from mailbridge.webhook.payload import body, fax_data
+from tests.integration.fax_fixtures import Clock, WatchedStore
+from tests.wait_helpers import PATIENCE
+
+OLD, NEW = ("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
+Render = Callable[[Event], bytes]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def render(event: Event) -> bytes:
+    return body(event, "none", link=lambda _: ("", now()), read=lambda _: b"", inline_limit=0)
+
+
+class Hooks:
+    """A store whose events go to every endpoint that was started."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.plain, self.store = store, WatchedStore(store)
+        self.clock = Clock()
+        self.render: Render = render
+        self.running: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, url: str, **options: Any) -> Dispatcher:
+        """Deliver to an endpoint from now on."""
+        settings = {"url": url, "secret": [NEW, OLD], "allow_private": True, **options}
+        hook = Webhook.model_validate(settings)
+        sender = Dispatcher(name, hook, self.store, self.clock, lambda: 0.0, lambda event: self.render(event))
+        self.running[name] = asyncio.create_task(sender.run())
+        return sender
+
+    async def stop(self, name: str) -> None:
+        """End an endpoint's sender as the daemon does."""
+        task = self.running.pop(name)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def emit(self, type_: str = "ping", **data: Any) -> Event:
+        return await self.store.run(lambda tx: tx.emit(type_, data, self.clock()))
+
+    async def of(self, event: Event, endpoint: str = "crm") -> Delivery:
+        found = await self.store.run(lambda tx: tx.deliveries(event_id=event.id))
+        return next(delivery for delivery in found if delivery.endpoint == endpoint)
+
+    async def until(self, event: Event, holds: Callable[[Delivery], bool], endpoint: str = "crm") -> Delivery:
+        """Wait until something holds of an event's delivery. Raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE):
+            while not holds(delivery := await self.of(event, endpoint)):
+                await asyncio.sleep(0.005)
+        return delivery
+
+    async def settled(self, event: Event, state: DeliveryState, endpoint: str = "crm") -> Delivery:
+        return await self.until(event, lambda delivery: delivery.state == state, endpoint)
+
+    async def failed(self, event: Event, tries: int = 1) -> Delivery:
+        return await self.until(event, lambda d: d.error is not None and d.state != "sending" and d.attempts >= tries)
+
+    def leap(self, by: timedelta) -> None:
+        """Move the clock and let the senders look at it."""
+        self.clock.offset += by
+        for name in self.running:
+            self.store.wakeup(f"deliver:{name}").set()
+
+
+def in_hooks(state: Path, scenario: Callable[[Hooks], Awaitable[None]], endpoints: tuple[str, ...] = ("crm",)) -> None:
+    """Run a scenario with the events routed to `endpoints`."""
+
+    async def main() -> None:
+        async with SqliteStore(state, fax_data, lambda _: endpoints) as store:
+            hooks = Hooks(store)
+            try:
+                async with asyncio.timeout(60):
+                    await scenario(hooks)
+            finally:
+                for name in list(hooks.running):
+                    await hooks.stop(name)
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def receiving(secret: str = NEW) -> AsyncIterator[tuple[Receiver, str]]:
+    """Give a receiver that verifies by the stock library, and its URL."""
+    receiver = Receiver(secret)
+    try:
+        yield receiver, await receiver.start()
+    finally:
+        await receiver.stop()
+
+
+class Raw:
+    """A receiver with an answer of its own. `met` counts connections, `posts` whole requests, `cut` hang-ups of the peer."""
+
+    def __init__(self, answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> None:
+        self._answer = answer
+        self.met = self.posts = self.cut = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.met += 1
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            await reader.readexactly(length)
+            self.posts += 1
+            await self._answer(writer)
+        except (OSError, asyncio.IncompleteReadError):
+            self.cut += 1
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def raw(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[tuple[Raw, str]]:
+    """Give a receiver of a scripted answer, and its URL."""
+    receiver = Raw(answer)
+    talks: set[asyncio.Task[None]] = set()
+
+    def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = asyncio.ensure_future(receiver(reader, writer))
+        talks.add(talk)
+        talk.add_done_callback(talks.discard)
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    try:
+        yield receiver, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        for talk in talks:
+            talk.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
+
+
+async def hang(_: asyncio.StreamWriter) -> None:
+    """Never answer."""
+    await asyncio.Event().wait()
+
+
+async def drip_head(writer: asyncio.StreamWriter) -> None:
+    """Answer with a head that never ends, a byte at a time."""
+    writer.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+    while True:
+        writer.write(b"z")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def drip_body(writer: asyncio.StreamWriter) -> None:
+    """Answer 200 at once, with a body that never ends, a byte at a time."""
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+    while True:
+        writer.write(b"z")
+        await writer.drain()
+        await asyncio.sleep(0.01)

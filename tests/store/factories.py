@@ -1,0 +1,85 @@
+"""What the store's tests share: mails with their files, a store to put them in, and a look into its file from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mailbridge.lifecycle import FaxState, FaxTrigger
+from mailbridge.model import Fax
+from mailbridge.store.interface import Store
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from tests.factories import NOW, a_fax, an_envelope
+
+WAYS: dict[FaxState, tuple[FaxTrigger, ...]] = {
+    "queued": (),
+    "uploading": ("claim",),
+    "submitted": ("claim", "accept"),
+    "in_doubt": ("claim", "lose"),
+    "delivered": ("claim", "accept", "confirm"),
+    "failed": ("claim", "accept", "fail"),
+    "cancelled": ("cancel",),
+}
+
+
+def with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with SqliteStore(path, lambda fax: {"fax_id": fax.id, "status": fax.state}, lambda type_: ["crm", "erp"]) as store:
+            await scenario(store)
+
+    asyncio.run(main())
+
+
+async def a_mail(store: Store, spool: Spool, *states: FaxState, at: datetime = NOW, user: str | None = None) -> list[Fax]:
+    """Store a mail with its file, a page beside it, and a fax in each state; final ones became so at `at`."""
+    envelope = an_envelope(at, user=user)
+    file = spool.create(envelope.id)
+    file.write(b"a mail")
+    await file.commit()
+    page = spool.path(file.relpath).with_suffix(".page.pdf")
+    page.write_bytes(b"%PDF")
+    envelope = replace(envelope, path=file.relpath)
+    paths = (file.relpath, str(page.relative_to(spool.root)))
+    documents = tuple(replace(a_fax().documents[0], path=path) for path in paths)
+    faxes = [a_fax(documents=documents) for _ in states]
+    await store.run(lambda tx: tx.accept(envelope, faxes, None, at))
+    for fax, state in zip(faxes, states, strict=True):
+        await go(store, fax.id, state, at)
+    return [await stored(store, fax.id) for fax in faxes]
+
+
+async def stored(store: Store, fax_id: str) -> Fax:
+    return await store.run(lambda tx: tx.fax(fax_id))
+
+
+async def go(store: Store, fax_id: str, state: FaxState, at: datetime = NOW) -> None:
+    """Lead a queued fax to a state."""
+
+    def work(tx: Any) -> None:
+        for trigger in WAYS[state]:
+            tx.move(fax_id, trigger, at, **({"fax_code": f"CODE-{fax_id}"} if trigger == "accept" else {}))
+
+    await store.run(work)
+
+
+async def settle_all(store: Store, at: datetime = NOW + timedelta(days=3650)) -> None:
+    """Deliver every delivery."""
+    for endpoint in ("crm", "erp"):
+        while claimed := await store.run(lambda tx, to=endpoint: tx.claim_deliveries(to, at, 500)):  # type: ignore[misc]
+            for delivery, _ in claimed:
+                await store.run(lambda tx, id_=delivery.id: tx.settle(id_, "deliver", at))  # type: ignore[misc]
+
+
+def ask(path: Path, question: str, *values: object) -> list[tuple[Any, ...]]:
+    """Ask the store's file itself, beside the store."""
+    database = sqlite3.connect(path / "mailbridge.sqlite3")
+    try:
+        return database.execute(question, values).fetchall()
+    finally:
+        database.close()

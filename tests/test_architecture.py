@@ -1,0 +1,258 @@
+"""The house keeps its plan: who may import whom, what is pure, how long a file is, and what stands in the root."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "mailbridge"
+STAGES = ("submission", "fax", "report", "webhook", "notice", "web", "control")
+# Each storey may import what is below it. Inside one storey, a room may import itself alone.
+STOREYS = (
+    ("errors",),
+    ("lifecycle",),
+    ("model",),
+    ("store", "myfax", "clock"),
+    STAGES,
+    ("app", "online_check", "config_advice"),
+    ("process",),
+    ("demo",),
+    ("cli",),
+    ("__main__",),
+)
+# May be imported from everywhere above the nouns, and import nothing of ours beyond what stands here.
+LEAVES: dict[str, set[str]] = {
+    "config": {"errors", "config_values", "config_mistakes"},
+    "config_mistakes": {"errors"},
+    "config_values": set(),
+    "log": set(),
+    "retry": set(),
+    "systemd": set(),
+}
+NOUNS = ("errors", "lifecycle", "model")
+
+PURE = (
+    "lifecycle.py",
+    "retry.py",
+    "errors.py",
+    "submission/address.py",
+    "submission/commands.py",
+    "submission/limits.py",
+    "submission/policy.py",
+    "myfax/values.py",
+    "myfax/xml_codec.py",
+    "report/match.py",
+    "report/parser.py",
+    "webhook/payload.py",
+    "webhook/routing.py",
+    "notice/compose.py",
+)
+# What a pure module may import: nothing in here opens, connects, waits, or tells the time by being imported.
+INNOCENT = {
+    *("__future__", "typing", "collections", "dataclasses", "enum", "functools", "itertools", "operator", "string", "textwrap"),
+    *("re", "html", "json", "base64", "binascii", "hashlib", "hmac", "io", "unicodedata", "fnmatch", "datetime", "zoneinfo"),
+    *("email", "xml", "decimal", "defusedxml", "phonenumbers"),
+}
+# Rooms with doors to the world, of which a pure module may know the nouns: the shape of what it is handed.
+NOUNS_ELSEWHERE = {"mailbridge.config": {"Webhook", "Notice"}, "mailbridge.submission.letter": {"Letter"}}
+WORLDLY = {
+    *("open", "input", "print", "exec", "eval", "__import__"),
+    *("now", "utcnow", "today", "localtime", "make_msgid", "formatdate", "new_id", "new_token"),
+}
+
+# Past 300 lines, look again. These were looked at.
+LONG = {
+    "config.py": "every section of the configuration is one model, read from top to bottom beside the table of the contract",
+    "submission/session.py": "the state of one SMTP session; what could leave it has left: commands, DATA, doors and intake",
+    "report/imap_connection.py": "the protocol of one connection, mended where aioimaplib waits for ever",
+    "myfax/xml_codec.py": "every form and every answer of the API, and nothing else",
+}
+ROOT_FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "config.example.toml", "LICENSE")
+ROOT_FOLDERS = ("mailbridge", "systemd", "tests", "docs")
+# What tools leave behind; .gitignore keeps it out of the repository.
+LEFT_BEHIND = ("build", "*.egg-info", "__pycache__")
+
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse((PACKAGE / module).read_text(encoding="utf-8"), module)
+
+
+def imports(module: str) -> Iterator[tuple[str, str]]:
+    """Every import of a module, also inside functions and `if TYPE_CHECKING`: (module, name), the name empty for the whole."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: a relative import hides where it leads"
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def room(dotted: str) -> str:
+    return dotted.split(".")[1] if "." in dotted else ""
+
+
+def rooms_used(module: str) -> set[str]:
+    """The rooms of mailbridge that a module imports; `from mailbridge import log` uses the room log."""
+    found = set()
+    for target, name in imports(module):
+        if target == "mailbridge":
+            found.add(name if (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir() else "")
+        elif target.startswith("mailbridge."):
+            found.add(room(target))
+    return found - {""}
+
+
+def own_room(module: str) -> str:
+    return "" if module == "__init__.py" else module.split("/")[0].removesuffix(".py")
+
+
+def storey(name: str) -> int:
+    return next((level for level, names in enumerate(STOREYS) if name in names), -1)
+
+
+def test_every_room_has_its_place() -> None:
+    placed = {name for names in STOREYS for name in names} | set(LEAVES)
+    assert {own_room(module) for module in MODULES} - {""} <= placed
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    mine, used = own_room(module), rooms_used(module)
+    if mine == "":
+        assert not used, "importing mailbridge itself loads nothing"
+    elif mine in LEAVES:
+        assert used <= LEAVES[mine], f"a leaf imports {used - LEAVES[mine]}"
+    else:
+        for other in used - {mine}:
+            if other in LEAVES:
+                assert mine not in NOUNS, f"{module} is a noun and imports {other}"
+            else:
+                assert storey(other) < storey(mine), f"{module} imports {other}, which is not below it"
+
+
+def test_stages_meet_only_in_the_store() -> None:
+    met = {(own_room(module), other) for module in MODULES for other in rooms_used(module)}
+    assert not {(one, other) for one, other in met if one in STAGES and other in STAGES and one != other}
+
+
+def test_app_alone_picks_a_store() -> None:
+    concrete = {"mailbridge.store.sqlite", "mailbridge.store.postgres"}
+    users = {module for module in MODULES for target, _ in imports(module) if target in concrete}
+    assert {module for module in users if own_room(module) != "store"} == {"app.py"}
+
+
+def test_config_alone_reads_toml() -> None:
+    # `queue` must work for a person who may not read the secrets, so the command line looks up the one key state_dir itself.
+    users = {module for module in MODULES for target, _ in imports(module) if target == "tomllib"}
+    assert users == {"config.py", "cli/store_query.py"}
+
+
+@pytest.mark.parametrize("module", [module for module in PURE if (PACKAGE / module).exists()])
+def test_pure_modules_reach_for_nothing(module: str) -> None:
+    for target, name in imports(module):
+        top = target.split(".")[0]
+        if top != "mailbridge":
+            assert top in INNOCENT, f"{module} imports {target}"
+        elif target in NOUNS_ELSEWHERE:
+            assert name in NOUNS_ELSEWHERE[target], f"{module} takes {name} from {target}"
+        else:
+            dotted = f"{target.removeprefix('mailbridge.').replace('.', '/')}.py"
+            assert dotted in (*PURE, "model.py"), f"{module} imports {target}, which is not pure"
+    for node in ast.walk(tree(module)):
+        called = node.func if isinstance(node, ast.Call) else None
+        name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+        assert name not in WORLDLY, f"{module} calls {name}: clock, randomness and files come in as arguments"
+
+
+def test_the_pure_ones_that_the_plan_names_are_listed() -> None:
+    """A module that calls itself pure is held to it."""
+    told = {module for module in MODULES if "Pure" in (ast.get_docstring(tree(module)) or "")}
+    assert told <= set(PURE)
+    # notice/compose.py comes with its stage.
+    assert {module for module in PURE if not (PACKAGE / module).exists()} <= {"notice/compose.py"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_its_job(module: str) -> None:
+    if not tree(module).body:
+        assert module.endswith("/__init__.py"), f"{module} is empty"
+        return
+    told = ast.get_docstring(tree(module)) or ""
+    first = told.split("\n", 1)[0]
+    assert first.endswith((".", ":", "?")), f"{module} does not say what it is for"
+    assert len(first) <= 130
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_names_say_their_job(module: str) -> None:
+    bare = [
+        node.name
+        for node in tree(module).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and ast.get_docstring(node) is None
+    ]
+    # A section of the configuration is told by its table in the contract, and by config.example.toml.
+    assert not bare or module == "config.py", bare
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_stay_short(module: str) -> None:
+    lines = len((PACKAGE / module).read_text(encoding="utf-8").splitlines())
+    assert lines <= 300 or LONG.get(module), f"{module} has {lines} lines: look again"
+    assert lines <= 500
+
+
+def test_long_files_are_listed_only_while_they_are_long() -> None:
+    assert not {module for module in LONG if len((PACKAGE / module).read_text(encoding="utf-8").splitlines()) <= 300}
+
+
+def test_nobody_is_called_manager() -> None:
+    words = ("manager", "helper", "util")
+    assert not [module for module in MODULES for word in words if word in module.lower()]
+    named = {node.name for module in MODULES for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef)}
+    assert not [name for name in named for word in words if word in name.lower()]
+
+
+def test_the_root_has_only_what_it_may() -> None:
+    found = {path.name: path.is_dir() for path in ROOT.iterdir() if not path.name.startswith(".")}
+    allowed = {True: ROOT_FOLDERS, False: ROOT_FILES}
+    strange = [name for name, folder in found.items() if name not in allowed[folder]]
+    assert not [name for name in strange if not any(fnmatch(name, pattern) for pattern in LEFT_BEHIND)]
+    assert {"pyproject.toml", "README.md", "config.example.toml", "mailbridge", "systemd", "tests"} <= set(found)
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """The third-party packages that a command line has imported when it ends."""
+    program = (
+        "import atexit, sys\n"
+        "from mailbridge.cli import main\n"
+        "names = lambda: print('\\nLOADED', *{name.split('.')[0] for name in sys.modules})\n"
+        "atexit.register(names)\n"
+        f"main({list(arguments)!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.rpartition("LOADED")[2].split()) - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("queue", "--help"), ("serve", "--help")])
+def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    loaded = {name for name in loaded_by(*arguments) if not name.startswith(("__", "_distutils"))}
+    assert {"click", "mailbridge"} <= loaded
+    assert loaded <= {"click", "mailbridge", "colorama"}
+
+
+def test_the_daemon_starts_without_what_it_needs_later() -> None:
+    program = "import sys, mailbridge.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    later = {"fpdf", "uharfbuzz", "pypdfium2", "PIL", "alembic", "psycopg", "pymap"}
+    assert not later & {name.split(".")[0] for name in done.stdout.split()}

@@ -1,0 +1,199 @@
+"""What a mail's headers and parts yield."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from mailbridge.demo.mailbox import incoming_mail, report_mail
+from mailbridge.report.parser import MAX_TEXT, Mail, broken, decode, digest, parse
+
+
+def read(content: bytes) -> Mail:
+    mail = parse(content)
+    assert mail is not None
+    return mail
+
+
+def test_a_report_as_myfax_sends_it() -> None:
+    mail = read(
+        report_mail("Fail", 3, "invoice MB-7K3QXA2M.pdf", text="03-9876543 was busy", date=datetime(2026, 1, 4, 9, tzinfo=UTC))
+    )
+    report = mail.report
+    assert (report.kind, report.status, report.status_code) == ("report", "Fail", 3)
+    assert report.subject == "invoice MB-7K3QXA2M.pdf"
+    assert report.date == datetime(2026, 1, 4, 9, tzinfo=UTC)
+    assert "03-9876543 was busy" in report.text
+    assert report.defects == ()
+    assert not report.trusted
+
+
+def test_a_mail_without_fax_headers_is_not_for_us() -> None:
+    assert parse(b"Subject: X-Fax-Status: Success\r\n\r\nX-Fax-Status: Success\r\n") is None
+    assert parse(b"") is None
+
+
+@pytest.mark.parametrize(
+    ("header", "defect"),
+    [
+        (b"X-Fax-Status: Success\nX-Fax-Status: Fail\nX-Fax-Status-Code: 9\n", "x-fax-status stands 2 times"),
+        (b"X-Fax-Status: Success\nX-Fax-Status-Code: 9\nx-fax-status-code: 9\n", "x-fax-status-code stands 2 times"),
+        (b"X-Fax-Status: Success\nX-Fax-Status-Code: nine\n", "X-Fax-Status-Code is no number"),
+        ("X-Fax-Status: Success\nX-Fax-Status-Code: ٩\n".encode(), "X-Fax-Status-Code is no number"),
+        (b"X-Fax-Status: Success\n", "X-Fax-Status-Code is missing"),
+        (b"X-Fax-Status: Maybe\nX-Fax-Status-Code: 9\n", "X-Fax-Status is neither Success nor Fail"),
+        (b"X-Fax-Status-Code: 9\n", "X-Fax-Status is neither Success nor Fail"),
+        (b"X-Fax-Status: Fail\nX-Fax-Status-Code: 7\nX-Fax-Sender: 1\n", "X-Fax-Sender stands in a report"),
+        (b"From: a@b.c\nFrom: d@e.f\nX-Fax-Status: Fail\nX-Fax-Status-Code: 7\n", "from stands 2 times"),
+    ],
+)
+def test_what_is_wrong_with_a_report_is_named(header: bytes, defect: str) -> None:
+    assert defect in read(header + b"\nbody\n").report.defects
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("=?utf-8?B?16nXnNeV150=?=", "שלום"),
+        ("=?windows-1255?Q?=F9=EC=E5=ED?= invoice", "שלום invoice"),
+        ("=?no-such-charset?Q?abc?=", "abc"),
+        ("=?utf-8?B?!!!?=", "=?utf-8?B?!!!?="),
+        ("two\r\n lines", "two lines"),
+        ("", ""),
+    ],
+)
+def test_headers_become_text(raw: str, text: str) -> None:
+    assert decode(raw) == text
+
+
+def test_an_incoming_fax_brings_its_document() -> None:
+    mail = read(incoming_mail(b"%PDF-1.4 content", "08-9999999", did="+97239876543", filename="../../etc/פקס.pdf"))
+    assert (mail.report.kind, mail.report.sender, mail.report.to) == ("incoming", "08-9999999", "+97239876543")
+    assert mail.document is not None
+    assert (mail.document.filename, mail.document.content_type) == ("פקס.pdf", "application/pdf")
+    assert mail.document.content == b"%PDF-1.4 content"
+
+
+def test_an_anonymous_caller_is_an_empty_sender() -> None:
+    assert read(incoming_mail(b"%PDF-1.4", "")).report.sender == ""
+
+
+def test_a_tiff_sent_as_octets_is_known_by_its_name() -> None:
+    mail = read(incoming_mail(b"II*\0", "1", filename="fax.TIF", content_type="application/octet-stream"))
+    assert mail.document is not None
+    assert mail.document.content_type == "image/tiff"
+
+
+@pytest.mark.parametrize("odd", [b"image/\xff", b"image/a\x00b", b"image/"])
+def test_an_image_of_no_type_is_known_by_what_it_is(odd: bytes) -> None:
+    mail = incoming_mail(b"\x89PNG\r\n", "1", filename="fax", content_type="image/odd").replace(b"image/odd", odd)
+    document = read(mail).document
+    assert document is not None
+    assert document.content_type == "image/png"
+
+
+def test_the_called_number_may_stand_in_to() -> None:
+    assert read(incoming_mail(b"%PDF", "1", to="0398765432@myfax.co.il")).report.to == "0398765432"
+
+
+@pytest.mark.parametrize(
+    ("printed", "hour"),
+    [("11:00:00", 9), ("11:00", 9), ("11:00:00 -0000", 11), ("11:00:00 +0000", 11), ("11:00:00 GMT", 11), ("11:00:00 +0200", 9)],
+)
+def test_a_date_without_a_zone_is_in_the_configured_one(printed: str, hour: int) -> None:
+    """`-0000`, as Python's formatdate writes it, is UTC."""
+    mail = parse(f"X-Fax-Sender: 1\nDate: Sun, 04 Jan 2026 {printed}\n\n".encode(), zone=ZoneInfo("Asia/Jerusalem"))
+    assert mail is not None
+    assert mail.report.date == datetime(2026, 1, 4, hour, tzinfo=UTC)
+
+
+def test_the_digest_survives_folding_and_tells_mails_apart() -> None:
+    one = b"Message-ID: <1@x>\r\nX-Fax-Status: Fail\r\nX-Fax-Subject: a b\r\n\r\n"
+    folded = one.replace(b"a b", b"a\r\n b")
+    assert digest(one, 100) == digest(folded, 100) != digest(one, 101)
+    assert digest(one.replace(b"<1@", b"<2@"), 100) != digest(one, 100)
+    assert digest(b"Subject: x\r\n\r\n", 9) is None
+
+
+def test_html_is_read_as_text_and_the_text_is_cut() -> None:
+    head = b"X-Fax-Status: Fail\nX-Fax-Status-Code: 7\nContent-Type: text/html; charset=utf-8\n\n"
+    mail = read(head + b"<style>b{}</style><p>to <b>MB-7K3QXA2M</b> &amp; more" + b"x" * 90_000)
+    assert "MB-7K3QXA2M" in mail.report.text
+    assert "& more" in mail.report.text
+    assert "style" not in mail.report.text
+    assert len(mail.report.text) <= MAX_TEXT
+
+
+@pytest.mark.parametrize(
+    "many",
+    [b"\n--b\n\nx" * 3000, b"".join(b"\n--b%d\nContent-Type: multipart/mixed; boundary=b%d\n" % (n, n + 1) for n in range(3000))],
+)
+def test_a_body_that_cannot_be_read_is_a_defect(many: bytes) -> None:
+    head = b"X-Fax-Status: Fail\nX-Fax-Status-Code: 7\nContent-Type: multipart/mixed; boundary=b\n"
+    assert any("cannot be read" in defect for defect in read(head + many).report.defects)
+
+
+def test_a_broken_mail_keeps_its_headers_and_says_why() -> None:
+    mail = broken(b"X-Fax-Status: Fail\nX-Fax-Status-Code: 7\n\n", 10**9, "the mail is too large")
+    assert mail.report.status_code == 7
+    assert mail.report.defects == ("the mail is too large",)
+
+
+@pytest.mark.parametrize("word", ["=?utf-7?Q?+2AA-?=", "=?unicode_escape?Q?=5Cud800?=", "=?raw_unicode_escape?Q?=5Cud800?="])
+def test_half_of_a_surrogate_pair_becomes_text_that_can_be_stored(word: str) -> None:
+    mail = parse(f"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nX-Fax-Subject: {word}\r\nMessage-ID: {word}\r\n\r\n".encode())
+    assert mail is not None
+    assert mail.report.subject.encode() == b"?"
+    assert str(mail.report.message_id).encode() == b"?"
+
+
+def test_style_and_script_are_no_text() -> None:
+    body = "<STYLE>MB-AAAAAAA1</style >fax <b>03-9876543</b><script>1</script> a < b <i>sent</i><script>MB-AAAAAAA2"
+    mail = parse(f"X-Fax-Status: Success\r\nContent-Type: text/html\r\n\r\n{body}".encode())
+    assert mail is not None
+    assert mail.report.text.split() == ["fax", "03-9876543", "a", "sent"]
+
+
+@pytest.mark.parametrize("header", ["X-Fax-Code", "X-Fax-Job-ID", "x-fax-id"])
+def test_every_fax_header_may_name_the_fax(header: str) -> None:
+    """A FAX_CODE counts anywhere in what a signature must cover."""
+    mail = read(f"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n{header}: 3cf6c2ae-0000\r\n\r\nsent\r\n".encode())
+    assert mail.report.text.split() == ["3cf6c2ae-0000", "sent"]
+
+
+def test_what_a_template_is_made_of_takes_no_place_from_its_words() -> None:
+    rows = ("<tr>\n" + " " * 90 + "<td style='" + "x" * 200 + "'>a</td>\n</tr>\n") * 400
+    head = "X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+    assert read(f"{head}<table>{rows}<td>MB-7K3QXA2M</td>".encode()).report.text.endswith("MB-7K3QXA2M")
+
+
+PDF, LOGO = ("application", "pdf", b"%PDF-1.4"), ("image", "png", b"\x89PNG\r\n")
+
+
+@pytest.mark.parametrize(
+    ("parts", "content_type"),
+    [
+        ([(*LOGO, "logo.png", "<logo>"), (*PDF, "fax.pdf", None)], "application/pdf"),
+        ([(*LOGO, "logo.png", None), ("image", "tiff", b"II*\0", "fax.tif", None)], "image/tiff"),
+        ([(*LOGO, "logo.png", "<logo>"), ("image", "jpeg", b"\xff\xd8\xff", "fax.jpg", None)], "image/jpeg"),
+        ([("image", "jpeg", b"\xff\xd8\xff", "fax.jpg", "<page>")], "image/jpeg"),
+        ([("application", "octet-stream", b"%PDF-1.4", "fax", None)], "application/pdf"),
+        ([("application", "x-pdf", b"%PDF-1.4", "fax.pdf", None)], "application/pdf"),
+        ([("application", "octet-stream", b"MM\0*", "fax.dat", None)], "image/tiff"),
+        ([("application", "octet-stream", b"hello", "fax.dat", None)], None),
+        ([("application", "octet-stream", b"hello", "a.dat", None), (*PDF, "fax.pdf", None)], "application/pdf"),
+    ],
+)
+def test_the_document_is_the_fax_and_not_the_logo(
+    parts: list[tuple[str, str, bytes, str, str | None]], content_type: str | None
+) -> None:
+    mail = EmailMessage()
+    mail["X-Fax-Sender"] = "08-9999999"
+    mail.set_content("see the fax")
+    for maintype, subtype, content, name, cid in parts:
+        mail.add_attachment(content, maintype=maintype, subtype=subtype, filename=name, cid=cid)
+    found = read(mail.as_bytes()).document
+    assert (found and found.content_type) == content_type

@@ -1,0 +1,44 @@
+"""docs/lifecycle.md shows the tables of `mailbridge.lifecycle`; `python -m tests.unit.test_lifecycle_doc` draws it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from mailbridge.lifecycle import DELIVERY, FAX, FAX_FINAL
+
+PAGE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
+_HEAD = """\
+# The life of a fax, and of a delivery
+
+Drawn from the two tables of `mailbridge/lifecycle.py`; a test holds this page against them.
+
+A fax is *queued* until its upload begins. While it is *uploading* the intent is on disk, so that a crash leaves either a fax that
+MyFax provably did not take, which is queued again, or one *in doubt*, which nobody sends again by guessing. A *submitted* fax is
+MyFax's to deliver. *Delivered*, *failed* and *cancelled* are final: word that agrees is ignored afterwards, and word that
+contradicts raises `fax.conflict` and moves nothing.
+"""
+
+
+def drawing(start: str, moves: Iterable[tuple[str, str, str]], final: Iterable[str]) -> str:
+    lines = [f"    [*] --> {start}", *(f"    {state} --> {to}: {trigger}" for state, trigger, to in moves)]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, *(f"    {state} --> [*]" for state in final), "```"])
+
+
+def page() -> str:
+    fax = drawing("queued", ((state, trigger, move.state) for (state, trigger), move in FAX.items()), sorted(FAX_FINAL))
+    delivery = drawing("pending", ((state, trigger, to) for (state, trigger), to in DELIVERY.items()), ["delivered"])
+    events = "\n".join(
+        f"| {state} | {trigger} | {move.state} | {', '.join(f'`{type_}`' for type_ in move.events)} |"
+        for (state, trigger), move in FAX.items()
+    )
+    table = f"| from | trigger | to | events |\n|---|---|---|---|\n{events}"
+    return f"{_HEAD}\n## A fax\n\n{fax}\n\n{table}\n\n## A delivery: one event to one webhook\n\n{delivery}\n"
+
+
+def test_the_page_shows_the_tables() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,215 @@
+"""Every event, raised by the code that raises it, in a real store: for the schemas, and for the examples of docs/webhooks.md."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from mailbridge.config import Account, FaxOptions
+from mailbridge.fax.outcome import UploadOutcome
+from mailbridge.fax.uploader import Uploader
+from mailbridge.lifecycle import AFTER_THE_END, FAX, FaxState, FaxTrigger
+from mailbridge.model import Attempt, Cursor, Email, Failure, Fax, Receipt, Report
+from mailbridge.myfax import MyFax
+from mailbridge.report.listing import Kind, Listing
+from mailbridge.report.recorder import Arrival, Recorder, as_told
+from mailbridge.report.watcher import Watcher
+from mailbridge.store.interface import Transaction
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.web.links import Links
+from mailbridge.webhook.payload import body, fax_data
+from tests.factories import a_fax
+
+AT = datetime(2026, 1, 4, 9, 12, 44, tzinfo=UTC)
+CODE = "3cf6c2ae-7d0b-4b8e-9b53-5a4f6f0c2d11"
+DOCUMENT = {
+    "path": "received/2026-01-04/doc_01KE4B8W3PZQ7T5RMN2VXJ6HCD",
+    "sha256": "2c71130ca469c3d57d592ee8406400bb0861a200a67a6e807ddbe6c4177659ea",
+    "size": 18452,
+    "content_type": "application/pdf",
+    "filename": "fax-2026-01-04.pdf",
+    "pages": None,
+}
+REPORT = Report(
+    kind="report",
+    status="Fail",
+    status_code=3,
+    subject="Fax to 039876543 failed",
+    message_id="<8841@myfax.co.il>",
+    date=AT,
+    to="039876543",
+    trusted=True,
+)
+_NUMBERS = iter(range(10**6))
+
+
+def clock() -> datetime:
+    return AT
+
+
+def paths() -> dict[FaxState, tuple[FaxTrigger, ...]]:
+    """The shortest way from queued to every state."""
+    found: dict[FaxState, tuple[FaxTrigger, ...]] = {"queued": ()}
+    open_ = deque(found)
+    while open_:
+        state = open_.popleft()
+        for (before, trigger), move in FAX.items():
+            if before == state and move.state not in found:
+                found[move.state] = (*found[state], trigger)
+                open_.append(move.state)
+    return found
+
+
+def _fax() -> Fax:
+    number = next(_NUMBERS)
+    return a_fax(
+        AT,
+        id=f"fax_01KE4B8W3PZQ7T5RMN2VXJ{number:04d}",
+        token=f"MB-7K3QX{number:03d}",
+        documents=(),
+        pages=3,
+        email=Email(
+            message_id="<CAF1c9@mail.example.co.il>",
+            envelope_id="env_01KE4B8W3P0C8D6QYH4T2ZK7RM",
+            sender="dana@example.co.il",
+            subject="חוזה שכירות",
+        ),
+        tags={"case": "1723"},
+    )
+
+
+def _changes(trigger: FaxTrigger, fax: Fax) -> dict[str, Any]:
+    first = Attempt(n=1, started_at=AT - timedelta(seconds=40))
+    over = replace(fax.attempts[-1] if fax.attempts else first, ended_at=AT)
+    paid = {"price": "0.40", "credit_left": "118"}
+    match trigger:
+        case "claim":
+            return {"attempts": (first,)}
+        case "accept":
+            return {"fax_code": CODE, "source": "upload", "attempts": (replace(over, fax_code=CODE),), **paid}
+        case "confirm":
+            return {"source": "poll", "attempts": (over,), **paid}
+        case "fail":
+            busy = Failure(code="busy", message="the line was busy", provider_code=3)
+            return {
+                "failure": busy,
+                "source": "report",
+                "attempts": (replace(over, error_code="busy"),),
+                "report": as_told(REPORT, "token"),
+            }
+        case "reject":
+            return {"failure": Failure(code="rejected", message="no such number", provider_code=-5), "source": "upload"}
+        case "expire":
+            return {"failure": Failure(code="expired", message="not final in time"), "source": "expiry"}
+        case "lose":
+            return {"attempts": (replace(over, error_code="in_doubt"),)}
+        case "abandon":
+            return {"failure": Failure(code="abandoned", message="it was not sent"), "source": "person"}
+        case _:
+            return {"source": "person"}
+
+
+def _drive(tx: Transaction, triggers: Iterable[FaxTrigger]) -> None:
+    fax = _fax()
+    tx.add(fax, AT)
+    for trigger in triggers:
+        tx.move(fax.id, trigger, AT, **_changes(trigger, tx.fax(fax.id)))
+
+
+def _every_move(tx: Transaction) -> None:
+    ways = paths()
+    for state, trigger in {**FAX, **AFTER_THE_END}:
+        _drive(tx, (*ways[state], trigger))
+
+
+def _mails(tx: Transaction) -> None:
+    taker = Recorder(mailbox="office", account="office", folder="INBOX")
+    incoming = replace(REPORT, kind="incoming", status=None, status_code=None, sender="02-6543210", subject="Fax from 026543210")
+    forged = replace(incoming, sender=None, trusted=False, defects=("no document",))
+    mails = [
+        Arrival(1, incoming, "a", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGB", DOCUMENT),
+        Arrival(2, forged, "b", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGC"),
+        Arrival(3, replace(REPORT, to="02-1111111"), "c"),
+        Arrival(4, replace(REPORT, to="02-1111111", trusted=False, status_code=None), "d"),
+    ]
+    taker.take(tx, mails, Cursor(uidvalidity=1, last_uid=4), AT)
+
+
+def _listed(tx: Transaction) -> None:
+    audio = {**DOCUMENT, "content_type": "audio/wav", "filename": "voicemail.wav", "pages": None}
+    for kind, id_, document in (
+        ("voice", "vm_01KE4B8W3P9G2X5C7M4TZR8JQN", audio),
+        ("incoming", "fax_01KE4B8W3P9G2X5C7M4TZR8JQN", None),
+    ):
+        listing = Listing.__new__(Listing)
+        listing._account, listing._kind = "office", cast(Kind, kind)
+        receipt = Receipt(
+            id=id_,
+            account="office",
+            kind=listing._kind,
+            caller="+97226543210",
+            called="+97239876543",
+            at=AT - timedelta(minutes=2),
+            noted_at=AT,
+            listing_id="80417",
+        )
+        tx.put_receipt(receipt)
+        assert listing._raise(tx, id_, listing._event(receipt, document, None if document else "its document is gone"), AT)
+
+
+async def _credit(store: SqliteStore, spool: Spool) -> None:
+    account = Account.model_validate({"email": "office@example.co.il", "password": "x", "low_credit": 20})
+    uploader = Uploader("office", account, FaxOptions(), cast(MyFax, None), store, spool, clock, lambda: 0.0)
+    fax = _fax()
+    changes = _changes("accept", fax)
+    changes.pop("attempts")
+    await store.run(lambda tx: tx.add(fax, AT))
+    await store.run(lambda tx: tx.move(fax.id, "claim", AT, **_changes("claim", fax)))
+    await store.run(
+        lambda tx: uploader._settle(tx, fax.id, UploadOutcome("accept", {**changes, "due_at": AT, "credit_left": "18"}))
+    )
+
+
+async def _mailbox(store: SqliteStore) -> None:
+    watcher = Watcher.__new__(Watcher)
+    watcher.name, watcher._clock, watcher._store = "office", clock, store
+    await watcher._tell("mailbox.down", "imap.example.co.il does not answer")
+    await watcher._tell("mailbox.up", None)
+
+
+async def _bodies(state: Path) -> list[dict[str, Any]]:
+    links = Links(bytes(32), "https://fax.example.co.il")
+
+    def link(document: Any) -> tuple[str, datetime]:
+        return links.link(document, AT)
+
+    async with SqliteStore(state, fax_data, lambda _: []) as store:
+        for work in (_every_move, _mails, _listed):
+            await store.run(work)
+        await _credit(store, Spool(state / "spool"))
+        await _mailbox(store)
+        await store.run(lambda tx: tx.emit("ping", {"webhook": "crm"}, AT))
+        events = await store.run(lambda tx: tx.events(None, 10_000))
+        read = {"link": link, "read": lambda _: b"%PDF", "inline_limit": 10**6}
+        whole = [(event, body(event, wanted, **read)) for event in events for wanted in ("link", "inline", "none")]  # type: ignore[arg-type]
+    # In the order in which they were raised, as far as ids and the count of a fax's events tell.
+    ordered = sorted(whole, key=lambda pair: (pair[0].type, str(pair[0].fax_id), pair[0].seq))
+    return [json.loads(content) for _, content in ordered]
+
+
+@cache
+def bodies() -> tuple[dict[str, Any], ...]:
+    """Every event that the code can raise, as it leaves: with a link, inline and without the document."""
+    global _NUMBERS
+    _NUMBERS = iter(range(10**6))
+    with tempfile.TemporaryDirectory() as directory:
+        return tuple(asyncio.run(_bodies(Path(directory))))
