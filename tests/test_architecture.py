@@ -20,6 +20,7 @@ STOREYS = (
     ("lifecycle",),
     ("model",),
     ("store", "myfax", "clock"),
+    ("runtime",),
     STAGES,
     ("app", "online_check", "config_advice"),
     ("process",),
