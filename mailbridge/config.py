@@ -189,6 +189,7 @@ class User(_Section):
 class Numbers(_Section):
     allow: tuple[Rule, ...] = ("IL",)
     deny: tuple[Rule, ...] = ("premium", "short")
+    possible: bool = False
 
 
 class Redial(_Section):

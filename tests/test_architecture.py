@@ -34,6 +34,7 @@ LEAVES: dict[str, set[str]] = {
     "config_mistakes": {"errors"},
     "config_values": set(),
     "log": set(),
+    "phone": {"errors", "phone"},
     "retry": set(),
     "systemd": set(),
 }
@@ -43,6 +44,8 @@ PURE = (
     "lifecycle.py",
     "retry.py",
     "errors.py",
+    "phone/israel.py",
+    "phone/number.py",
     "submission/address.py",
     "submission/commands.py",
     "submission/limits.py",

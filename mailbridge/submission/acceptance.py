@@ -63,7 +63,7 @@ class Acceptance:
         """Check one RCPT and add it to the draft. Raises Refused."""
         policy.check_null_sender(draft.sender or "")
         smtp, numbers = self._config.smtp, self._config.numbers
-        number = parse_recipient(address, smtp.domains, smtp.region)
+        number = parse_recipient(address, smtp.domains, smtp.region, possible=numbers.possible)
         user = self._user(draft.user)
         policy.check_number(number, numbers.allow if user is None or user.allow is None else user.allow, numbers.deny)
         if len(draft.recipients) >= smtp.max_recipients:

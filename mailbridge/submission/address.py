@@ -1,32 +1,31 @@
-"""A recipient's address becomes a fax number in E.164, or a refusal in words. Pure."""
+"""A recipient's address becomes a fax number in E.164, or a refusal that says what to write. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
 
-import phonenumbers
-
 from mailbridge.errors import Refused
+from mailbridge.phone.number import NumberFault, parse_number
 
-# ASCII digits alone: Unicode has others that int() and phonenumbers read, and two spellings of a number defeat every rule on it.
-_NUMBER = re.compile(r"\+?[0-9][0-9 .()\-]*|\+?\([0-9 .()\-]*", re.ASCII)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_DIALLED = set("*#,;")
-_E164 = phonenumbers.PhoneNumberFormat.E164
-_NOT_WHOLE = "550 5.1.3 This is not a whole fax number; write it like 03-9876543 or +97239876543"
+_OUTLOOK = "IMCEAFAX-"
+_ENCODED = re.compile(r"\+([0-9A-F]{2})", re.ASCII | re.IGNORECASE)
 
 
-def parse_recipient(address: str, domains: Collection[str], region: str) -> str:
+def parse_recipient(address: str, domains: Collection[str], region: str, *, possible: bool = False) -> str:
     """Return the number of `number@gateway` in E.164, such as `+97239876543`.
 
-    `domains` are the gateway's, `region` that of numbers without a country code. Takes spaces, dots, hyphens and brackets between
-    digits, a quoted local part, and `FAX=+…` (RFC 3192). Raises Refused: 550 5.1.2 for a foreign domain, 550 5.1.3 for no number.
+    `domains` are the gateway's; `region` and `possible` see `parse_number`. Takes a quoted local part, `FAX=+…` (RFC 3192), and
+    the fax contacts of Outlook. Raises Refused: 550 5.1.2 for a foreign domain, 550 5.1.3 for what is not a number.
     """
     local, at, domain = address.rpartition("@")
     if not at or domain.casefold() not in {known.casefold() for known in domains}:
         raise Refused(f"550 5.1.2 This gateway only takes faxes for NUMBER@{next(iter(domains))}; it passes on no other mail")
-    return _number(_unquoted(local), region)
+    try:
+        return parse_number(_written_number(_unquoted(local).strip(" ")), region, possible=possible)
+    except NumberFault as error:
+        raise Refused(f"550 5.1.3 {error.fault[0].upper()}{error.fault[1:]}; {error.remedy}") from None
 
 
 def _unquoted(local: str) -> str:
@@ -34,37 +33,25 @@ def _unquoted(local: str) -> str:
     return re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL) if quoted else local
 
 
-def _number(local: str, region: str) -> str:
-    text = local.strip(" ")
-    if text[:4].upper() == "FAX=":
-        text = text[4:]
-    if "/" in text:
-        raise Refused("550 5.1.3 Subaddresses such as /T33S= cannot be faxed to; write the number alone")
-    if _DIALLED & set(text):
-        raise Refused("550 5.1.3 Star codes, extensions and dialling signs (* # , ;) cannot be faxed to; write the number alone")
-    if len(text) > 40 or not _NUMBER.fullmatch(text):
-        raise Refused("550 5.1.3 The part before the @ is not a fax number; write it like 03-9876543 or +97239876543")
-    return _canonical(_international(text, region), region)
+def _written_number(local: str) -> str:
+    """Return the number as it was written, without what programs put around it."""
+    if local[:4].upper() == "FAX=":
+        return local[4:]
+    if local[: len(_OUTLOOK)].upper() == _OUTLOOK:
+        return _outlook_number(local[len(_OUTLOOK) :])
+    return local
 
 
-def _international(text: str, region: str) -> str:
-    """Put the plus before a number that begins with the region's own country code, as `972…` does."""
-    digits = re.sub(r"[^0-9]", "", text)
-    code = str(phonenumbers.country_code_for_region(region))
-    bare = not text.startswith("+") and digits.startswith(code) and len(digits) >= len(code) + 8
-    return f"+{digits}" if bare or text.startswith("+") else digits
+def _outlook_number(encoded: str) -> str:
+    """Decode MS-OXCMAIL 2.1.3.1.8: `+XX` is a byte in hex and `_` a slash.
 
-
-def _canonical(text: str, region: str) -> str:
-    try:
-        number = phonenumbers.parse(text, region)
-    except phonenumbers.NumberParseException:
-        number = None
-    # Judged by length: some live Israeli ranges count as invalid, and some numbers are only dialled within one town.
-    if number is None or phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
-        raise Refused(_NOT_WHOLE)
-    canonical: str = phonenumbers.format_number(number, _E164)
-    # A zero too many would be a second spelling of one number, and slip past rules on prefixes.
-    if phonenumbers.format_number(phonenumbers.parse(canonical), _E164) != canonical:
-        raise Refused(_NOT_WHOLE)
-    return canonical
+    Inside is an address of MAPI's type FAX: `dialable | name@canonical | special dialling`, where one number alone is enough.
+    The canonical number counts; what is dialled behind it makes it a number that is refused.
+    """
+    # Bytes of a name may be in any charset, and the name does not matter.
+    decoded = _ENCODED.sub(lambda found: chr(int(found[1], 16)), encoded.replace("_", "/"))
+    _, _, number = decoded.rpartition("@")
+    first, bar, rest = (part.strip(" ") for part in number.partition("|"))
+    if bar and rest.startswith("+"):
+        first, bar, rest = (part.strip(" ") for part in rest.partition("|"))
+    return f"{first},{rest}" if rest else first

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 import phonenumbers
 
 from mailbridge.errors import Refused
+from mailbridge.phone.israel import is_premium
 from mailbridge.submission.letter import Letter
 
 # RFC 5321 section 6.3 asks for at least 100; a mail to a fax machine passes a handful of servers.
 _MOST_RECEIVED = 50
 _SHORTEST = 7
+_ISRAEL = 972
 
 
 def check_number(number: str, allow: Sequence[str], deny: Sequence[str]) -> None:
@@ -45,6 +47,8 @@ def _main_region(number: phonenumbers.PhoneNumber) -> str:
 def _is_premium(number: phonenumbers.PhoneNumber) -> bool:
     """Tell whether a number costs more per minute, also with digits behind it that the exchange would never listen to."""
     national = phonenumbers.national_significant_number(number)
+    if number.country_code == _ISRAEL:
+        return is_premium(national)
     for length in range(len(national), _SHORTEST, -1):
         kind = phonenumbers.number_type(phonenumbers.parse(f"+{number.country_code}{national[:length]}"))
         if kind != phonenumbers.PhoneNumberType.UNKNOWN:

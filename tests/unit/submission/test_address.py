@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, strategies
 
 from mailbridge.errors import Refused
 from mailbridge.submission.address import parse_recipient
@@ -26,6 +27,17 @@ DOMAINS = ("fax.local", "myfax.co.il")
         "0097239876543",
         "FAX=+97239876543",
         "fax=+972-3-987-6543",
+        "IMCEAFAX-+2B972-3-9876543",
+        "IMCEAFAX-03-9876543",
+        "imceafax-+2b97239876543",
+        "IMCEAFAX-Clalit+40+2B97239876543",
+        "IMCEAFAX-Dana+40+2B972+20+283+29+209876543",
+        "IMCEAFAX-Dana+20Levi_2+20+40+20home+40+2B972+20+283+29+209876543",
+        "IMCEAFAX-+D7+A9+D7+9C+40+2B97239876543",
+        "IMCEAFAX-9876543+20+7C+20+2B972+20+283+29+209876543",
+        "IMCEAFAX-9876543+20+7C+20Dana+40+20+2B972+20+283+29+209876543",
+        "IMCEAFAX-+2B97239876543+20+7C+20",
+        '"IMCEAFAX-+2B97239876543"',
     ],
 )
 def test_one_number_in_many_spellings(local: str) -> None:
@@ -64,11 +76,60 @@ def test_other_numbers() -> None:
         "039876543%gmail.com",
         "gmail.com!039876543",
         "VOICE=+97239876543",
+        "03-987654",
+        "03-98765432",
+        "9876543",
+        "212-555-0123",
+        "IMCEAFAX-",
+        "IMCEAFAX-Dana+40",
+        "IMCEAFAX-9876543",
+        "IMCEAFAX-+97239876543",
+        "IMCEAFAX-+2B97239876543+7C+2C+2C+2C567",
+        "IMCEAFAX-03-98765+7C43",
+        "IMCEAFAX-9876543+7C+2B97239876543+7C546",
+        "IMCEAFAX-+2B97239876543_T33S+3D12",
+        "IMCEAEX-+2B97239876543",
     ],
 )
 def test_what_is_no_number(local: str) -> None:
     with pytest.raises(Refused, match=r"^550 5\.1\.3 "):
         parse_recipient(f"{local}@fax.local", DOMAINS, "IL")
+
+
+def outlook(text: str) -> str:
+    """Encode as MS-OXCMAIL 2.1.3.1.8 does."""
+    kept = {ord(sign): sign for sign in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-="} | {ord("/"): "_"}
+    return "IMCEAFAX-" + "".join(kept.get(byte, f"+{byte:02X}") for byte in text.encode())
+
+
+def verdict(local: str) -> str:
+    try:
+        return parse_recipient(f"{local}@fax.local", DOMAINS, "IL")
+    except Refused:
+        return "refused"
+
+
+@given(strategies.from_regex(r"\+?[0-9][0-9 .()-]{1,16}[0-9]", fullmatch=True), strategies.text("Dana @/+שלום", max_size=9))
+def test_what_is_put_around_a_number_does_not_change_the_verdict(written: str, name: str) -> None:
+    around = [written, f'"{written}"', f"FAX={written}", f'"FAX={written}"', outlook(written), outlook(f"{name}@{written}")]
+    assert len({verdict(local) for local in around}) == 1
+
+
+@given(strategies.text(max_size=30))
+def test_any_local_part_is_a_number_or_refused(local: str) -> None:
+    assert verdict(local) == "refused" or verdict(local).startswith("+")
+    assert verdict(f"IMCEAFAX-{local}") == "refused" or verdict(f"IMCEAFAX-{local}").startswith("+")
+
+
+def test_the_refusal_says_what_is_wrong_and_what_to_write() -> None:
+    with pytest.raises(Refused) as refused:
+        parse_recipient("03-987654@fax.local", DOMAINS, "IL")
+    words = "The number is too short: 7 digits must follow 03, and there are 6; write it like 03-9876543 or +97239876543"
+    assert refused.value.reply == f"550 5.1.3 {words}"
+
+
+def test_numbers_that_are_only_possible_are_taken_where_the_configuration_says_so() -> None:
+    assert parse_recipient("03-98765432@fax.local", DOMAINS, "IL", possible=True) == "+972398765432"
 
 
 def test_a_subaddress_is_refused_in_words() -> None:
