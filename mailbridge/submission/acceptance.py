@@ -107,7 +107,8 @@ class Acceptance:
 
     def _admit(self, draft: Draft, letter: Letter, file: SpoolFile) -> tuple[Envelope, list[Fax]]:
         policy.check_loop(letter)
-        for author in letter.authors or (letter.sender or "",):
+        # A From without an address, as cron writes it, names no author: then the envelope's sender counts.
+        for author in letter.authors or (letter.sender or draft.sender or "",):
             policy.check_sender(author, self._user_senders(draft.user))
         account = self._account(draft, letter)
         now = self._clock()

@@ -6,8 +6,17 @@ import re
 
 from mailbridge.errors import Refused
 
-_PATH = re.compile(r'(?P<path><(?:"(?:\\.|[^"\\])*"|[^">])*>|[^\s<>]+)(?:\s+(?P<rest>.*))?', re.DOTALL)
-_ROUTE = re.compile(r"@[^:]*:")
+_QUOTED = r'"(?:\\.|[^"\\])*"'
+_ANGLE = rf'<(?:{_QUOTED}|[^"<>])*>'
+# A display name, which RFC 5321 section 4.1.2 forbids and some devices send. A blank must follow a bare word: the `<` in a
+# parameter such as AUTH=<> begins no address.
+_NAME = rf'(?:{_QUOTED}\s*|[^\s<>"]+\s+)+'
+_PATH = re.compile(
+    rf"(?:<\s*(?:{_NAME})?(?P<inner>{_ANGLE})\s*>|(?:{_NAME})?(?P<outer>{_ANGLE})|(?P<bare>[^\s<>]+))(?:\s+(?P<rest>.*))?",
+    re.DOTALL,
+)
+_ROUTE = re.compile(r"^@[^:]*:")
+_UNREADABLE = "553 5.1.3 The address cannot be read; write the bare address in angle brackets, such as <scan@office.example>"
 # RFC 3461 section 4: xtext.
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _NOTIFY = {"SUCCESS", "FAILURE", "DELAY"}
@@ -16,18 +25,18 @@ _NOTIFY = {"SUCCESS", "FAILURE", "DELAY"}
 def parse_path(arg: str | None, keyword: str) -> tuple[str, dict[str, str]]:
     """Split `FROM:<address> KEY=value …`; keys come in capitals, values as written, a source route is dropped.
 
-    Raises Refused: 501 5.5.4 for what cannot be read, 553 5.1.3 for an address with control characters or broken UTF-8.
+    A display name around the address, as in `"Scanner" <address>` or `<Scanner <address>>`, is dropped too. Raises Refused:
+    501 5.5.4 for what cannot be read, 553 5.1.3 for an address with control characters or broken UTF-8.
     """
     if arg is None or arg[: len(keyword)].upper() != keyword:
         raise Refused(f"501 5.5.4 Syntax: {'MAIL' if keyword == 'FROM:' else 'RCPT'} {keyword}<address>")
     found = _PATH.fullmatch(arg[len(keyword) :].strip())
     if found is None:
-        raise Refused("553 5.1.3 The address cannot be read")
-    address = found["path"]
-    if address.startswith("<"):
-        address = _ROUTE.sub("", address[1:-1].strip(), count=1) if address[1:2] == "@" else address[1:-1].strip()
+        raise Refused(_UNREADABLE)
+    path = found["inner"] or found["outer"]
+    address = _ROUTE.sub("", path[1:-1].strip(), count=1) if path else found["bare"]
     if any(ord(sign) < 32 or ord(sign) == 127 or 0xD800 <= ord(sign) <= 0xDFFF for sign in address) or len(address) > 320:
-        raise Refused("553 5.1.3 The address cannot be read")
+        raise Refused(_UNREADABLE)
     return address, _parameters(found["rest"] or "")
 
 

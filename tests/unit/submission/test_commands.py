@@ -16,6 +16,20 @@ from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
         ("FROM:<>", "", {}),
         ("FROM:a@b", "a@b", {}),
         ("FROM:<@x,@y:a@b>", "a@b", {}),
+        ("FROM:< a@b >", "a@b", {}),
+        ("FROM:<Scanner 2 <scan@office.example>>", "scan@office.example", {}),
+        ('FROM:<"Scanner > 2" <scan@office.example> > SIZE=10', "scan@office.example", {"SIZE": "10"}),
+        ('FROM:"Scanner" <scan@office.example>', "scan@office.example", {}),
+        ('FROM:"Scanner"<scan@office.example> SIZE=10', "scan@office.example", {"SIZE": "10"}),
+        ("FROM:Scanner 2 <scan@office.example>", "scan@office.example", {}),
+        ('FROM: Dana "of the \\"office\\"" Levi <dana@office.example>', "dana@office.example", {}),
+        ("FROM:dana@office.example <dana@office.example>", "dana@office.example", {}),
+        ("FROM:סורק <scan@office.example>", "scan@office.example", {}),
+        ("FROM:=?utf-8?B?16HXldeo16c=?= <scan@office.example>", "scan@office.example", {}),
+        ("FROM:<<scan@office.example>>", "scan@office.example", {}),
+        ('FROM:"nobody" <>', "", {}),
+        ("FROM:a@b AUTH=<>", "a@b", {"AUTH": "<>"}),
+        ("FROM:<a@b> AUTH=<>", "a@b", {"AUTH": "<>"}),
         ('FROM:<"a > b"@c> RET=hdrs ENVID=QqX+2B', '"a > b"@c', {"RET": "hdrs", "ENVID": "QqX+2B"}),
     ],
 )
@@ -25,7 +39,17 @@ def test_paths(arg: str, address: str, parameters: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arg", [None, "", "TO:<a@b>", "FROM:", "FROM:<a@b", "FROM:<a\x01@b>", "FROM:<a\udc80@b>", "FROM:<a@b> X="]
+    "arg",
+    [
+        *(None, "", "TO:<a@b>", "FROM:", "FROM:<a@b", "FROM:<a\x01@b>", "FROM:<a\udc80@b>", "FROM:<a@b> X="),
+        *(
+            'FROM:"Scanner <a@b>',
+            "FROM:Scanner <a@b>>",
+            "FROM:<Scanner <a@b>",
+            "FROM:<a@b> <c@d>",
+        ),
+        *("FROM:<a@b <c@d> e>", "FROM:<a<b@c>", "FROM:Scanner<a@b>", "FROM:<x <y <a@b>>>"),
+    ],
 )
 def test_what_cannot_be_read(arg: str | None) -> None:
     with pytest.raises(Refused, match=r"^(501 5\.5\.4|553 5\.1\.3) "):

@@ -1,0 +1,89 @@
+"""Mails and dialogues from other people's bug reports, by SMTP. A test's name begins with the number of its case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mailbridge.submission.letter import read_letter
+from mailbridge.submission.password import hash_password
+from tests.integration.test_smtp import MAIL, gateway, read, talk
+
+ERP = {"erp": {"password_hash": hash_password("secret"), "senders": ["erp@office.example"]}}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"<Scanner 2 <scan@office.example>>",
+        b'"Scanner" <scan@office.example>',
+        b"Scanner 2 <scan@office.example> SIZE=100",
+        "<סורק <scan@office.example>> SMTPUTF8".encode(),
+    ],
+)
+def test_s4_a_display_name_in_mail_from(tmp_path: Path, path: bytes) -> None:
+    """Sources: vlang PR 27072, go-smtp 11, Papercut 183, mox 101."""
+    with gateway(tmp_path) as mx:
+        line = talk(mx.port, b"EHLO scanner")
+        for said in (b"MAIL FROM:" + path, b"RCPT TO:<03-9876543@fax.local>"):
+            line.sendall(said + b"\r\n")
+            assert read(line).startswith(b"250 ")
+        line.sendall(b"DATA\r\n")
+        assert read(line).startswith(b"354 ")
+        line.sendall(MAIL + b".\r\n")
+        assert read(line).startswith(b"250 ")
+        line.close()
+        [fax] = mx.faxes()
+        assert fax.email is not None
+        assert fax.email.sender == "scan@office.example"
+
+
+def test_s4_an_address_that_cannot_be_read_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        line = talk(mx.port, b"EHLO scanner")
+        line.sendall(b"MAIL FROM:<Scanner <scan@office.example>\r\n")
+        reply = read(line)
+        assert reply.startswith(b"553 5.1.3 ")
+        assert b"bare address" in reply
+        line.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"<IMCEAFAX-+2B972-3-9876543@fax.local>",
+        b"<IMCEAFAX-Dana+40+2B972+20+283+29+209876543@fax.local>",
+        b'"Clalit Haifa" <IMCEAFAX-Clalit+20Haifa+40+2B97239876543@fax.local>',
+        b'"Clalit Haifa" <03-9876543@fax.local> NOTIFY=NEVER',
+        b'<"Clalit Haifa" <03-9876543@fax.local>>',
+    ],
+)
+def test_s5_a_fax_contact_of_outlook_and_a_display_name_in_rcpt_to(tmp_path: Path, path: bytes) -> None:
+    """Sources: Microsoft KB 323351, MS-OXCMAIL 2.1.3.1.8, MAPI's address type FAX."""
+    with gateway(tmp_path) as mx:
+        line = talk(mx.port, b"EHLO outlook", b"MAIL FROM:<dana@office.example>")
+        line.sendall(b"RCPT TO:" + path + b"\r\n")
+        assert read(line).startswith(b"250 ")
+        line.sendall(b"DATA\r\n")
+        read(line)
+        line.sendall(MAIL + b".\r\n")
+        read(line)
+        line.close()
+        assert [fax.number for fax in mx.faxes()] == ["+97239876543"]
+
+
+@pytest.mark.parametrize("header", [b"", b"From: root (Cron Daemon)\r\n", b"From: Ledger <>\r\n"])
+def test_37_without_an_author_the_envelopes_sender_counts(tmp_path: Path, header: bytes) -> None:
+    """Sources: MailHog-UI PR 31, cyberpanel PR 503, dma 75 and 136."""
+    mail = header + b"Subject: Nightly report\r\n\r\nReport of the night.\r\n"
+    (tmp_path / "report.eml").write_bytes(mail)
+    letter = read_letter(tmp_path, "report.eml", "always")
+    with gateway(tmp_path / "state", user=ERP) as mx, mx.client() as client:
+        mx.letter.update(sender=letter.sender, authors=letter.authors)
+        client.login("erp", "secret")
+        assert client.mail("root@office.example")[0] == 553
+        assert client.mail("erp@office.example")[0] == 250
+        client.rcpt("03-9876543@fax.local")
+        assert client.data(mail)[0] == 250
+        assert [fax.number for fax in mx.faxes()] == ["+97239876543"]
