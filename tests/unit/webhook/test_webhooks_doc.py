@@ -1,4 +1,4 @@
-"""docs/webhooks.md is made from the code and what it raises; `python -m tests.unit.webhook.test_webhooks_doc` writes it anew."""
+"""docs/webhooks.md is generated from the code and its events; `python -m tests.unit.webhook.test_webhooks_doc` writes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ hook = Webhook(os.environ["WEBHOOK_SECRET"])
 class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        event = hook.verify(body, dict(self.headers))  # raises where it is not mailbridge's: no 2xx is answered
+        event = hook.verify(body, dict(self.headers))  # raises unless mailbridge signed it; then no 2xx is sent
         print(self.headers["webhook-id"], event["type"], event["data"].get("fax_id"), flush=True)
         self.send_response(204)
         self.end_headers()
@@ -62,12 +62,11 @@ http_response_code(204);
 _HEAD = """\
 # Webhooks
 
-This page is made from the code, and its examples are what the tests' events look like as they leave; a test holds the page
-against both.
+This page is generated from the code, and its examples are events as they are really sent. A test compares the page with both.
 
-Whatever happens to a fax is told to every `[webhook.NAME]` of the configuration by a signed POST of JSON:
-`{{"type", "timestamp", "data"}}`, as [Standard Webhooks](https://www.standardwebhooks.com) 1.0 says. Any of its libraries
-verifies it.
+mailbridge reports whatever happens to a fax to every `[webhook.NAME]` of the configuration, by a signed POST of JSON,
+`{{"type", "timestamp", "data"}}`, as specified by [Standard Webhooks](https://www.standardwebhooks.com) 1.0. Verify it with any
+Standard Webhooks library.
 
     [webhook.crm]
     url = "https://crm.example.co.il/hooks/fax"
@@ -76,14 +75,26 @@ verifies it.
 
 ## What a receiver does
 
-1. It verifies `webhook-signature` over the body *as it came*, before it parses anything, and that `webhook-timestamp` is near.
-2. It drops a `webhook-id` that it has seen: an event is delivered at least once, and after a lost answer twice.
-3. It answers 2xx quickly, within `timeout` (20 s), and does its work afterwards. Only the status counts; the answer's body is not
-   read beyond 64 KiB or a second. A redirect is a failure.
-4. It does not count on an order. `seq` counts the events of one fax: what has a lower one than the last seen is older news.
-5. It ignores names that it does not know: names are added, never changed.
+1. Verify `webhook-signature` over the body *as received*, before parsing it, and check that `webhook-timestamp` is recent.
+2. Ignore a `webhook-id` that you have already processed: an event is delivered at least once, and twice if an answer is lost.
+3. Answer 2xx quickly, within `timeout` (20 s), and do the work afterwards. Only the status counts. The body of the answer is read up
+   to 64 KiB and for one second. A redirect is a failure.
+4. Do not rely on ordering. `seq` counts the events of one fax: ignore a lower `seq` than the last one that you processed.
+5. Ignore names that you do not know.
 
-The receivers below verify and answer; what drops a repeated `webhook-id` is a unique key in your database. Put TLS in front.
+## Compatibility
+
+What you can rely on, in every version with the same first number:
+
+- The type of an event, the names in its `data`, and their meaning and type do not change and are not removed. A value that can be null
+  can always be null.
+- Events, names and values of `error.code`, `source` and `status` can be added. A receiver must ignore what it does not know, and must
+  treat an unknown `error.code` like `unknown`.
+- The signature scheme and the headers stay. The schedule of tries, the texts in `error.message`, and the order of names in the JSON can
+  change.
+- A removed name would be announced in the changelog, with a new first number of the version.
+
+The receivers below verify and answer. Use a unique key in your database to ignore a repeated `webhook-id`. Put TLS in front.
 
 Python, with `pip install standardwebhooks`:
 
@@ -104,56 +115,56 @@ PHP, with nothing:
 
 | header | |
 |---|---|
-| `webhook-id` | the event's id, the same at every try and every endpoint |
-| `webhook-timestamp` | of this try, in seconds since 1970 |
-| `webhook-signature` | `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`; one for each secret, with a blank between |
+| `webhook-id` | the event's id, the same for every try and every endpoint |
+| `webhook-timestamp` | the time of this try, in seconds since 1970 |
+| `webhook-signature` | `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`; one for each secret, separated by a blank |
 
-**Rotation.** With `secret = [NEW, OLD]` every event has two signatures, and a receiver with either secret accepts it. So: add the
-new secret in front, give it to the receiver, take the old one away. `systemctl reload mailbridge` reads the configuration.
+**Rotation.** With `secret = [NEW, OLD]` every event has two signatures, and a receiver with either secret accepts it. To rotate, add the
+new secret in front, give it to the receiver, then remove the old one. `systemctl reload mailbridge` reads the configuration.
 
-## When a receiver fails
+## If a receiver fails
 
-Anything but 2xx is tried again: {schedule}, each wait up to a tenth longer. `Retry-After` of a 429 or 503 (seconds or a date, at
-most a day) is honoured where it asks for more. After the last try the delivery is *dead*: kept, shown, and sent again when you
-say so.
+After anything but 2xx mailbridge tries again: {schedule}, each wait up to a tenth longer. `Retry-After` of a 429 or 503 (seconds or a
+date, at most a day) is honoured if it asks for a longer wait. After the last try the delivery is *dead*: it is kept and shown, and you
+can replay it.
 
-    mailbridge deliveries --dead                        # what was given up, and why
-    mailbridge replay evt_01J…                          # one event, or a delivery by its id
-    mailbridge replay --endpoint crm                    # everything that one webhook lost
-    mailbridge replay --since 2026-01-04T09:00          # all that was lost of what was raised since; also --until, --limit
-    mailbridge replay --endpoint old --retire           # give up what waits for a webhook that is no more
+    mailbridge deliveries --dead                        # dead deliveries, with the reason
+    mailbridge replay evt_01J…                          # one event, or one delivery by its id
+    mailbridge replay --endpoint crm                    # all dead deliveries of one webhook
+    mailbridge replay --since 2026-01-04T09:00          # all dead deliveries of events since then; also --until, --limit
+    mailbridge replay --endpoint old --retire           # discard what waits for a removed webhook
 
-A time without a zone is the machine's. A replayed delivery starts its schedule anew.
+A time without a zone is in the machine's zone. A replayed delivery starts its schedule from the beginning.
 
-**410 Gone stops the endpoint.** The delivery that was answered so is dead at once, the log says `HTTP 410`, and nothing is sent
-to this webhook until something dead of it is replayed (`mailbridge replay --endpoint NAME`), or the daemon starts or reads its
-configuration again. What is raised meanwhile waits, is counted by `mailbridge_deliveries{{endpoint,state="pending"}}` in
-`/metrics`, and goes out then.
+**410 Gone stops the endpoint.** The delivery is dead at once, the log says `webhook stopped`, and nothing is sent to this
+webhook until `mailbridge replay --endpoint NAME`, or until the daemon starts or reads its configuration again. Events are kept
+meanwhile. `mailbridge_deliveries{{endpoint,state="pending"}}` in `/metrics` counts them.
 
-**A webhook that left the configuration** keeps what waited for it; `mailbridge deliveries` marks it, and `--retire` gives it up.
+**A removed webhook** keeps its pending deliveries. `mailbridge deliveries` marks them, and `--retire` discards them.
 
-**One slow receiver delays no other.** Each has {places} places of its own, and a resolver of its own.
+**A slow receiver does not delay others.** Each endpoint has {places} concurrent deliveries and its own resolver.
 
-**Where it may lead.** Without `allow_private` only https to globally routable addresses is called, judged when connecting and by
-the very address that is connected to: private, link-local and loopback addresses are refused, also inside IPv6 ones.
+**Allowed destinations (SSRF protection).** Unless `allow_private` is set, only https URLs with globally routable addresses are called.
+The address is checked when connecting, and that same address is connected to. Private, link-local and loopback addresses are refused,
+also inside IPv6 addresses.
 
 ## Documents
 
-`document` of a received fax is as `webhook.NAME.document` asks: with `link`, `url` is a signed link that ends at `expires_at`,
-after 7 days, or `retention.documents` where that is less; with `inline`, `content` is the document in base64, and above
-`inline_limit` a link as before; with `none` it is null. `url` or `content` is null once the document was deleted.
+The `document` of a received fax depends on `webhook.NAME.document`. With `link`, `url` is a signed link that expires at `expires_at`,
+after 7 days, or after `retention.documents` if that is less. With `inline`, `content` is the document in base64, or above
+`inline_limit` a link. With `none` it is null. `url` or `content` is null after the document was deleted.
 
-Links lead through `http.public_url`. Without it they lead to `http.listen`, where a receiver on another machine cannot follow.
+Links start with `http.public_url`. Without it they point to `http.listen`, which a receiver on another machine cannot reach.
 
 ## Events
 
 `mailbridge events --schema` prints the JSON Schema of every type, `mailbridge events --schema fax.failed` that of one. Every name
-below is always there, unless its schema says otherwise; times are RFC 3339 in UTC.
+below is always present, unless its schema says otherwise. Times are RFC 3339 in UTC.
 """
 
 
 def spoken(seconds: float) -> str:
-    """A wait as people say it."""
+    """Return a duration for people, such as `5 m`."""
     for size, unit in ((3600, "h"), (60, "m")):
         if seconds >= size:
             return f"{seconds / size:g} {unit}"
