@@ -77,7 +77,8 @@ Standard Webhooks library.
 
 1. Verify `webhook-signature` over the body *as received*, before parsing it, and check that `webhook-timestamp` is recent.
 2. Ignore a `webhook-id` that you have already processed: an event is delivered at least once, and twice if an answer is lost.
-3. Answer 2xx quickly, within `timeout` (20 s), and do the work afterwards. Only the status counts. The body of the answer is read up
+3. Answer 2xx quickly, within `timeout` (20 s), and do the work afterwards. Only the status counts. The body of the answer is
+   read up
    to 64 KiB and for one second. A redirect is a failure.
 4. Do not rely on ordering. `seq` counts the events of one fax: ignore a lower `seq` than the last one that you processed.
 5. Ignore names that you do not know.
@@ -86,11 +87,14 @@ Standard Webhooks library.
 
 What you can rely on, in every version with the same first number:
 
-- The type of an event, the names in its `data`, and their meaning and type do not change and are not removed. A value that can be null
+- The type of an event, the names in its `data`, and their meaning and type do not change and are not removed. A value that can
+  be null
   can always be null.
-- Events, names and values of `error.code`, `source` and `status` can be added. A receiver must ignore what it does not know, and must
+- Events, names and values of `error.code`, `source` and `status` can be added. A receiver must ignore what it does not know,
+  and must
   treat an unknown `error.code` like `unknown`.
-- The signature scheme and the headers stay. The schedule of tries, the texts in `error.message`, and the order of names in the JSON can
+- The signature scheme and the headers stay. The schedule of tries, the texts in `error.message`, and the order of names in the
+  JSON can
   change.
 - A removed name would be announced in the changelog, with a new first number of the version.
 
@@ -119,13 +123,16 @@ PHP, with nothing:
 | `webhook-timestamp` | the time of this try, in seconds since 1970 |
 | `webhook-signature` | `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`; one for each secret, separated by a blank |
 
-**Rotation.** With `secret = [NEW, OLD]` every event has two signatures, and a receiver with either secret accepts it. To rotate, add the
+**Rotation.** With `secret = [NEW, OLD]` every event has two signatures, and a receiver with either secret accepts it. To
+rotate, add the
 new secret in front, give it to the receiver, then remove the old one. `systemctl reload mailbridge` reads the configuration.
 
 ## If a receiver fails
 
-After anything but 2xx mailbridge tries again: {schedule}, each wait up to a tenth longer. `Retry-After` of a 429 or 503 (seconds or a
-date, at most a day) is honoured if it asks for a longer wait. After the last try the delivery is *dead*: it is kept and shown, and you
+After anything but 2xx mailbridge tries again: {schedule}, each wait up to a tenth longer. `Retry-After` of a 429 or 503
+(seconds or a
+date, at most a day) is honoured if it asks for a longer wait. After the last try the delivery is *dead*: it is kept and shown,
+and you
 can replay it.
 
     mailbridge deliveries --dead                        # dead deliveries, with the reason
@@ -144,13 +151,16 @@ meanwhile. `mailbridge_deliveries{{endpoint,state="pending"}}` in `/metrics` cou
 
 **A slow receiver does not delay others.** Each endpoint has {places} concurrent deliveries and its own resolver.
 
-**Allowed destinations (SSRF protection).** Unless `allow_private` is set, only https URLs with globally routable addresses are called.
-The address is checked when connecting, and that same address is connected to. Private, link-local and loopback addresses are refused,
+**Allowed destinations (SSRF protection).** Unless `allow_private` is set, only https URLs with globally routable addresses are
+called.
+The address is checked when connecting, and that same address is connected to. Private, link-local and loopback addresses are
+refused,
 also inside IPv6 addresses.
 
 ## Documents
 
-The `document` of a received fax depends on `webhook.NAME.document`. With `link`, `url` is a signed link that expires at `expires_at`,
+The `document` of a received fax depends on `webhook.NAME.document`. With `link`, `url` is a signed link that expires at
+`expires_at`,
 after 7 days, or after `retention.documents` if that is less. With `inline`, `content` is the document in base64, or above
 `inline_limit` a link. With `none` it is null. `url` or `content` is null after the document was deleted.
 
