@@ -1,4 +1,7 @@
-"""Assembly: a configuration becomes services, wired by hand, in one TaskGroup."""
+"""Assembly: builds every service of one configuration by hand and runs them together until the daemon stops.
+
+Read `Daemon.run` first: everything starts in the order of its lines, and its exit stack stops everything in the reverse order.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,31 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, get_args
+from typing import Protocol, get_args
 from zoneinfo import ZoneInfo
+
+from starlette.types import ASGIApp
 
 from mailbridge import log
 from mailbridge.clock import Clock
-from mailbridge.config import Config, host_port
+from mailbridge.config import Config, Webhook, host_port
 from mailbridge.control.commands import bind
 from mailbridge.control.server import ControlService
 from mailbridge.control.socket_path import socket_path
 from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.fax.poller import Poller
-from mailbridge.fax.uploader import Uploader, recover
+from mailbridge.fax.uploader import Uploader, recover_interrupted
 from mailbridge.model import ErrorCode, Event
 from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Kind, Listing
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.watcher import Watcher
+from mailbridge.runtime import Runtime
 from mailbridge.store import orphans, sqlite
 from mailbridge.store.interface import Store
 from mailbridge.store.retention import Retention
@@ -44,30 +50,41 @@ from mailbridge.webhook.payload import body, fax_data
 from mailbridge.webhook.removed_endpoints import log_removed_endpoints
 from mailbridge.webhook.routing import Routes
 
-# Of the 30 s that a stop may take, what is under way gets most, and closing the rest.
+# Seconds that mails and uploads under way get to finish. A stop must end within 30 s; the rest is for closing everything else.
 GRACE = 25.0
-# Seconds for a command that has the state_dir for itself while no daemon runs.
-_PATIENCE = 3.0
-# How often the clock is looked at.
-_CLOCK_SECONDS = 1.0
+# Seconds to wait for a command that holds the lock of the state_dir while no daemon runs.
+_LOCK_TIMEOUT = 3.0
+_CLOCK_CHECK_SECONDS = 1.0
 
 
 @asynccontextmanager
 async def open_store(config: Config, patience: float = 0.0) -> AsyncIterator[SqliteStore]:
-    """Open the store that the configuration names, for this process alone. Raises StateLocked, SchemaTooNew, StoreUnavailable."""
+    """Open the store that the configuration names, for this process alone.
+
+    `patience` is how many seconds to wait for its lock. Raises StateLocked, SchemaTooNew, StoreUnavailable.
+    """
     async with SqliteStore(config.state_dir, fax_data, Routes(config.webhooks).endpoints, patience) as store:
         yield store
 
 
 def migrate(config: Config) -> tuple[int, int]:
-    """Migrate the database of a stopped daemon to the newest schema; return which one it had and has. Raises as `open_store`."""
+    """Migrate the database of a stopped daemon to the newest schema; return its version before and after.
+
+    Raises StateLocked, SchemaTooNew, StoreUnavailable.
+    """
     return sqlite.migrate(config.state_dir)
 
 
-class Daemon:
-    """Every service of one configuration. `smtp` and `http` are the addresses it listens on, once it is ready.
+class _Service(Protocol):
+    async def run(self) -> None:
+        """Work until cancelled."""
 
-    `catch_up`: at a mailbox's first start, take also the mails that are there already.
+
+class Daemon:
+    """Every service of one configuration.
+
+    `environ` locates the control socket; `sockets` are listening SMTP sockets handed over by systemd. With `catch_up` a mailbox's
+    first start also reads the mails already in it. `smtp` and `http` are the addresses served, set once the daemon is ready.
     """
 
     def __init__(
@@ -79,167 +96,180 @@ class Daemon:
         self.http: tuple[str, int] = ("", 0)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop` is set; `ready` is called once mail is taken in. Ends within 30 s of the stop.
+        """Serve until `stop` is set; call `ready` once mail is accepted. Ends within 30 s of `stop`.
 
-        Raises StateLocked, SchemaTooNew, StoreUnavailable at the start; where it cannot listen, ConfigError or ControlError in a
-        group.
+        Raises StateLocked, SchemaTooNew, StoreUnavailable at the start. An address that it cannot listen on raises ConfigError
+        or ControlError in an exception group.
         """
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(open_store(self._config, _PATIENCE))
-            await store.run(lambda tx: tx.lose_deliveries(self._clock()))
-            await log_removed_endpoints(store, self._config.webhooks)
-            await recover(store, self._clock, self._config.fax.on_doubt)
-            spool = Spool(self._config.state_dir / "spool")
-            await orphans.sweep(store, spool, self._clock(), store.made_at)
-            clients = {name: await stack.enter_async_context(self._client(name)) for name in self._config.accounts}
+            store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT))
+            runtime = Runtime(store, Spool(self._config.state_dir / "spool"), self._clock, random.random)
+            await self._recover(runtime, store.made_at)
+            clients = {name: await stack.enter_async_context(_client(self._config, name)) for name in self._config.accounts}
             documents = await stack.enter_async_context(Documents(self._config.myfax.url, self._config.myfax.timeout))
-            letter_reader = LetterReader(spool.root, self._config.fax.page)
-            await letter_reader.start()
-            stack.push_async_callback(letter_reader.stop)
-            listings = self._listings(store, spool, clients, documents)
-            await self._serve(store, spool, clients, letter_reader, listings, stop, ready)
+            letter_reader = await self._start_letter_reader(stack, runtime.spool)
 
-    async def _serve(
-        self,
-        store: SqliteStore,
-        spool: Spool,
-        clients: Mapping[str, MyFax],
-        letter_reader: LetterReader,
-        listings: Sequence[Listing],
-        stop: asyncio.Event,
-        ready: Callable[[], None],
-    ) -> None:
-        links = self._links()
-        uploaders = self._uploaders(store, spool, clients)
-        dispatchers = self._dispatchers(store, spool, links)
-        watchers = self._watchers(store, spool)
-        poller = Poller(clients, self._config.fax, store, self._clock, random.random)
-        smtp = SmtpService(self._config, store, spool, letter_reader, self._clock, self._sockets)
-        app = build(store, spool, links, _checks(store, spool, watchers), self._clock)
-        web = WebService(*host_port(self._config.http.listen), app)
-        control = self._control(store, smtp)
-        loops: list[Coroutine[Any, Any, None]] = [
-            *(uploader.run() for uploader in uploaders),
-            poller.run(),
-            *(dispatcher.run() for dispatcher in dispatchers),
-            *(watcher.run() for watcher in watchers),
-            *(listing.run() for listing in listings),
-            _mind_the_clock(store, self._clock),
-            Retention(self._config.retention.documents, self._config.retention.records, store, spool, self._clock).run(),
-        ]
-        async with asyncio.TaskGroup() as group, AsyncExitStack() as listeners:
-            running = [group.create_task(loop) for loop in loops]
-            listeners.callback(_cancel, running)
-            await control.start()
-            listeners.push_async_callback(control.stop)
-            self.http = await _listen(web, self._config.http.listen)
-            listeners.push_async_callback(web.stop)
+            links, assembly = document_links(self._config), Assembly(self._config, runtime, clients)
+            uploaders, watchers = assembly.uploaders(), assembly.watchers(self._catch_up)
+            services: list[_Service] = [*uploaders, assembly.poller(), *assembly.dispatchers(links), *watchers]
+            services += [*assembly.listings(documents), assembly.retention()]
+            smtp = SmtpService(self._config, store, runtime.spool, letter_reader, self._clock, self._sockets)
+            web = build(store, runtime.spool, links, _health_checks(store, runtime.spool, watchers), self._clock)
+
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            running = [group.create_task(service.run()) for service in services]
+            running.append(group.create_task(_follow_clock_jumps(store, self._clock)))
+            stack.callback(_cancel, running)
+            await self._open_control_socket(stack, runtime, smtp)
+            await self._open_http(stack, web)
             self.smtp = await smtp.start()
             ready()
             await stop.wait()
             await asyncio.gather(smtp.stop(GRACE), *(uploader.drain(GRACE) for uploader in uploaders))
 
-    def _control(self, store: SqliteStore, smtp: SmtpService) -> ControlService:
+    async def _recover(self, runtime: Runtime, database_made_at: datetime | None) -> None:
+        """Settle what an earlier run left unfinished, before anything new starts."""
+        await runtime.store.run(lambda tx: tx.lose_deliveries(self._clock()))
+        await log_removed_endpoints(runtime.store, self._config.webhooks)
+        await recover_interrupted(runtime, self._config.fax.on_doubt)
+        await orphans.sweep(runtime.store, runtime.spool, self._clock(), database_made_at)
+
+    async def _start_letter_reader(self, stack: AsyncExitStack, spool: Spool) -> LetterReader:
+        letter_reader = LetterReader(spool.root, self._config.fax.page)
+        await letter_reader.start()
+        stack.push_async_callback(letter_reader.stop)
+        return letter_reader
+
+    async def _open_control_socket(self, stack: AsyncExitStack, runtime: Runtime, smtp: SmtpService) -> None:
         local = LocalSubmission(smtp.acceptance, self._config.smtp.domains[0], self._config.smtp.max_size)
-        commands = {**bind(store, self._clock), "send": local.send}
-        return ControlService(socket_path(self._config.state_dir, self._environ), commands)
+        commands = {**bind(runtime.store, self._clock), "send": local.send}
+        control = ControlService(socket_path(self._config.state_dir, self._environ), commands)
+        await control.start()
+        stack.push_async_callback(control.stop)
 
-    def _client(self, account: str) -> MyFax:
-        login, myfax = self._config.accounts[account], self._config.myfax
-        return MyFax(login.email, login.password, myfax.url, myfax.timeout, ZoneInfo(self._config.timezone))
+    async def _open_http(self, stack: AsyncExitStack, app: ASGIApp) -> None:
+        address = self._config.http.listen
+        web = WebService(*host_port(address), app)
+        try:
+            self.http = await web.start()
+        except OSError as error:
+            fault = f"cannot listen on {address} ({os.strerror(error.errno or 0)})"
+            raise ConfigError("http.listen", fault, "free the port or choose another") from None
+        stack.push_async_callback(web.stop)
 
-    def _uploaders(self, store: SqliteStore, spool: Spool, clients: Mapping[str, MyFax]) -> list[Uploader]:
+
+class Assembly:
+    """Builds the services that run in the background. `clients` has one MyFax client for each account."""
+
+    def __init__(self, config: Config, runtime: Runtime, clients: Mapping[str, MyFax]) -> None:
+        self._config, self._runtime, self._clients = config, runtime, clients
+        self._zone, self._region = ZoneInfo(config.timezone), config.smtp.region
+
+    def uploaders(self) -> list[Uploader]:
+        """One for each account."""
         return [
-            Uploader(name, account, self._config.fax, clients[name], store, spool, self._clock, random.random)
+            Uploader(name, account, self._clients[name], self._config.fax, self._runtime)
             for name, account in self._config.accounts.items()
         ]
 
-    def _links(self) -> Links:
-        http, kept = self._config.http, timedelta(seconds=self._config.retention.documents)
-        key = load_or_create_key(self._config.state_dir / "link.key")
-        return Links(key, http.public_url or f"http://{http.listen}", min(TTL, kept))
+    def poller(self) -> Poller:
+        """One for all accounts."""
+        return Poller(self._clients, self._config.fax, self._runtime)
 
-    def _dispatchers(self, store: SqliteStore, spool: Spool, links: Links) -> list[Dispatcher]:
-        def read(path: str) -> bytes:
-            return spool.path(path).read_bytes()
-
-        def renderer(name: str) -> Callable[[Event], bytes]:
-            wanted = self._config.webhooks[name]
-
-            def render(event: Event) -> bytes:
-                link = partial(links.link, now=self._clock())
-                return body(event, wanted.document, link=link, read=read, inline_limit=wanted.inline_limit)
-
-            return render
-
+    def dispatchers(self, links: Links) -> list[Dispatcher]:
+        """One for each webhook."""
+        runtime = self._runtime
         return [
-            Dispatcher(name, webhook, store, self._clock, random.random, renderer(name))
+            Dispatcher(name, webhook, runtime.store, runtime.clock, runtime.random, self._renderer(webhook, links))
             for name, webhook in self._config.webhooks.items()
         ]
 
-    def _watchers(self, store: SqliteStore, spool: Spool) -> list[Watcher]:
-        zone, region, redial = ZoneInfo(self._config.timezone), self._config.smtp.region, self._config.fax.redial.times
-        # While redialling is on, a report of busy or no answer only makes the poller ask: it alone knows how often to dial.
-        ask_first: frozenset[ErrorCode] = frozenset(("busy", "no_answer")) if redial else frozenset()
+    def _renderer(self, webhook: Webhook, links: Links) -> Callable[[Event], bytes]:
+        spool, clock = self._runtime.spool, self._runtime.clock
+
+        def read(path: str) -> bytes:
+            return spool.path(path).read_bytes()
+
+        def render(event: Event) -> bytes:
+            link = partial(links.link, now=clock())
+            return body(event, webhook.document, link=link, read=read, inline_limit=webhook.inline_limit)
+
+        return render
+
+    def watchers(self, catch_up: bool) -> list[Watcher]:
+        """One for each mailbox; `catch_up` as in `Daemon`."""
+        runtime = self._runtime
+        # While redialling is on, a report of busy or no answer only triggers a status poll: the poller counts the dials.
+        ask_first: frozenset[ErrorCode] = frozenset(("busy", "no_answer")) if self._config.fax.redial.times else frozenset()
         asked: dict[str, datetime] = {}
         return [
             Watcher(
                 name,
                 mailbox,
                 mailbox.account or self._config.default_account,
-                store,
-                spool,
-                self._clock,
-                random.random,
-                zone=zone,
-                region=region,
-                catch_up=self._catch_up,
-                tokens=Tokens(name, mailbox.oauth2, self._config.state_dir, self._clock) if mailbox.oauth2 else None,
+                runtime.store,
+                runtime.spool,
+                runtime.clock,
+                runtime.random,
+                zone=self._zone,
+                region=self._region,
+                catch_up=catch_up,
+                tokens=Tokens(name, mailbox.oauth2, self._config.state_dir, runtime.clock) if mailbox.oauth2 else None,
                 ask_first=ask_first,
                 asked=asked,
             )
             for name, mailbox in self._config.mailboxes.items()
         ]
 
-    def _listings(self, store: SqliteStore, spool: Spool, clients: Mapping[str, MyFax], documents: Documents) -> list[Listing]:
-        """One for the voicemails of each account, and one for the faxes of each that has a mailbox, or of each where none is.
+    def listings(self, documents: Documents) -> list[Listing]:
+        """One for each account's voicemails, and one for each account's faxes unless its faxes may reach an unrelated mailbox.
 
-        An account beside those may have its faxes mailed to a mailbox of another's, and they would be told twice.
+        Without any mailbox, every account's faxes are listed. With mailboxes, only the accounts that have one are: another
+        account's faxes may be mailed to one of these mailboxes too, and would be reported twice.
         """
-        every, zone = self._config.incoming.every, ZoneInfo(self._config.timezone)
-        backed = {mailbox.account or self._config.default_account for mailbox in self._config.mailboxes.values()}
+        every, runtime = self._config.incoming.every, self._runtime
+        with_mailbox = {mailbox.account or self._config.default_account for mailbox in self._config.mailboxes.values()}
         return [
             Listing(
                 account,
                 kind,
                 every,
-                clients[account],
+                self._clients[account],
                 documents,
-                store,
-                spool,
-                self._clock,
-                random.random,
-                zone=zone,
-                region=self._config.smtp.region,
+                runtime.store,
+                runtime.spool,
+                runtime.clock,
+                runtime.random,
+                zone=self._zone,
+                region=self._region,
             )
             for account in self._config.accounts
             for kind in get_args(Kind)
-            if every is not None and (kind == "voice" or account in backed or not backed)
+            if every is not None and (kind == "voice" or account in with_mailbox or not with_mailbox)
         ]
 
-
-async def _listen(web: WebService, address: str) -> tuple[str, int]:
-    try:
-        return await web.start()
-    except OSError as error:
-        fault = f"cannot listen on {address} ({os.strerror(error.errno or 0)})"
-        raise ConfigError("http.listen", fault, "free the port or choose another") from None
+    def retention(self) -> Retention:
+        """One for the whole store."""
+        kept, runtime = self._config.retention, self._runtime
+        return Retention(kept.documents, kept.records, runtime.store, runtime.spool, runtime.clock)
 
 
-async def _mind_the_clock(store: Store, clock: Clock) -> None:
-    """Move every deadline along with a clock that was set, before anything else sees its new time."""
+def _client(config: Config, account: str) -> MyFax:
+    login, myfax = config.accounts[account], config.myfax
+    return MyFax(login.email, login.password, myfax.url, myfax.timeout, ZoneInfo(config.timezone))
+
+
+def document_links(config: Config) -> Links:
+    """Return the maker of document links. A link never outlives its document. Raises OSError where its key cannot be kept."""
+    key = load_or_create_key(config.state_dir / "link.key")
+    kept = timedelta(seconds=config.retention.documents)
+    return Links(key, config.http.public_url or f"http://{config.http.listen}", min(TTL, kept))
+
+
+async def _follow_clock_jumps(store: Store, clock: Clock) -> None:
+    """When the system's clock is set, move every deadline in the store along, before any service sees the new time."""
     while True:
-        await asyncio.sleep(_CLOCK_SECONDS)
+        await asyncio.sleep(_CLOCK_CHECK_SECONDS)
         if jump := clock.jump:
             try:
                 moved = await store.run(lambda tx: tx.shift(jump, clock()))
@@ -255,7 +285,7 @@ def _cancel(tasks: list[asyncio.Task[None]]) -> None:
         task.cancel()
 
 
-def _checks(store: SqliteStore, spool: Spool, watchers: list[Watcher]) -> dict[str, Check]:
+def _health_checks(store: SqliteStore, spool: Spool, watchers: list[Watcher]) -> dict[str, Check]:
     async def writable() -> bool:
         await store.run(lambda tx: None)
         return store.healthy and await asyncio.to_thread(spool.prove)

@@ -1,4 +1,4 @@
-"""What the services of one daemon share: where faxes are kept, what time it is, and chance."""
+"""What every service of one daemon shares: the store, the spool, the clock and the source of randomness."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,7 +15,8 @@ from mailbridge.fax.in_flight import InFlightCalls, where
 from mailbridge.fax.outcome import amounts, expire
 from mailbridge.model import Failure, Fax, last_attempt
 from mailbridge.myfax import MyFax, StatusAnswer, describe, status_outcome
-from mailbridge.store.interface import Store, Transaction
+from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Transaction
 
 CONCURRENCY = 8
 # How often expiry is looked for when nothing else wakes the loop; an expiry may come this many seconds late.
@@ -28,15 +29,9 @@ _DIALLED_AGAIN = ("busy", "no_answer")
 class Poller:
     """Polls every account's submitted faxes until cancelled, at most CONCURRENCY of one account at once."""
 
-    def __init__(
-        self,
-        clients: Mapping[str, MyFax],
-        options: FaxOptions,
-        store: Store,
-        clock: Callable[[], datetime],
-        random: Callable[[], float],
-    ) -> None:
-        self._clients, self._options, self._store, self._clock, self._random = clients, options, store, clock, random
+    def __init__(self, clients: Mapping[str, MyFax], options: FaxOptions, runtime: Runtime) -> None:
+        self._clients, self._options = clients, options
+        self._store, self._clock, self._random = runtime.store, runtime.clock, runtime.random
         self._in_flight = InFlightCalls()
         self._unanswered: set[str] = set()
 

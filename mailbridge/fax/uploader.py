@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
@@ -18,8 +17,8 @@ from mailbridge.fax.verified_document import VerifiedDocument
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt
 from mailbridge.myfax import MyFax, Upload
-from mailbridge.store.interface import Store, Transaction
-from mailbridge.store.spool import Spool
+from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Transaction
 
 # So many doubts in a row mean that something is wrong with MyFax or the way to it, and each next fax would be one more.
 DOUBTS_BEFORE_PAUSE = 3
@@ -36,12 +35,12 @@ def sent_name(document: Document, token: str) -> str:
     return f"{name.stem} {token}{name.suffix}"
 
 
-async def recover(store: Store, clock: Callable[[], datetime], on_doubt: OnDoubt = "hold") -> None:
+async def recover_interrupted(runtime: Runtime, on_doubt: OnDoubt = "hold") -> None:
     """Settle what a former run left uploading: in doubt where the last bytes may have left, else queued again.
 
     Raises StoreUnavailable.
     """
-    now = clock()
+    now = runtime.clock()
 
     def settle_left(tx: Transaction) -> list[tuple[Fax, FaxTrigger]]:
         moved: list[tuple[Fax, FaxTrigger]] = []
@@ -54,7 +53,7 @@ async def recover(store: Store, clock: Callable[[], datetime], on_doubt: OnDoubt
                 moved.append((doubted(tx, after, on_doubt, now) if whole else after, trigger))
         return moved
 
-    for fax, trigger in await store.run(settle_left):
+    for fax, trigger in await runtime.store.run(settle_left):
         tell = log.fax_in_doubt if trigger == "lose" else log.fax_deferred
         tell(fax.id, reason="mailbridge was stopped during the upload", state=fax.state)
 
@@ -62,19 +61,9 @@ async def recover(store: Store, clock: Callable[[], datetime], on_doubt: OnDoubt
 class Uploader:
     """Uploads for one account, `account.uploads` at once, until cancelled."""
 
-    def __init__(
-        self,
-        name: str,
-        account: Account,
-        options: FaxOptions,
-        client: MyFax,
-        store: Store,
-        spool: Spool,
-        clock: Callable[[], datetime],
-        random: Callable[[], float],
-    ) -> None:
+    def __init__(self, name: str, account: Account, client: MyFax, options: FaxOptions, runtime: Runtime) -> None:
         self._name, self._account, self._options, self._client = name, account, options, client
-        self._store, self._spool, self._clock, self._random = store, spool, clock, random
+        self._store, self._spool, self._clock, self._random = runtime.store, runtime.spool, runtime.clock, runtime.random
         self._in_flight = InFlightCalls()
         self._doubts = 0
         self._paused_until: datetime | None = None

@@ -22,6 +22,7 @@ from mailbridge.fax.poller import Poller
 from mailbridge.fax.uploader import Uploader
 from mailbridge.model import Attempt, Document, Email, Fax, new_id
 from mailbridge.myfax import MyFax
+from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
@@ -80,6 +81,10 @@ class World:
     clock: Clock = field(default_factory=Clock)
     running: list[asyncio.Task[None]] = field(default_factory=list)
 
+    @property
+    def runtime(self) -> Runtime:
+        return Runtime(self.store, self.spool, self.clock, lambda: 0.5)
+
     def document(self, content: bytes = PDF, name: str = "invoice.pdf") -> Document:
         path = self.spool.store_received(new_id("doc"), content)
         digest = hashlib.sha256(content).hexdigest()
@@ -110,14 +115,12 @@ class World:
 
     def sender(self, account: str = "office", **settings: Any) -> Uploader:
         configured = Account(email=EMAIL, password=PASSWORD, **settings)  # type: ignore[arg-type]
-        sender = Uploader(
-            account, configured, self.options, self.clients[account], self.store, self.spool, self.clock, lambda: 0.5
-        )
+        sender = Uploader(account, configured, self.clients[account], self.options, self.runtime)
         self.running.append(asyncio.create_task(sender.run()))
         return sender
 
     def poller(self) -> Poller:
-        poller = Poller(self.clients, self.options, self.store, self.clock, lambda: 0.5)
+        poller = Poller(self.clients, self.options, self.runtime)
         self.running.append(asyncio.create_task(poller.run()))
         return poller
 

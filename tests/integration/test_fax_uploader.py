@@ -18,7 +18,7 @@ import pytest
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import StoreUnavailable
 from mailbridge.fax import uploader as module
-from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, PAUSE, recover, sent_name
+from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, PAUSE, recover_interrupted, sent_name
 from mailbridge.model import Attempt, Document, Failure, Fax, new_id
 from mailbridge.store.interface import Transaction
 from tests.integration.fax_fixtures import World, fax_world, stand_in
@@ -478,7 +478,7 @@ def test_what_a_crash_left_uploading_is_settled_by_how_far_it_got(
         [fax] = await world.queued(due_at=world.clock() + timedelta(hours=1))
         attempt = Attempt(n=1, started_at=world.clock(), whole_at=world.clock() if whole else None)
         await world.store.run(lambda tx: tx.move(fax.id, "claim", world.clock(), attempts=(attempt,)))
-        await recover(world.store, world.clock, on_doubt)
+        await recover_interrupted(world.runtime, on_doubt)
         after = await world.now(fax)
         assert (after.state, after.attempts[-1].error_code) == (state, error)
         assert world.said("fax in doubt" if whole else "fax deferred", fax.id)
@@ -502,7 +502,7 @@ def test_an_upload_broken_off_by_the_end_of_the_process_keeps_its_state_on_disk(
         await world.stop()
         assert not {task.get_name() for task in asyncio.all_tasks()} & {whole.id, cut.id}
         assert world.on_disk(whole)[0] == world.on_disk(cut)[0] == "uploading"
-        await recover(world.store, world.clock)
+        await recover_interrupted(world.runtime)
         assert ((await world.now(whole)).state, (await world.now(cut)).state) == ("in_doubt", "queued")
 
     with_server(tmp_path, hang, scenario)

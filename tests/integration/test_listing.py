@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mailbridge.app import Daemon
+from mailbridge.app import Assembly
 from mailbridge.config import load
 from mailbridge.errors import NotTaken, StoreUnavailable
 from mailbridge.report import listing as listing_module
 from mailbridge.report.document_download import Documents, NotFetched
 from mailbridge.report.listing import GRACE_ROUNDS, TRIES
+from mailbridge.runtime import Runtime
 from tests.integration.listing_fixtures import EVERY, PDF, START, WAV, MyFaxStandIn, Office, office
 from tests.wait_helpers import until
 
@@ -393,9 +394,10 @@ def test_the_voicemails_of_every_account_are_listed_and_the_faxes_that_a_mail_wo
     tmp_path: Path, more: str, listed: set[str]
 ) -> None:
     (tmp_path / "config.toml").write_text(ACCOUNTS + more)
-    daemon = Daemon(load(tmp_path / "config.toml", {}), {})
-    clients = dict.fromkeys(("office", "branch"), cast("Any", None))
-    found = daemon._listings(clients["office"], clients["office"], clients, clients["office"])
+    nothing = cast("Any", None)
+    runtime = Runtime(nothing, nothing, nothing, nothing)
+    assembly = Assembly(load(tmp_path / "config.toml", {}), runtime, dict.fromkeys(("office", "branch"), nothing))
+    found = assembly.listings(nothing)
     assert {listing.name.removeprefix("listing ") for listing in found} == listed
 
 

@@ -17,7 +17,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mailbridge.app import Daemon
+from mailbridge.app import document_links
 from mailbridge.config import Config
 from mailbridge.errors import StoreUnavailable
 from mailbridge.store.spool import Spool
@@ -170,7 +170,7 @@ def test_a_link_does_not_promise_a_document_that_is_deleted_before(tmp_path: Pat
     account = {"office": {"email": "office@example.co.il", "password": "x"}}
     for kept, ends in (("1d", timedelta(days=1)), ("90d", timedelta(days=7))):
         config = Config.model_validate({"state_dir": tmp_path, "account": account, "retention": {"documents": kept}})
-        _, expires = Daemon(config, {})._links().link(STORED, NOW)
+        _, expires = document_links(config).link(STORED, NOW)
         assert expires == NOW + ends
 
 

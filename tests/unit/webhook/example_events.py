@@ -22,6 +22,7 @@ from mailbridge.myfax import MyFax
 from mailbridge.report.listing import Kind, Listing
 from mailbridge.report.recorder import Arrival, Recorder, as_told
 from mailbridge.report.watcher import Watcher
+from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
@@ -168,7 +169,7 @@ def _listed(tx: Transaction) -> None:
 
 async def _credit(store: SqliteStore, spool: Spool) -> None:
     account = Account.model_validate({"email": "office@example.co.il", "password": "x", "low_credit": 20})
-    uploader = Uploader("office", account, FaxOptions(), cast(MyFax, None), store, spool, clock, lambda: 0.0)
+    uploader = Uploader("office", account, cast(MyFax, None), FaxOptions(), Runtime(store, spool, clock, lambda: 0.0))
     fax = _fax()
     changes = _changes("accept", fax)
     changes.pop("attempts")
