@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, strategies
 
 from mailbridge.errors import Refused
-from mailbridge.submission.address import parse_recipient
+from mailbridge.phone.contacts import Directory, build
+from mailbridge.submission.address import find_numbers, parse_recipient
 
 DOMAINS = ("fax.local", "myfax.co.il")
 
@@ -141,3 +142,53 @@ def test_a_subaddress_is_refused_in_words() -> None:
 def test_nothing_is_relayed(address: str) -> None:
     with pytest.raises(Refused, match=r"^550 5\.1\.2 "):
         parse_recipient(address, DOMAINS, "IL")
+
+
+CONTACTS, _ = build(
+    {"leumi": "03-9876543", "hapoalim": "03-9876544", "banks": ["leumi", "hapoalim"], 'בי"ח כרמל': "04-8765432"}, "IL"
+)
+
+
+@pytest.mark.parametrize(
+    ("local", "numbers"),
+    [
+        ("leumi", ("+97239876543",)),
+        ("Leumi", ("+97239876543",)),
+        ('"leumi"', ("+97239876543",)),
+        ("banks", ("+97239876543", "+97239876544")),
+        ("ביח-כרמל", ("+97248765432",)),
+        ('"בי\\"ח כרמל"', ("+97248765432",)),
+        ("03-9876545", ("+97239876545",)),
+        ("FAX=+97239876545", ("+97239876545",)),
+        ("IMCEAFAX-leumi+40+2B97239876545", ("+97239876545",)),
+    ],
+)
+def test_a_contact_or_a_number(local: str, numbers: tuple[str, ...]) -> None:
+    assert find_numbers(f"{local}@fax.local", DOMAINS, "IL", CONTACTS) == numbers
+
+
+@pytest.mark.parametrize(
+    ("local", "reply"),
+    [
+        ("leumy", "550 5.1.1 No contact here has the name leumy; did you mean leumi?"),
+        ("bank-leumi", "550 5.1.1 No contact here has the name bank-leumi; did you mean leumi?"),
+        ("xyz", "550 5.1.1 No contact here has the name xyz; write its number, such as 03-9876543"),
+        ("03-987654", "550 5.1.3 The number is too short"),
+        ("FAX=leumi", "550 5.1.3 This is not a fax number"),
+        ("*leumi", "550 5.1.3 Star codes"),
+    ],
+)
+def test_an_unknown_contact_is_refused_with_the_nearest(local: str, reply: str) -> None:
+    with pytest.raises(Refused) as refused:
+        find_numbers(f"{local}@fax.local", DOMAINS, "IL", CONTACTS)
+    assert refused.value.reply.startswith(reply)
+
+
+def test_a_contact_is_one_of_the_gateways_domains_alone() -> None:
+    with pytest.raises(Refused, match=r"^550 5\.1\.2 "):
+        find_numbers("leumi@gmail.com", DOMAINS, "IL", CONTACTS)
+
+
+def test_without_contacts_a_name_is_not_a_number() -> None:
+    with pytest.raises(Refused, match=r"^550 5\.1\.3 This is not a fax number"):
+        find_numbers("leumi@fax.local", DOMAINS, "IL", Directory())
