@@ -129,7 +129,7 @@ class Daemon:
 
     async def _recover(self, runtime: Runtime, database_made_at: datetime | None) -> None:
         """Settle what an earlier run left unfinished, before anything new starts."""
-        await runtime.store.run(lambda tx: tx.lose_deliveries(self._clock()))
+        await runtime.store.run(lambda tx: tx.deliveries.requeue_interrupted())
         await log_removed_endpoints(runtime.store, self._config.webhooks)
         await recover_interrupted(runtime, self._config.fax.on_doubt)
         await orphans.sweep(runtime.store, runtime.spool, self._clock(), database_made_at)
@@ -272,7 +272,7 @@ async def _follow_clock_jumps(store: Store, clock: Clock) -> None:
         await asyncio.sleep(_CLOCK_CHECK_SECONDS)
         if jump := clock.jump:
             try:
-                moved = await store.run(lambda tx: tx.shift(jump, clock()))
+                moved = await store.run(lambda tx: tx.shift_deadlines(jump, clock()))
             except StoreUnavailable as error:
                 log.store_unavailable("clock", error=str(error))
                 continue

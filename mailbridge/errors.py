@@ -5,7 +5,7 @@ MailbridgeError
 ├── StateLocked          another daemon works on the same state_dir (exit 78)
 ├── SchemaTooNew         the database was written by a newer mailbridge (exit 78)
 ├── NotFound             no fax, event or delivery has this id
-├── IllegalMove          the lifecycle has no such move from the present state
+├── IllegalTransition    the lifecycle has no such transition from the present state
 ├── Refused              a mail that cannot be taken, with its SMTP reply (permanent)
 ├── StoreUnavailable     the disk or the database cannot take it now (transient)
 │   └── Undecided        a commit failed at its last step: after a crash it may turn out to have happened
@@ -51,8 +51,8 @@ class NotFound(MailbridgeError):
     """No object has this id."""
 
 
-class IllegalMove(MailbridgeError):
-    """The lifecycle has no move by this trigger from this state."""
+class IllegalTransition(MailbridgeError):
+    """The lifecycle has no transition by this trigger from this state."""
 
     def __init__(self, state: str, trigger: str) -> None:
         self.state, self.trigger = state, trigger

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-from mailbridge.errors import IllegalMove
+from mailbridge.errors import IllegalTransition
 
 FaxState = Literal["queued", "uploading", "submitted", "in_doubt", "delivered", "failed", "cancelled"]
 FaxTrigger = Literal[
@@ -20,50 +20,50 @@ DeliveryTrigger = Literal["claim", "deliver", "defer", "reject", "exhaust", "los
 FAX_FINAL: Final[frozenset[FaxState]] = frozenset({"delivered", "failed", "cancelled"})
 
 
-class Move(NamedTuple):
+class Transition(NamedTuple):
     """Where a trigger leads, and the types of the events to raise on the way."""
 
     state: FaxState
     events: tuple[str, ...] = ()
 
 
-FAX: Final[dict[tuple[FaxState, FaxTrigger], Move]] = {
-    ("queued", "claim"): Move("uploading"),
-    ("queued", "cancel"): Move("cancelled", ("fax.cancelled",)),
-    ("queued", "expire"): Move("failed", ("fax.failed",)),
-    ("uploading", "accept"): Move("submitted", ("fax.submitted",)),
-    ("uploading", "defer"): Move("queued"),
-    ("uploading", "reject"): Move("failed", ("fax.failed",)),
-    ("uploading", "lose"): Move("in_doubt", ("fax.in_doubt",)),
-    ("uploading", "confirm"): Move("delivered", ("fax.delivered",)),
-    ("uploading", "fail"): Move("failed", ("fax.failed",)),
-    ("in_doubt", "accept"): Move("submitted", ("fax.resolved",)),
-    ("in_doubt", "resend"): Move("queued", ("fax.resolved",)),
-    ("in_doubt", "confirm"): Move("delivered", ("fax.resolved", "fax.delivered")),
-    ("in_doubt", "fail"): Move("failed", ("fax.resolved", "fax.failed")),
-    ("in_doubt", "abandon"): Move("failed", ("fax.resolved", "fax.failed")),
-    ("submitted", "confirm"): Move("delivered", ("fax.delivered",)),
-    ("submitted", "fail"): Move("failed", ("fax.failed",)),
-    ("submitted", "redial"): Move("queued"),
-    ("submitted", "expire"): Move("failed", ("fax.failed",)),
+FAX: Final[dict[tuple[FaxState, FaxTrigger], Transition]] = {
+    ("queued", "claim"): Transition("uploading"),
+    ("queued", "cancel"): Transition("cancelled", ("fax.cancelled",)),
+    ("queued", "expire"): Transition("failed", ("fax.failed",)),
+    ("uploading", "accept"): Transition("submitted", ("fax.submitted",)),
+    ("uploading", "defer"): Transition("queued"),
+    ("uploading", "reject"): Transition("failed", ("fax.failed",)),
+    ("uploading", "lose"): Transition("in_doubt", ("fax.in_doubt",)),
+    ("uploading", "confirm"): Transition("delivered", ("fax.delivered",)),
+    ("uploading", "fail"): Transition("failed", ("fax.failed",)),
+    ("in_doubt", "accept"): Transition("submitted", ("fax.resolved",)),
+    ("in_doubt", "resend"): Transition("queued", ("fax.resolved",)),
+    ("in_doubt", "confirm"): Transition("delivered", ("fax.resolved", "fax.delivered")),
+    ("in_doubt", "fail"): Transition("failed", ("fax.resolved", "fax.failed")),
+    ("in_doubt", "abandon"): Transition("failed", ("fax.resolved", "fax.failed")),
+    ("submitted", "confirm"): Transition("delivered", ("fax.delivered",)),
+    ("submitted", "fail"): Transition("failed", ("fax.failed",)),
+    ("submitted", "redial"): Transition("queued"),
+    ("submitted", "expire"): Transition("failed", ("fax.failed",)),
 }
 
 # What may still arrive when all is over: word that agrees is ignored, word that contradicts is told and moves nothing.
-AFTER_THE_END: Final[dict[tuple[FaxState, FaxTrigger], Move]] = {
-    ("delivered", "confirm"): Move("delivered"),
-    ("delivered", "accept"): Move("delivered"),
-    ("delivered", "lose"): Move("delivered"),
-    ("delivered", "defer"): Move("delivered", ("fax.conflict",)),
-    ("delivered", "reject"): Move("delivered", ("fax.conflict",)),
-    ("delivered", "fail"): Move("delivered", ("fax.conflict",)),
-    ("failed", "fail"): Move("failed"),
-    ("failed", "accept"): Move("failed"),
-    ("failed", "lose"): Move("failed"),
-    ("failed", "defer"): Move("failed"),
-    ("failed", "reject"): Move("failed"),
-    ("failed", "confirm"): Move("failed", ("fax.conflict",)),
-    ("cancelled", "fail"): Move("cancelled", ("fax.conflict",)),
-    ("cancelled", "confirm"): Move("cancelled", ("fax.conflict",)),
+FAX_AFTER_FINAL: Final[dict[tuple[FaxState, FaxTrigger], Transition]] = {
+    ("delivered", "confirm"): Transition("delivered"),
+    ("delivered", "accept"): Transition("delivered"),
+    ("delivered", "lose"): Transition("delivered"),
+    ("delivered", "defer"): Transition("delivered", ("fax.conflict",)),
+    ("delivered", "reject"): Transition("delivered", ("fax.conflict",)),
+    ("delivered", "fail"): Transition("delivered", ("fax.conflict",)),
+    ("failed", "fail"): Transition("failed"),
+    ("failed", "accept"): Transition("failed"),
+    ("failed", "lose"): Transition("failed"),
+    ("failed", "defer"): Transition("failed"),
+    ("failed", "reject"): Transition("failed"),
+    ("failed", "confirm"): Transition("failed", ("fax.conflict",)),
+    ("cancelled", "fail"): Transition("cancelled", ("fax.conflict",)),
+    ("cancelled", "confirm"): Transition("cancelled", ("fax.conflict",)),
 }
 
 DELIVERY: Final[dict[tuple[DeliveryState, DeliveryTrigger], DeliveryState]] = {
@@ -77,17 +77,17 @@ DELIVERY: Final[dict[tuple[DeliveryState, DeliveryTrigger], DeliveryState]] = {
 }
 
 
-def move_fax(state: FaxState, trigger: FaxTrigger) -> Move:
-    """Return where `trigger` leads from `state`. Raises IllegalMove where no table has the pair."""
-    move = FAX.get((state, trigger)) or AFTER_THE_END.get((state, trigger))
-    if move is None:
-        raise IllegalMove(state, trigger)
-    return move
+def fax_transition(state: FaxState, trigger: FaxTrigger) -> Transition:
+    """Return where `trigger` leads from `state`. Raises IllegalTransition where no table has the pair."""
+    transition = FAX.get((state, trigger)) or FAX_AFTER_FINAL.get((state, trigger))
+    if transition is None:
+        raise IllegalTransition(state, trigger)
+    return transition
 
 
-def move_delivery(state: DeliveryState, trigger: DeliveryTrigger) -> DeliveryState:
-    """Return where `trigger` leads from `state`. Raises IllegalMove where the table has no such pair."""
+def delivery_transition(state: DeliveryState, trigger: DeliveryTrigger) -> DeliveryState:
+    """Return where `trigger` leads from `state`. Raises IllegalTransition where the table has no such pair."""
     try:
         return DELIVERY[state, trigger]
     except KeyError:
-        raise IllegalMove(state, trigger) from None
+        raise IllegalTransition(state, trigger) from None

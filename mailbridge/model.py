@@ -209,7 +209,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class ReceivedItem:
     """One fax or voicemail that came in, by mail (`mailed`) or by the list of `incoming.do` (`listing_id`), or by both.
 
     `caller` and `called` are E.164 where they can be, None where unknown; `at` is when it came in as the mail or the list tells,
@@ -236,7 +236,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class ListingProgress:
     """How far the list of `incoming.do` was compared with the mails: since the first start, and `until` the last good round."""
 
     started_at: datetime

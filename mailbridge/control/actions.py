@@ -40,10 +40,10 @@ async def cancel(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
     """Cancel a fax that waits. Raises NotFound, ControlError."""
 
     def work(tx: Transaction) -> dict[str, Any]:
-        fax = tx.fax(id)
+        fax = tx.faxes.get(id)
         if fax.state != "queued":
             raise ControlError(f"{id} cannot be cancelled: {_NOT_CANCELLED[fax.state]}")
-        return fax_told(tx.move(id, "cancel", clock(), source="person"))
+        return fax_told(tx.faxes.transition(id, "cancel", clock(), source="person"))
 
     return await store.run(work)
 
@@ -55,16 +55,16 @@ async def retry(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
     """
 
     def work(tx: Transaction) -> dict[str, Any]:
-        fax, now = tx.fax(id), clock()
+        fax, now = tx.faxes.get(id), clock()
         if fax.state == "queued":
-            return fax_told(tx.update(id, due_at=now))
+            return fax_told(tx.faxes.update(id, due_at=now))
         if fax.state in _NOT_RETRIED:
             raise ControlError(f"{id} cannot be sent again: {_NOT_RETRIED[fax.state]}")
         if not fax.documents or not all(document.path for document in fax.documents):
             raise ControlError(f"{id} cannot be sent again: its documents were deleted (retention.documents)")
         again = _again(fax, now)
-        tx.add(again, now)
-        return fax_told(tx.fax(again.id))
+        tx.faxes.add(again, now)
+        return fax_told(tx.faxes.get(again.id))
 
     return await store.run(work)
 
@@ -98,11 +98,11 @@ async def resolve(
     """End a doubt by a person's word; with a FAX_CODE a sent fax is followed to its end. Raises NotFound, ControlError."""
 
     def work(tx: Transaction) -> dict[str, Any]:
-        fax, now = tx.fax(id), clock()
+        fax, now = tx.faxes.get(id), clock()
         if fax.state != "in_doubt":
             raise ControlError(f"{id} is {fax.state}, and only a fax in doubt can be resolved")
         trigger, changes = _word(fax, as_, fax_code, now)
-        return fax_told(tx.move(id, trigger, now, source="person", **changes))
+        return fax_told(tx.faxes.transition(id, trigger, now, source="person", **changes))
 
     return await store.run(work)
 
@@ -139,7 +139,7 @@ async def replay(store: Store, clock: Clock, *, ids: Sequence[str] = (), retire:
                 raise ControlError(f"nothing of {id} is dead: it is {states}")
             # One may be named twice: by itself, and by its event.
             dead |= {delivery.id: delivery for delivery in found if delivery.state == "dead"}
-        replayed = [tx.settle(id, "replay", now, due_at=now, attempts=0) for id in dead]
+        replayed = [tx.deliveries.transition(id, "replay", now, due_at=now, attempts=0) for id in dead]
         return [{"id": one.id, "event_id": one.event_id, "endpoint": one.endpoint, "state": one.state} for one in replayed]
 
     return await store.run(work)
@@ -179,10 +179,10 @@ async def _replay_chosen(store: Store, clock: Clock, choice: Choice) -> dict[str
     def some(tx: Transaction, ids: Sequence[str]) -> list[str]:
         now = clock()
         endpoints: list[str] = []
-        for delivery in map(tx.delivery, ids):
+        for delivery in map(tx.deliveries.get, ids):
             room = sum(replayed.values()) + len(endpoints) < limit
-            if room and delivery.state == "dead" and choice.has(delivery, tx.event(delivery.event_id).at):
-                endpoints.append(tx.settle(delivery.id, "replay", now, due_at=now, attempts=0).endpoint)
+            if room and delivery.state == "dead" and choice.has(delivery, tx.events.get(delivery.event_id).at):
+                endpoints.append(tx.deliveries.transition(delivery.id, "replay", now, due_at=now, attempts=0).endpoint)
         return endpoints
 
     for start in range(0, len(dead), _BATCH):
@@ -196,12 +196,12 @@ def _dead(tx: Transaction, choice: Choice) -> list[str]:
     """Return the ids of dead deliveries, the oldest first."""
     if choice.endpoint is not None:
         _known(tx, choice.endpoint)
-    found = tx.deliveries("dead", None, _ALL)
+    found = tx.deliveries.newest("dead", None, _ALL)
     return [one.id for one in reversed(found) if choice.endpoint in (None, one.endpoint)]
 
 
 def _known(tx: Transaction, endpoint: str) -> None:
-    names = sorted({name for name, _ in tx.count_deliveries()})
+    names = sorted({name for name, _ in tx.deliveries.counts()})
     if endpoint not in names:
         raise ControlError(f"no delivery is for an endpoint {endpoint!r}; there are some for {', '.join(names) or 'none'}")
 
@@ -216,9 +216,9 @@ async def _retire_chosen(store: Store, clock: Clock, choice: Choice) -> dict[str
     told = {"error": "retired: a person gave up what waited for this endpoint"}
 
     def some(tx: Transaction) -> int:
-        claimed = tx.claim_deliveries(name, datetime.max.replace(tzinfo=UTC), _BATCH)
+        claimed = tx.deliveries.claim(name, datetime.max.replace(tzinfo=UTC), _BATCH)
         for delivery, _ in claimed:
-            tx.settle(delivery.id, "reject", clock(), attempts=delivery.attempts - 1, **told)
+            tx.deliveries.transition(delivery.id, "reject", clock(), attempts=delivery.attempts - 1, **told)
         return len(claimed)
 
     retired: Counter[str] = Counter()
@@ -234,5 +234,5 @@ def _counted(verb: str, counts: Counter[str], choice: Choice, *, full: bool) -> 
 
 def _deliveries(tx: Transaction, id: str) -> list[Delivery]:
     if id.startswith("dlv_"):
-        return [tx.delivery(id)]
-    return tx.deliveries(event_id=tx.event(id).id, limit=1000)
+        return [tx.deliveries.get(id)]
+    return tx.deliveries.newest(event_id=tx.events.get(id).id, limit=1000)

@@ -18,16 +18,16 @@ async def queue(store: Store, *, state: FaxState | None = None, limit: int = 100
     """Return the newest faxes first, of one state where it is given. Raises ControlError for a state that does not exist."""
     if state is not None and state not in get_args(FaxState):
         raise ControlError(f"{state!r} is no state of a fax; use one of {', '.join(get_args(FaxState))}")
-    return [fax_told(fax) for fax in await store.run(lambda tx: tx.faxes(state, limit))]
+    return [fax_told(fax) for fax in await store.run(lambda tx: tx.faxes.newest(state, limit))]
 
 
 async def show(store: Store, *, id: str) -> dict[str, Any]:
     """Return the life of one fax: itself, its attempts and documents, its events, and their deliveries. Raises NotFound."""
 
     def work(tx: Transaction) -> dict[str, Any]:
-        fax = tx.fax(id)
-        raised = list(reversed(tx.events(id, _ALL_OF_ONE_FAX)))
-        sent = [(event, tx.deliveries(None, event.id, _ALL_OF_ONE_FAX)) for event in raised]
+        fax = tx.faxes.get(id)
+        raised = list(reversed(tx.events.newest(id, _ALL_OF_ONE_FAX)))
+        sent = [(event, tx.deliveries.newest(None, event.id, _ALL_OF_ONE_FAX)) for event in raised]
         return {
             **fax_told(fax),
             "documents": [_document(document) for document in fax.documents],
@@ -41,14 +41,14 @@ async def show(store: Store, *, id: str) -> dict[str, Any]:
 
 async def events(store: Store, *, fax: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
     """Return the newest events first, of one fax where its id is given."""
-    return [_event(event) for event in await store.run(lambda tx: tx.events(fax, limit))]
+    return [_event(event) for event in await store.run(lambda tx: tx.events.newest(fax, limit))]
 
 
 async def deliveries(store: Store, *, dead: bool = False, limit: int = 100) -> list[dict[str, Any]]:
     """Return the newest deliveries first, or only those that were given up."""
 
     def work(tx: Transaction) -> list[dict[str, Any]]:
-        found = tx.deliveries("dead" if dead else None, None, limit)
+        found = tx.deliveries.newest("dead" if dead else None, None, limit)
         return [_delivery(delivery, _type(tx, delivery.event_id)) for delivery in found]
 
     return await store.run(work)
@@ -56,7 +56,7 @@ async def deliveries(store: Store, *, dead: bool = False, limit: int = 100) -> l
 
 def _type(tx: Transaction, event_id: str) -> str | None:
     try:
-        return tx.event(event_id).type
+        return tx.events.get(event_id).type
     except NotFound:
         return None
 

@@ -73,28 +73,28 @@ def settle(tx: Transaction, fax_id: str, verdict: UploadOutcome, on_doubt: OnDou
     """Move a fax by the verdict of its upload. Where a report was quicker it stays final, and FAX_CODE and price are noted."""
     failure = verdict.changes.get("failure")
     ended = last_attempt(
-        tx.fax(fax_id),
+        tx.faxes.get(fax_id),
         ended_at=now,
         fax_code=verdict.changes.get("fax_code"),
         error_code=failure.code if failure else _ATTEMPT_ENDED.get(verdict.trigger),
     )
-    after = tx.move(fax_id, verdict.trigger, now, attempts=ended, **verdict.changes)
+    after = tx.faxes.transition(fax_id, verdict.trigger, now, attempts=ended, **verdict.changes)
     if verdict.trigger == "accept" and after.fax_code is None:
         told = {name: verdict.changes[name] for name in _TOLD if name in verdict.changes}
-        return tx.update(fax_id, attempts=last_attempt(after, fax_code=told["fax_code"]), **told)
+        return tx.faxes.update(fax_id, attempts=last_attempt(after, fax_code=told["fax_code"]), **told)
     return doubted(tx, after, on_doubt, now) if after.state == "in_doubt" else after
 
 
 def doubted(tx: Transaction, fax: Fax, on_doubt: OnDoubt, now: datetime) -> Fax:
     """Do what `fax.on_doubt` says with a fax that has just become doubtful."""
     if on_doubt == "fail":
-        return tx.move(fax.id, "abandon", now, failure=Failure(code="abandoned", message=_DOUBTED))
+        return tx.faxes.transition(fax.id, "abandon", now, failure=Failure(code="abandoned", message=_DOUBTED))
     # It is documented as able to charge twice, and not as able to charge without end: a second doubt is held.
     if on_doubt == "resend" and sum(attempt.error_code == "in_doubt" for attempt in fax.attempts) == 1:
-        return tx.move(fax.id, "resend", now, due_at=now)
+        return tx.faxes.transition(fax.id, "resend", now, due_at=now)
     return fax
 
 
 def expire(tx: Transaction, fax: Fax, now: datetime, **changes: Any) -> Fax:
     """Fail a fax whose expires_at has come."""
-    return tx.move(fax.id, "expire", now, failure=EXPIRED, source="expiry", **changes)
+    return tx.faxes.transition(fax.id, "expire", now, failure=EXPIRED, source="expiry", **changes)

@@ -37,7 +37,7 @@ class Poller:
 
     async def run(self) -> None:
         """Poll what is due, expire what is over, wait for more."""
-        wakeup = self._store.wakeup("poll")
+        wakeup = self._store.subscribe("poll")
         try:
             while True:
                 wakeup.clear()
@@ -71,7 +71,7 @@ class Poller:
     def _coming(self, tx: Transaction, now: datetime) -> dict[str, list[Fax]]:
         # Those under way are still due on disk, so as many more are looked at as there can be places.
         soon = now + timedelta(seconds=_LOOK_AGAIN)
-        return {account: tx.due_fax("submitted", soon, account, limit=2 * CONCURRENCY) for account in self._clients}
+        return {account: tx.faxes.due("submitted", soon, account, limit=2 * CONCURRENCY) for account in self._clients}
 
     async def _poll(self, fax: Fax) -> None:
         try:
@@ -102,7 +102,7 @@ class Poller:
 
     def _settle(self, tx: Transaction, asked: Fax, answer: StatusAnswer) -> Fax:
         now = self._clock()
-        fax = tx.fax(asked.id)
+        fax = tx.faxes.get(asked.id)
         if fax.state != "submitted" or fax.fax_code != asked.fax_code:
             return fax  # a report was quicker
         outcome = status_outcome(answer.status, answer.final)
@@ -110,14 +110,14 @@ class Poller:
         if outcome.kind == "pending":
             return self._later(tx, fax, asked, now, told)
         if outcome.kind == "delivered":
-            return tx.move(fax.id, "confirm", now, source="poll", attempts=last_attempt(fax, ended_at=now), **told)
+            return tx.faxes.transition(fax.id, "confirm", now, source="poll", attempts=last_attempt(fax, ended_at=now), **told)
         code = outcome.error or "unknown"
         changes: dict[str, Any] = {"attempts": last_attempt(fax, ended_at=now, error_code=code), "source": "poll", **told}
         again = now + timedelta(seconds=self._options.redial.every)
         if code in _DIALLED_AGAIN and _dials(fax) < self._options.redial.times and again < fax.expires_at:
-            return tx.move(fax.id, "redial", now, due_at=again, fax_code=None, polls=0, **changes)
+            return tx.faxes.transition(fax.id, "redial", now, due_at=again, fax_code=None, polls=0, **changes)
         failure = Failure(code=code, message=describe(answer.status), provider_code=answer.status)
-        return tx.move(fax.id, "fail", now, failure=failure, **changes)
+        return tx.faxes.transition(fax.id, "fail", now, failure=failure, **changes)
 
     def _later(self, tx: Transaction, fax: Fax, asked: Fax, now: datetime, told: Mapping[str, Any]) -> Fax:
         if fax.expires_at <= now:
@@ -125,7 +125,7 @@ class Poller:
         wait = retry.poll_delay(fax.polls + 1, self._options.first_poll, self._options.slowest_poll, self._random())
         # A report that came during this poll has asked for one more at once; it keeps its word.
         due = min(now + timedelta(seconds=wait), fax.expires_at) if fax.due_at == asked.due_at else fax.due_at
-        return tx.update(fax.id, polls=fax.polls + 1, due_at=due, **told)
+        return tx.faxes.update(fax.id, polls=fax.polls + 1, due_at=due, **told)
 
     def _tell(self, fax: Fax, answer: StatusAnswer) -> None:
         if fax.state == "submitted":
@@ -145,11 +145,11 @@ class Poller:
         def look(tx: Transaction) -> list[Fax]:
             now = self._clock()
             gone = []
-            for fax in tx.expired(now):
+            for fax in tx.faxes.expired(now):
                 if fax.state == "queued" or fax.account not in self._clients:
                     gone.append(expire(tx, fax, now))
                 elif fax.due_at > now:
-                    tx.update(fax.id, due_at=now)
+                    tx.faxes.update(fax.id, due_at=now)
             return gone
 
         for fax in await self._store.run(look):

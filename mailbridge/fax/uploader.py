@@ -44,12 +44,12 @@ async def recover_interrupted(runtime: Runtime, on_doubt: OnDoubt = "hold") -> N
 
     def settle_left(tx: Transaction) -> list[tuple[Fax, FaxTrigger]]:
         moved: list[tuple[Fax, FaxTrigger]] = []
-        while left := tx.faxes("uploading", limit=1000):
+        while left := tx.faxes.newest("uploading", limit=1000):
             for fax in left:
                 whole = bool(fax.attempts and fax.attempts[-1].whole_at)
                 trigger: FaxTrigger = "lose" if whole else "defer"
                 ended = last_attempt(fax, ended_at=now, error_code="in_doubt" if whole else "interrupted")
-                after = tx.move(fax.id, trigger, now, attempts=ended, due_at=now)
+                after = tx.faxes.transition(fax.id, trigger, now, attempts=ended, due_at=now)
                 moved.append((doubted(tx, after, on_doubt, now) if whole else after, trigger))
         return moved
 
@@ -71,7 +71,7 @@ class Uploader:
 
     async def run(self) -> None:
         """Upload what is due, wait for more."""
-        wakeup = self._store.wakeup(f"upload:{self._name}")
+        wakeup = self._store.subscribe(f"upload:{self._name}")
         try:
             while True:
                 wakeup.clear()
@@ -120,20 +120,20 @@ class Uploader:
     def _claim(self, tx: Transaction, places: int) -> list[Fax]:
         now = self._clock()
         claimed = []
-        for fax in tx.due_fax("queued", now, self._name, limit=places):
+        for fax in tx.faxes.due("queued", now, self._name, limit=places):
             digests = tuple(document.sha256 for document in fax.documents)
             intent = Attempt(n=len(fax.attempts) + 1, started_at=now, digests=digests)
             over = fax.expires_at <= now
             # Who told of the attempt before tells nothing of this one.
             begun = {"attempts": (*fax.attempts, intent), "source": None, "report": None}
-            claimed.append(expire(tx, fax, now) if over else tx.move(fax.id, "claim", now, **begun))
+            claimed.append(expire(tx, fax, now) if over else tx.faxes.transition(fax.id, "claim", now, **begun))
         return claimed
 
     async def _wait_seconds(self) -> float:
         """Return how long to wait where neither the wakeup nor an upload's end comes first."""
         if self._places() <= 0:
             return min(_LOOK_AGAIN, self._pause_left() or _LOOK_AGAIN)
-        due = await self._store.run(lambda tx: tx.next_due("queued", self._name))
+        due = await self._store.run(lambda tx: tx.faxes.next_due("queued", self._name))
         if due is None:
             return _LOOK_AGAIN
         # At least a millisecond: a clock that has just reached due_at must not turn this into a spin.
@@ -183,7 +183,7 @@ class Uploader:
 
     async def _mark_whole(self, fax_id: str) -> None:
         def mark(tx: Transaction) -> None:
-            tx.update(fax_id, attempts=last_attempt(tx.fax(fax_id), whole_at=self._clock()))
+            tx.faxes.update(fax_id, attempts=last_attempt(tx.faxes.get(fax_id), whole_at=self._clock()))
 
         await self._store.run(mark)
 
@@ -192,8 +192,8 @@ class Uploader:
         after = settle(tx, fax_id, verdict, self._options.on_doubt, now)
         credit = verdict.changes.get("credit_left")
         low = self._is_low(credit)
-        if low is not None and tx.mark(f"credit of {self._name} is low", on=low) and low:
-            tx.emit("credit.low", {"account": self._name, "credit_left": credit, "limit": self._account.low_credit}, now)
+        if low is not None and tx.conditions.set(f"credit of {self._name} is low", on=low) and low:
+            tx.events.emit("credit.low", {"account": self._name, "credit_left": credit, "limit": self._account.low_credit}, now)
         return after
 
     def _is_low(self, credit: str | None) -> bool | None:

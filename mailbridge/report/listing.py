@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from mailbridge import log
 from mailbridge.errors import MailbridgeError, StoreUnavailable
-from mailbridge.model import Compared, Receipt, new_id, rfc3339
+from mailbridge.model import ListingProgress, ReceivedItem, new_id, rfc3339
 from mailbridge.myfax import IncomingItem, MyFax
 from mailbridge.report.document_download import Documents, NotFetched, content_type, stem
 from mailbridge.report.listing_match import NEAR, number, pair, twin
@@ -86,7 +86,7 @@ class Listing:
     async def compare(self) -> None:
         """Make one round: read the list, note what is new, and tell what no mail told in time. Raises MailbridgeError."""
         now = self._clock()
-        known = await self._store.run(lambda tx: tx.compared(self._account, self._kind, now))
+        known = await self._store.run(lambda tx: tx.received.progress(self._account, self._kind, now))
         start = max(min(known.until or known.started_at, now) - OVERLAP, now - LONGEST)
         items = [item async for item in self._myfax.incoming(self._kind, start)]
         await self._store.run(lambda tx: self._note(tx, items, now))
@@ -94,31 +94,31 @@ class Listing:
         if self._first and self._grace:
             self._first = False
             return
-        due = await self._store.run(lambda tx: tx.due_receipts(self._account, self._kind, now, _BATCH))
+        due = await self._store.run(lambda tx: tx.received.due(self._account, self._kind, now, _BATCH))
         for receipt in due:
             await self._tell(receipt)
 
     def _note(self, tx: Transaction, items: list[IncomingItem], now: datetime) -> None:
         """Note what is new on the list: as of a mail that came before, as old, or as waiting."""
-        known = tx.compared(self._account, self._kind, now)
-        tx.note_compared(self._account, self._kind, now)
+        known = tx.received.progress(self._account, self._kind, now)
+        tx.received.save_progress(self._account, self._kind, now)
         seen: set[str] = set()
         for begin in range(0, len(items), _BATCH):
-            seen |= tx.known_listings(self._account, self._kind, [item.id for item in items[begin : begin + _BATCH]])
+            seen |= tx.received.known_listing_ids(self._account, self._kind, [item.id for item in items[begin : begin + _BATCH]])
         # In the first round a time that cannot be read may be any, and later it is about now.
         unread = now if known.until else known.started_at - OVERLAP
         fresh = {item.id: self._receipt(item, item.time or unread, now) for item in items if item.id not in seen}
         if not fresh:
             return
         for receipt, mailed in pair(list(fresh.values()), self._unlisted(tx, list(fresh.values()))):
-            tx.put_receipt(replace(mailed, listing_id=receipt.listing_id))
+            tx.received.put(replace(mailed, listing_id=receipt.listing_id))
             fresh.pop(str(receipt.listing_id))
         for receipt in fresh.values():
             old = _is_old(receipt.at, known, now)
-            tx.put_receipt(receipt if old else replace(receipt, due_at=now + self._grace))
+            tx.received.put(receipt if old else replace(receipt, due_at=now + self._grace))
 
-    def _receipt(self, item: IncomingItem, at: datetime, now: datetime) -> Receipt:
-        return Receipt(
+    def _receipt(self, item: IncomingItem, at: datetime, now: datetime) -> ReceivedItem:
+        return ReceivedItem(
             id=new_id("fax" if self._kind == "incoming" else "vm"),
             account=self._account,
             kind=self._kind,
@@ -130,13 +130,13 @@ class Listing:
             url=item.url,
         )
 
-    def _unlisted(self, tx: Transaction, listed: list[Receipt], trusted: bool = True) -> list[Receipt]:
+    def _unlisted(self, tx: Transaction, listed: list[ReceivedItem], trusted: bool = True) -> list[ReceivedItem]:
         """Return what mails brought about the time of these items and the list did not tell yet."""
         times = [receipt.at for receipt in listed]
-        near = tx.receipts(self._account, self._kind, min(times) - NEAR, max(times) + NEAR)
+        near = tx.received.between(self._account, self._kind, min(times) - NEAR, max(times) + NEAR)
         return [one for one in near if one.mailed and one.listing_id is None and (one.trusted or not trusted)]
 
-    async def _tell(self, receipt: Receipt) -> None:
+    async def _tell(self, receipt: ReceivedItem) -> None:
         """Raise the event of an item, with its document; or count a failed download."""
         document, defect = None, None
         try:
@@ -159,14 +159,14 @@ class Listing:
         else:
             await self._discard(document)
 
-    async def _fetch(self, receipt: Receipt) -> dict[str, Any]:
+    async def _fetch(self, receipt: ReceivedItem) -> dict[str, Any]:
         if receipt.url is None:
             raise NotFetched("the list names no address of the document", again=False)
         with tempfile.TemporaryFile() as file:
             await self._documents.fetch(receipt.url, file)
             return await asyncio.to_thread(self._keep, receipt, file)
 
-    def _keep(self, receipt: Receipt, file: BinaryIO) -> dict[str, Any]:
+    def _keep(self, receipt: ReceivedItem, file: BinaryIO) -> dict[str, Any]:
         """Store a fetched document durably, blocking."""
         digest, size = hashlib.sha256(), file.tell()
         file.seek(0)
@@ -189,27 +189,27 @@ class Listing:
                 log.document_not_deleted(self.name, error=str(error))
 
     def _count(self, tx: Transaction, receipt_id: str) -> None:
-        receipt = tx.receipt(receipt_id)
+        receipt = tx.received.get(receipt_id)
         if receipt is not None:
-            tx.put_receipt(replace(receipt, tries=receipt.tries + 1))
+            tx.received.put(replace(receipt, tries=receipt.tries + 1))
 
     def _raise(self, tx: Transaction, receipt_id: str, data: dict[str, Any], now: datetime) -> bool:
         """Raise the event, unless a mail told of the fax meanwhile, or the same document came by a mail that is not trusted."""
-        receipt = tx.receipt(receipt_id)
+        receipt = tx.received.get(receipt_id)
         if receipt is None or receipt.event_id is not None:
             return False
         sha256 = data["document"] and data["document"]["sha256"]
         same = twin(receipt, self._unlisted(tx, [receipt], trusted=False), sha256)
         done = replace(receipt, due_at=None, url=None, sha256=sha256)
         if same is not None:
-            tx.drop_receipt(same.id)
-            tx.put_receipt(replace(done, mailed=True, event_id=same.event_id))
+            tx.received.delete(same.id)
+            tx.received.put(replace(done, mailed=True, event_id=same.event_id))
             return False
-        event = tx.emit("fax.received" if self._kind == "incoming" else "voicemail.received", data, now, receipt.id)
-        tx.put_receipt(replace(done, event_id=event.id))
+        event = tx.events.emit("fax.received" if self._kind == "incoming" else "voicemail.received", data, now, receipt.id)
+        tx.received.put(replace(done, event_id=event.id))
         return True
 
-    def _event(self, receipt: Receipt, document: dict[str, Any] | None, defect: str | None) -> dict[str, Any]:
+    def _event(self, receipt: ReceivedItem, document: dict[str, Any] | None, defect: str | None) -> dict[str, Any]:
         data = {
             "fax_id": receipt.id,
             "seq": 1,
@@ -230,7 +230,7 @@ class Listing:
         return data if defect is None else {**data, "defects": [defect]}
 
 
-def _is_old(at: datetime, known: Compared, now: datetime) -> bool:
+def _is_old(at: datetime, known: ListingProgress, now: datetime) -> bool:
     """Whether something came in before the very first start, or longer ago than is asked for.
 
     After the first round, what was not on the list before is new, even where a zone that is set wrong makes it look older.

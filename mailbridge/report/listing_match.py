@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from mailbridge.model import Receipt
+from mailbridge.model import ReceivedItem
 from mailbridge.report.match import e164
 
 # The list prints local times without a zone: this covers the hour that is there twice in autumn, and a server that prints UTC.
@@ -25,10 +25,10 @@ def number(printed: str | None, region: str) -> str | None:
     return e164(printed, region) or printed.strip()
 
 
-def pair(listed: Sequence[Receipt], mailed: Sequence[Receipt]) -> list[tuple[Receipt, Receipt]]:
+def pair(listed: Sequence[ReceivedItem], mailed: Sequence[ReceivedItem]) -> list[tuple[ReceivedItem, ReceivedItem]]:
     """Return the pairs that tell of one fax, each item and mail in one pair at most: the nearest in time are paired first."""
     fitting = [(far, one, other) for one in listed for other in mailed if (far := _apart(one, other)) is not None]
-    found: list[tuple[Receipt, Receipt]] = []
+    found: list[tuple[ReceivedItem, ReceivedItem]] = []
     taken: set[str] = set()
     for _, one, other in sorted(fitting, key=lambda entry: (entry[0], entry[1].at, entry[2].at)):
         if not {one.id, other.id} & taken:
@@ -37,12 +37,12 @@ def pair(listed: Sequence[Receipt], mailed: Sequence[Receipt]) -> list[tuple[Rec
     return found
 
 
-def nearest(mailed: Receipt, listed: Iterable[Receipt]) -> Receipt | None:
+def nearest(mailed: ReceivedItem, listed: Iterable[ReceivedItem]) -> ReceivedItem | None:
     """Return the item of the list that a mail tells of, or None."""
     return next((one for one, _ in pair(list(listed), [mailed])), None)
 
 
-def twin(listed: Receipt, mailed: Iterable[Receipt], sha256: str | None) -> Receipt | None:
+def twin(listed: ReceivedItem, mailed: Iterable[ReceivedItem], sha256: str | None) -> ReceivedItem | None:
     """Return the mail with the very document of an item of the list, or None."""
     same = [other for other in mailed if sha256 is not None and other.sha256 == sha256]
     return next((other for _, other in pair([listed], same)), None)
@@ -56,7 +56,7 @@ def _same(one: str | None, other: str | None) -> bool:
     return one == other or (len(short) >= _LOCAL and long.endswith(short))
 
 
-def _apart(listed: Receipt, mailed: Receipt) -> timedelta | None:
+def _apart(listed: ReceivedItem, mailed: ReceivedItem) -> timedelta | None:
     """Return how far apart in time they are, more for a mail older than its fax; None where they tell of two faxes."""
     if not _same(listed.caller, mailed.caller) or (listed.called and mailed.called and not _same(listed.called, mailed.called)):
         return None

@@ -113,7 +113,7 @@ class Reader:
                 cursor = await self._take_group(connection, ours[begin : begin + GROUP], cursor, done)
             if uids and uids[-1] > cursor.last_uid:
                 cursor = end = replace(cursor, last_uid=uids[-1])
-                await self._store.run(lambda tx: tx.advance(self._recorder.mailbox, self._recorder.folder, end))
+                await self._store.run(lambda tx: tx.mailboxes.save_cursor(self._recorder.mailbox, self._recorder.folder, end))
         except (MailboxError, StoreUnavailable):
             await self._mark(connection, done)
             raise

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mailbridge import log
-from mailbridge.errors import IllegalMove
-from mailbridge.model import Cursor, ErrorCode, Failure, Fax, Receipt, Report, last_attempt, rfc3339
+from mailbridge.errors import IllegalTransition
+from mailbridge.model import Cursor, ErrorCode, Failure, Fax, ReceivedItem, Report, last_attempt, rfc3339
 from mailbridge.myfax.xml_codec import DELIVERED, Outcome, describe, report_outcome
 from mailbridge.report.listing_match import NEAR, nearest, number
 from mailbridge.report.match import SKEW, How, Match, clues, e164, match
@@ -55,8 +55,8 @@ class Recorder:
 
         Those that had been handled before are not among them, nor the faxes that the list of `incoming.do` had told.
         """
-        tx.advance(self.mailbox, self.folder, cursor)
-        fresh = [arrival for arrival in arrivals if tx.first_sight(self.mailbox, arrival.digest, now)]
+        tx.mailboxes.save_cursor(self.mailbox, self.folder, cursor)
+        fresh = [arrival for arrival in arrivals if tx.mailboxes.mark_processed(self.mailbox, arrival.digest, now)]
         taken = set()
         for place, arrival in enumerate(fresh):
             moment = now + timedelta(microseconds=place)  # so that their events stand in the order of the mails
@@ -74,7 +74,7 @@ class Recorder:
         receipt = self._receipt(arrival, moment, now)
         listed = self._listed(tx, receipt)
         if listed is not None and listed.event_id is not None:
-            tx.put_receipt(replace(listed, mailed=True))
+            tx.received.put(replace(listed, mailed=True))
             log.fax_duplicate(listed.id, mailbox=self.mailbox, trusted=report.trusted, message_id=report.message_id)
             return True
         data = {
@@ -96,15 +96,15 @@ class Recorder:
         }
         if report.defects:
             data["defects"] = list(report.defects)
-        event = tx.emit("fax.received", data, now, fax_id)
+        event = tx.events.emit("fax.received", data, now, fax_id)
         noted = receipt if listed is None else replace(listed, mailed=True, sha256=receipt.sha256, url=None, due_at=None)
-        tx.put_receipt(replace(noted, event_id=event.id))
+        tx.received.put(replace(noted, event_id=event.id))
         log.fax_received(fax_id, mailbox=self.mailbox, trusted=report.trusted, document=arrival.document is not None)
         return False
 
-    def _receipt(self, arrival: Arrival, at: datetime, now: datetime) -> Receipt:
+    def _receipt(self, arrival: Arrival, at: datetime, now: datetime) -> ReceivedItem:
         report = arrival.report
-        return Receipt(
+        return ReceivedItem(
             id=str(arrival.fax_id),
             account=self.account,
             kind="incoming",
@@ -117,12 +117,12 @@ class Recorder:
             sha256=str(arrival.document["sha256"]) if arrival.document else None,
         )
 
-    def _listed(self, tx: Transaction, mailed: Receipt) -> Receipt | None:
+    def _listed(self, tx: Transaction, mailed: ReceivedItem) -> ReceivedItem | None:
         """Return the item of the list that a mail tells of, where no other mail did and it is not older than the first start.
 
         A mail that is not trusted must bring the very document: whoever forges one must not hide a fax.
         """
-        near = tx.receipts(self.account, "incoming", mailed.at - NEAR, mailed.at + NEAR)
+        near = tx.received.between(self.account, "incoming", mailed.at - NEAR, mailed.at + NEAR)
         alone = [one for one in near if one.listing_id and not one.mailed and (one.event_id or one.due_at)]
         if mailed.trusted:
             return nearest(mailed, alone)
@@ -135,25 +135,25 @@ class Recorder:
     def _candidates(self, tx: Transaction, report: Report) -> list[Fax]:
         named = clues(report, self.region)
         if named.tokens:
-            return tx.by_token(named.tokens)
-        coded = tx.by_fax_code(named.codes)
-        return coded or (tx.by_number(named.numbers, report.date - SKEW) if report.date else [])
+            return tx.faxes.by_tokens(named.tokens)
+        coded = tx.faxes.by_fax_codes(named.codes)
+        return coded or (tx.faxes.by_numbers(named.numbers, report.date - SKEW) if report.date else [])
 
     def _reported(self, tx: Transaction, report: Report, now: datetime) -> None:
         found = None if report.defects else match(report, self._candidates(tx, report), self.region)
         if found is None or not report.trusted:
             self._raise(tx, report, found, now)
             if found is not None:
-                self._ask(tx, tx.fax(found.fax_id), now)
+                self._ask(tx, tx.faxes.get(found.fax_id), now)
             return
         outcome = report_outcome(report.status, report.status_code)
-        fax = tx.fax(found.fax_id)
+        fax = tx.faxes.get(found.fax_id)
         if found.how == "destination" and not self._settles(fax):
             self._raise(tx, report, found, now)
             self._ask(tx, fax, now)
         elif outcome == "ask" or outcome.kind == "pending" or self._is_for_the_poller(report, fax, outcome):
             if fax.state == "submitted":
-                tx.update(fax.id, report=as_told(report, found.how))
+                tx.faxes.update(fax.id, report=as_told(report, found.how))
             self._ask(tx, fax, now)
             log.report_applied(fax.id, mailbox=self.mailbox, status_code=report.status_code, how=found.how, outcome="ask")
         else:
@@ -182,8 +182,8 @@ class Recorder:
                 code=outcome.error, message=describe(report.status_code), provider_code=report.status_code
             )
         try:
-            tx.move(found.fax_id, "confirm" if outcome == DELIVERED else "fail", now, **changes)
-        except IllegalMove:
+            tx.faxes.transition(found.fax_id, "confirm" if outcome == DELIVERED else "fail", now, **changes)
+        except IllegalTransition:
             self._raise(tx, report, found, now)
             return
         log.report_applied(
@@ -200,7 +200,7 @@ class Recorder:
             "report": as_told(report, found.how if found else None),
             "defects": list(report.defects),
         }
-        tx.emit("report.received", data, now, found.fax_id if found else None)
+        tx.events.emit("report.received", data, now, found.fax_id if found else None)
         tell = log.report_unreadable if report.defects else log.report_unmatched
         tell(
             found.fax_id if found else report.message_id or "report",
@@ -215,7 +215,7 @@ class Recorder:
             del self.asked[fax_id]
         if fax.state == "submitted" and fax.id not in self.asked:
             self.asked[fax.id] = now
-            tx.update(fax.id, due_at=now)
+            tx.faxes.update(fax.id, due_at=now)
 
 
 def document_told(path: str, sha256: str, size: int, content_type: str, filename: str) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Watcher:
 
     async def _begin(self, connection: Connection, folder: Folder) -> Cursor:
         """Return where to read on: the stored cursor, the end at the first start, the beginning when the UIDs are new."""
-        stored = await self._store.run(lambda tx: tx.cursor(self.name, self._mailbox.folder))
+        stored = await self._store.run(lambda tx: tx.mailboxes.cursor(self.name, self._mailbox.folder))
         # A mailbox restored from a backup may count again from below the cursor without saying so.
         if stored is not None and stored.uidvalidity == folder.uidvalidity and stored.last_uid < (folder.uidnext or 2**32):
             return stored
@@ -132,7 +132,7 @@ class Watcher:
             last = await self._note_old(connection, last)
         # Also at the beginning of a mailbox to catch up with: the next start is not the first any more.
         start = Cursor(uidvalidity=folder.uidvalidity, last_uid=last)
-        await self._store.run(lambda tx: tx.advance(self.name, self._mailbox.folder, start))
+        await self._store.run(lambda tx: tx.mailboxes.save_cursor(self.name, self._mailbox.folder, start))
         return start
 
     async def _note_old(self, connection: Connection, last: int) -> int:
@@ -157,7 +157,7 @@ class Watcher:
 
             def note(tx: Transaction, digests: list[str] = digests, now: datetime = now) -> None:
                 for name in digests:
-                    tx.first_sight(self.name, name, now)
+                    tx.mailboxes.mark_processed(self.name, name, now)
 
             await self._store.run(note)
         return last
@@ -183,7 +183,7 @@ class Watcher:
         down, now = type_ == "mailbox.down", self._clock()
 
         def tell(tx: Transaction) -> None:
-            if tx.mark(f"mailbox {self.name} is down", on=down) or down:
-                tx.emit(type_, {"mailbox": self.name, "error": error}, now)
+            if tx.conditions.set(f"mailbox {self.name} is down", on=down) or down:
+                tx.events.emit(type_, {"mailbox": self.name, "error": error}, now)
 
         await self._store.run(tell)

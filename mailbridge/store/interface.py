@@ -1,72 +1,73 @@
-"""What a store is: one durable place for faxes, the outbox and mailbox cursors, behind transactions.
+"""The interface of a store: one durable place for faxes, events and mailbox cursors, changed in transactions.
 
-`Store.run(work)` calls `work(tx)` in one transaction and returns its result once that transaction is durable. `work` runs
-outside the event loop's thread, beside others in one group commit; it must be short, must not block, and may be run only once.
-When it raises, its own changes alone are undone and the error reaches the caller.
+`Store.run(work)` calls `work(tx)` in one transaction and returns its result once that transaction is durable. `work` runs in
+another thread than the event loop, and several share one commit. So it must be short, must not block, and may run only once.
+When it raises, only its own changes are undone, and the caller gets the error.
+
+Every method of a transaction raises StoreUnavailable when the database cannot answer.
 """
 
 from __future__ import annotations
 
-from asyncio import Event as WakeUp
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
-from mailbridge.model import Compared, Cursor, Delivery, Envelope, Event, Fax, Receipt
+from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, ReceivedItem
 
 T = TypeVar("T")
 
 
-class Erasure(NamedTuple):
-    """Spooled files that are to be deleted, by the path of the mail or received document that they belong to."""
+class PendingDeletion(NamedTuple):
+    """Spooled files that are to be deleted."""
 
-    path: str
-    files: tuple[str, ...]
+    path: str  # of the mail or received document that they belong to
+    files: tuple[str, ...]  # relative to the spool
 
 
 class AuditLine(NamedTuple):
-    """What was deleted: `document.deleted` and `fax.deleted` with the fax's id as subject, `event.deleted` with the event's.
+    """One thing that was deleted."""
 
-    `number` is the other side's, where there is one. `record` tells enough to prove what there was: the states' times, digests.
-    """
-
-    id: str
-    at: datetime
-    what: str
-    subject: str
-    number: str | None
-    record: Mapping[str, Any]
+    id: str  # aud_…
+    at: datetime  # when it was deleted
+    what: str  # document.deleted, fax.deleted or event.deleted
+    subject: str  # the id of the fax; for event.deleted without a fax, of the event
+    number: str | None  # the other side's, E.164
+    record: Mapping[str, Any]  # enough to prove what it was: state, times, digests
 
 
-class Transaction(Protocol):
-    """The verbs of one transaction. Every method raises StoreUnavailable when the database cannot answer."""
+class Submissions(Protocol):
+    """Accepted mails."""
 
-    # submission
-    def repeated(self, key: str, since: datetime) -> list[str]:
-        """Return the fax ids of the submission with this key (Message-ID and recipients) at or after `since`, else []."""
+    def add(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
+        """Store one mail and its faxes as queued, and emit `fax.queued` for each. `key` is its Message-ID and recipients."""
 
-    def accept(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
-        """Store one mail and its faxes as queued, and raise `fax.queued` for each."""
+    def fax_ids(self, key: str, since: datetime) -> list[str]:
+        """Return the fax ids of the first mail with this key that was received at or after `since`, or []."""
 
-    def count_since(self, user: str, since: datetime) -> int:
-        """Return how many faxes the mails of this user made that came at or after `since`."""
+    def count_faxes(self, user: str, since: datetime) -> int:
+        """Return how many faxes this user's mails have made that were received at or after `since`."""
+
+
+class Faxes(Protocol):
+    """Outbound faxes."""
 
     def add(self, fax: Fax, now: datetime) -> None:
-        """Store one more queued fax of a mail that is stored already, and raise `fax.queued`."""
+        """Store one more queued fax of a mail that is already stored, and emit `fax.queued`."""
 
-    # fax
-    def fax(self, fax_id: str) -> Fax:
+    def get(self, fax_id: str) -> Fax:
         """Return one fax. Raises NotFound."""
 
-    def faxes(self, state: FaxState | None = None, limit: int = 100) -> list[Fax]:
-        """Return the newest faxes first."""
+    def newest(self, state: FaxState | None = None, limit: int = 100) -> list[Fax]:
+        """Return faxes, newest first; with `state`, only those."""
 
-    def count_faxes(self) -> dict[FaxState, int]:
+    def counts(self) -> dict[FaxState, int]:
         """Return how many faxes are in each state; states without one are absent."""
 
-    def due_fax(self, state: FaxState, now: datetime, account: str | None = None, limit: int = 1) -> list[Fax]:
-        """Return faxes in `state` whose due_at has come, the longest due first; of one account where it is given."""
+    def due(self, state: FaxState, now: datetime, account: str | None = None, limit: int = 1) -> list[Fax]:
+        """Return faxes in `state` whose due_at has come, earliest due_at first; with `account`, only its faxes."""
 
     def next_due(self, state: FaxState, account: str | None = None) -> datetime | None:
         """Return the earliest due_at in `state`, or None."""
@@ -74,149 +75,200 @@ class Transaction(Protocol):
     def expired(self, now: datetime, limit: int = 100) -> list[Fax]:
         """Return queued and submitted faxes whose expires_at has come."""
 
-    def by_token(self, tokens: Collection[str]) -> list[Fax]:
-        """Return the faxes that have one of these tokens, in whatever state."""
+    def by_tokens(self, tokens: Collection[str]) -> list[Fax]:
+        """Return the faxes that have one of these tokens, in any state."""
 
-    def by_fax_code(self, codes: Collection[str]) -> list[Fax]:
-        """Return the faxes that have one of these FAX_CODEs, in whatever state; upper and lower case are the same."""
+    def by_fax_codes(self, codes: Collection[str]) -> list[Fax]:
+        """Return the faxes that have one of these FAX_CODEs, in any state; case is ignored."""
 
-    def by_number(self, numbers: Collection[str], since: datetime) -> list[Fax]:
-        """Return the faxes to these numbers that are uploading, in_doubt, submitted, or final since `since`."""
+    def by_numbers(self, numbers: Collection[str], since: datetime) -> list[Fax]:
+        """Return the faxes to these numbers that are uploading, in_doubt or submitted, or became final at or after `since`."""
 
-    def move(self, fax_id: str, trigger: FaxTrigger, now: datetime, **changes: Any) -> Fax:
-        """Move a fax by `lifecycle`, set `changes` (fields of Fax), raise the move's events; return the fax afterwards.
+    def transition(self, fax_id: str, trigger: FaxTrigger, now: datetime, **changes: Any) -> Fax:
+        """Change a fax's state by `lifecycle`, set `changes` (fields of Fax), emit the transition's events; return the new fax.
 
-        After the end, `changes` are not applied. Raises NotFound, IllegalMove.
+        A fax in a final state keeps its fields: `changes` are ignored. Raises NotFound, IllegalTransition.
         """
 
     def update(self, fax_id: str, **changes: Any) -> Fax:
-        """Change fields other than the state (a poll's count, the next due_at). Raises NotFound."""
+        """Change fields other than the state, such as the next due_at; return the new fax. Raises NotFound."""
 
-    def shift(self, by: timedelta, now: datetime) -> int:
-        """Move what is measured in elapsed time along with a clock that was set by `by`; return how many rows were moved.
 
-        That is the expiry of every fax that is not final and its next step, the next try of every delivery, and the time of the
-        mails of the last two days, by which a repeated one is known. The time that a sender asked for stays.
-        """
+class Events(Protocol):
+    """The outbox: events, each stored in the transaction of the change that it describes."""
 
-    # outbox
     def emit(self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None) -> Event:
-        """Put an event that no move raised into the outbox, with a delivery for every endpoint it is routed to."""
+        """Add an event, with a delivery for each endpoint that it is routed to. Fax transitions emit theirs themselves."""
 
-    def mark(self, what: str, *, on: bool) -> bool:
-        """Note whether something holds that events tell of, such as that a mailbox is down; return whether that has changed.
-
-        It is kept over restarts, so that nothing is told twice. Of what was never noted nothing holds.
-        """
-
-    def event(self, event_id: str) -> Event:
+    def get(self, event_id: str) -> Event:
         """Return one event. Raises NotFound."""
 
-    def events(self, fax_id: str | None = None, limit: int = 100) -> list[Event]:
-        """Return events, newest first; of one fax where it is given."""
+    def newest(self, fax_id: str | None = None, limit: int = 100) -> list[Event]:
+        """Return events, newest first; with `fax_id`, only those of that fax."""
 
-    def claim_deliveries(self, endpoint: str, now: datetime, limit: int) -> list[tuple[Delivery, Event]]:
-        """Move due pending deliveries of one endpoint to sending, the longest due first, and return them."""
 
-    def next_delivery(self, endpoint: str) -> datetime | None:
-        """Return the earliest due_at of the endpoint's pending deliveries, or None."""
+class Deliveries(Protocol):
+    """Deliveries of events to endpoints."""
 
-    def settle(self, delivery_id: str, trigger: DeliveryTrigger, now: datetime, **changes: Any) -> Delivery:
-        """Move a delivery by `lifecycle` and set `changes` (due_at, status, error). Raises NotFound, IllegalMove."""
-
-    def delivery(self, delivery_id: str) -> Delivery:
+    def get(self, delivery_id: str) -> Delivery:
         """Return one delivery. Raises NotFound."""
 
-    def deliveries(self, state: DeliveryState | None = None, event_id: str | None = None, limit: int = 100) -> list[Delivery]:
-        """Return deliveries, newest first."""
+    def newest(self, state: DeliveryState | None = None, event_id: str | None = None, limit: int = 100) -> list[Delivery]:
+        """Return deliveries, newest first; with `state` or `event_id`, only those."""
 
-    def count_deliveries(self) -> dict[tuple[str, DeliveryState], int]:
+    def counts(self) -> dict[tuple[str, DeliveryState], int]:
         """Return how many deliveries each endpoint has in each state; pairs without one are absent."""
 
-    def lose_deliveries(self, now: datetime) -> int:
-        """Return what a former run left in `sending` to `pending`; receivers drop repeated webhook-ids."""
+    def claim(self, endpoint: str, now: datetime, limit: int) -> list[tuple[Delivery, Event]]:
+        """Change due deliveries of one endpoint from pending to sending, earliest due_at first, and return them."""
 
-    # mailbox
+    def next_due(self, endpoint: str) -> datetime | None:
+        """Return the earliest due_at of the endpoint's pending deliveries, or None."""
+
+    def transition(self, delivery_id: str, trigger: DeliveryTrigger, now: datetime, **changes: Any) -> Delivery:
+        """Change a delivery's state by `lifecycle`, set `changes` (due_at, attempts, status, error); return the new delivery.
+
+        Raises NotFound, IllegalTransition.
+        """
+
+    def requeue_interrupted(self) -> int:
+        """Change deliveries that an earlier run left in `sending` to `pending`, and return how many.
+
+        They may be sent twice: receivers ignore a repeated webhook-id.
+        """
+
+
+class Conditions(Protocol):
+    """Conditions whose changes are reported, such as that a mailbox is down. They survive restarts."""
+
+    def set(self, name: str, *, on: bool) -> bool:
+        """Store whether the condition holds; return whether that is a change. A condition never set does not hold."""
+
+
+class Mailboxes(Protocol):
+    """The mailboxes that are watched."""
+
     def cursor(self, mailbox: str, folder: str) -> Cursor | None:
         """Return how far this folder was read, or None at the first start."""
 
-    def advance(self, mailbox: str, folder: str, cursor: Cursor) -> None:
-        """Note how far this folder was read."""
+    def save_cursor(self, mailbox: str, folder: str, cursor: Cursor) -> None:
+        """Store how far this folder was read."""
 
-    def first_sight(self, mailbox: str, digest: str, now: datetime) -> bool:
-        """Note that a mail with this digest was handled; False when it had been before."""
+    def mark_processed(self, mailbox: str, digest: str, now: datetime) -> bool:
+        """Record that the mail with this digest was processed; return False if it already had been."""
 
-    # what comes in
-    def compared(self, account: str, kind: str, now: datetime) -> Compared:
-        """Return how far the list of this kind (`incoming`, `voice`) was compared; the first time, note that it starts `now`."""
 
-    def note_compared(self, account: str, kind: str, until: datetime) -> None:
-        """Note that the list was compared until then."""
+class Received(Protocol):
+    """Received faxes and voicemails, reported by mail or by the lists of `incoming.do` (kinds `incoming` and `voice`)."""
 
-    def known_listings(self, account: str, kind: str, ids: Collection[str]) -> set[str]:
-        """Return which of these items of the list have a receipt."""
+    def progress(self, account: str, kind: str, now: datetime) -> ListingProgress:
+        """Return how far this list was compared; the first time, record that comparing starts `now`."""
 
-    def receipts(self, account: str, kind: str, start: datetime, end: datetime) -> list[Receipt]:
-        """Return what came in between two times, the oldest first."""
+    def save_progress(self, account: str, kind: str, until: datetime) -> None:
+        """Record that the list was compared up to `until`."""
 
-    def due_receipts(self, account: str, kind: str, now: datetime, limit: int) -> list[Receipt]:
-        """Return what the list alone told of and whose due_at has come, the longest due first."""
+    def known_listing_ids(self, account: str, kind: str, ids: Collection[str]) -> set[str]:
+        """Return which of these ids of the list belong to a stored item."""
 
-    def receipt(self, receipt_id: str) -> Receipt | None:
-        """Return one receipt, or None."""
+    def between(self, account: str, kind: str, start: datetime, end: datetime) -> list[ReceivedItem]:
+        """Return the items received from `start` to `end`, oldest first."""
 
-    def put_receipt(self, receipt: Receipt) -> None:
-        """Store a receipt, in the place of the one with its id."""
+    def due(self, account: str, kind: str, now: datetime, limit: int) -> list[ReceivedItem]:
+        """Return items that only the list has reported and whose due_at has come, earliest due_at first."""
 
-    def drop_receipt(self, receipt_id: str) -> None:
-        """Delete a receipt."""
+    def get(self, item_id: str) -> ReceivedItem | None:
+        """Return one item, or None."""
 
-    # retention
-    def retire_documents(self, before: datetime, now: datetime, limit: int) -> int:
-        """Note for erasure the files of mails of which every fax is final since `before`; return how many faxes lost theirs.
+    def put(self, item: ReceivedItem) -> None:
+        """Store an item; it replaces the one with the same id."""
 
-        From then on each `Document.path` of such a fax is empty. It ends soon after `limit` faxes; 0 means that none is left.
+    def delete(self, item_id: str) -> None:
+        """Delete an item."""
+
+
+class Audit(Protocol):
+    """Lines about what was deleted."""
+
+    def newest(self, subject: str | None = None, number: str | None = None, limit: int = 100) -> list[AuditLine]:
+        """Return audit lines, newest first; with `subject` or `number`, only those."""
+
+
+class Retention(Protocol):
+    """Deletion of what has expired."""
+
+    def discard_documents(self, before: datetime, now: datetime, limit: int) -> int:
+        """Note the files of mails whose faxes were all final at `before` for deletion; return how many faxes lost documents.
+
+        From then on each `Document.path` of such a fax is empty. It stops soon after `limit` faxes; 0 means that none is left.
         """
 
-    def retire_received(self, before: datetime, now: datetime, limit: int) -> int:
-        """Note for erasure the documents of events raised at or before `before` that no delivery needs any more."""
+    def discard_received(self, before: datetime, now: datetime, limit: int) -> int:
+        """Note documents of events emitted at or before `before` for deletion, unless a delivery needs them; return how many."""
 
-    def erasures(self, limit: int, after: str = "") -> list[Erasure]:
-        """Return what is noted for erasure, by path, beyond the path `after`."""
+    def pending_deletions(self, limit: int, after: str = "") -> list[PendingDeletion]:
+        """Return what is noted for deletion, sorted by path, with paths greater than `after`."""
 
-    def erased(self, paths: Collection[str], now: datetime) -> list[AuditLine]:
-        """Note that the files of these erasures are gone for good, in the audit, and return its lines."""
+    def finish_deletions(self, paths: Collection[str], now: datetime) -> list[AuditLine]:
+        """Record that the files of these pending deletions are gone; write their audit lines and return them."""
 
     def delete_faxes(self, before: datetime, now: datetime, limit: int) -> list[AuditLine]:
-        """Delete faxes that are final since `before`, with events and deliveries; with the last of a mail its envelope.
+        """Delete faxes that were final at `before`, with events and deliveries; with a mail's last fax its envelope.
 
-        A fax whose documents are still there, or with a delivery that is not settled, stays. Returns their audit lines.
+        A fax that still has documents, or an unfinished delivery, is kept. Returns the audit lines.
         """
 
     def delete_events(self, before: datetime, now: datetime, limit: int) -> list[AuditLine]:
-        """Delete events of no fax of ours raised at or before `before`, unless a document or a delivery is left of them."""
+        """Delete events emitted at or before `before` that have no stored fax, no document and no unfinished delivery."""
 
-    def delete_handled(self, before: datetime, limit: int) -> int:
-        """Forget the digests of mails that were handled at or before `before`; return how many."""
+    def delete_processed_mails(self, before: datetime, limit: int) -> int:
+        """Delete the digests of mails processed at or before `before`; return how many."""
 
-    def delete_receipts(self, before: datetime, limit: int) -> int:
-        """Forget what came in and was noted at or before `before`; return how many."""
-
-    def audit(self, subject: str | None = None, number: str | None = None, limit: int = 100) -> list[AuditLine]:
-        """Return audit lines, newest first; of one fax or event, or of one number, where it is given."""
+    def delete_received_items(self, before: datetime, limit: int) -> int:
+        """Delete received items stored at or before `before`; return how many."""
 
     def known_files(self, paths: Collection[str]) -> set[str]:
-        """Return which of these paths belong to a stored mail or are the document of an event."""
+        """Return which of these paths belong to a mail, an event's document or a pending deletion."""
+
+
+class Transaction(Protocol):
+    """One transaction: each kind of record by its name."""
+
+    @property
+    def submissions(self) -> Submissions: ...
+    @property
+    def faxes(self) -> Faxes: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
+    @property
+    def conditions(self) -> Conditions: ...
+    @property
+    def mailboxes(self) -> Mailboxes: ...
+    @property
+    def received(self) -> Received: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def retention(self) -> Retention: ...
+
+    def shift_deadlines(self, by: timedelta, now: datetime) -> int:
+        """Shift everything measured in elapsed time after the clock was set forward by `by`; return how many rows changed.
+
+        That is the expiry and next step of every fax that is not final, the next attempt of every delivery, when a received item
+        is due, and the receive time of the last two days' mails, by which repeats are recognised. A time that a sender asked for
+        stays.
+        """
 
 
 class Store(Protocol):
-    """A store. `spool` below it is the same for every database."""
+    """A store. The spool beside it is the same for every database."""
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in one transaction; return when it is durable. Raises what `work` raises, or StoreUnavailable."""
+        """Run `work` in one transaction; return its result once durable. Raises what `work` raises, or StoreUnavailable."""
 
-    def wakeup(self, topic: str) -> WakeUp:
+    def subscribe(self, topic: str) -> asyncio.Event:
         """Return the event that is set after a commit that made work: `upload:ACCOUNT`, `poll`, `deliver:ENDPOINT`.
 
-        Each topic has one listener, which clears it before it looks for work.
+        Each topic has one subscriber, which clears the event before it looks for work.
         """

@@ -60,7 +60,7 @@ async def _known(store: Store, paths: list[str]) -> set[str]:
     pieces = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
 
     def work(tx: Transaction) -> set[str]:
-        return {path for piece in pieces for path in tx.known_files(piece)}
+        return {path for piece in pieces for path in tx.retention.known_files(piece)}
 
     return await store.run(work) if pieces else set()
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mailbridge import log
 from mailbridge.errors import MailbridgeError, NotFound, StoreUnavailable
 from mailbridge.store.fsync import sync_directory
-from mailbridge.store.interface import AuditLine, Erasure, Store, Transaction
+from mailbridge.store.interface import AuditLine, PendingDeletion, Store, Transaction
 from mailbridge.store.spool import Spool
 
 # So many rows a transaction: an SMTP client waits behind it for some 20 ms.
@@ -60,16 +60,18 @@ class Retention:
     async def sweep(self, now: datetime) -> Swept:
         """Delete what is due at `now`, in batches; return how much it was. Raises StoreUnavailable."""
         documents, records = now - self._documents, now - self._records
-        while await self._store.run(lambda tx: tx.retire_documents(documents, now, BATCH)):
+        while await self._store.run(lambda tx: tx.retention.discard_documents(documents, now, BATCH)):
             pass
-        while await self._store.run(lambda tx: tx.retire_received(documents, now, BATCH)):
+        while await self._store.run(lambda tx: tx.retention.discard_received(documents, now, BATCH)):
             pass
         return Swept(
             documents=await self._erase(),
-            faxes=await self._delete(lambda tx: tx.delete_faxes(records, now, BATCH)),
-            events=await self._delete(lambda tx: tx.delete_events(records, now, BATCH)),
-            handled=await self._forget(lambda tx: tx.delete_handled(records, BATCH)),
-            receipts=await self._forget(lambda tx: tx.delete_receipts(min(records, now - _RECEIPTS_AT_LEAST), BATCH)),
+            faxes=await self._delete(lambda tx: tx.retention.delete_faxes(records, now, BATCH)),
+            events=await self._delete(lambda tx: tx.retention.delete_events(records, now, BATCH)),
+            handled=await self._forget(lambda tx: tx.retention.delete_processed_mails(records, BATCH)),
+            receipts=await self._forget(
+                lambda tx: tx.retention.delete_received_items(min(records, now - _RECEIPTS_AT_LEAST), BATCH)
+            ),
         )
 
     async def _erase(self) -> int:
@@ -84,7 +86,7 @@ class Retention:
         gone = await asyncio.to_thread(erase, self._spool, noted)
         for path in noted.keys() - gone:
             log.document_not_deleted("retention", error="a file cannot be deleted from the spool", path=path)
-        lines = await self._store.run(lambda tx: tx.erased(gone, self._clock()))
+        lines = await self._store.run(lambda tx: tx.retention.finish_deletions(gone, self._clock()))
         for line in lines:
             log.document_deleted(line.subject, sha256=[document["sha256"] for document in line.record["documents"]])
         return len(lines)
@@ -104,8 +106,8 @@ class Retention:
         return forgotten
 
 
-def _noted(tx: Transaction, after: str) -> list[Erasure]:
-    return tx.erasures(BATCH, after)
+def _noted(tx: Transaction, after: str) -> list[PendingDeletion]:
+    return tx.retention.pending_deletions(BATCH, after)
 
 
 def erase(spool: Spool, wanted: Mapping[str, Sequence[str]]) -> set[str]:

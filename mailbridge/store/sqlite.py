@@ -19,8 +19,8 @@ from sqlalchemy.pool import StaticPool
 from mailbridge import log
 from mailbridge.errors import SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.store import migrations, schema
+from mailbridge.store.events import Describe, Route
 from mailbridge.store.interface import Transaction
-from mailbridge.store.transaction import Describe, Route
 from mailbridge.store.writer import Writer
 
 T = TypeVar("T")
@@ -74,12 +74,12 @@ class SqliteStore:
         """Whether the database takes what is to be written, as far as the last transaction could tell."""
         return self._writer.healthy
 
-    def wakeup(self, topic: str) -> asyncio.Event:
+    def subscribe(self, topic: str) -> asyncio.Event:
         return self._bells.setdefault(topic, asyncio.Event())
 
     def _notify(self, topics: set[str]) -> None:
         for topic in topics:
-            self.wakeup(topic).set()
+            self.subscribe(topic).set()
 
 
 async def _lock_in_time(state_dir: Path, patience: float) -> int:

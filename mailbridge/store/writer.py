@@ -14,8 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from mailbridge.errors import StoreUnavailable, Undecided
 from mailbridge.model import new_id
 from mailbridge.store import schema
+from mailbridge.store.events import Describe, Route
 from mailbridge.store.interface import Transaction
-from mailbridge.store.transaction import Describe, Route, SqlTransaction
+from mailbridge.store.transaction import SqlTransaction
 
 T = TypeVar("T")
 Job = tuple[Callable[[Transaction], Any], "asyncio.Future[Any]"]
@@ -54,8 +55,8 @@ class Writer:
     def _work(self) -> None:
         with self._engine.connect() as connection:
             while batch := self._next_batch():
-                outcomes, woken_topics = self._commit(connection, [job for job in batch if job is not None])
-                self._loop.call_soon_threadsafe(self._hand_over, outcomes, woken_topics)
+                outcomes, topics = self._commit(connection, [job for job in batch if job is not None])
+                self._loop.call_soon_threadsafe(self._hand_over, outcomes, topics)
                 if batch[-1] is None:
                     break
 
@@ -70,7 +71,7 @@ class Writer:
 
     def _commit(self, connection: Connection, batch: list[Job]) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
         outcomes: list[tuple[asyncio.Future[Any], Any]] = []
-        woken_topics: set[str] = set()
+        topics: set[str] = set()
         if not self.healthy:
             self._try_again(connection)
         if self._undecided:
@@ -79,11 +80,11 @@ class Writer:
         try:
             with connection.begin():
                 for work, future in batch:
-                    outcomes.append((future, self._run(connection, work, woken_topics)))
+                    outcomes.append((future, self._run(connection, work, topics)))
         except (DBAPIError, OSError) as error:
             # A full disk rolls back the whole transaction by itself, so nobody in the batch may be told that it is durable.
             return [(future, self._failed(error)) for _, future in batch], set()
-        return outcomes, woken_topics
+        return outcomes, topics
 
     def _failed(self, error: DBAPIError | OSError) -> StoreUnavailable:
         """Note a failed commit, and return what is told of it."""
@@ -106,7 +107,7 @@ class Writer:
         else:
             self.healthy, self._undecided = True, False
 
-    def _run(self, connection: Connection, work: Callable[[Transaction], Any], woken_topics: set[str]) -> Any:
+    def _run(self, connection: Connection, work: Callable[[Transaction], Any], topics: set[str]) -> Any:
         transaction = SqlTransaction(connection, self._describe, self._route)
         # By hand: a savepoint by the library's own means costs as much as two inserts.
         connection.exec_driver_sql("SAVEPOINT job")
@@ -119,10 +120,10 @@ class Writer:
             connection.exec_driver_sql("RELEASE SAVEPOINT job")
             return error
         connection.exec_driver_sql("RELEASE SAVEPOINT job")
-        woken_topics |= transaction.woken_topics
+        topics |= transaction.topics
         return result
 
-    def _hand_over(self, outcomes: list[tuple[asyncio.Future[Any], Any]], woken_topics: set[str]) -> None:
+    def _hand_over(self, outcomes: list[tuple[asyncio.Future[Any], Any]], topics: set[str]) -> None:
         for future, outcome in outcomes:
             if future.done():
                 continue
@@ -130,4 +131,4 @@ class Writer:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
-        self._notify(woken_topics)
+        self._notify(topics)

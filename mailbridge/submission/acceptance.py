@@ -51,7 +51,7 @@ class Acceptance:
         """Learn how many faxes a user who has just logged in sent today, where that matters. Raises StoreUnavailable."""
         if self._config.users[user].daily_limit is not None and user not in self._today():
             midnight = self._midnight()
-            sent = await self._store.run(lambda tx: tx.count_since(user, midnight))
+            sent = await self._store.run(lambda tx: tx.submissions.count_faxes(user, midnight))
             self._today().setdefault(user, sent)
 
     def admit_sender(self, user: str | None, sender: str) -> None:
@@ -157,13 +157,15 @@ class Acceptance:
         user, midnight = self._user(envelope.user), self._midnight()
 
         def work(tx: Transaction) -> tuple[list[str], bool]:
-            earlier = tx.repeated(key, envelope.received_at - _REPEAT) if key else []
+            earlier = tx.submissions.fax_ids(key, envelope.received_at - _REPEAT) if key else []
             if earlier:
                 return earlier, False
             if user is not None:
                 # Other sessions of this user may have sent since RCPT.
-                policy.check_daily(user.daily_limit, lambda: tx.count_since(envelope.user or "", midnight), len(faxes))
-            tx.accept(envelope, faxes, key, envelope.received_at)
+                policy.check_daily(
+                    user.daily_limit, lambda: tx.submissions.count_faxes(envelope.user or "", midnight), len(faxes)
+                )
+            tx.submissions.add(envelope, faxes, key, envelope.received_at)
             return ids, True
 
         try:
@@ -178,7 +180,7 @@ class Acceptance:
     async def _forget_unless_stored(self, fax_id: str, file: SpoolFile) -> None:
         """A commit that failed may have reached the disk: a file is only removed when the store surely lacks its fax."""
         try:
-            await self._store.run(lambda tx: tx.fax(fax_id))
+            await self._store.run(lambda tx: tx.faxes.get(fax_id))
         except NotFound:
             file.abort()
         except StoreUnavailable:

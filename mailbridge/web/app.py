@@ -66,7 +66,7 @@ def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check],
 
 async def _counted(store: Store) -> metrics.Counts | None:
     try:
-        return await asyncio.wait_for(store.run(lambda tx: (tx.count_faxes(), tx.count_deliveries())), _CHECK_SECONDS)
+        return await asyncio.wait_for(store.run(lambda tx: (tx.faxes.counts(), tx.deliveries.counts())), _CHECK_SECONDS)
     except (MailbridgeError, TimeoutError):
         return None
 

@@ -13,7 +13,7 @@ import httpx
 
 from mailbridge import log, retry
 from mailbridge.config import Webhook
-from mailbridge.errors import IllegalMove, NotFound, StoreUnavailable
+from mailbridge.errors import IllegalTransition, NotFound, StoreUnavailable
 from mailbridge.lifecycle import DeliveryTrigger
 from mailbridge.model import Delivery, Event
 from mailbridge.store.interface import Store, Transaction
@@ -74,7 +74,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Deliver what is due, and wait for more."""
-        wakeup = self._store.wakeup(f"deliver:{self._name}")
+        wakeup = self._store.subscribe(f"deliver:{self._name}")
         async with client(self._webhook.allow_private, self._webhook.timeout) as http:
             try:
                 while True:
@@ -124,12 +124,12 @@ class Dispatcher:
     def _exchange(self, back: Sequence[_Back], free: int, now: datetime, stopped: bool, tx: Transaction) -> _Turn:
         for one in back:
             try:
-                tx.settle(one.delivery.id, one.trigger, one.at, **one.changes)
-            except (NotFound, IllegalMove) as error:
+                tx.deliveries.transition(one.delivery.id, one.trigger, one.at, **one.changes)
+            except (NotFound, IllegalTransition) as error:
                 log.delivery_not_settled(self._name, delivery=one.delivery.id, error=str(error))
-        claimed = tx.claim_deliveries(self._name, now, free) if free > 0 else []
-        due_at = tx.next_delivery(self._name) if len(claimed) < free else None
-        return _Turn(claimed, due_at, tx.count_deliveries().get((self._name, "dead"), 0) if stopped else 0)
+        claimed = tx.deliveries.claim(self._name, now, free) if free > 0 else []
+        due_at = tx.deliveries.next_due(self._name) if len(claimed) < free else None
+        return _Turn(claimed, due_at, tx.deliveries.counts().get((self._name, "dead"), 0) if stopped else 0)
 
     def _look_for_a_replay(self, dead: int) -> float | None:
         replayed = dead < self._dead

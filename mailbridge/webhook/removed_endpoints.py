@@ -13,7 +13,7 @@ async def log_removed_endpoints(store: Store, webhooks: Collection[str]) -> dict
 
     Raises StoreUnavailable.
     """
-    counts = await store.run(lambda tx: tx.count_deliveries())
+    counts = await store.run(lambda tx: tx.deliveries.counts())
     left = {name: n for (name, state), n in sorted(counts.items()) if state == "pending" and name not in webhooks}
     for name, n in left.items():
         remedy = f"configure webhook.{name} again, or give them up: mailbridge replay --endpoint {name} --retire"

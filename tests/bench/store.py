@@ -131,22 +131,22 @@ def questions(one: Fax) -> dict[str, Callable[[Transaction], Any]]:
     """Return what is asked all day."""
     code = one.fax_code or ""
     return {
-        "due_fax": lambda tx: tx.due_fax("queued", NOW, "office"),
-        "next_due": lambda tx: tx.next_due("queued", "office"),
-        "expired": lambda tx: tx.expired(NOW),
-        "count_faxes": lambda tx: tx.count_faxes(),
-        "count_deliveries": lambda tx: tx.count_deliveries(),
-        "claim_deliveries": lambda tx: tx.claim_deliveries("crm", NOW, 10),
-        "next_delivery": lambda tx: tx.next_delivery("crm"),
-        "repeated": lambda tx: tx.repeated(one.envelope_id or "", NOW - timedelta(days=9000)),
-        "by_token": lambda tx: tx.by_token([one.token]),
-        "by_fax_code": lambda tx: tx.by_fax_code([code]),
-        "by_number": lambda tx: tx.by_number([one.number], NOW - timedelta(days=1)),
-        "dead deliveries": lambda tx: tx.deliveries("dead"),
-        "events of a fax": lambda tx: tx.events(one.id),
-        "newest events": lambda tx: tx.events(None, 100),
-        "newest faxes": lambda tx: tx.faxes(None, 100),
-        "nothing to retire": lambda tx: tx.retire_documents(NOW - timedelta(days=9000), NOW, 100),
+        "due_fax": lambda tx: tx.faxes.due("queued", NOW, "office"),
+        "next_due": lambda tx: tx.faxes.next_due("queued", "office"),
+        "expired": lambda tx: tx.faxes.expired(NOW),
+        "count_faxes": lambda tx: tx.faxes.counts(),
+        "count_deliveries": lambda tx: tx.deliveries.counts(),
+        "claim_deliveries": lambda tx: tx.deliveries.claim("crm", NOW, 10),
+        "next_delivery": lambda tx: tx.deliveries.next_due("crm"),
+        "repeated": lambda tx: tx.submissions.fax_ids(one.envelope_id or "", NOW - timedelta(days=9000)),
+        "by_token": lambda tx: tx.faxes.by_tokens([one.token]),
+        "by_fax_code": lambda tx: tx.faxes.by_fax_codes([code]),
+        "by_number": lambda tx: tx.faxes.by_numbers([one.number], NOW - timedelta(days=1)),
+        "dead deliveries": lambda tx: tx.deliveries.newest("dead"),
+        "events of a fax": lambda tx: tx.events.newest(one.id),
+        "newest events": lambda tx: tx.events.newest(None, 100),
+        "newest faxes": lambda tx: tx.faxes.newest(None, 100),
+        "nothing to retire": lambda tx: tx.retention.discard_documents(NOW - timedelta(days=9000), NOW, 100),
     }
 
 
@@ -154,13 +154,13 @@ async def start(state_dir: Path) -> dict[str, Any]:
     """Do what a start asks of the store, then ask each question; return the figures."""
     begun = time.perf_counter()
     async with open_store(state_dir) as store:
-        await store.run(lambda tx: tx.lose_deliveries(NOW))
-        await store.run(lambda tx: tx.faxes("uploading", 1000))
+        await store.run(lambda tx: tx.deliveries.requeue_interrupted())
+        await store.run(lambda tx: tx.faxes.newest("uploading", 1000))
         opened = time.perf_counter() - begun
         swept = await orphans.sweep(store, Spool(state_dir / "spool"), datetime.now(UTC))
         seconds = time.perf_counter() - begun
         peak = peak_mib()
-        [one] = await store.run(lambda tx: tx.due_fax("queued", NOW)) or await store.run(lambda tx: tx.faxes(None, 1))
+        [one] = await store.run(lambda tx: tx.faxes.due("queued", NOW)) or await store.run(lambda tx: tx.faxes.newest(None, 1))
         asked = {name: await timed(store, question) for name, question in questions(one).items()}
     return {"open_s": round(opened, 3), "start_s": round(seconds, 3), "peak_mib": peak, "orphans": swept, "ms": asked}
 

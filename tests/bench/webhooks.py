@@ -105,10 +105,10 @@ async def throughput(url: str, count: int) -> float:
     """Return the events per second of an outbox that holds `count`, from the start to the last settled delivery."""
     async with outbox(("quick",)) as store:
         for start in range(0, count, 100):
-            await asyncio.gather(*(store.run(lambda tx: tx.emit("bench", DATA, now())) for _ in range(start, start + 100)))
+            await asyncio.gather(*(store.run(lambda tx: tx.events.emit("bench", DATA, now())) for _ in range(start, start + 100)))
         began = time.perf_counter()
         async with delivering(store, {"quick": url}):
-            while (await store.run(lambda tx: tx.count_deliveries())).get(("quick", "delivered"), 0) < count:
+            while (await store.run(lambda tx: tx.deliveries.counts())).get(("quick", "delivered"), 0) < count:
                 await asyncio.sleep(0.02)
         return count / (time.perf_counter() - began)
 
@@ -133,7 +133,7 @@ async def latencies(base: str, beside: str, count: int, pace: float) -> list[flo
     committed: dict[str, float] = {}
     async with outbox(tuple(urls)) as store, delivering(store, urls), httpx.AsyncClient(trust_env=False) as http:
         for _ in range(count):
-            event = await store.run(lambda tx: tx.emit("bench", DATA, now()))
+            event = await store.run(lambda tx: tx.events.emit("bench", DATA, now()))
             committed[event.id] = time.perf_counter()
             await asyncio.sleep(random.uniform(0.5, 1.5) / pace)
         async with asyncio.timeout(30):

@@ -582,7 +582,7 @@ async def queue_many(state: Path, count: int) -> None:
         spool.path(relpath).write_bytes(b"a mail")
         fax = a_fax(now)
         document = replace(fax.documents[0], path=relpath)
-        tx.accept(replace(envelope, path=relpath), [replace(fax, documents=(document,))], f"{number}", now)
+        tx.submissions.add(replace(envelope, path=relpath), [replace(fax, documents=(document,))], f"{number}", now)
 
     async with SqliteStore(state, fax_data, lambda _: ["crm"]) as store:
         for begin in range(0, count, 1000):

@@ -64,8 +64,8 @@ class WatchedStore:
             raise StoreUnavailable("the database cannot take it now")
         return await self._store.run(work)
 
-    def wakeup(self, topic: str) -> asyncio.Event:
-        return self._store.wakeup(topic)
+    def subscribe(self, topic: str) -> asyncio.Event:
+        return self._store.subscribe(topic)
 
 
 @dataclass
@@ -103,15 +103,15 @@ class World:
 
     async def accept(self, *faxes: Fax) -> None:
         envelope = an_envelope(self.clock(), message_id=None)
-        await self.store.run(lambda tx: tx.accept(envelope, faxes, None, self.clock()))
+        await self.store.run(lambda tx: tx.submissions.add(envelope, faxes, None, self.clock()))
 
     async def submitted(self, number: str = "+97239876543", code: str = "c-1", **changes: Any) -> Fax:
         """Put a fax into the store as one that MyFax has taken."""
         fax = self.fax(number, **changes)
         await self.accept(fax)
         attempt = Attempt(n=1, started_at=self.clock(), whole_at=self.clock(), fax_code=code)
-        await self.store.run(lambda tx: tx.move(fax.id, "claim", self.clock(), attempts=(*fax.attempts, attempt)))
-        return await self.store.run(lambda tx: tx.move(fax.id, "accept", self.clock(), fax_code=code))
+        await self.store.run(lambda tx: tx.faxes.transition(fax.id, "claim", self.clock(), attempts=(*fax.attempts, attempt)))
+        return await self.store.run(lambda tx: tx.faxes.transition(fax.id, "accept", self.clock(), fax_code=code))
 
     def sender(self, account: str = "office", **settings: Any) -> Uploader:
         configured = Account(email=EMAIL, password=PASSWORD, **settings)  # type: ignore[arg-type]
@@ -135,13 +135,13 @@ class World:
         """Move the clock, and wake who waits, as the next event would."""
         self.clock.offset += timedelta(seconds=seconds)
         for topic in ("upload:office", "poll"):
-            self.store.wakeup(topic).set()
+            self.store.subscribe(topic).set()
 
     async def now(self, fax: Fax) -> Fax:
-        return await self.store.run(lambda tx: tx.fax(fax.id))
+        return await self.store.run(lambda tx: tx.faxes.get(fax.id))
 
     async def events(self, fax: Fax | None = None) -> list[str]:
-        found = await self.store.run(lambda tx: tx.events(fax.id if fax else None))
+        found = await self.store.run(lambda tx: tx.events.newest(fax.id if fax else None))
         return [event.type for event in reversed(found)]
 
     async def becomes(self, fax: Fax, *states: str) -> Fax:

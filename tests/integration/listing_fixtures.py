@@ -166,7 +166,7 @@ class Office:
         return bool(taken)
 
     async def events(self, type_: str = "fax.received") -> list[Event]:
-        found = await self.store.run(lambda tx: tx.events(limit=10_000))
+        found = await self.store.run(lambda tx: tx.events.newest(limit=10_000))
         return [event for event in found[::-1] if event.type == type_]
 
     async def sources(self) -> list[tuple[str, str | None]]:

@@ -269,15 +269,15 @@ async def _seed(config: Path) -> Seeded:
     attempt = (Attempt(n=1, started_at=NOW),)
     busy = Failure(code="busy", message="the line was busy", provider_code=3)
     async with SqliteStore(config.parent / "state", lambda fax: {"fax_id": fax.id}, lambda type_: ["crm"]) as store:
-        await store.run(lambda tx: tx.accept(envelope, (waiting, doubted, failed), None, NOW))
+        await store.run(lambda tx: tx.submissions.add(envelope, (waiting, doubted, failed), None, NOW))
         for fax in (doubted, failed):
-            await store.run(lambda tx, fax=fax: tx.move(fax.id, "claim", NOW, attempts=attempt))  # type: ignore[misc]  # a default has no type
-        await store.run(lambda tx: tx.move(doubted.id, "lose", NOW))
-        await store.run(lambda tx: tx.move(failed.id, "fail", NOW, failure=busy))
-        claimed = await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 100))
+            await store.run(lambda tx, fax=fax: tx.faxes.transition(fax.id, "claim", NOW, attempts=attempt))  # type: ignore[misc]  # a default has no type
+        await store.run(lambda tx: tx.faxes.transition(doubted.id, "lose", NOW))
+        await store.run(lambda tx: tx.faxes.transition(failed.id, "fail", NOW, failure=busy))
+        claimed = await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 100))
         for delivery, event in claimed:
             end = ("reject", {"status": 410, "error": "HTTP 410"}) if event.type == "fax.failed" else ("deliver", {"status": 204})
-            await store.run(lambda tx, id=delivery.id, end=end: tx.settle(id, end[0], NOW, **end[1]))  # type: ignore[misc]  # a default has no type
+            await store.run(lambda tx, id=delivery.id, end=end: tx.deliveries.transition(id, end[0], NOW, **end[1]))  # type: ignore[misc]  # a default has no type
     return Seeded(config, waiting.id, doubted.id, failed.id)
 
 

@@ -36,7 +36,7 @@ def busy(config: Path) -> Iterator[threading.Event]:
 
     async def work() -> None:
         async with _store(config) as store:
-            await store.run(lambda tx: tx.accept(an_envelope(), [a_fax()], None, NOW))
+            await store.run(lambda tx: tx.submissions.add(an_envelope(), [a_fax()], None, NOW))
             begun.set()
             await asyncio.to_thread(let_go.wait, 30)
 

@@ -101,7 +101,7 @@ def test_the_bell_wakes_it_at_once(tmp_path: Path) -> None:
         fax = await world.submitted(due_at=world.clock() + timedelta(hours=1))
         await asyncio.sleep(0.1)
         woken_topics = asyncio.get_running_loop().time()
-        await world.store.run(lambda tx: tx.update(fax.id, due_at=world.clock()))
+        await world.store.run(lambda tx: tx.faxes.update(fax.id, due_at=world.clock()))
         await world.becomes(fax, "delivered")
         assert asked.times[0] - woken_topics < 1.0
 
@@ -124,7 +124,7 @@ def test_an_ask_that_comes_during_a_poll_is_answered_by_another(tmp_path: Path) 
             world.poller()
             fax = await world.submitted()
             await until(lambda: server.connections == 1)
-            await world.store.run(lambda tx: tx.update(fax.id, due_at=world.clock()))
+            await world.store.run(lambda tx: tx.faxes.update(fax.id, due_at=world.clock()))
             gate.set()
             assert (await world.becomes(fax, "delivered")).polls == 1
 
@@ -193,7 +193,7 @@ def test_a_report_that_is_quicker_than_the_poll_is_the_end(tmp_path: Path) -> No
             world.poller()
             fax = await world.submitted()
             await until(lambda: server.connections == 1)
-            await world.store.run(lambda tx: tx.move(fax.id, "confirm", world.clock(), source="report"))
+            await world.store.run(lambda tx: tx.faxes.transition(fax.id, "confirm", world.clock(), source="report"))
             runs = world.store.runs
             gate.set()
             await until(lambda: world.store.runs > runs)

@@ -354,8 +354,8 @@ def test_who_told_of_one_attempt_is_not_named_for_the_next(tmp_path: Path) -> No
         await world.becomes(fax, "in_doubt")
 
         def again(tx: Transaction) -> None:
-            tx.update(fax.id, report={"status": "Fail"})
-            tx.move(fax.id, "resend", world.clock(), source="person", due_at=world.clock())
+            tx.faxes.update(fax.id, report={"status": "Fail"})
+            tx.faxes.transition(fax.id, "resend", world.clock(), source="person", due_at=world.clock())
 
         await world.store.run(again)
         await until(lambda: len(world.said("fax in doubt", fax.id)) == 2)
@@ -477,7 +477,7 @@ def test_what_a_crash_left_uploading_is_settled_by_how_far_it_got(
     async def scenario(world: World, simulator: Simulator) -> None:
         [fax] = await world.queued(due_at=world.clock() + timedelta(hours=1))
         attempt = Attempt(n=1, started_at=world.clock(), whole_at=world.clock() if whole else None)
-        await world.store.run(lambda tx: tx.move(fax.id, "claim", world.clock(), attempts=(attempt,)))
+        await world.store.run(lambda tx: tx.faxes.transition(fax.id, "claim", world.clock(), attempts=(attempt,)))
         await recover_interrupted(world.runtime, on_doubt)
         after = await world.now(fax)
         assert (after.state, after.attempts[-1].error_code) == (state, error)
@@ -745,7 +745,7 @@ def test_low_credit_is_told_once_on_the_way_down(tmp_path: Path, monkeypatch: py
                 world.store.refuse["_settle"] = 1
             [fax] = await world.queued()
             await world.becomes(fax, "submitted")
-        told = [event.data for event in await world.store.run(lambda tx: tx.events()) if event.type == "credit.low"]
+        told = [event.data for event in await world.store.run(lambda tx: tx.events.newest()) if event.type == "credit.low"]
         assert [data["credit_left"] for data in reversed(told)] == ["10", "9"]
         assert told[0] == {"account": "office", "credit_left": "9", "limit": 10}
 
@@ -793,7 +793,7 @@ def test_a_report_that_overtakes_the_answer_gives_one_final_event(
         [fax] = await world.queued()
         await until(lambda: server.connections == 1)
         failure = None if trigger == "confirm" else Failure(code="busy", message="busy", provider_code=3)
-        await world.store.run(lambda tx: tx.move(fax.id, trigger, world.clock(), source="report", failure=failure))
+        await world.store.run(lambda tx: tx.faxes.transition(fax.id, trigger, world.clock(), source="report", failure=failure))
         gate.set()
         [next_one] = await world.queued()
         await until(lambda: server.connections == 2)
@@ -848,8 +848,8 @@ def test_a_bug_after_the_body_was_whole_leaves_the_fax_in_doubt(tmp_path: Path, 
 def test_a_bug_in_settling_is_told_and_others_go_on(tmp_path: Path) -> None:
     async def scenario(world: World, simulator: Simulator) -> None:
         def vanish(tx: Transaction, fax_id: str) -> None:
-            tx.move(fax_id, "accept", world.clock(), fax_code="other")
-            tx.move(fax_id, "redial", world.clock(), due_at=world.clock() + timedelta(hours=1))
+            tx.faxes.transition(fax_id, "accept", world.clock(), fax_code="other")
+            tx.faxes.transition(fax_id, "redial", world.clock(), due_at=world.clock() + timedelta(hours=1))
 
         world.store.hold["_settle"] = gate = asyncio.Event()
         world.sender()
@@ -858,7 +858,7 @@ def test_a_bug_in_settling_is_told_and_others_go_on(tmp_path: Path) -> None:
         await world.store.run(partial(vanish, fax_id=fax.id))
         gate.set()
         await until(lambda: bool(world.said("call to MyFax failed unexpectedly", fax.id)))
-        assert "IllegalMove" in world.said("call to MyFax failed unexpectedly", fax.id)[0]["error"]
+        assert "IllegalTransition" in world.said("call to MyFax failed unexpectedly", fax.id)[0]["error"]
         [other] = await world.queued()
         await world.becomes(other, "submitted")
 

@@ -76,7 +76,7 @@ def test_an_incoming_fax_that_was_never_mailed_is_found_and_told_once_with_its_d
         }
         assert world.spool.path(document["path"]).read_bytes() == PDF
         assert world.files() == {document["path"]}
-        assert await world.store.run(lambda tx: tx.known_files([document["path"]])) == {document["path"]}
+        assert await world.store.run(lambda tx: tx.retention.known_files([document["path"]])) == {document["path"]}
 
     play(tmp_path, scenario)
 
@@ -137,7 +137,7 @@ def test_a_list_that_tells_all_that_ever_came_in_repeats_nothing(tmp_path: Path)
         assert await world.sources() == [FROM_LIST]
         world.now = START + timedelta(days=33)
         world.myfax.answers["/action/incoming.do"] = [world.myfax.whole_list()] * (PATIENT + 1)
-        await world.store.run(lambda tx: tx.delete_receipts(world.now - timedelta(days=32), 10))
+        await world.store.run(lambda tx: tx.retention.delete_received_items(world.now - timedelta(days=32), 10))
         await world.rounds(listing, PATIENT + 1)
         assert await world.sources() == [FROM_LIST]
 

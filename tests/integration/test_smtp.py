@@ -92,7 +92,7 @@ class Gateway:
         return client
 
     def faxes(self) -> list[Fax]:
-        return asyncio.run_coroutine_threadsafe(self.store.run(lambda tx: tx.faxes()), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(self.store.run(lambda tx: tx.faxes.newest()), self.loop).result(10)
 
     def files(self) -> list[Path]:
         return list((self.spool.root / "mail").rglob("*.eml"))

@@ -79,7 +79,7 @@ def test_a_report_ends_its_fax_and_an_incoming_fax_is_stored(server: Dovecot, us
             await asyncio.to_thread(server.deliver, user, *mails)
             [delivered] = await events(store, 1, "fax.delivered")
             [received] = await events(store, 1, "fax.received")
-            assert (delivered.fax_id, (await store.run(lambda tx: tx.fax(fax.id))).state) == (fax.id, "delivered")
+            assert (delivered.fax_id, (await store.run(lambda tx: tx.faxes.get(fax.id))).state) == (fax.id, "delivered")
             assert received.data["document"]["filename"] == "פקס.pdf"
             assert (tmp_path / "spool" / received.data["document"]["path"]).read_bytes() == document
             await flagged(server, user, ["\\Seen", "\\Seen"])
@@ -139,14 +139,14 @@ def test_a_new_uidvalidity_repeats_nothing_and_loses_nothing(server: Dovecot, us
                     server.deliver, user, report_mail("Success", 9, "one"), incoming_mail(b"%PDF-1", "08-9999999")
                 )
                 before = await events(store, 2)
-            old = await store.run(lambda tx: tx.cursor("office", "INBOX"))
+            old = await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX"))
             for path in server.maildir(user).glob("dovecot*"):
                 path.unlink()
             await asyncio.sleep(1.1 - time.time() % 1)  # Dovecot takes the second as the new UIDVALIDITY
             server.deliver(user, report_mail("Success", 9, "two"))
             async with watching(of(server, user), store, tmp_path):
                 found = await events(store, 3)
-            new = await store.run(lambda tx: tx.cursor("office", "INBOX"))
+            new = await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX"))
             assert old is not None
             assert new is not None
             assert new.uidvalidity != old.uidvalidity
@@ -230,7 +230,7 @@ def test_a_mail_expunged_between_search_and_fetch_is_passed_over(
                 found = await events(store, 3)
             assert expunged == [2, 4]
             assert subjects(found) == ["one", "three", "five"]
-            assert (await store.run(lambda tx: tx.cursor("office", "INBOX"))).last_uid == 5  # type: ignore[union-attr]
+            assert (await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX"))).last_uid == 5  # type: ignore[union-attr]
 
     asyncio.run(circle())
 

@@ -117,8 +117,8 @@ def test_five_thousand_old_mails_are_no_events_and_a_folder_may_have_any_name(tm
                 await asyncio.to_thread(server.deliver, user, report_mail("Success", 9, "into it"), folder=f'"{utf7(folder)}"')
                 found = await events(store, 2)
                 assert sorted(event.data["report"]["subject"] for event in found) == ["into it", "into the inbox"]
-                inbox = await store.run(lambda tx: tx.cursor("inbox", "INBOX"))
-                other = await store.run(lambda tx: tx.cursor("folder", folder))
+                inbox = await store.run(lambda tx: tx.mailboxes.cursor("inbox", "INBOX"))
+                other = await store.run(lambda tx: tx.mailboxes.cursor("folder", folder))
                 assert inbox is not None
                 assert other is not None
                 assert (inbox.last_uid, other.last_uid) == (5001, 1)

@@ -337,7 +337,7 @@ def test_odd_answers_are_understood_and_what_nobody_asked_for_is_dropped(tmp_pat
                 await until(lambda: first.tag != seen)
                 found = await events(store, 1)
             assert [event.data["report"]["subject"] for event in found] == ["from the script"]
-            assert await store.run(lambda tx: tx.cursor("office", "INBOX")) == Cursor(uidvalidity=77, last_uid=1)
+            assert await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX")) == Cursor(uidvalidity=77, last_uid=1)
             assert len(front.scripts) == 1
 
     searches: list[int] = []

@@ -31,8 +31,8 @@ def test_a_trusted_report_ends_its_fax(tmp_path: Path) -> None:
             await box.deliver(report_mail("Success", 9, f"invoice {early.token}.pdf"))
             assert len(await events(store, 1, "fax.failed")) == 1
             assert len(await events(store, 2, "fax.delivered")) == 2
-            delivered = await store.run(lambda tx: tx.fax(good.id))
-            failed = await store.run(lambda tx: tx.fax(bad.id))
+            delivered = await store.run(lambda tx: tx.faxes.get(good.id))
+            failed = await store.run(lambda tx: tx.faxes.get(bad.id))
             assert (delivered.state, delivered.source) == ("delivered", "report")
             assert delivered.report is not None
             assert delivered.report["status_code"] == 9
@@ -68,14 +68,14 @@ def test_an_untrusted_report_moves_nothing_and_makes_the_poller_ask(tmp_path: Pa
             [event] = await events(store, 1, "report.received")
             assert event.data["trusted"] is False
             assert (event.data["matched"], event.data["match"]) == (fax.id, "token")
-            now = await store.run(lambda tx: tx.fax(fax.id))
+            now = await store.run(lambda tx: tx.faxes.get(fax.id))
             assert now.state == "submitted"
             assert now.due_at < fax.due_at
-            await store.run(lambda tx: tx.update(fax.id, due_at=fax.due_at))
+            await store.run(lambda tx: tx.faxes.update(fax.id, due_at=fax.due_at))
             await box.deliver(report_mail("Fail", 7, fax.token))
             await events(store, 2, "report.received")
             # At most one immediate poll in a minute.
-            assert (await store.run(lambda tx: tx.fax(fax.id))).due_at == fax.due_at
+            assert (await store.run(lambda tx: tx.faxes.get(fax.id))).due_at == fax.due_at
 
     asyncio.run(circle())
 
@@ -91,7 +91,7 @@ def test_a_report_that_names_the_number_alone_moves_a_fax_only_where_nobody_else
             await box.deliver(passed + report_mail("Success", 9, "to 03-9876543"))
             [event] = await events(store, 1, "fax.delivered" if believed else "report.received")
             assert (event.data["report"]["trusted"], event.data["report"]["match"]) == (True, "destination")
-            now = await store.run(lambda tx: tx.fax(fax.id))
+            now = await store.run(lambda tx: tx.faxes.get(fax.id))
             assert now.state == ("delivered" if believed else "submitted")
             assert believed or now.due_at < fax.due_at
 
@@ -106,7 +106,7 @@ def test_a_number_of_two_faxes_moves_neither(tmp_path: Path, others: list[FaxTri
             await box.deliver(report_mail("Success", 9, "to 03-9876543"))
             [event] = await events(store, 1, "report.received")
             assert event.data["matched"] is None
-            assert (await store.run(lambda tx: tx.fax(fax.id))).state == "submitted"
+            assert (await store.run(lambda tx: tx.faxes.get(fax.id))).state == "submitted"
 
     asyncio.run(circle())
 
@@ -118,7 +118,7 @@ def test_a_number_alone_ends_no_doubt(tmp_path: Path) -> None:
             await box.deliver(report_mail("Success", 9, "to 03-9876543"))
             [event] = await events(store, 1, "report.received")
             assert (event.data["matched"], event.data["match"]) == (fax.id, "destination")
-            assert (await store.run(lambda tx: tx.fax(fax.id))).state == "in_doubt"
+            assert (await store.run(lambda tx: tx.faxes.get(fax.id))).state == "in_doubt"
 
     asyncio.run(circle())
 
@@ -137,10 +137,10 @@ def test_two_mailboxes_make_the_poller_ask_once_a_minute(tmp_path: Path) -> None
             fax = await a_fax(store, "claim", "accept")
             await one.deliver(report_mail("Success", 9, fax.token))
             await events(store, 1, "report.received")
-            assert (await store.run(lambda tx: tx.update(fax.id, due_at=fax.due_at))).due_at == fax.due_at
+            assert (await store.run(lambda tx: tx.faxes.update(fax.id, due_at=fax.due_at))).due_at == fax.due_at
             await two.deliver(report_mail("Success", 9, fax.token))
             await events(store, 2, "report.received")
-            assert (await store.run(lambda tx: tx.fax(fax.id))).due_at == fax.due_at
+            assert (await store.run(lambda tx: tx.faxes.get(fax.id))).due_at == fax.due_at
 
     asyncio.run(circle())
 
@@ -152,7 +152,7 @@ def test_doubled_headers_are_never_trusted(tmp_path: Path) -> None:
             await box.deliver(b"X-Fax-Status: Success\n" + report_mail("Fail", 7, fax.token))
             [event] = await events(store, 1, "report.received")
             assert event.data["defects"] == ["x-fax-status stands 2 times"]
-            assert (await store.run(lambda tx: tx.fax(fax.id))).state == "submitted"
+            assert (await store.run(lambda tx: tx.faxes.get(fax.id))).state == "submitted"
 
     asyncio.run(circle())
 
@@ -164,11 +164,11 @@ def test_a_report_without_an_outcome_makes_the_poller_ask(tmp_path: Path) -> Non
             await box.deliver(report_mail("Fail", 4, fax.token))
 
             async def asked() -> bool:
-                return (await store.run(lambda tx: tx.fax(fax.id))).due_at != fax.due_at
+                return (await store.run(lambda tx: tx.faxes.get(fax.id))).due_at != fax.due_at
 
             await until(asked)
-            assert (await store.run(lambda tx: tx.fax(fax.id))).state == "submitted"
-            assert store.wakeup("poll").is_set()
+            assert (await store.run(lambda tx: tx.faxes.get(fax.id))).state == "submitted"
+            assert store.subscribe("poll").is_set()
 
     asyncio.run(circle())
 
@@ -228,7 +228,7 @@ def test_a_new_uidvalidity_repeats_nothing(tmp_path: Path) -> None:
             async with watching(settings(box.port), store, tmp_path):
                 await box.deliver(report_mail("Success", 9, "one"))
                 await events(store, 1)
-            await store.run(lambda tx: tx.advance("office", "INBOX", Cursor(uidvalidity=1, last_uid=999)))
+            await store.run(lambda tx: tx.mailboxes.save_cursor("office", "INBOX", Cursor(uidvalidity=1, last_uid=999)))
             async with watching(settings(box.port), store, tmp_path):
                 await box.deliver(report_mail("Success", 9, "two"))
                 found = await events(store, 2)
@@ -308,7 +308,7 @@ def test_a_crash_between_the_event_and_seen_leaves_the_same_event(tmp_path: Path
             for cursor in (None, Cursor(uidvalidity=1, last_uid=0)):
                 async with a_store(tmp_path) as store:
                     if cursor is not None:
-                        await store.run(lambda tx, cursor=cursor: tx.advance("office", "INBOX", cursor))  # type: ignore[misc]
+                        await store.run(lambda tx, cursor=cursor: tx.mailboxes.save_cursor("office", "INBOX", cursor))  # type: ignore[misc]
                     async with watching(settings(box.port), store, tmp_path):
                         await box.deliver(report_mail("Success", 9, "marker"))
                         await events(store, 1 if cursor is None else 2, "report.received")
@@ -334,14 +334,14 @@ def test_report_and_poll_both_final_are_one_final_event(
                 await events(store, 1, "report.received")
 
             async def poll() -> None:
-                await store.run(lambda tx: tx.move(fax.id, trigger, clock(), source="poll"))
+                await store.run(lambda tx: tx.faxes.transition(fax.id, trigger, clock(), source="poll"))
 
             for step in (report, poll) if first == "report" else (poll, report):
                 await step()
             found = [event for event in await events(store, 3) if event.type not in ("fax.queued", "fax.submitted")]
             assert len([event for event in found if event.type in FINAL]) == 1
             assert {event.type for event in found} <= {*FINAL, "report.received"}
-            assert (await store.run(lambda tx: tx.fax(fax.id))).source == first
+            assert (await store.run(lambda tx: tx.faxes.get(fax.id))).source == first
 
     asyncio.run(circle())
 
@@ -355,9 +355,9 @@ def test_report_and_poll_that_contradict_are_told_and_move_nothing(
             fax = await a_fax(store, "claim", "accept")
             await box.deliver(report_mail(first, 9 if first == "Success" else 7, fax.token))
             [final] = [event for event in await events(store, 3, "fax.") if event.type in FINAL]
-            await store.run(lambda tx: tx.move(fax.id, then, clock()))
+            await store.run(lambda tx: tx.faxes.transition(fax.id, then, clock()))
             await events(store, 1, "fax.conflict")
-            assert f"fax.{(await store.run(lambda tx: tx.fax(fax.id))).state}" == final.type
+            assert f"fax.{(await store.run(lambda tx: tx.faxes.get(fax.id))).state}" == final.type
             assert len([event for event in await events(store, 4, "fax.") if event.type in FINAL]) == 1
 
     asyncio.run(circle())
@@ -370,12 +370,12 @@ def test_a_report_before_the_answer_of_the_upload_is_right_in_the_end(tmp_path: 
             fax = await a_fax(store, "claim")
             await box.deliver(report_mail(status, 9 if status == "Success" else 7, fax.token))
             await events(store, 2, "fax.")
-            answered = await store.run(lambda tx: tx.move(fax.id, "accept", clock(), fax_code="late"))
+            answered = await store.run(lambda tx: tx.faxes.transition(fax.id, "accept", clock(), fax_code="late"))
             lost = await a_fax(store, "claim")
-            await store.run(lambda tx: tx.move(lost.id, "lose", clock()))
+            await store.run(lambda tx: tx.faxes.transition(lost.id, "lose", clock()))
             await box.deliver(report_mail(status, 9 if status == "Success" else 7, lost.token))
             await events(store, 1, "fax.resolved")
-            settled = await store.run(lambda tx: tx.fax(lost.id))
+            settled = await store.run(lambda tx: tx.faxes.get(lost.id))
             assert answered.state == settled.state == ("delivered" if status == "Success" else "failed")
             assert len([event for event in await events(store, 6, "fax.") if event.type in FINAL]) == 2
 
@@ -390,11 +390,11 @@ def test_a_late_failure_of_an_earlier_attempt_does_not_fail_the_next(tmp_path: P
             fax = await a_fax(store, "claim", "accept")
             now = clock()
             attempts = (Attempt(n=1, started_at=now - timedelta(minutes=30)), Attempt(n=2, started_at=now))
-            await store.run(lambda tx: tx.update(fax.id, attempts=attempts))
+            await store.run(lambda tx: tx.faxes.update(fax.id, attempts=attempts))
             await box.deliver(report_mail("Fail", 3, fax.token, date=now - timedelta(minutes=20)))
             await box.deliver(report_mail("Success", 9, "marker"))
             await events(store, 1, "report.received")
-            asked = await store.run(lambda tx: tx.fax(fax.id))
+            asked = await store.run(lambda tx: tx.faxes.get(fax.id))
             assert asked.state == "submitted"
             assert asked.due_at < fax.due_at
             # An earlier attempt that arrived did arrive.
@@ -410,9 +410,9 @@ def test_a_server_that_counts_again_from_below_the_cursor_loses_nothing(tmp_path
             async with watching(settings(box.port), store, tmp_path):
                 await box.deliver(report_mail("Success", 9, "one"))
                 await events(store, 1)
-            here = await store.run(lambda tx: tx.cursor("office", "INBOX"))
+            here = await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX"))
             assert here is not None
-            await store.run(lambda tx: tx.advance("office", "INBOX", replace(here, last_uid=here.last_uid + 5000)))
+            await store.run(lambda tx: tx.mailboxes.save_cursor("office", "INBOX", replace(here, last_uid=here.last_uid + 5000)))
             await box.deliver(report_mail("Success", 9, "two"))
             async with watching(settings(box.port), store, tmp_path):
                 found = await events(store, 2)

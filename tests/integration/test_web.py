@@ -47,7 +47,7 @@ def with_web(state: Path, scenario: Callable[[httpx.AsyncClient, House], Awaitab
     async def main() -> None:
         house = House(state)
         async with SqliteStore(state, lambda fax: {}, lambda type_: ["crm"]) as store:
-            await store.run(lambda tx: tx.emit("ping", {}, NOW))
+            await store.run(lambda tx: tx.events.emit("ping", {}, NOW))
             app = build(store, Spool(state / "spool"), house.links, {"mailbox office": house.mailbox}, lambda: house.now)
             web = WebService("127.0.0.1", 0, app)
             host, port = await web.start()

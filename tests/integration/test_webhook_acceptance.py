@@ -101,7 +101,9 @@ def test_410_stops_the_endpoint_until_it_is_replayed(tmp_path: Path) -> None:
             await hooks.store.run(lambda tx: None)
             assert [(await hooks.of(event)).state for event in waiting] == ["pending"] * 20
             assert len(receiver.requests) == 1
-            await hooks.store.run(lambda tx: tx.settle(dead.id, "replay", hooks.clock(), due_at=hooks.clock(), attempts=0))
+            await hooks.store.run(
+                lambda tx: tx.deliveries.transition(dead.id, "replay", hooks.clock(), due_at=hooks.clock(), attempts=0)
+            )
             for event in (first, *waiting):
                 assert (await hooks.settled(event, "delivered")).attempts == 1
             assert not sender.stopped
@@ -121,10 +123,10 @@ def test_what_was_claimed_before_a_410_is_not_posted_and_costs_no_try(tmp_path: 
 
         async with raw(answer) as (receiver, url):
             # Together: what is delivered in one turn lets as many be claimed ahead in the next.
-            events = await hooks.store.run(lambda tx: [tx.emit("ping", {"n": n}, hooks.clock()) for n in range(30)])
+            events = await hooks.store.run(lambda tx: [tx.events.emit("ping", {"n": n}, hooks.clock()) for n in range(30)])
             hooks.start("crm", url)
             await until(lambda: receiver.posts >= 16)
-            ahead = (await hooks.store.run(lambda tx: tx.count_deliveries()))["crm", "sending"] - 8
+            ahead = (await hooks.store.run(lambda tx: tx.deliveries.counts()))["crm", "sending"] - 8
             assert 0 < ahead <= 8
             gone.set()
             over = [await hooks.until(event, lambda d: d.state not in ("sending",)) for event in events]
@@ -191,7 +193,9 @@ def test_500_for_three_days_is_dead_and_then_replayed(tmp_path: Path) -> None:
             assert (dead.attempts, dead.error, len(receiver.requests)) == (10, "HTTP 500", 10)
             assert hooks.clock() - begun > timedelta(days=3)
             assert len({request["webhook-timestamp"] for request in receiver.requests}) == 10
-            await hooks.store.run(lambda tx: tx.settle(dead.id, "replay", hooks.clock(), due_at=hooks.clock(), attempts=0))
+            await hooks.store.run(
+                lambda tx: tx.deliveries.transition(dead.id, "replay", hooks.clock(), due_at=hooks.clock(), attempts=0)
+            )
             assert (await hooks.settled(event, "delivered")).attempts == 1
             assert {request["webhook-id"] for request in receiver.requests} == {event.id}
 
@@ -213,7 +217,7 @@ def test_one_endpoint_hangs_and_another_gets_its_events_in_milliseconds(tmp_path
             # A poll of this test alone takes 5 ms, and other work shares the machine.
             assert sorted(took)[25] < 0.2
             # No more than its places are taken, and nothing is claimed ahead for it.
-            counts = await hooks.store.run(lambda tx: tx.count_deliveries())
+            counts = await hooks.store.run(lambda tx: tx.deliveries.counts())
             assert (hanging.posts, counts["hanging", "sending"]) == (8, 8)
 
     in_hooks(tmp_path, scenario, ("crm", "hanging"))
@@ -251,7 +255,7 @@ def test_a_delivery_that_somebody_else_settled_holds_up_no_other(tmp_path: Path)
             events = [await hooks.emit(n=n) for n in range(3)]
             await until(lambda: receiver.posts >= 3)
             delivery = await hooks.of(events[0])
-            await hooks.store.run(lambda tx: tx.settle(delivery.id, "reject", hooks.clock()))
+            await hooks.store.run(lambda tx: tx.deliveries.transition(delivery.id, "reject", hooks.clock()))
             answered.set()
             for event in events[1:]:
                 await hooks.settled(event, "delivered")
@@ -319,7 +323,7 @@ def test_a_sender_asks_the_store_only_when_something_happened(tmp_path: Path) ->
             before = hooks.store.runs
             await asyncio.sleep(0.3)
             assert hooks.store.runs == before
-            await hooks.plain.run(lambda tx: tx.emit("ping", {}, hooks.clock()))
+            await hooks.plain.run(lambda tx: tx.events.emit("ping", {}, hooks.clock()))
             await asyncio.sleep(0.3)
             # Claimed, settled, and perhaps the wakeup once more, or once at the full endpoint.
             assert 2 <= hooks.store.runs - before <= 4

@@ -26,14 +26,14 @@ from tests.wait_helpers import PATIENCE
 
 async def settled(store: SqliteStore, state: DeliveryState, count: int = 1) -> list[Delivery]:
     async with asyncio.timeout(PATIENCE):
-        while len(found := await store.run(lambda tx: tx.deliveries(state))) < count:
+        while len(found := await store.run(lambda tx: tx.deliveries.newest(state))) < count:
             await asyncio.sleep(0.01)
     return found
 
 
 async def failed(store: SqliteStore, event: Event) -> Delivery:
     async with asyncio.timeout(PATIENCE):
-        while (delivery := (await store.run(lambda tx: tx.deliveries(event_id=event.id)))[0]).error is None:
+        while (delivery := (await store.run(lambda tx: tx.deliveries.newest(event_id=event.id)))[0]).error is None:
             await asyncio.sleep(0.01)
     return delivery
 
@@ -60,7 +60,7 @@ def with_sender(state: Path, scenario: Scenario, **options: Any) -> None:
 
 
 async def ping(store: SqliteStore, **data: Any) -> Event:
-    return await store.run(lambda tx: tx.emit("ping", data, now()))
+    return await store.run(lambda tx: tx.events.emit("ping", data, now()))
 
 
 def test_an_event_arrives_signed_once(tmp_path: Path) -> None:
@@ -157,11 +157,11 @@ def test_a_stop_while_the_store_settles_a_delivery_tells_it_once_and_fails_nothi
         """A store whose answer comes a moment after the deed, once a delivery is settled."""
 
         def __init__(self, store: SqliteStore) -> None:
-            self.wakeup, self._store, self.settled = store.wakeup, store, asyncio.Event()
+            self.subscribe, self._store, self.settled = store.subscribe, store, asyncio.Event()
 
         async def run(self, work: Callable[[Any], Any]) -> Any:
             done = await self._store.run(work)
-            if await self._store.run(lambda tx: tx.deliveries("delivered")):
+            if await self._store.run(lambda tx: tx.deliveries.newest("delivered")):
                 self.settled.set()
                 await asyncio.sleep(0.1)
             return done

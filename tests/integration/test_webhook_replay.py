@@ -49,12 +49,12 @@ async def dead_letters(store: SqliteStore, count: int) -> list[Event]:
     """Raise an event an hour from DAY on, of which the deliveries to both endpoints are dead."""
     events = []
     for n in range(count):
-        event = await store.run(lambda tx, n=n: tx.emit("ping", {"n": n}, DAY + timedelta(hours=n)))  # type: ignore[misc]  # a default has no type
+        event = await store.run(lambda tx, n=n: tx.events.emit("ping", {"n": n}, DAY + timedelta(hours=n)))  # type: ignore[misc]  # a default has no type
         events.append(event)
         await asyncio.sleep(0.002)  # ids of one millisecond are in no order
     for endpoint in ("crm", "old"):
-        for delivery, _ in await store.run(lambda tx, e=endpoint: tx.claim_deliveries(e, clock(), count)):  # type: ignore[misc]  # a default has no type
-            await store.run(lambda tx, id=delivery.id: tx.settle(id, "exhaust", DAY, error="HTTP 500"))  # type: ignore[misc]  # a default has no type
+        for delivery, _ in await store.run(lambda tx, e=endpoint: tx.deliveries.claim(e, clock(), count)):  # type: ignore[misc]  # a default has no type
+            await store.run(lambda tx, id=delivery.id: tx.deliveries.transition(id, "exhaust", DAY, error="HTTP 500"))  # type: ignore[misc]  # a default has no type
     return events
 
 
@@ -62,8 +62,8 @@ async def pending(store: SqliteStore, endpoint: str) -> list[int]:
     """The numbers of the events that wait for an endpoint, in the order of their deliveries."""
 
     def work(tx: Any) -> list[int]:
-        found = [one for one in tx.deliveries("pending", None, 1000) if one.endpoint == endpoint]
-        return sorted(tx.event(one.event_id).data["n"] for one in found)
+        found = [one for one in tx.deliveries.newest("pending", None, 1000) if one.endpoint == endpoint]
+        return sorted(tx.events.get(one.event_id).data["n"] for one in found)
 
     return await store.run(work)
 
@@ -76,7 +76,7 @@ def test_all_of_an_endpoint_are_replayed(tmp_path: Path, monkeypatch: pytest.Mon
         answer = await actions.replay(store, clock, endpoint="crm")
         assert (answer["replayed"], answer["endpoints"], answer["more"]) == (10, {"crm": 10}, False)
         assert (await pending(store, "crm"), await pending(store, "old")) == (list(range(10)), [])
-        delivery = (await store.run(lambda tx: tx.deliveries("pending")))[0]
+        delivery = (await store.run(lambda tx: tx.deliveries.newest("pending")))[0]
         assert (delivery.attempts, delivery.due_at) == (0, clock())
         assert (await actions.replay(store, clock, endpoint="crm"))["replayed"] == 0
 
@@ -104,8 +104,8 @@ def test_what_dies_again_while_much_is_replayed_is_not_replayed_for_ever(tmp_pat
         first = await actions.replay(store, clock, endpoint="crm")
         assert (first["replayed"], first["more"]) == (6, True)
         later = clock() + timedelta(seconds=1)
-        for delivery, _ in await store.run(lambda tx: tx.claim_deliveries("crm", later, 10)):
-            await store.run(lambda tx, id=delivery.id: tx.settle(id, "reject", later))  # type: ignore[misc]  # a default has no type
+        for delivery, _ in await store.run(lambda tx: tx.deliveries.claim("crm", later, 10)):
+            await store.run(lambda tx, id=delivery.id: tx.deliveries.transition(id, "reject", later))  # type: ignore[misc]  # a default has no type
         second = await actions.replay(store, lambda: later, endpoint="crm", before=first["before"])
         assert (second["replayed"], second["more"]) == (4, False)
 
@@ -133,7 +133,7 @@ def test_a_choice_that_means_nothing_is_refused_in_words(tmp_path: Path, asked: 
 
 def test_what_waits_for_a_webhook_that_left_is_told_retired_and_can_come_back(tmp_path: Path) -> None:
     async def work(store: SqliteStore) -> None:
-        await store.run(lambda tx: [tx.emit("ping", {"n": n}, DAY) for n in range(5)])
+        await store.run(lambda tx: [tx.events.emit("ping", {"n": n}, DAY) for n in range(5)])
         with capture_logs() as lines:
             assert await log_removed_endpoints(store, {"crm"}) == {"old": 5}
         assert [line["id"] for line in lines] == ["old"]
@@ -141,7 +141,7 @@ def test_what_waits_for_a_webhook_that_left_is_told_retired_and_can_come_back(tm
         answer = await actions.replay(store, clock, endpoint="old", retire=True)
         assert (answer["retired"], answer["endpoints"]) == (5, {"old": 5})
         assert len(await pending(store, "crm")) == 5
-        retired = await store.run(lambda tx: tx.deliveries("dead"))
+        retired = await store.run(lambda tx: tx.deliveries.newest("dead"))
         assert {(one.endpoint, one.attempts, (one.error or "")[:8]) for one in retired} == {("old", 0, "retired:")}
         assert await log_removed_endpoints(store, {"crm"}) == {}
         assert (await actions.replay(store, clock, endpoint="old"))["replayed"] == 5

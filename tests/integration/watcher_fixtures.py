@@ -85,7 +85,7 @@ async def events(store: SqliteStore, count: int, prefix: str = "") -> list[Event
     """Return the events of these types, oldest first, once there are `count` of them."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        found = [event for event in await store.run(lambda tx: tx.events(limit=10_000)) if event.type.startswith(prefix)]
+        found = [event for event in await store.run(lambda tx: tx.events.newest(limit=10_000)) if event.type.startswith(prefix)]
         if len(found) >= count:
             return found[::-1]
         assert time.monotonic() < deadline, [event.type for event in found]
@@ -96,10 +96,10 @@ async def a_fax(store: SqliteStore, *steps: FaxTrigger, number: str = NUMBER) ->
     """Put a fax into the store and move it by `steps`."""
     now = clock()
     fax, envelope = factories.a_fax(now, number=number), an_envelope(now)
-    await store.run(lambda tx: tx.accept(envelope, [fax], None, now))
+    await store.run(lambda tx: tx.submissions.add(envelope, [fax], None, now))
     for step in steps:
         changes: dict[str, Any] = {"attempts": (Attempt(n=1, started_at=now),)} if step == "claim" else {}
         if step == "accept":
             changes = {"fax_code": f"code-{fax.id}", "due_at": now + timedelta(hours=1)}
-        await store.run(lambda tx, step=step, changes=changes: tx.move(fax.id, step, now, **changes))  # type: ignore[misc]
-    return await store.run(lambda tx: tx.fax(fax.id))
+        await store.run(lambda tx, step=step, changes=changes: tx.faxes.transition(fax.id, step, now, **changes))  # type: ignore[misc]
+    return await store.run(lambda tx: tx.faxes.get(fax.id))

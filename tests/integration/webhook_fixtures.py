@@ -58,10 +58,10 @@ class Hooks:
             await task
 
     async def emit(self, type_: str = "ping", **data: Any) -> Event:
-        return await self.store.run(lambda tx: tx.emit(type_, data, self.clock()))
+        return await self.store.run(lambda tx: tx.events.emit(type_, data, self.clock()))
 
     async def of(self, event: Event, endpoint: str = "crm") -> Delivery:
-        found = await self.store.run(lambda tx: tx.deliveries(event_id=event.id))
+        found = await self.store.run(lambda tx: tx.deliveries.newest(event_id=event.id))
         return next(delivery for delivery in found if delivery.endpoint == endpoint)
 
     async def until(self, event: Event, holds: Callable[[Delivery], bool], endpoint: str = "crm") -> Delivery:
@@ -81,7 +81,7 @@ class Hooks:
         """Move the clock and let the senders look at it."""
         self.clock.offset += by
         for name in self.running:
-            self.store.wakeup(f"deliver:{name}").set()
+            self.store.subscribe(f"deliver:{name}").set()
 
 
 def in_hooks(state: Path, scenario: Callable[[Hooks], Awaitable[None]], endpoints: tuple[str, ...] = ("crm",)) -> None:

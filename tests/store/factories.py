@@ -48,14 +48,14 @@ async def a_mail(store: Store, spool: Spool, *states: FaxState, at: datetime = N
     paths = (file.relpath, str(page.relative_to(spool.root)))
     documents = tuple(replace(a_fax().documents[0], path=path) for path in paths)
     faxes = [a_fax(documents=documents) for _ in states]
-    await store.run(lambda tx: tx.accept(envelope, faxes, None, at))
+    await store.run(lambda tx: tx.submissions.add(envelope, faxes, None, at))
     for fax, state in zip(faxes, states, strict=True):
         await go(store, fax.id, state, at)
     return [await stored(store, fax.id) for fax in faxes]
 
 
 async def stored(store: Store, fax_id: str) -> Fax:
-    return await store.run(lambda tx: tx.fax(fax_id))
+    return await store.run(lambda tx: tx.faxes.get(fax_id))
 
 
 async def go(store: Store, fax_id: str, state: FaxState, at: datetime = NOW) -> None:
@@ -63,7 +63,7 @@ async def go(store: Store, fax_id: str, state: FaxState, at: datetime = NOW) -> 
 
     def work(tx: Any) -> None:
         for trigger in WAYS[state]:
-            tx.move(fax_id, trigger, at, **({"fax_code": f"CODE-{fax_id}"} if trigger == "accept" else {}))
+            tx.faxes.transition(fax_id, trigger, at, **({"fax_code": f"CODE-{fax_id}"} if trigger == "accept" else {}))
 
     await store.run(work)
 
@@ -71,9 +71,9 @@ async def go(store: Store, fax_id: str, state: FaxState, at: datetime = NOW) -> 
 async def settle_all(store: Store, at: datetime = NOW + timedelta(days=3650)) -> None:
     """Deliver every delivery."""
     for endpoint in ("crm", "erp"):
-        while claimed := await store.run(lambda tx, to=endpoint: tx.claim_deliveries(to, at, 500)):  # type: ignore[misc]
+        while claimed := await store.run(lambda tx, to=endpoint: tx.deliveries.claim(to, at, 500)):  # type: ignore[misc]
             for delivery, _ in claimed:
-                await store.run(lambda tx, id_=delivery.id: tx.settle(id_, "deliver", at))  # type: ignore[misc]
+                await store.run(lambda tx, id_=delivery.id: tx.deliveries.transition(id_, "deliver", at))  # type: ignore[misc]
 
 
 def ask(path: Path, question: str, *values: object) -> list[tuple[Any, ...]]:

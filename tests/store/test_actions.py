@@ -15,9 +15,9 @@ from tests.store.factories import go, with_store
 
 def test_a_delivery_that_is_named_twice_is_replayed_once(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
-        await store.run(lambda tx: tx.accept(an_envelope(), [a_fax()], None, NOW))
-        [(delivery, event)] = await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 10))
-        await store.run(lambda tx: tx.settle(delivery.id, "exhaust", NOW))
+        await store.run(lambda tx: tx.submissions.add(an_envelope(), [a_fax()], None, NOW))
+        [(delivery, event)] = await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 10))
+        await store.run(lambda tx: tx.deliveries.transition(delivery.id, "exhaust", NOW))
         replayed = await replay(store, lambda: NOW, ids=[event.id, delivery.id, event.id])
         assert [(one["id"], one["state"]) for one in replayed] == [(delivery.id, "pending")]
 
@@ -32,12 +32,12 @@ def test_a_doubt_that_outlasted_the_time_to_give_up_is_resolved_with_as_much_tim
     later = NOW + timedelta(days=3)
 
     async def scenario(store: SqliteStore) -> None:
-        await store.run(lambda tx: tx.accept(an_envelope(), [fax], None, NOW))
+        await store.run(lambda tx: tx.submissions.add(an_envelope(), [fax], None, NOW))
         await go(store, fax.id, "in_doubt")
         told = await resolve(store, lambda: later, id=fax.id, as_=word, fax_code=code)  # type: ignore[arg-type]
         assert told["state"] == state
-        found = await store.run(lambda tx: tx.fax(fax.id))
+        found = await store.run(lambda tx: tx.faxes.get(fax.id))
         assert (found.due_at, found.expires_at) == (later, later + timedelta(days=1))
-        assert await store.run(lambda tx: tx.expired(later)) == []
+        assert await store.run(lambda tx: tx.faxes.expired(later)) == []
 
     with_store(tmp_path, scenario)

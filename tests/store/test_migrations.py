@@ -78,17 +78,17 @@ def test_schema_of_the_previous_version_is_migrated_at_start_and_every_row_kept(
     }
 
     async def scenario(store: SqliteStore) -> None:
-        counted = await store.run(lambda tx: tx.count_faxes())
+        counted = await store.run(lambda tx: tx.faxes.counts())
         assert counted == dict(ask(old, "SELECT state, count(*) FROM fax GROUP BY 1"))
-        deliveries = await store.run(lambda tx: tx.count_deliveries())
+        deliveries = await store.run(lambda tx: tx.deliveries.counts())
         assert deliveries == {(e, s): n for e, s, n in ask(old, "SELECT endpoint, state, count(*) FROM delivery GROUP BY 1, 2")}
-        assert len(await store.run(lambda tx: tx.faxes())) == len(before["fax"])
-        assert await store.run(lambda tx: tx.count_since("erp", NOW)) == 3
+        assert len(await store.run(lambda tx: tx.faxes.newest())) == len(before["fax"])
+        assert await store.run(lambda tx: tx.submissions.count_faxes("erp", NOW)) == 3
         received = {"received/07/fax_01KE3YRECEIVED"}
-        assert await store.run(lambda tx: tx.known_files({*received, "received/07/no"})) == received
-        assert await store.run(lambda tx: tx.cursor("office", "INBOX")) == Cursor(uidvalidity=7, last_uid=42)
-        assert not await store.run(lambda tx: tx.first_sight("office", "digest1", NOW))
-        assert await store.run(lambda tx: tx.receipts("office", "incoming", NOW, NOW)) == []
+        assert await store.run(lambda tx: tx.retention.known_files({*received, "received/07/no"})) == received
+        assert await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX")) == Cursor(uidvalidity=7, last_uid=42)
+        assert not await store.run(lambda tx: tx.mailboxes.mark_processed("office", "digest1", NOW))
+        assert await store.run(lambda tx: tx.received.between("office", "incoming", NOW, NOW)) == []
         assert content(old, number) == before
 
     with_store(old, scenario)

@@ -38,7 +38,7 @@ def test_files_without_a_record_are_deleted_and_counted(tmp_path: Path, capsys: 
     async def scenario(store: SqliteStore) -> None:
         [fax] = await a_mail(store, spool, "queued")
         received = spool.store_received("fax_in", b"%PDF")
-        await store.run(lambda tx: tx.emit("fax.received", {"document": {"path": received}}, NOW, "fax_in"))
+        await store.run(lambda tx: tx.events.emit("fax.received", {"document": {"path": received}}, NOW, "fax_in"))
         lost = left(spool, "mail/00/env_a.eml", "mail/00/env_a.page.pdf", "mail/01/env_b.page.pdf", "received/3f/fax_c")
         foreign = left(spool, "mail/00/notes.txt", "mail/segment")
         age_all(spool)
@@ -94,11 +94,13 @@ def test_documents_that_retention_left_are_no_orphans_while_they_are_noted(tmp_p
     async def scenario(store: SqliteStore) -> None:
         await a_mail(store, spool, "delivered")
         path = spool.store_received("fax_in", b"%PDF")
-        await store.run(lambda tx: tx.emit("fax.received", {"document": {"path": path}}, NOW, "fax_in"))
+        await store.run(lambda tx: tx.events.emit("fax.received", {"document": {"path": path}}, NOW, "fax_in"))
         await settle_all(store)
         age_all(spool)
         later = NOW + timedelta(days=7)
-        await store.run(lambda tx: (tx.retire_documents(later, later, 9), tx.retire_received(later, later, 9)))
+        await store.run(
+            lambda tx: (tx.retention.discard_documents(later, later, 9), tx.retention.discard_received(later, later, 9))
+        )
         assert await orphans.sweep(store, spool, later) == 0
         assert (await Retention(604800, 63072000, store, spool, lambda: later).sweep(later)).documents == 2
 
@@ -132,7 +134,7 @@ def test_known_files_knows_mails_and_received_documents_alone(tmp_path: Path) ->
         path = fax.documents[0].path
 
         def work(tx: Transaction) -> set[str]:
-            return tx.known_files([path, "mail/00/env_x.eml", ""])
+            return tx.retention.known_files([path, "mail/00/env_x.eml", ""])
 
         assert await store.run(work) == {path}
 

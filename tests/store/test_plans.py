@@ -19,43 +19,43 @@ from tests.store.factories import a_mail, settle_all, with_store
 LATER = NOW + timedelta(days=999)
 
 HOT: dict[str, Callable[[Transaction], Any]] = {
-    "due_fax": lambda tx: tx.due_fax("queued", NOW, "office"),
-    "due_fax of any account": lambda tx: tx.due_fax("submitted", NOW, limit=8),
-    "next_due": lambda tx: tx.next_due("queued", "office"),
-    "next_due of any account": lambda tx: tx.next_due("submitted"),
-    "expired": lambda tx: tx.expired(NOW),
-    "faxes in a state": lambda tx: tx.faxes("uploading", 1000),
-    "count_faxes": lambda tx: tx.count_faxes(),
-    "count_deliveries": lambda tx: tx.count_deliveries(),
-    "by_token": lambda tx: tx.by_token(["MB-1", "MB-2"]),
-    "by_fax_code": lambda tx: tx.by_fax_code(["a", "b"]),
-    "by_number": lambda tx: tx.by_number([NUMBER], NOW),
-    "repeated": lambda tx: tx.repeated("key", NOW),
-    "count_since": lambda tx: tx.count_since("dana", NOW),
-    "claim_deliveries": lambda tx: tx.claim_deliveries("crm", LATER, 2),
-    "next_delivery": lambda tx: tx.next_delivery("crm"),
-    "lose_deliveries": lambda tx: tx.lose_deliveries(NOW),
-    "deliveries that are dead": lambda tx: tx.deliveries("dead"),
-    "deliveries of an event": lambda tx: tx.deliveries(event_id="evt_1"),
-    "events of a fax": lambda tx: tx.events("fax_1"),
-    "retire_documents": lambda tx: tx.retire_documents(LATER, LATER, 1),
-    "retire_received": lambda tx: tx.retire_received(LATER, LATER, 1),
-    "erasures": lambda tx: tx.erasures(9, "a"),
-    "erased": lambda tx: tx.erased(["a"], NOW),
-    "delete_faxes": lambda tx: tx.delete_faxes(LATER, LATER, 1),
-    "delete_events": lambda tx: tx.delete_events(LATER, LATER, 1),
-    "delete_handled": lambda tx: tx.delete_handled(LATER, 1),
-    "known_files": lambda tx: tx.known_files(["a", "b"]),
-    "compared": lambda tx: tx.compared("office", "incoming", NOW),
-    "note_compared": lambda tx: tx.note_compared("office", "incoming", NOW),
-    "known_listings": lambda tx: tx.known_listings("office", "incoming", ["a", "b"]),
-    "receipts": lambda tx: tx.receipts("office", "incoming", NOW, LATER),
-    "due_receipts": lambda tx: tx.due_receipts("office", "incoming", LATER, 9),
-    "receipt": lambda tx: tx.receipt("fax_1"),
-    "drop_receipt": lambda tx: tx.drop_receipt("fax_1"),
-    "delete_receipts": lambda tx: tx.delete_receipts(LATER, 9),
-    "audit of a fax": lambda tx: tx.audit("fax_1"),
-    "audit of a number": lambda tx: tx.audit(number=NUMBER),
+    "due faxes": lambda tx: tx.faxes.due("queued", NOW, "office"),
+    "due faxes of any account": lambda tx: tx.faxes.due("submitted", NOW, limit=8),
+    "next due": lambda tx: tx.faxes.next_due("queued", "office"),
+    "next due of any account": lambda tx: tx.faxes.next_due("submitted"),
+    "expired faxes": lambda tx: tx.faxes.expired(NOW),
+    "faxes in a state": lambda tx: tx.faxes.newest("uploading", 1000),
+    "counts of faxes": lambda tx: tx.faxes.counts(),
+    "counts of deliveries": lambda tx: tx.deliveries.counts(),
+    "faxes by tokens": lambda tx: tx.faxes.by_tokens(["MB-1", "MB-2"]),
+    "faxes by FAX_CODEs": lambda tx: tx.faxes.by_fax_codes(["a", "b"]),
+    "faxes by numbers": lambda tx: tx.faxes.by_numbers([NUMBER], NOW),
+    "faxes of a repeated mail": lambda tx: tx.submissions.fax_ids("key", NOW),
+    "count of a user's faxes": lambda tx: tx.submissions.count_faxes("dana", NOW),
+    "claim deliveries": lambda tx: tx.deliveries.claim("crm", LATER, 2),
+    "next delivery": lambda tx: tx.deliveries.next_due("crm"),
+    "requeue interrupted deliveries": lambda tx: tx.deliveries.requeue_interrupted(),
+    "deliveries that are dead": lambda tx: tx.deliveries.newest("dead"),
+    "deliveries of an event": lambda tx: tx.deliveries.newest(event_id="evt_1"),
+    "events of a fax": lambda tx: tx.events.newest("fax_1"),
+    "discard documents": lambda tx: tx.retention.discard_documents(LATER, LATER, 1),
+    "discard received documents": lambda tx: tx.retention.discard_received(LATER, LATER, 1),
+    "pending deletions": lambda tx: tx.retention.pending_deletions(9, "a"),
+    "finish deletions": lambda tx: tx.retention.finish_deletions(["a"], NOW),
+    "delete faxes": lambda tx: tx.retention.delete_faxes(LATER, LATER, 1),
+    "delete events": lambda tx: tx.retention.delete_events(LATER, LATER, 1),
+    "delete processed mails": lambda tx: tx.retention.delete_processed_mails(LATER, 1),
+    "known files": lambda tx: tx.retention.known_files(["a", "b"]),
+    "listing progress": lambda tx: tx.received.progress("office", "incoming", NOW),
+    "save listing progress": lambda tx: tx.received.save_progress("office", "incoming", NOW),
+    "known listing ids": lambda tx: tx.received.known_listing_ids("office", "incoming", ["a", "b"]),
+    "received between": lambda tx: tx.received.between("office", "incoming", NOW, LATER),
+    "due received items": lambda tx: tx.received.due("office", "incoming", LATER, 9),
+    "received item": lambda tx: tx.received.get("fax_1"),
+    "delete a received item": lambda tx: tx.received.delete("fax_1"),
+    "delete received items": lambda tx: tx.retention.delete_received_items(LATER, 9),
+    "audit of a fax": lambda tx: tx.audit.newest("fax_1"),
+    "audit of a number": lambda tx: tx.audit.newest(number=NUMBER),
 }
 
 
@@ -80,15 +80,15 @@ async def plans(store: SqliteStore, work: Callable[[Transaction], Any]) -> list[
 async def fill(store: SqliteStore, spool: Spool) -> None:
     """One fax ready to be deleted, one whose documents are due, others on their way; deliveries in several states."""
     await a_mail(store, spool, "delivered")
-    await store.run(lambda tx: tx.emit("fax.received", {"document": {"path": "received/a"}}, NOW, "fax_in"))
-    await store.run(lambda tx: tx.emit("ping", {}, NOW))
+    await store.run(lambda tx: tx.events.emit("fax.received", {"document": {"path": "received/a"}}, NOW, "fax_in"))
+    await store.run(lambda tx: tx.events.emit("ping", {}, NOW))
     await settle_all(store, LATER)
-    await store.run(lambda tx: tx.retire_documents(LATER, LATER, 9))
+    await store.run(lambda tx: tx.retention.discard_documents(LATER, LATER, 9))
     await a_mail(store, spool, "queued", "uploading", "delivered", user="dana")
     await a_mail(store, spool, "delivered")
-    await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 3))
-    dead, _ = (await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 1)))[0]
-    await store.run(lambda tx: tx.settle(dead.id, "reject", NOW))
+    await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 3))
+    dead, _ = (await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 1)))[0]
+    await store.run(lambda tx: tx.deliveries.transition(dead.id, "reject", NOW))
 
 
 @pytest.mark.parametrize("question", HOT)
@@ -105,12 +105,12 @@ def test_a_hot_question_scans_no_table(tmp_path: Path, question: str) -> None:
 
 def test_a_scan_would_be_seen(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
-        assert await plans(store, lambda tx: tx.faxes(None)) == ["SCAN fax USING INDEX sqlite_autoindex_fax_1"]
+        assert await plans(store, lambda tx: tx.faxes.newest(None)) == ["SCAN fax USING INDEX sqlite_autoindex_fax_1"]
 
     with_store(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("question", ["due_fax", "due_fax of any account", "next_due", "next_delivery", "claim_deliveries"])
+@pytest.mark.parametrize("question", ["due faxes", "due faxes of any account", "next due", "next delivery", "claim deliveries"])
 def test_the_next_work_is_found_without_sorting(tmp_path: Path, question: str) -> None:
     async def scenario(store: SqliteStore) -> None:
         assert not [line for line in await plans(store, HOT[question]) if "TEMP B-TREE" in line]
@@ -122,7 +122,7 @@ def test_the_newest_events_are_found_along_an_index(tmp_path: Path) -> None:
     """A walk that stops at the limit, with a sort within one moment only."""
 
     async def scenario(store: SqliteStore) -> None:
-        first, *rest = await plans(store, lambda tx: tx.events(None, 10))
+        first, *rest = await plans(store, lambda tx: tx.events.newest(None, 10))
         assert first == "SCAN event USING INDEX event_at"
         assert [line for line in rest if "RIGHT PART" not in line and "LAST" not in line] == []
 

@@ -16,7 +16,7 @@ import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.lifecycle import FAX_FINAL, FaxState
-from mailbridge.model import Receipt
+from mailbridge.model import ReceivedItem
 from mailbridge.store import retention
 from mailbridge.store.interface import AuditLine, Transaction
 from mailbridge.store.retention import Retention, Swept
@@ -40,14 +40,14 @@ def files(spool: Spool) -> set[str]:
 
 
 async def told(store: SqliteStore, what: str) -> list[AuditLine]:
-    return [line for line in await store.run(lambda tx: tx.audit(limit=10_000)) if line.what == what]
+    return [line for line in await store.run(lambda tx: tx.audit.newest(limit=10_000)) if line.what == what]
 
 
 async def a_received(store: SqliteStore, spool: Spool, id_: str = "fax_in", at: datetime = NOW) -> str:
     path = spool.store_received(id_, b"%PDF")
     document = {"path": path, "sha256": "cd", "size": 4, "content_type": "application/pdf", "filename": "in.pdf", "pages": None}
     data = {"fax_id": id_, "from": NUMBER, "to": "+97231111111", "document": document}
-    await store.run(lambda tx: tx.emit("fax.received", data, at, id_))
+    await store.run(lambda tx: tx.events.emit("fax.received", data, at, id_))
     return path
 
 
@@ -129,12 +129,12 @@ def test_records_are_deleted_on_time_with_all_that_hangs_on_them(tmp_path: Path)
         keep = keeper(store, spool)
         assert (await keep.sweep(NOW + LONG - MOMENT)).faxes == 0
         assert await keep.sweep(NOW + LONG) == Swept(0, 3, 0, 0)
-        assert [fax.id for fax in await store.run(lambda tx: tx.faxes())] == [waiting.id]
+        assert [fax.id for fax in await store.run(lambda tx: tx.faxes.newest())] == [waiting.id]
         assert ask(tmp_path, "SELECT id FROM envelope") == [(waiting.envelope_id,)]
         assert ask(tmp_path, "SELECT DISTINCT fax_id FROM event") == [(waiting.id,)]
         assert ask(tmp_path, "SELECT count(*) FROM delivery") == [(2,)]
-        assert await store.run(lambda tx: tx.count_faxes()) == {"queued": 1}
-        assert await store.run(lambda tx: tx.count_deliveries()) == {("crm", "delivered"): 1, ("erp", "delivered"): 1}
+        assert await store.run(lambda tx: tx.faxes.counts()) == {"queued": 1}
+        assert await store.run(lambda tx: tx.deliveries.counts()) == {("crm", "delivered"): 1, ("erp", "delivered"): 1}
         assert {fax.id for fax in faxes} == {line.subject for line in await told(store, "fax.deleted")}
 
     with_store(tmp_path, scenario)
@@ -147,20 +147,20 @@ def test_what_is_still_to_be_delivered_is_kept(tmp_path: Path, sending: bool) ->
     async def scenario(store: SqliteStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
         path = await a_received(store, spool)
-        await store.run(lambda tx: tx.emit("mailbox.down", {}, NOW))
+        await store.run(lambda tx: tx.events.emit("mailbox.down", {}, NOW))
         if sending:
             for endpoint in ("crm", "erp"):
-                await store.run(lambda tx, to=endpoint: tx.claim_deliveries(to, NOW, 99))  # type: ignore[misc]
+                await store.run(lambda tx, to=endpoint: tx.deliveries.claim(to, NOW, 99))  # type: ignore[misc]
         keep = keeper(store, spool)
         assert await keep.sweep(NOW + LONG) == Swept(1, 0, 0, 0)
         assert files(spool) == {path}
         await stored(store, fax.id)
         if sending:
-            await store.run(lambda tx: tx.lose_deliveries(NOW))
+            await store.run(lambda tx: tx.deliveries.requeue_interrupted())
         await settle_all(store)
         # The received document first, then its event.
         assert await keep.sweep(NOW + LONG) == Swept(1, 1, 2, 0)
-        assert await store.run(lambda tx: tx.events()) == []
+        assert await store.run(lambda tx: tx.events.newest()) == []
 
     with_store(tmp_path, scenario)
 
@@ -175,7 +175,7 @@ def test_a_received_document_is_deleted_and_still_told(tmp_path: Path) -> None:
         assert await keep.sweep(NOW + WEEK - MOMENT) == Swept(0, 0, 0, 0)
         assert await keep.sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
         assert files(spool) == set()
-        [event] = await store.run(lambda tx: tx.events("fax_in"))
+        [event] = await store.run(lambda tx: tx.events.newest("fax_in"))
         assert (event.data["document"]["path"], event.data["document"]["sha256"]) == ("", "cd")
         [line] = await told(store, "document.deleted")
         assert (line.subject, line.number) == ("fax_in", NUMBER)
@@ -187,25 +187,25 @@ def test_a_received_document_is_deleted_and_still_told(tmp_path: Path) -> None:
 def test_digests_of_handled_mails_are_forgotten_with_the_records(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         old, new = NOW, NOW + timedelta(days=1)
-        await store.run(lambda tx: [tx.first_sight("office", f"{n}", old) for n in range(250)])
-        await store.run(lambda tx: tx.first_sight("office", "new", new))
+        await store.run(lambda tx: [tx.mailboxes.mark_processed("office", f"{n}", old) for n in range(250)])
+        await store.run(lambda tx: tx.mailboxes.mark_processed("office", "new", new))
         assert (await keeper(store, Spool(tmp_path / "spool")).sweep(NOW + LONG)).handled == 250
-        assert not await store.run(lambda tx: tx.first_sight("office", "new", new))
+        assert not await store.run(lambda tx: tx.mailboxes.mark_processed("office", "new", new))
 
     with_store(tmp_path, scenario)
 
 
 def test_what_came_in_is_forgotten_with_the_records_but_never_while_the_list_may_tell_it_again(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
-        old = Receipt(id="fax_0", account="office", kind="incoming", caller=NUMBER, called=None, at=NOW, noted_at=NOW)
+        old = ReceivedItem(id="fax_0", account="office", kind="incoming", caller=NUMBER, called=None, at=NOW, noted_at=NOW)
         more = [replace(old, id=f"fax_{number}", listing_id=f"{number}") for number in range(1, 250)]
         new = replace(old, id="fax_new", noted_at=NOW + timedelta(days=1))
         for one in (old, *more, new):
-            await store.run(lambda tx, one=one: tx.put_receipt(one))  # type: ignore[misc]
+            await store.run(lambda tx, one=one: tx.received.put(one))  # type: ignore[misc]
         short = keeper(store, Spool(tmp_path / "spool"), records=DAY)
         assert (await short.sweep(NOW + timedelta(days=31))).receipts == 0
         assert (await short.sweep(NOW + timedelta(days=32))).receipts == 250
-        assert await store.run(lambda tx: tx.receipts("office", "incoming", NOW, NOW)) == [new]
+        assert await store.run(lambda tx: tx.received.between("office", "incoming", NOW, NOW)) == [new]
 
     with_store(tmp_path, scenario)
 
@@ -219,8 +219,8 @@ def test_the_audit_proves_later_what_there_was(tmp_path: Path) -> None:
         keep = keeper(store, spool)
         await keep.sweep(NOW + WEEK)
         await keep.sweep(NOW + LONG)
-        gone, kept = await store.run(lambda tx: tx.audit(number=NUMBER))
-        assert [gone, kept] == await store.run(lambda tx: tx.audit(fax.id))
+        gone, kept = await store.run(lambda tx: tx.audit.newest(number=NUMBER))
+        assert [gone, kept] == await store.run(lambda tx: tx.audit.newest(fax.id))
         assert (kept.what, gone.what) == ("document.deleted", "fax.deleted")
         assert kept.record["documents"][0] == {"sha256": "ab", "size": 3, "pages": None}
         assert gone.at == NOW + LONG
@@ -299,13 +299,13 @@ def check_taken_up(state_dir: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         spool = Spool(state_dir / "spool")
         await keeper(store, spool).sweep(NOW + LONG)
-        [left] = await store.run(lambda tx: tx.faxes())
+        [left] = await store.run(lambda tx: tx.faxes.newest())
         assert left.state == "submitted"
         assert files(spool) == {document.path for document in left.documents}
         assert len(await told(store, "document.deleted")) == 4
         assert len(await told(store, "fax.deleted")) == 3
         assert len(await told(store, "event.deleted")) == 1
-        assert await store.run(lambda tx: tx.erasures(9)) == []
+        assert await store.run(lambda tx: tx.retention.pending_deletions(9)) == []
 
     with_store(state_dir, scenario)
 
@@ -442,7 +442,7 @@ def test_a_fax_dialled_again_keeps_its_documents_from_the_sweep(tmp_path: Path) 
     async def scenario(store: SqliteStore) -> None:
         [failed] = await a_mail(store, spool, "failed")
         again = replace(failed, id="fax_again", token="MB-AGAIN", state="queued", final_at=None)
-        await store.run(lambda tx: tx.add(again, NOW))
+        await store.run(lambda tx: tx.faxes.add(again, NOW))
         assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(0, 0, 0, 0)
         assert again.documents[0].path in files(spool)
 
@@ -454,7 +454,7 @@ def test_a_page_that_no_fax_tells_of_goes_with_its_mail(tmp_path: Path) -> None:
 
     async def scenario(store: SqliteStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
-        await store.run(lambda tx: tx.update(fax.id, documents=fax.documents[:1]))
+        await store.run(lambda tx: tx.faxes.update(fax.id, documents=fax.documents[:1]))
         await keeper(store, spool).sweep(NOW + WEEK)
         assert files(spool) == set()
 
@@ -471,7 +471,7 @@ def test_a_batch_ends_soon_after_its_limit_however_many_faxes_a_mail_has(tmp_pat
             for faxes in mails:
                 await go(store, faxes[late].id, "cancelled", NOW + timedelta(hours=late))
         later = NOW + WEEK + timedelta(days=1)
-        retired = [await store.run(lambda tx: tx.retire_documents(later, later, 6)) for _ in range(3)]
+        retired = [await store.run(lambda tx: tx.retention.discard_documents(later, later, 6)) for _ in range(3)]
         assert retired == [10, 10, 0]
 
     with_store(tmp_path, scenario)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.errors import IllegalMove, NotFound, SchemaTooNew, StateLocked, StoreUnavailable
+from mailbridge.errors import IllegalTransition, NotFound, SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor, Failure, Fax
 from mailbridge.store.interface import Store, Transaction
@@ -23,11 +23,11 @@ from tests.store.factories import a_mail, go, with_store
 
 async def accepted(store: Store, *faxes: Fax, key: str | None = None) -> None:
     envelope = an_envelope()
-    await store.run(lambda tx: tx.accept(envelope, faxes, key, NOW))
+    await store.run(lambda tx: tx.submissions.add(envelope, faxes, key, NOW))
 
 
 async def moved(store: Store, fax_id: str, trigger: FaxTrigger) -> None:
-    await store.run(lambda tx: tx.move(fax_id, trigger, NOW, price="1"))
+    await store.run(lambda tx: tx.faxes.transition(fax_id, trigger, NOW, price="1"))
 
 
 def test_an_accepted_fax_is_read_back_whole_after_a_restart(tmp_path: Path) -> None:
@@ -36,12 +36,12 @@ def test_an_accepted_fax_is_read_back_whole_after_a_restart(tmp_path: Path) -> N
     async def first(store: SqliteStore) -> None:
         await accepted(store, fax)
         started = (Attempt(n=1, started_at=NOW, digests=("ab",)),)
-        await store.run(lambda tx: tx.move(fax.id, "claim", NOW, attempts=started))
+        await store.run(lambda tx: tx.faxes.transition(fax.id, "claim", NOW, attempts=started))
         failure = Failure(code="busy", message="busy", provider_code=3)
-        await store.run(lambda tx: tx.move(fax.id, "fail", NOW, failure=failure, report={"status": "Fail"}))
+        await store.run(lambda tx: tx.faxes.transition(fax.id, "fail", NOW, failure=failure, report={"status": "Fail"}))
 
     async def second(store: SqliteStore) -> None:
-        found = await store.run(lambda tx: tx.fax(fax.id))
+        found = await store.run(lambda tx: tx.faxes.get(fax.id))
         assert (found.state, found.seq, found.final_at) == ("failed", 2, NOW)
         assert found.documents == fax.documents
         assert found.attempts == (Attempt(n=1, started_at=NOW, digests=("ab",)),)
@@ -59,11 +59,11 @@ def test_a_move_writes_its_events_and_their_deliveries(tmp_path: Path) -> None:
         triggers: tuple[FaxTrigger, ...] = ("claim", "lose", "confirm")
         for trigger in triggers:
             await moved(store, fax.id, trigger)
-        events = await store.run(lambda tx: tx.events(fax.id))
+        events = await store.run(lambda tx: tx.events.newest(fax.id))
         told = [(event.type, event.seq) for event in reversed(events)]
         assert told == [("fax.queued", 1), ("fax.in_doubt", 2), ("fax.resolved", 3), ("fax.delivered", 4)]
         assert events[0].data["status"] == "delivered"
-        assert await store.run(lambda tx: tx.count_deliveries()) == {("crm", "pending"): 4, ("erp", "pending"): 4}
+        assert await store.run(lambda tx: tx.deliveries.counts()) == {("crm", "pending"): 4, ("erp", "pending"): 4}
 
     with_store(tmp_path, scenario)
 
@@ -75,9 +75,9 @@ def test_after_the_end_word_that_agrees_is_ignored_and_word_that_contradicts_is_
         triggers: tuple[FaxTrigger, ...] = ("claim", "confirm", "confirm", "accept", "fail")
         for trigger in triggers:
             await moved(store, fax.id, trigger)
-        found = await store.run(lambda tx: tx.fax(fax.id))
+        found = await store.run(lambda tx: tx.faxes.get(fax.id))
         assert (found.state, found.seq) == ("delivered", 3)
-        types = [event.type for event in await store.run(lambda tx: tx.events(fax.id))]
+        types = [event.type for event in await store.run(lambda tx: tx.events.newest(fax.id))]
         assert types == ["fax.conflict", "fax.delivered", "fax.queued"]
 
     with_store(tmp_path, scenario)
@@ -88,14 +88,14 @@ def test_work_that_raises_undoes_its_own_changes_and_nobody_elses(tmp_path: Path
         kept, undone = a_fax(), a_fax()
 
         def break_off(tx: Transaction) -> None:
-            tx.accept(an_envelope(), [undone], None, NOW)
-            tx.move(undone.id, "redial", NOW)
+            tx.submissions.add(an_envelope(), [undone], None, NOW)
+            tx.faxes.transition(undone.id, "redial", NOW)
 
         results = await asyncio.gather(accepted(store, kept), store.run(break_off), return_exceptions=True)
-        assert isinstance(results[1], IllegalMove)
-        assert [fax.id for fax in await store.run(lambda tx: tx.faxes())] == [kept.id]
+        assert isinstance(results[1], IllegalTransition)
+        assert [fax.id for fax in await store.run(lambda tx: tx.faxes.newest())] == [kept.id]
         with pytest.raises(NotFound):
-            await store.run(lambda tx: tx.fax(undone.id))
+            await store.run(lambda tx: tx.faxes.get(undone.id))
 
     with_store(tmp_path, scenario)
 
@@ -104,12 +104,12 @@ def test_due_faxes_come_longest_due_first_and_only_when_due(tmp_path: Path) -> N
     async def scenario(store: SqliteStore) -> None:
         late, early, later = (a_fax(due_at=NOW + timedelta(seconds=seconds)) for seconds in (5, 1, 60))
         await accepted(store, late, early, later)
-        due = await store.run(lambda tx: tx.due_fax("queued", NOW + timedelta(seconds=10), "office", limit=9))
+        due = await store.run(lambda tx: tx.faxes.due("queued", NOW + timedelta(seconds=10), "office", limit=9))
         assert [fax.id for fax in due] == [early.id, late.id]
-        assert await store.run(lambda tx: tx.due_fax("queued", NOW + timedelta(days=9), "other")) == []
-        assert await store.run(lambda tx: tx.next_due("queued", "office")) == early.due_at
-        assert await store.run(lambda tx: tx.expired(NOW)) == []
-        assert len(await store.run(lambda tx: tx.expired(NOW + timedelta(days=1)))) == 3
+        assert await store.run(lambda tx: tx.faxes.due("queued", NOW + timedelta(days=9), "other")) == []
+        assert await store.run(lambda tx: tx.faxes.next_due("queued", "office")) == early.due_at
+        assert await store.run(lambda tx: tx.faxes.expired(NOW)) == []
+        assert len(await store.run(lambda tx: tx.faxes.expired(NOW + timedelta(days=1)))) == 3
 
     with_store(tmp_path, scenario)
 
@@ -117,10 +117,10 @@ def test_due_faxes_come_longest_due_first_and_only_when_due(tmp_path: Path) -> N
 def test_a_repeated_submission_is_known_by_its_key_for_a_while(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         fax, envelope = a_fax(), an_envelope()
-        await store.run(lambda tx: tx.accept(envelope, [fax], "key", NOW))
-        assert await store.run(lambda tx: tx.repeated("key", NOW - timedelta(days=1))) == [fax.id]
-        assert await store.run(lambda tx: tx.repeated("key", NOW + timedelta(seconds=1))) == []
-        assert await store.run(lambda tx: tx.repeated("other", NOW - timedelta(days=1))) == []
+        await store.run(lambda tx: tx.submissions.add(envelope, [fax], "key", NOW))
+        assert await store.run(lambda tx: tx.submissions.fax_ids("key", NOW - timedelta(days=1))) == [fax.id]
+        assert await store.run(lambda tx: tx.submissions.fax_ids("key", NOW + timedelta(seconds=1))) == []
+        assert await store.run(lambda tx: tx.submissions.fax_ids("other", NOW - timedelta(days=1))) == []
 
     with_store(tmp_path, scenario)
 
@@ -128,14 +128,14 @@ def test_a_repeated_submission_is_known_by_its_key_for_a_while(tmp_path: Path) -
 def test_bells_ring_after_the_commit_that_made_work(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         fax = a_fax()
-        upload, poll, deliver = (store.wakeup(topic) for topic in ("upload:office", "poll", "deliver:crm"))
+        upload, poll, deliver = (store.subscribe(topic) for topic in ("upload:office", "poll", "deliver:crm"))
         await accepted(store, fax)
         assert (upload.is_set(), poll.is_set(), deliver.is_set()) == (True, False, True)
-        await store.run(lambda tx: tx.move(fax.id, "claim", NOW))
-        await store.run(lambda tx: tx.move(fax.id, "accept", NOW, fax_code="c"))
+        await store.run(lambda tx: tx.faxes.transition(fax.id, "claim", NOW))
+        await store.run(lambda tx: tx.faxes.transition(fax.id, "accept", NOW, fax_code="c"))
         assert poll.is_set()
         poll.clear()
-        await store.run(lambda tx: tx.update(fax.id, due_at=NOW + timedelta(seconds=3)))
+        await store.run(lambda tx: tx.faxes.update(fax.id, due_at=NOW + timedelta(seconds=3)))
         assert poll.is_set()
 
     with_store(tmp_path, scenario)
@@ -143,32 +143,32 @@ def test_bells_ring_after_the_commit_that_made_work(tmp_path: Path) -> None:
 
 def test_a_delivery_is_claimed_once_deferred_and_lost_back_to_pending(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
-        await store.run(lambda tx: tx.emit("ping", {}, NOW))
-        claims = await asyncio.gather(*(store.run(lambda tx: tx.claim_deliveries("crm", NOW, 5)) for _ in range(4)))
+        await store.run(lambda tx: tx.events.emit("ping", {}, NOW))
+        claims = await asyncio.gather(*(store.run(lambda tx: tx.deliveries.claim("crm", NOW, 5)) for _ in range(4)))
         [(delivery, event)] = [claim for batch in claims for claim in batch]
         assert (delivery.state, delivery.attempts, event.type) == ("sending", 1, "ping")
         retry_at = NOW + timedelta(minutes=5)
-        await store.run(lambda tx: tx.settle(delivery.id, "defer", NOW, due_at=retry_at, status=503, error="busy"))
-        assert await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 5)) == []
-        assert await store.run(lambda tx: tx.next_delivery("crm")) == retry_at
-        [(again, _)] = await store.run(lambda tx: tx.claim_deliveries("crm", retry_at, 5))
+        await store.run(lambda tx: tx.deliveries.transition(delivery.id, "defer", NOW, due_at=retry_at, status=503, error="busy"))
+        assert await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 5)) == []
+        assert await store.run(lambda tx: tx.deliveries.next_due("crm")) == retry_at
+        [(again, _)] = await store.run(lambda tx: tx.deliveries.claim("crm", retry_at, 5))
         assert again.attempts == 2
-        store.wakeup("deliver:crm").clear()
-        assert await store.run(lambda tx: tx.lose_deliveries(NOW)) == 1
-        assert store.wakeup("deliver:crm").is_set()
-        with pytest.raises(IllegalMove):
-            await store.run(lambda tx: tx.settle(delivery.id, "deliver", NOW))
+        store.subscribe("deliver:crm").clear()
+        assert await store.run(lambda tx: tx.deliveries.requeue_interrupted()) == 1
+        assert store.subscribe("deliver:crm").is_set()
+        with pytest.raises(IllegalTransition):
+            await store.run(lambda tx: tx.deliveries.transition(delivery.id, "deliver", NOW))
 
     with_store(tmp_path, scenario)
 
 
 def test_cursors_and_digests_are_kept_by_mailbox(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
-        assert await store.run(lambda tx: tx.cursor("office", "INBOX")) is None
-        await store.run(lambda tx: tx.advance("office", "INBOX", Cursor(uidvalidity=1, last_uid=3)))
-        await store.run(lambda tx: tx.advance("office", "INBOX", Cursor(uidvalidity=1, last_uid=9)))
-        assert await store.run(lambda tx: tx.cursor("office", "INBOX")) == Cursor(uidvalidity=1, last_uid=9)
-        sights = await store.run(lambda tx: [tx.first_sight(box, "d", NOW) for box in ("a", "a", "b")])
+        assert await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX")) is None
+        await store.run(lambda tx: tx.mailboxes.save_cursor("office", "INBOX", Cursor(uidvalidity=1, last_uid=3)))
+        await store.run(lambda tx: tx.mailboxes.save_cursor("office", "INBOX", Cursor(uidvalidity=1, last_uid=9)))
+        assert await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX")) == Cursor(uidvalidity=1, last_uid=9)
+        sights = await store.run(lambda tx: [tx.mailboxes.mark_processed(box, "d", NOW) for box in ("a", "a", "b")])
         assert sights == [True, False, True]
 
     with_store(tmp_path, scenario)
@@ -251,9 +251,9 @@ def test_a_users_faxes_are_counted_since_a_moment_also_after_a_restart(tmp_path:
         await a_mail(store, spool, "queued", at=NOW)
 
     async def second(store: SqliteStore) -> None:
-        assert await store.run(lambda tx: tx.count_since("dana", NOW)) == 2
-        assert await store.run(lambda tx: tx.count_since("dana", NOW - timedelta(hours=1))) == 3
-        assert await store.run(lambda tx: tx.count_since("nobody", NOW)) == 0
+        assert await store.run(lambda tx: tx.submissions.count_faxes("dana", NOW)) == 2
+        assert await store.run(lambda tx: tx.submissions.count_faxes("dana", NOW - timedelta(hours=1))) == 3
+        assert await store.run(lambda tx: tx.submissions.count_faxes("nobody", NOW)) == 0
 
     with_store(tmp_path, first)
     with_store(tmp_path, second)
@@ -267,16 +267,16 @@ def test_counts_follow_every_move_and_what_is_undone_is_not_counted(tmp_path: Pa
         await go(store, faxes[1].id, "cancelled")
 
         def undone(tx: Transaction) -> None:
-            tx.move(faxes[2].id, "claim", NOW)
+            tx.faxes.transition(faxes[2].id, "claim", NOW)
             raise NotFound("by purpose")
 
         with pytest.raises(NotFound, match="purpose"):
             await store.run(undone)
-        assert await store.run(lambda tx: tx.count_faxes()) == {"queued": 1, "delivered": 1, "cancelled": 1}
-        await store.run(lambda tx: tx.claim_deliveries("crm", NOW, 2))
-        counted = await store.run(lambda tx: tx.count_deliveries())
+        assert await store.run(lambda tx: tx.faxes.counts()) == {"queued": 1, "delivered": 1, "cancelled": 1}
+        await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 2))
+        counted = await store.run(lambda tx: tx.deliveries.counts())
         assert counted == {("crm", "pending"): 4, ("crm", "sending"): 2, ("erp", "pending"): 6}
-        assert len(await store.run(lambda tx: tx.deliveries("sending"))) == 2
+        assert len(await store.run(lambda tx: tx.deliveries.newest("sending"))) == 2
 
     with_store(tmp_path, scenario)
 
@@ -291,12 +291,12 @@ def test_a_report_finds_its_fax_by_token_by_code_and_by_number(tmp_path: Path) -
         async def found(work: Callable[[Transaction], list[Fax]]) -> list[str]:
             return [fax.id for fax in await store.run(work)]
 
-        assert await found(lambda tx: tx.by_token({sent.token, "MB-00000000"})) == [sent.id]
-        assert await found(lambda tx: tx.by_fax_code({f"code-{sent.id}".lower(), "other"})) == [sent.id]
-        assert await found(lambda tx: tx.by_fax_code({"other"})) == []
-        assert set(await found(lambda tx: tx.by_number({NUMBER}, NOW))) == {sent.id, doubted.id}
-        assert await found(lambda tx: tx.by_number({NUMBER}, NOW + timedelta(seconds=1))) == [doubted.id]
-        assert await found(lambda tx: tx.by_number({"+97231234567"}, NOW)) == []
+        assert await found(lambda tx: tx.faxes.by_tokens({sent.token, "MB-00000000"})) == [sent.id]
+        assert await found(lambda tx: tx.faxes.by_fax_codes({f"code-{sent.id}".lower(), "other"})) == [sent.id]
+        assert await found(lambda tx: tx.faxes.by_fax_codes({"other"})) == []
+        assert set(await found(lambda tx: tx.faxes.by_numbers({NUMBER}, NOW))) == {sent.id, doubted.id}
+        assert await found(lambda tx: tx.faxes.by_numbers({NUMBER}, NOW + timedelta(seconds=1))) == [doubted.id]
+        assert await found(lambda tx: tx.faxes.by_numbers({"+97231234567"}, NOW)) == []
 
     with_store(tmp_path, scenario)
 
@@ -308,13 +308,13 @@ def test_events_of_one_millisecond_come_in_the_order_they_were_raised(tmp_path: 
 
         def at_once(tx: Transaction) -> None:
             for fax in faxes:
-                tx.move(fax.id, "claim", NOW)
-                tx.move(fax.id, "lose", NOW)
-                tx.move(fax.id, "confirm", NOW)
+                tx.faxes.transition(fax.id, "claim", NOW)
+                tx.faxes.transition(fax.id, "lose", NOW)
+                tx.faxes.transition(fax.id, "confirm", NOW)
 
         await store.run(at_once)
         for fax in faxes:
-            [last] = await store.run(lambda tx, id_=fax.id: tx.events(id_, 1))  # type: ignore[misc]
+            [last] = await store.run(lambda tx, id_=fax.id: tx.events.newest(id_, 1))  # type: ignore[misc]
             assert (last.type, last.seq) == ("fax.delivered", 4)
 
     with_store(tmp_path, scenario)
@@ -333,17 +333,17 @@ def test_what_waits_moves_along_with_a_clock_that_was_set_but_not_what_a_sender_
         await accepted(store, asked_for, tried, over, key="key")
         attempt = (Attempt(n=1, started_at=NOW),)
         for fax, end in ((tried, "defer"), (over, "reject")):
-            await store.run(lambda tx, id=fax.id: tx.move(id, "claim", NOW, attempts=attempt))  # type: ignore[misc]
+            await store.run(lambda tx, id=fax.id: tx.faxes.transition(id, "claim", NOW, attempts=attempt))  # type: ignore[misc]
             await moved(store, fax.id, end)  # type: ignore[arg-type]
-        await store.run(lambda tx: tx.update(tried.id, due_at=later))
-        await store.run(lambda tx: tx.shift(day, NOW))
-        faxes = {fax.id: fax for fax in await store.run(lambda tx: tx.faxes())}
+        await store.run(lambda tx: tx.faxes.update(tried.id, due_at=later))
+        await store.run(lambda tx: tx.shift_deadlines(day, NOW))
+        faxes = {fax.id: fax for fax in await store.run(lambda tx: tx.faxes.newest())}
         assert (faxes[asked_for.id].due_at, faxes[asked_for.id].expires_at) == (later, asked_for.expires_at + day)
         assert (faxes[tried.id].due_at, faxes[tried.id].expires_at) == (later + day, tried.expires_at + day)
         assert faxes[over.id].expires_at == over.expires_at
-        assert await store.run(lambda tx: tx.next_delivery("crm")) == NOW + day
-        assert len(await store.run(lambda tx: tx.repeated("key", NOW + day))) == 3
-        await store.run(lambda tx: tx.shift(-day, NOW))
-        assert await store.run(lambda tx: tx.next_delivery("crm")) == NOW
+        assert await store.run(lambda tx: tx.deliveries.next_due("crm")) == NOW + day
+        assert len(await store.run(lambda tx: tx.submissions.fax_ids("key", NOW + day))) == 3
+        await store.run(lambda tx: tx.shift_deadlines(-day, NOW))
+        assert await store.run(lambda tx: tx.deliveries.next_due("crm")) == NOW
 
     with_store(tmp_path, scenario)

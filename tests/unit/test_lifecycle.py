@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbridge.errors import IllegalMove
+from mailbridge.errors import IllegalTransition
 from mailbridge.lifecycle import (
-    AFTER_THE_END,
     DELIVERY,
     FAX,
+    FAX_AFTER_FINAL,
     FAX_FINAL,
     DeliveryState,
     DeliveryTrigger,
     FaxState,
     FaxTrigger,
-    move_delivery,
-    move_fax,
+    delivery_transition,
+    fax_transition,
 )
 
 FAX_STATES: tuple[FaxState, ...] = get_args(FaxState)
@@ -48,15 +48,15 @@ def planned(table: str) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for line in table.strip().splitlines():
         state, *moves = line.split()
-        for move in moves:
-            trigger, _, to = move.partition("→")
+        for transition in moves:
+            trigger, _, to = transition.partition("→")
             assert (state, trigger) not in found
             found[state, trigger] = to
     return found
 
 
 def test_the_moves_of_a_fax_are_the_planned_ones() -> None:
-    assert {pair: move.state for pair, move in FAX.items()} == planned(PLANNED_FAX)
+    assert {pair: transition.state for pair, transition in FAX.items()} == planned(PLANNED_FAX)
 
 
 def test_the_moves_of_a_delivery_are_the_planned_ones() -> None:
@@ -65,7 +65,7 @@ def test_the_moves_of_a_delivery_are_the_planned_ones() -> None:
 
 def test_every_name_of_the_tables_is_used_and_known() -> None:
     assert {trigger for _, trigger in FAX} == set(FAX_TRIGGERS)
-    assert {state for state, _ in FAX} | {move.state for move in FAX.values()} == set(FAX_STATES)
+    assert {state for state, _ in FAX} | {transition.state for transition in FAX.values()} == set(FAX_STATES)
     assert {state for state, _ in FAX} == set(FAX_STATES) - FAX_FINAL
     assert {"delivered", "failed", "cancelled"} == FAX_FINAL
     assert {trigger for _, trigger in DELIVERY} == set(DELIVERY_TRIGGERS)
@@ -74,48 +74,48 @@ def test_every_name_of_the_tables_is_used_and_known() -> None:
 
 @pytest.mark.parametrize(("state", "trigger"), list(FAX))
 def test_the_end_raises_its_event_once_and_nothing_else_does(state: FaxState, trigger: FaxTrigger) -> None:
-    move = FAX[state, trigger]
-    final = [event for event in move.events if event in FINAL_EVENT.values()]
-    assert final == ([FINAL_EVENT[move.state]] if move.state in FAX_FINAL else [])
-    assert not final or move.events[-1] == final[0], "the final event is the last one that is told"
-    assert ("fax.submitted" in move.events) == ((state, trigger) == ("uploading", "accept"))
-    assert ("fax.in_doubt" in move.events) == (move.state == "in_doubt")
-    assert ("fax.resolved" in move.events) == (state == "in_doubt"), "a doubt that ends is told, however it ends"
-    assert "fax.conflict" not in move.events
+    transition = FAX[state, trigger]
+    final = [event for event in transition.events if event in FINAL_EVENT.values()]
+    assert final == ([FINAL_EVENT[transition.state]] if transition.state in FAX_FINAL else [])
+    assert not final or transition.events[-1] == final[0], "the final event is the last one that is told"
+    assert ("fax.submitted" in transition.events) == ((state, trigger) == ("uploading", "accept"))
+    assert ("fax.in_doubt" in transition.events) == (transition.state == "in_doubt")
+    assert ("fax.resolved" in transition.events) == (state == "in_doubt"), "a doubt that ends is told, however it ends"
+    assert "fax.conflict" not in transition.events
 
 
 def test_what_agrees_after_the_end_is_ignored_and_what_contradicts_is_told() -> None:
-    assert move_fax("delivered", "confirm") == ("delivered", ())
-    assert move_fax("failed", "fail") == ("failed", ())
+    assert fax_transition("delivered", "confirm") == ("delivered", ())
+    assert fax_transition("failed", "fail") == ("failed", ())
     for state, trigger in (("delivered", "fail"), ("failed", "confirm"), ("cancelled", "confirm"), ("cancelled", "fail")):
-        assert move_fax(state, trigger) == (state, ("fax.conflict",))  # type: ignore[arg-type]
+        assert fax_transition(state, trigger) == (state, ("fax.conflict",))  # type: ignore[arg-type]
     # A trusted report may overtake the upload's answer, whatever that answer turns out to be.
     for state, trigger in product(("delivered", "failed"), ("accept", "lose", "defer", "reject")):
-        move = move_fax(state, trigger)  # type: ignore[arg-type]
+        transition = fax_transition(state, trigger)  # type: ignore[arg-type]
         contradicts = state == "delivered" and trigger in ("defer", "reject")
-        assert move == (state, ("fax.conflict",) if contradicts else ())
+        assert transition == (state, ("fax.conflict",) if contradicts else ())
 
 
 def test_a_final_state_is_never_left() -> None:
-    assert {state for state, _ in AFTER_THE_END} <= FAX_FINAL
-    for (state, _), move in AFTER_THE_END.items():
-        assert move.state == state
-        assert move.events in ((), ("fax.conflict",))
-    assert not FAX.keys() & AFTER_THE_END.keys()
+    assert {state for state, _ in FAX_AFTER_FINAL} <= FAX_FINAL
+    for (state, _), transition in FAX_AFTER_FINAL.items():
+        assert transition.state == state
+        assert transition.events in ((), ("fax.conflict",))
+    assert not FAX.keys() & FAX_AFTER_FINAL.keys()
 
 
 @pytest.mark.parametrize(
-    ("state", "trigger"), [p for p in product(FAX_STATES, FAX_TRIGGERS) if p not in {**FAX, **AFTER_THE_END}]
+    ("state", "trigger"), [p for p in product(FAX_STATES, FAX_TRIGGERS) if p not in {**FAX, **FAX_AFTER_FINAL}]
 )
 def test_every_other_move_of_a_fax_is_illegal(state: FaxState, trigger: FaxTrigger) -> None:
-    with pytest.raises(IllegalMove, match=f"^cannot {trigger} what is {state}$"):
-        move_fax(state, trigger)
+    with pytest.raises(IllegalTransition, match=f"^cannot {trigger} what is {state}$"):
+        fax_transition(state, trigger)
 
 
 @pytest.mark.parametrize(("state", "trigger"), [p for p in product(DELIVERY_STATES, DELIVERY_TRIGGERS) if p not in DELIVERY])
 def test_every_other_move_of_a_delivery_is_illegal(state: DeliveryState, trigger: DeliveryTrigger) -> None:
-    with pytest.raises(IllegalMove, match=f"^cannot {trigger} what is {state}$"):
-        move_delivery(state, trigger)
+    with pytest.raises(IllegalTransition, match=f"^cannot {trigger} what is {state}$"):
+        delivery_transition(state, trigger)
 
 
 def walk(triggers: list[FaxTrigger]) -> tuple[list[FaxState], list[str]]:
@@ -124,11 +124,11 @@ def walk(triggers: list[FaxTrigger]) -> tuple[list[FaxState], list[str]]:
     events: list[str] = []
     for trigger in triggers:
         try:
-            move = move_fax(states[-1], trigger)
-        except IllegalMove:
+            transition = fax_transition(states[-1], trigger)
+        except IllegalTransition:
             continue
-        states.append(move.state)
-        events += move.events
+        states.append(transition.state)
+        events += transition.events
     return states, events
 
 
@@ -159,8 +159,8 @@ def test_no_second_upload_without_proof_or_a_persons_word(triggers: list[FaxTrig
     states, seen = ["queued"], ["none"]
     for trigger in triggers:
         try:
-            states.append(move_fax(states[-1], trigger).state)  # type: ignore[arg-type]
-        except IllegalMove:
+            states.append(fax_transition(states[-1], trigger).state)  # type: ignore[arg-type]
+        except IllegalTransition:
             continue
         seen.append(trigger)
         if states[-1] == "queued":
@@ -175,8 +175,8 @@ def test_a_delivery_is_delivered_once_and_dead_is_left_by_replay_alone(triggers:
     for trigger in triggers:
         before = state
         try:
-            state = move_delivery(state, trigger)
-        except IllegalMove:
+            state = delivery_transition(state, trigger)
+        except IllegalTransition:
             continue
         assert before != "delivered"
         assert before != "dead" or trigger == "replay"

@@ -26,11 +26,13 @@ def drawing(start: str, moves: Iterable[tuple[str, str, str]], final: Iterable[s
 
 
 def page() -> str:
-    fax = drawing("queued", ((state, trigger, move.state) for (state, trigger), move in FAX.items()), sorted(FAX_FINAL))
+    fax = drawing(
+        "queued", ((state, trigger, transition.state) for (state, trigger), transition in FAX.items()), sorted(FAX_FINAL)
+    )
     delivery = drawing("pending", ((state, trigger, to) for (state, trigger), to in DELIVERY.items()), ["delivered"])
     events = "\n".join(
-        f"| {state} | {trigger} | {move.state} | {', '.join(f'`{type_}`' for type_ in move.events)} |"
-        for (state, trigger), move in FAX.items()
+        f"| {state} | {trigger} | {transition.state} | {', '.join(f'`{type_}`' for type_ in transition.events)} |"
+        for (state, trigger), transition in FAX.items()
     )
     table = f"| from | trigger | to | events |\n|---|---|---|---|\n{events}"
     return f"{_HEAD}\n## A fax\n\n{fax}\n\n{table}\n\n## A delivery: one event to one webhook\n\n{delivery}\n"

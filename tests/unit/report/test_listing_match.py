@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbridge.model import Receipt, new_id
+from mailbridge.model import ReceivedItem, new_id
 from mailbridge.report.listing_match import NEAR, nearest, number, pair, twin
 
 NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def a_receipt(at: datetime = NOW, caller: str | None = "+97289999999", called: str | None = "+97239876543") -> Receipt:
-    return Receipt(id=new_id("fax"), account="office", kind="incoming", caller=caller, called=called, at=at, noted_at=at)
+def a_receipt(at: datetime = NOW, caller: str | None = "+97289999999", called: str | None = "+97239876543") -> ReceivedItem:
+    return ReceivedItem(id=new_id("fax"), account="office", kind="incoming", caller=caller, called=called, at=at, noted_at=at)
 
 
 @pytest.mark.parametrize("printed", ["08-9999999", "089999999", "+97289999999", "97289999999", "0097289999999", " 08 999 9999 "])

@@ -16,8 +16,8 @@ from typing import Any, cast
 from mailbridge.config import Account, FaxOptions
 from mailbridge.fax.outcome import UploadOutcome
 from mailbridge.fax.uploader import Uploader
-from mailbridge.lifecycle import AFTER_THE_END, FAX, FaxState, FaxTrigger
-from mailbridge.model import Attempt, Cursor, Email, Failure, Fax, Receipt, Report
+from mailbridge.lifecycle import FAX, FAX_AFTER_FINAL, FaxState, FaxTrigger
+from mailbridge.model import Attempt, Cursor, Email, Failure, Fax, ReceivedItem, Report
 from mailbridge.myfax import MyFax
 from mailbridge.report.listing import Kind, Listing
 from mailbridge.report.recorder import Arrival, Recorder, as_told
@@ -121,14 +121,14 @@ def _changes(trigger: FaxTrigger, fax: Fax) -> dict[str, Any]:
 
 def _drive(tx: Transaction, triggers: Iterable[FaxTrigger]) -> None:
     fax = _fax()
-    tx.add(fax, AT)
+    tx.faxes.add(fax, AT)
     for trigger in triggers:
-        tx.move(fax.id, trigger, AT, **_changes(trigger, tx.fax(fax.id)))
+        tx.faxes.transition(fax.id, trigger, AT, **_changes(trigger, tx.faxes.get(fax.id)))
 
 
 def _every_move(tx: Transaction) -> None:
     ways = paths()
-    for state, trigger in {**FAX, **AFTER_THE_END}:
+    for state, trigger in {**FAX, **FAX_AFTER_FINAL}:
         _drive(tx, (*ways[state], trigger))
 
 
@@ -153,7 +153,7 @@ def _listed(tx: Transaction) -> None:
     ):
         listing = Listing.__new__(Listing)
         listing._account, listing._kind = "office", cast(Kind, kind)
-        receipt = Receipt(
+        receipt = ReceivedItem(
             id=id_,
             account="office",
             kind=listing._kind,
@@ -163,7 +163,7 @@ def _listed(tx: Transaction) -> None:
             noted_at=AT,
             listing_id="80417",
         )
-        tx.put_receipt(receipt)
+        tx.received.put(receipt)
         assert listing._raise(tx, id_, listing._event(receipt, document, None if document else "its document is gone"), AT)
 
 
@@ -173,8 +173,8 @@ async def _credit(store: SqliteStore, spool: Spool) -> None:
     fax = _fax()
     changes = _changes("accept", fax)
     changes.pop("attempts")
-    await store.run(lambda tx: tx.add(fax, AT))
-    await store.run(lambda tx: tx.move(fax.id, "claim", AT, **_changes("claim", fax)))
+    await store.run(lambda tx: tx.faxes.add(fax, AT))
+    await store.run(lambda tx: tx.faxes.transition(fax.id, "claim", AT, **_changes("claim", fax)))
     await store.run(
         lambda tx: uploader._settle(tx, fax.id, UploadOutcome("accept", {**changes, "due_at": AT, "credit_left": "18"}))
     )
@@ -198,8 +198,8 @@ async def _bodies(state: Path) -> list[dict[str, Any]]:
             await store.run(work)
         await _credit(store, Spool(state / "spool"))
         await _mailbox(store)
-        await store.run(lambda tx: tx.emit("ping", {"webhook": "crm"}, AT))
-        events = await store.run(lambda tx: tx.events(None, 10_000))
+        await store.run(lambda tx: tx.events.emit("ping", {"webhook": "crm"}, AT))
+        events = await store.run(lambda tx: tx.events.newest(None, 10_000))
         read = {"link": link, "read": lambda _: b"%PDF", "inline_limit": 10**6}
         whole = [(event, body(event, wanted, **read)) for event in events for wanted in ("link", "inline", "none")]  # type: ignore[arg-type]
     # In the order in which they were raised, as far as ids and the count of a fax's events tell.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mailbridge.cli import main
-from mailbridge.lifecycle import AFTER_THE_END, FAX
+from mailbridge.lifecycle import FAX, FAX_AFTER_FINAL
 from mailbridge.webhook.schemas import EVENTS, schema
 from tests.unit.webhook.example_events import bodies
 
@@ -24,7 +24,7 @@ def validator(of: dict[str, Any]) -> Any:
 
 
 def test_every_type_has_a_schema_and_is_raised() -> None:
-    moved = {type_ for move in {**FAX, **AFTER_THE_END}.values() for type_ in move.events}
+    moved = {type_ for transition in {**FAX, **FAX_AFTER_FINAL}.values() for type_ in transition.events}
     assert moved <= set(EVENTS)
     assert {body["type"] for body in bodies()} == set(EVENTS)
 

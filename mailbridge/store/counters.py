@@ -1,0 +1,17 @@
+"""Counters of faxes and deliveries by state, which the database's triggers keep (see `store.schema`)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from sqlalchemy import bindparam, select
+
+from mailbridge.store import schema
+from mailbridge.store.sql import Sql
+
+_NOT_ZERO: Final = select(schema.tally).where(schema.tally.c.noun == bindparam("noun"), schema.tally.c.n > 0)
+
+
+def counters(sql: Sql, noun: Literal["fax", "delivery"]) -> list[dict[str, Any]]:
+    """Return `endpoint`, `state` and `n` of every counter of this noun that is not 0."""
+    return sql.rows(_NOT_ZERO, noun=noun)

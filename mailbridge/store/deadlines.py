@@ -1,0 +1,41 @@
+"""Deadlines after the system clock was set: what is measured in elapsed time is shifted by as much."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Text, bindparam, cast, type_coerce, update
+
+from mailbridge.store import schema
+from mailbridge.store.sql import Sql
+
+_fax, _delivery, _item, _envelope = schema.fax.c, schema.delivery.c, schema.receipt.c, schema.envelope.c
+# Twice as long as a repeated mail is recognised.
+_REPEATS_ARE_KNOWN = timedelta(days=2)
+_OPEN = ("queued", "uploading", "in_doubt", "submitted")
+_BY = bindparam("by", type_=schema.Elapsed)
+
+_SHIFT: Final = (
+    update(schema.fax).where(_fax.state.in_(_OPEN)).values(expires_at=type_coerce(_fax.expires_at, schema.Elapsed) + _BY),
+    # A fax without an attempt may be waiting for the time that its sender asked for, which stays.
+    update(schema.fax)
+    .where(_fax.state.in_(_OPEN), cast(_fax.attempts, Text) != "[]")
+    .values(due_at=type_coerce(_fax.due_at, schema.Elapsed) + _BY),
+    update(schema.delivery)
+    .where(_delivery.state == "pending")
+    .values(due_at=type_coerce(_delivery.due_at, schema.Elapsed) + _BY),
+    update(schema.receipt).where(_item.due_at.is_not(None)).values(due_at=type_coerce(_item.due_at, schema.Elapsed) + _BY),
+)
+_SHIFT_MAILS: Final = (
+    update(schema.envelope)
+    .where(_envelope.received_at >= bindparam("since"))
+    .values(received_at=type_coerce(_envelope.received_at, schema.Elapsed) + _BY)
+)
+
+
+def shift_deadlines(sql: Sql, by: timedelta, now: datetime) -> int:
+    """See `Transaction.shift_deadlines`."""
+    shifted = sum(sql.execute(statement, {"by": by}).rowcount for statement in _SHIFT)
+    sql.topics.add("poll")
+    return shifted + sql.execute(_SHIFT_MAILS, {"by": by, "since": now - _REPEATS_ARE_KNOWN}).rowcount

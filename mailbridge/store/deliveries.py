@@ -1,0 +1,106 @@
+"""Deliveries: one event on its way to one endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, func, select, update
+
+from mailbridge import lifecycle
+from mailbridge.errors import StoreUnavailable
+from mailbridge.lifecycle import DeliveryState, DeliveryTrigger
+from mailbridge.model import Delivery, Event
+from mailbridge.store import rows, schema
+from mailbridge.store.counters import counters
+from mailbridge.store.sql import Sql, any_of
+
+_delivery = schema.delivery.c
+_BY_ID: Final = select(schema.delivery).where(_delivery.id == bindparam("id"))
+_PENDING = (_delivery.endpoint == bindparam("endpoint"), _delivery.state == "pending")
+_DUE: Final = (
+    select(schema.delivery)
+    .where(*_PENDING, _delivery.due_at <= bindparam("now"))
+    .order_by(_delivery.due_at)
+    .limit(bindparam("limit"))
+)
+_NEXT_DUE: Final = select(func.min(_delivery.due_at)).where(*_PENDING)
+_CLAIM: Final = (
+    update(schema.delivery)
+    .where(_delivery.id.in_(any_of("ids")), _delivery.state == "pending")
+    .values(state=bindparam("to_state"), attempts=_delivery.attempts + 1, settled_at=None)
+)
+_EVENTS: Final = select(schema.event).where(schema.event.c.id.in_(any_of("ids")))
+_CHANGED = ("state", "due_at", "attempts", "status", "error", "settled_at")
+_CHANGE: Final = (
+    update(schema.delivery)
+    .where(_delivery.id == bindparam("was_id"), _delivery.state == bindparam("was_state"))
+    .values({name: bindparam(name) for name in _CHANGED})
+)
+
+
+class Deliveries:
+    """See `store.interface.Deliveries`."""
+
+    __slots__ = ("_sql",)
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+
+    def get(self, delivery_id: str) -> Delivery:
+        return rows.to_delivery(self._sql.one(_BY_ID, delivery_id, "delivery"))
+
+    def newest(self, state: DeliveryState | None = None, event_id: str | None = None, limit: int = 100) -> list[Delivery]:
+        chosen = select(schema.delivery).order_by(_delivery.id.desc()).limit(limit)
+        if state is not None:
+            chosen = chosen.where(_delivery.endpoint.in_(self._endpoints_with(state)), _delivery.state == state)
+        if event_id is not None:
+            chosen = chosen.where(_delivery.event_id == event_id)
+        return [rows.to_delivery(row) for row in self._sql.rows(chosen)]
+
+    def counts(self) -> dict[tuple[str, DeliveryState], int]:
+        return {(row["endpoint"], row["state"]): row["n"] for row in counters(self._sql, "delivery")}
+
+    def claim(self, endpoint: str, now: datetime, limit: int) -> list[tuple[Delivery, Event]]:
+        due = self._sql.rows(_DUE, endpoint=endpoint, now=now, limit=limit)
+        pending = [rows.to_delivery(row) for row in due]
+        if not pending:
+            return []
+        sending = lifecycle.delivery_transition("pending", "claim")
+        claimed = [replace(delivery, state=sending, attempts=delivery.attempts + 1) for delivery in pending]
+        ids = {"ids": [delivery.id for delivery in claimed], "to_state": sending}
+        if self._sql.execute(_CLAIM, ids).rowcount != len(claimed):
+            raise StoreUnavailable(f"deliveries to {endpoint} were changed by another process")
+        wanted = self._sql.rows(_EVENTS, ids=list({delivery.event_id for delivery in claimed}))
+        events = {row["id"]: rows.to_event(row) for row in wanted}
+        return [(delivery, events[delivery.event_id]) for delivery in claimed]
+
+    def next_due(self, endpoint: str) -> datetime | None:
+        return self._sql.execute(_NEXT_DUE, {"endpoint": endpoint}).scalar()
+
+    def transition(self, delivery_id: str, trigger: DeliveryTrigger, now: datetime, **changes: Any) -> Delivery:
+        before = self.get(delivery_id)
+        state = lifecycle.delivery_transition(before.state, trigger)
+        settled_at = now if state in ("delivered", "dead") else None
+        after = replace(before, state=state, settled_at=settled_at, **changes)
+        values = {name: getattr(after, name) for name in _CHANGED}
+        was = {"was_id": before.id, "was_state": before.state}
+        if self._sql.execute(_CHANGE, {**values, **was}).rowcount != 1:
+            raise StoreUnavailable(f"{before.id} was changed by another process")
+        if state == "pending":
+            self._sql.topics.add(f"deliver:{after.endpoint}")
+        return after
+
+    def requeue_interrupted(self) -> int:
+        pending, requeued = lifecycle.delivery_transition("sending", "lose"), 0
+        for endpoint in self._endpoints_with("sending"):
+            sending = (_delivery.endpoint == endpoint, _delivery.state == "sending")
+            requeue = update(schema.delivery).where(*sending).values(state=pending, settled_at=None)
+            requeued += self._sql.execute(requeue).rowcount
+            self._sql.topics.add(f"deliver:{endpoint}")
+        return requeued
+
+    def _endpoints_with(self, state: DeliveryState) -> list[str]:
+        """Return the endpoints that have deliveries in `state`: naming them makes a query use the index by endpoint and state."""
+        return [row["endpoint"] for row in counters(self._sql, "delivery") if row["state"] == state]

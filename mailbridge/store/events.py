@@ -1,0 +1,64 @@
+"""The outbox: an event is stored in the transaction of the change that it describes, with a delivery for each endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, insert, select
+
+from mailbridge.model import Event, Fax, new_id
+from mailbridge.store import rows, schema
+from mailbridge.store.sql import Sql
+
+# Returns the `data` of an event about this fax.
+Describe = Callable[[Fax], dict[str, Any]]
+# Returns the names of the endpoints that receive this type of event.
+Route = Callable[[str], Sequence[str]]
+
+_event = schema.event.c
+_ADD: Final = insert(schema.event)
+_ADD_DELIVERY: Final = insert(schema.delivery)
+_BY_ID: Final = select(schema.event).where(_event.id == bindparam("id"))
+
+
+class Events:
+    """See `store.interface.Events`."""
+
+    __slots__ = ("_describe", "_route", "_sql")
+
+    def __init__(self, sql: Sql, describe: Describe, route: Route) -> None:
+        self._sql, self._describe, self._route = sql, describe, route
+
+    def emit(self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None) -> Event:
+        return self._add(Event(id=new_id("evt"), type=type_, at=now, fax_id=fax_id, seq=data.get("seq", 0), data=data))
+
+    def emit_fax_event(self, type_: str, fax: Fax, now: datetime) -> Event:
+        """Add an event about a fax as it is now; `fax.seq` is the event's."""
+        return self._add(Event(id=new_id("evt"), type=type_, at=now, fax_id=fax.id, seq=fax.seq, data=self._describe(fax)))
+
+    def _add(self, event: Event) -> Event:
+        self._sql.execute(_ADD, rows.event_row(event))
+        for endpoint in self._route(event.type):
+            pending = {
+                "id": new_id("dlv"),
+                "event_id": event.id,
+                "endpoint": endpoint,
+                "state": "pending",
+                "due_at": event.at,
+                "attempts": 0,
+            }
+            self._sql.execute(_ADD_DELIVERY, pending)
+            self._sql.topics.add(f"deliver:{endpoint}")
+        return event
+
+    def get(self, event_id: str) -> Event:
+        return rows.to_event(self._sql.one(_BY_ID, event_id, "event"))
+
+    def newest(self, fax_id: str | None = None, limit: int = 100) -> list[Event]:
+        # Not by id alone: the events of one transition share a millisecond, within which ids are random.
+        chosen = select(schema.event).order_by(_event.at.desc(), _event.seq.desc(), _event.id.desc()).limit(limit)
+        if fax_id is not None:
+            chosen = chosen.where(_event.fax_id == fax_id)
+        return [rows.to_event(row) for row in self._sql.rows(chosen)]

@@ -1,0 +1,138 @@
+"""Faxes: queries, and the compare-and-set that changes one together with the events of the change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import Executable, Update, bindparam, func, insert, select, update
+
+from mailbridge import lifecycle
+from mailbridge.errors import StoreUnavailable
+from mailbridge.lifecycle import FaxState, FaxTrigger
+from mailbridge.model import Fax
+from mailbridge.store import rows, schema
+from mailbridge.store.counters import counters
+from mailbridge.store.events import Events
+from mailbridge.store.sql import Sql, any_of
+
+_fax = schema.fax.c
+# Statements that every fax needs are built once: building one takes as long as running it.
+_ADD: Final = insert(schema.fax)
+_BY_ID: Final = select(schema.fax).where(_fax.id == bindparam("id"))
+_ALL_DUE = select(schema.fax).where(_fax.state == bindparam("state"), _fax.due_at <= bindparam("now"))
+_OF_ACCOUNT = _fax.account == bindparam("account")
+_DUE: Final = _ALL_DUE.order_by(_fax.due_at).limit(bindparam("limit"))
+_DUE_OF_ACCOUNT: Final = _ALL_DUE.where(_OF_ACCOUNT).order_by(_fax.due_at).limit(bindparam("limit"))
+_NEXT_DUE: Final = select(func.min(_fax.due_at)).where(_fax.state == bindparam("state"))
+_NEXT_DUE_OF_ACCOUNT: Final = _NEXT_DUE.where(_OF_ACCOUNT)
+_EXPIRED: Final = (
+    select(schema.fax)
+    .where(_fax.state.in_(("queued", "submitted")), _fax.expires_at <= bindparam("now"))
+    .order_by(_fax.expires_at)
+    .limit(bindparam("limit"))
+)
+_BY_TOKENS: Final = select(schema.fax).where(_fax.token.in_(any_of("tokens")))
+_BY_FAX_CODES: Final = select(schema.fax).where(func.lower(_fax.fax_code).in_(any_of("codes")))
+# Two queries, since an OR would read every fax that was ever sent to the number.
+_TO_NUMBERS = select(schema.fax).where(_fax.number.in_(any_of("numbers")))
+_OPEN_TO_NUMBERS: Final = _TO_NUMBERS.where(_fax.final_at.is_(None), _fax.state.in_(("uploading", "in_doubt", "submitted")))
+_FINAL_TO_NUMBERS: Final = _TO_NUMBERS.where(_fax.final_at >= bindparam("since"))
+
+
+@lru_cache(maxsize=256)
+def _change(names: frozenset[str]) -> Update:
+    """Return the compare-and-set that changes these columns of the fax `was_id` in `was_state` after `was_seq` events."""
+    unchanged = (_fax.id == bindparam("was_id"), _fax.state == bindparam("was_state"), _fax.seq == bindparam("was_seq"))
+    return update(schema.fax).where(*unchanged).values({name: bindparam(name) for name in names})
+
+
+class Faxes:
+    """See `store.interface.Faxes`."""
+
+    __slots__ = ("_events", "_sql")
+
+    def __init__(self, sql: Sql, events: Events) -> None:
+        self._sql, self._events = sql, events
+
+    def add(self, fax: Fax, now: datetime) -> None:
+        queued = replace(fax, seq=fax.seq + 1)
+        self._sql.execute(_ADD, rows.fax_row(queued))
+        self._events.emit_fax_event("fax.queued", queued, now)
+        self._sql.topics.add(f"upload:{queued.account}")
+
+    def get(self, fax_id: str) -> Fax:
+        return rows.to_fax(self._sql.one(_BY_ID, fax_id, "fax"))
+
+    def newest(self, state: FaxState | None = None, limit: int = 100) -> list[Fax]:
+        chosen = select(schema.fax).order_by(_fax.id.desc()).limit(limit)
+        return self._found(chosen if state is None else chosen.where(_fax.state == state))
+
+    def counts(self) -> dict[FaxState, int]:
+        return {row["state"]: row["n"] for row in counters(self._sql, "fax")}
+
+    def due(self, state: FaxState, now: datetime, account: str | None = None, limit: int = 1) -> list[Fax]:
+        if account is None:
+            return self._found(_DUE, state=state, now=now, limit=limit)
+        return self._found(_DUE_OF_ACCOUNT, state=state, now=now, account=account, limit=limit)
+
+    def next_due(self, state: FaxState, account: str | None = None) -> datetime | None:
+        if account is None:
+            return self._sql.execute(_NEXT_DUE, {"state": state}).scalar()
+        return self._sql.execute(_NEXT_DUE_OF_ACCOUNT, {"state": state, "account": account}).scalar()
+
+    def expired(self, now: datetime, limit: int = 100) -> list[Fax]:
+        return self._found(_EXPIRED, now=now, limit=limit)
+
+    def by_tokens(self, tokens: Collection[str]) -> list[Fax]:
+        return self._found(_BY_TOKENS, tokens=list(tokens))
+
+    def by_fax_codes(self, codes: Collection[str]) -> list[Fax]:
+        return self._found(_BY_FAX_CODES, codes=[code.lower() for code in codes])
+
+    def by_numbers(self, numbers: Collection[str], since: datetime) -> list[Fax]:
+        unfinished = self._found(_OPEN_TO_NUMBERS, numbers=list(numbers))
+        return unfinished + self._found(_FINAL_TO_NUMBERS, numbers=list(numbers), since=since)
+
+    def _found(self, query: Executable, **parameters: Any) -> list[Fax]:
+        return [rows.to_fax(row) for row in self._sql.rows(query, **parameters)]
+
+    def transition(self, fax_id: str, trigger: FaxTrigger, now: datetime, **changes: Any) -> Fax:
+        before = self.get(fax_id)
+        transition = lifecycle.fax_transition(before.state, trigger)
+        if before.state in lifecycle.FAX_FINAL:
+            after = before
+        else:
+            final_at = now if transition.state in lifecycle.FAX_FINAL else None
+            after = replace(before, state=transition.state, final_at=final_at, **changes)
+        for type_ in transition.events:
+            after = replace(after, seq=after.seq + 1)
+            self._events.emit_fax_event(type_, after, now)
+        self._write(before, after)
+        return after
+
+    def update(self, fax_id: str, **changes: Any) -> Fax:
+        before = self.get(fax_id)
+        after = replace(before, **changes)
+        self._write(before, after)
+        return after
+
+    def _write(self, before: Fax, after: Fax) -> None:
+        values = {field.name: getattr(after, field.name) for field in fields(Fax)}
+        changed = rows.fax_values({name: value for name, value in values.items() if value != getattr(before, name)})
+        if not changed:
+            return
+        was = {"was_id": before.id, "was_state": before.state, "was_seq": before.seq}
+        if self._sql.execute(_change(frozenset(changed)), {**changed, **was}).rowcount != 1:
+            raise StoreUnavailable(f"{before.id} was changed by another process")
+        if {"state", "due_at"} & changed.keys():
+            self._notify(after)
+
+    def _notify(self, fax: Fax) -> None:
+        if fax.state == "queued":
+            self._sql.topics.add(f"upload:{fax.account}")
+        elif fax.state == "submitted":
+            self._sql.topics.add("poll")

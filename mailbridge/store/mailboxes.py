@@ -1,0 +1,45 @@
+"""Mailboxes: how far each folder was read, and which mails were processed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from mailbridge.model import Cursor
+from mailbridge.store import schema
+from mailbridge.store.sql import Sql
+
+_cursor = schema.cursor.c
+_CURSOR: Final = select(schema.cursor).where(_cursor.mailbox == bindparam("mailbox"), _cursor.folder == bindparam("folder"))
+_new = upsert(schema.cursor).values({name: bindparam(name) for name in ("mailbox", "folder", "uidvalidity", "last_uid")})
+_SAVE_CURSOR: Final = _new.on_conflict_do_update(
+    index_elements=["mailbox", "folder"],
+    set_={"uidvalidity": _new.excluded.uidvalidity, "last_uid": _new.excluded.last_uid},
+)
+_MARK_PROCESSED: Final = (
+    upsert(schema.handled).values({name: bindparam(name) for name in ("mailbox", "digest", "at")}).on_conflict_do_nothing()
+)
+
+
+class Mailboxes:
+    """See `store.interface.Mailboxes`."""
+
+    __slots__ = ("_sql",)
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+
+    def cursor(self, mailbox: str, folder: str) -> Cursor | None:
+        found = self._sql.rows(_CURSOR, mailbox=mailbox, folder=folder)
+        return Cursor(uidvalidity=found[0]["uidvalidity"], last_uid=found[0]["last_uid"]) if found else None
+
+    def save_cursor(self, mailbox: str, folder: str, cursor: Cursor) -> None:
+        row = {"mailbox": mailbox, "folder": folder, "uidvalidity": cursor.uidvalidity, "last_uid": cursor.last_uid}
+        self._sql.execute(_SAVE_CURSOR, row)
+
+    def mark_processed(self, mailbox: str, digest: str, now: datetime) -> bool:
+        added = self._sql.execute(_MARK_PROCESSED, {"mailbox": mailbox, "digest": digest, "at": now})
+        return bool(added.rowcount == 1)

@@ -1,0 +1,66 @@
+"""Received faxes and voicemails, and how far the lists of `incoming.do` were compared with them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from mailbridge.model import ListingProgress, ReceivedItem
+from mailbridge.store import schema
+from mailbridge.store.sql import Sql
+
+_item, _listing = schema.receipt.c, schema.listing.c
+_NAMES = tuple(field.name for field in fields(ReceivedItem))
+_new = upsert(schema.receipt).values({name: bindparam(name) for name in _NAMES})
+_PUT: Final = _new.on_conflict_do_update(index_elements=["id"], set_={name: _new.excluded[name] for name in _NAMES[1:]})
+_START: Final = upsert(schema.listing).on_conflict_do_nothing()
+
+
+class Received:
+    """See `store.interface.Received`."""
+
+    __slots__ = ("_sql",)
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+
+    def progress(self, account: str, kind: str, now: datetime) -> ListingProgress:
+        this = (_listing.account == account, _listing.kind == kind)
+        found = self._sql.rows(select(schema.listing).where(*this))
+        if not found:
+            self._sql.execute(_START, {"account": account, "kind": kind, "started_at": now})
+            return ListingProgress(started_at=now)
+        return ListingProgress(started_at=found[0]["started_at"], until=found[0]["compared_at"])
+
+    def save_progress(self, account: str, kind: str, until: datetime) -> None:
+        this = (_listing.account == account, _listing.kind == kind)
+        self._sql.execute(update(schema.listing).where(*this).values(compared_at=until))
+
+    def known_listing_ids(self, account: str, kind: str, ids: Collection[str]) -> set[str]:
+        these = (_item.account == account, _item.kind == kind, _item.listing_id.in_(ids))
+        return set(self._sql.connection.scalars(select(_item.listing_id).where(*these)))
+
+    def between(self, account: str, kind: str, start: datetime, end: datetime) -> list[ReceivedItem]:
+        these = (_item.account == account, _item.kind == kind, _item.at.between(start, end))
+        return self._found(select(schema.receipt).where(*these).order_by(_item.at))
+
+    def due(self, account: str, kind: str, now: datetime, limit: int) -> list[ReceivedItem]:
+        these = (_item.account == account, _item.kind == kind, _item.due_at <= now)
+        return self._found(select(schema.receipt).where(*these).order_by(_item.due_at, _item.at).limit(limit))
+
+    def get(self, item_id: str) -> ReceivedItem | None:
+        return next(iter(self._found(select(schema.receipt).where(_item.id == item_id))), None)
+
+    def _found(self, query: Any) -> list[ReceivedItem]:
+        return [ReceivedItem(**row) for row in self._sql.rows(query)]
+
+    def put(self, item: ReceivedItem) -> None:
+        self._sql.execute(_PUT, asdict(item))
+
+    def delete(self, item_id: str) -> None:
+        self._sql.execute(delete(schema.receipt).where(_item.id == item_id))

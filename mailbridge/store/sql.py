@@ -1,0 +1,36 @@
+"""What every part of a transaction needs: its connection, and the topics to notify after its commit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Executable, bindparam
+
+from mailbridge.errors import NotFound
+
+
+def any_of(name: str) -> BindParameter[object]:
+    """Return a bind parameter that takes a list, for `column.in_(...)`."""
+    return bindparam(name, expanding=True)
+
+
+class Sql:
+    """Runs statements in one transaction. `topics` are those to notify after the commit (see `Store.subscribe`)."""
+
+    __slots__ = ("connection", "execute", "topics")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.execute = connection.execute
+        self.topics: set[str] = set()
+
+    def rows(self, statement: Executable, **parameters: Any) -> list[dict[str, Any]]:
+        """Return the rows of a query, each by column name."""
+        return [dict(row) for row in self.connection.execute(statement, parameters).mappings()]
+
+    def one(self, statement: Executable, id_: str, noun: str) -> dict[str, Any]:
+        """Return the row that a query by `id` finds. Raises NotFound, naming the `noun`."""
+        found = self.rows(statement, id=id_)
+        if not found:
+            raise NotFound(f"no {noun} has the id {id_}")
+        return found[0]

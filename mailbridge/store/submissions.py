@@ -1,0 +1,51 @@
+"""Accepted mails: their envelopes, and the faxes made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import bindparam, func, insert, select
+
+from mailbridge.model import Envelope, Fax
+from mailbridge.store import rows, schema
+from mailbridge.store.faxes import Faxes
+from mailbridge.store.sql import Sql
+
+_envelope, _fax = schema.envelope.c, schema.fax.c
+_FIRST_WITH_KEY = (
+    select(_envelope.id)
+    .where(_envelope.key == bindparam("key"), _envelope.received_at >= bindparam("since"))
+    .order_by(_envelope.received_at)
+    .limit(1)
+).scalar_subquery()
+_FAX_IDS: Final = select(_fax.id).where(_fax.envelope_id == _FIRST_WITH_KEY).order_by(_fax.id)
+_ADD: Final = insert(schema.envelope)
+_COUNT_FAXES: Final = (
+    select(func.count())
+    .join_from(schema.envelope, schema.fax, _fax.envelope_id == _envelope.id)
+    .where(_envelope.user == bindparam("user"), _envelope.received_at >= bindparam("since"))
+)
+
+
+class Submissions:
+    """See `store.interface.Submissions`."""
+
+    __slots__ = ("_faxes", "_sql")
+
+    def __init__(self, sql: Sql, faxes: Faxes) -> None:
+        self._sql, self._faxes = sql, faxes
+
+    def add(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
+        self._sql.execute(_ADD, rows.envelope_row(envelope, key))
+        for fax in faxes:
+            # Retention finds the faxes of a mail by this id, and deletes no file while one of them is not final.
+            self._faxes.add(replace(fax, envelope_id=envelope.id), now)
+
+    def fax_ids(self, key: str, since: datetime) -> list[str]:
+        return [row[0] for row in self._sql.execute(_FAX_IDS, {"key": key, "since": since})]
+
+    def count_faxes(self, user: str, since: datetime) -> int:
+        return int(self._sql.execute(_COUNT_FAXES, {"user": user, "since": since}).scalar_one())
