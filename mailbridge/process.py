@@ -10,8 +10,9 @@ from pathlib import Path
 from mailbridge import log, systemd
 from mailbridge.app import Daemon
 from mailbridge.config import Config, load
-from mailbridge.config_advice import advice
+from mailbridge.config.warnings import config_warnings
 from mailbridge.errors import ConfigError
+from mailbridge.webhook.schemas import EVENTS
 
 
 class _Process:
@@ -57,7 +58,7 @@ class _Process:
         self._stop.clear()
         self._is_ready = False
         log.setup(config.log.level, config.log.format)
-        for warning in advice(config):
+        for warning in config_warnings(config, EVENTS):
             log.config_warning("daemon", warning=str(warning))
         # Each daemon closes its sockets; those that systemd handed over are kept, so that nobody is refused meanwhile.
         sockets = [kept.dup() for kept in self._sockets]

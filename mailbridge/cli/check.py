@@ -32,7 +32,8 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
       mailbridge check --config config.toml
     """
     from mailbridge.config import load, problems
-    from mailbridge.config_advice import advice
+    from mailbridge.config.warnings import config_warnings
+    from mailbridge.webhook.schemas import EVENTS
 
     environ = environment(config_path)
     mistakes = problems(config_path, environ)
@@ -46,7 +47,7 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
 
         checks = asyncio.run(check_all(config))
     well = all(one.ok for one in checks)
-    _print({"ok": well, "mistakes": [], "warnings": advice(config), "checks": checks}, as_json, config_path)
+    _print({"ok": well, "mistakes": [], "warnings": config_warnings(config, EVENTS), "checks": checks}, as_json, config_path)
     return 0 if well else 1
 
 

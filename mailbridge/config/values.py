@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,6 +16,13 @@ from pydantic_core import PydanticCustomError
 
 _DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a number with a unit is written in the file: part of the type of such a key, used for the example file."""
+
+    text: Callable[[float], str]
 
 
 def wrong(fault: str, remedy: str) -> PydanticCustomError:
@@ -32,6 +40,16 @@ def _quantity(value: object, units: Mapping[str, float], example: str) -> float:
 def seconds(value: object) -> object:
     """Return a duration such as "30s" in seconds; what is seconds already stays."""
     return value if isinstance(value, float) else _quantity(value, _DURATION, "30s")
+
+
+def _duration(value: float) -> str:
+    unit = next(unit for unit, length in reversed(_DURATION.items()) if value % length == 0 and value >= 2 * length)
+    return f"{value / _DURATION[unit]:.0f}{unit}"
+
+
+def _size(value: float) -> str:
+    unit = next(unit for unit, length in reversed(_SIZE.items()) if value % length == 0)
+    return f"{value / _SIZE[unit]:.0f}{unit}"
 
 
 def _every(value: object) -> object:
@@ -112,10 +130,11 @@ def _country(value: str) -> str:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(seconds)]
-Wait = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
-Every = Annotated[float | None, BeforeValidator(_every)]
-Size = Annotated[int, BeforeValidator(_bytes)]
+# Durations are in seconds, None means "off"; sizes are in bytes.
+Duration = Annotated[float, BeforeValidator(seconds), Written(_duration)]
+PositiveDuration = Annotated[float, BeforeValidator(seconds), Field(gt=0), Written(_duration)]
+Interval = Annotated[float | None, BeforeValidator(_every), Written(_duration)]
+Size = Annotated[int, BeforeValidator(_bytes), Written(_size)]
 Address = Annotated[str, BeforeValidator(_email)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Secret = Annotated[SecretStr, BeforeValidator(_filled)]

@@ -1,25 +1,24 @@
-"""What pydantic found wrong with a configuration, in words for the person who wrote it: key, fault and remedy."""
+"""Turns what pydantic reports into errors for the person who wrote the file: key, fault and remedy."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
 
-from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from mailbridge.config.section import Section, is_named, keys, subsection
 from mailbridge.errors import ConfigError
 
 
-def mistake(detail: ErrorDetails, model: type[BaseModel]) -> ConfigError:
-    """Return what is wrong with one key, which pydantic found when it read a file into `model`."""
+def config_error(detail: ErrorDetails, model: type[Section]) -> ConfigError:
+    """Return the error for one key, which pydantic reported while it validated a file as `model`."""
     path = [str(part) for part in detail["loc"]]
     key, kind, context = ".".join(path) or "the file", detail["type"], detail.get("ctx", {})
     if kind == "mailbridge":
         return ConfigError(key, context["fault"], context["remedy"])
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _names_beside(path, model), n=1)
+        near = difflib.get_close_matches(path[-1], _known_keys(path[:-1], model), n=1)
         return ConfigError(key, "is no known key", f"did you mean {near[0]}?" if near else "remove it")
     if kind == "missing":
         return ConfigError(key, "is missing", f"add {_example(path)}")
@@ -30,7 +29,7 @@ def mistake(detail: ErrorDetails, model: type[BaseModel]) -> ConfigError:
     return ConfigError(key, fault, remedy)
 
 
-# pydantic's words for a wrong type speak of Python.
+# pydantic's own messages about types name types of Python.
 _TYPES = {
     "tuple_type": ("is not a list", 'write it in brackets, such as ["…"]'),
     "string_type": ("is not text", "put it in quotes"),
@@ -45,23 +44,15 @@ def _example(path: list[str]) -> str:
     return f'{path[-1]} = "…"' + (f" below [{'.'.join(path[:-1])}]" if path[:-1] else "")
 
 
-def _names_beside(path: Iterable[str], model: Any) -> list[str]:
-    """Return the keys that are known where the last part of `path` stands, from the top of `model`."""
-    *above, _ = path
-    for part in above:
-        fields = (
-            {field.alias or name: field.annotation for name, field in model.model_fields.items()} if _is_section(model) else {}
-        )
-        model = fields.get(part, _value_of(model))
-    model = model if _is_section(model) else next((arg for arg in getattr(model, "__args__", ()) if _is_section(arg)), None)
-    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
-
-
-def _is_section(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, BaseModel)
-
-
-def _value_of(model: Any) -> Any:
-    """Return the section of a `dict[str, Section]`, whatever the entry's name is."""
-    arguments: tuple[Any, ...] = getattr(model, "__args__", ())
-    return arguments[1] if len(arguments) == 2 else None
+def _known_keys(path: Sequence[str], section: type[Section]) -> list[str]:
+    """Return the keys of the table at `path`, which starts in `section`."""
+    parts = iter(path)
+    for part in parts:
+        field = keys(section).get(part)
+        inner = None if field is None else subsection(field)
+        if field is None or inner is None:
+            return []
+        if is_named(field):
+            next(parts, None)
+        section = inner
+    return list(keys(section))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mailbridge.config import load
-from mailbridge.config_advice import advice
+from mailbridge.config.warnings import config_warnings
+from mailbridge.webhook.schemas import EVENTS
 
 LEAST = '[account.office]\nemail = "office@example.co.il"\npassword = "hunter2"\n'
 HOOK = f'[webhook.crm]\nurl = "https://crm.example.co.il/"\nsecret = "whsec_{"A" * 43}="\n'
@@ -17,7 +18,7 @@ USER = '[user.anna]\npassword_hash = "scrypt$16384$8$1$c2FsdA==$aGFzaA=="\n'
 def told(folder: Path, more: str) -> list[str]:
     path = folder / "config.toml"
     path.write_text(LEAST + more, encoding="utf-8")
-    return [str(one) for one in advice(load(path, {}))]
+    return [str(one) for one in config_warnings(load(path, {}), EVENTS)]
 
 
 @pytest.mark.parametrize("more", ["", HOOK, HOOK + 'events = ["fax.*", "ping"]\n', '[smtp]\nauth = "required"\n' + USER])

@@ -1,19 +1,19 @@
-"""What a configuration may say, and what then does not come of it: told by `check` and at the start, and nothing is refused."""
+"""Warnings about a valid configuration: keys that have no effect or not the expected one."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
-from mailbridge.config import Config, host_port, is_loopback
+from mailbridge.config.addresses import host_port, is_loopback
+from mailbridge.config.model import Config
 from mailbridge.errors import ConfigError
-from mailbridge.webhook.schemas import EVENTS
 
 
-def advice(config: Config) -> list[ConfigError]:
-    """Return a warning for each key that does not do what it seems to, in the words of a mistake."""
-    return [*_notices(config), *_events(config), *_logins(config)]
+def config_warnings(config: Config, event_types: Collection[str]) -> list[ConfigError]:
+    """Return a warning for each key without the effect that it seems to have. `event_types` are all that exist."""
+    return [*_notices(config), *_events(config, event_types), *_logins(config)]
 
 
 def _notices(config: Config) -> Iterator[ConfigError]:
@@ -22,17 +22,17 @@ def _notices(config: Config) -> Iterator[ConfigError]:
         yield ConfigError("notice.relay", fault, "let a webhook tell of fax.failed, or look at mailbridge queue --state failed")
 
 
-def _events(config: Config) -> Iterator[ConfigError]:
+def _events(config: Config, event_types: Collection[str]) -> Iterator[ConfigError]:
     for name, webhook in config.webhooks.items():
         for pattern in webhook.events:
-            if not any(fnmatchcase(type_, pattern) for type_ in EVENTS):
-                near = difflib.get_close_matches(pattern, EVENTS, n=1)
+            if not any(fnmatchcase(type_, pattern) for type_ in event_types):
+                near = difflib.get_close_matches(pattern, event_types, n=1)
                 remedy = f"did you mean {near[0]}?" if near else "mailbridge events --schema has their names"
                 yield ConfigError(f"webhook.{name}.events", f"no event is named {pattern!r}", remedy)
 
 
 def _logins(config: Config) -> Iterator[ConfigError]:
-    """Where a login is asked for: has anybody one, and is there TLS for it?"""
+    """Where a login is required: does a user exist, and does TLS protect the password?"""
     smtp = config.smtp
     addresses = (*smtp.listen, *smtp.tls.listen)
     public = next((one for one in addresses if not is_loopback(host_port(one)[0])), None)

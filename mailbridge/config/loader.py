@@ -1,0 +1,77 @@
+"""Reads the configuration file: TOML and secrets become a Config, or errors with key, fault and remedy."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mailbridge.config.errors import config_error
+from mailbridge.config.files import file_errors
+from mailbridge.config.model import Config
+from mailbridge.config.secrets import resolve
+from mailbridge.errors import ConfigError
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read a configuration. Raises ConfigError for its first error; the other errors are in its `others`."""
+    config, errors = _read(path, environ)
+    if config is None:
+        first, *others = errors
+        first.others = tuple(others)
+        raise first
+    return config
+
+
+def problems(path: Path, environ: Mapping[str, str]) -> list[ConfigError]:
+    """Return every error of a configuration; an empty list if it is valid."""
+    return _read(path, environ)[1]
+
+
+def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[ConfigError]]:
+    try:
+        tree = _parse(path)
+    except ConfigError as error:
+        return None, [error]
+    errors: list[ConfigError] = []
+    tree = resolve(tree, (), environ, errors)
+    errors += _unknown_accounts(tree)
+    if "STATE_DIRECTORY" in environ:
+        tree.setdefault("state_dir", environ["STATE_DIRECTORY"].split(":")[0])
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        known = {one.key for one in errors}
+        found = [config_error(detail, Config) for detail in error.errors(include_url=False)]
+        return None, errors + [one for one in found if one.key not in known]
+    errors += file_errors(config)
+    return (None if errors else config), errors
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        # Notepad on Windows writes a byte order mark.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        fault, remedy = f"cannot be read ({error.strerror})", "name the file with --config or MAILBRIDGE_CONFIG"
+    except UnicodeDecodeError:
+        fault, remedy = "is not UTF-8", "save it as UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        fault, remedy = f"is no TOML: {error}", 'mend that line: text stands in "quotes", and each table and key once'
+    raise ConfigError(str(path), fault, remedy)
+
+
+def _unknown_accounts(tree: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """Yield an error for each user and mailbox whose account is not in the file."""
+    accounts = tree.get("account")
+    if not isinstance(accounts, dict):
+        return
+    for noun in ("user", "mailbox"):
+        section = tree.get(noun)
+        for name, entry in section.items() if isinstance(section, dict) else ():
+            account = entry.get("account") if isinstance(entry, dict) else None
+            if isinstance(account, str) and account not in accounts:
+                yield ConfigError(f"{noun}.{name}.account", f"{account!r} is no account", f"write one of {', '.join(accounts)}")

@@ -1,0 +1,118 @@
+"""The whole configuration, section by section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from mailbridge.config.accounts import Account, Distributor
+from mailbridge.config.fax import FaxOptions
+from mailbridge.config.http import Http
+from mailbridge.config.incoming import Incoming
+from mailbridge.config.log import Log
+from mailbridge.config.mailboxes import Mailbox
+from mailbridge.config.myfax import Myfax
+from mailbridge.config.notice import Notice
+from mailbridge.config.numbers import Numbers
+from mailbridge.config.retention import Retention
+from mailbridge.config.section import Section
+from mailbridge.config.smtp import Smtp
+from mailbridge.config.store import StoreOptions
+from mailbridge.config.users import User
+from mailbridge.config.values import Zone
+from mailbridge.config.webhooks import Webhook
+
+
+class Config(Section):
+    """A valid configuration. Attributes mirror the keys; durations are in seconds, sizes in bytes."""
+
+    state_dir: Path = Field(
+        default=Path("/var/lib/mailbridge"),
+        description="Directory of the database and the spool. Default: $STATE_DIRECTORY, set by systemd, otherwise this path.",
+    )
+    timezone: Zone = Field(
+        default="Asia/Jerusalem",
+        description="Time zone assumed for MyFax timestamps.",
+    )
+    language: Literal["he", "en"] = Field(
+        default="he",
+        description='Language of notifications to senders: "he" or "en".',
+    )
+    store: StoreOptions = Field(
+        default=StoreOptions(),
+        description="Storage of faxes and events.",
+    )
+    myfax: Myfax = Field(
+        default=Myfax(),
+        description="The MyFax API.",
+    )
+    accounts: dict[str, Account] = Field(
+        alias="account",
+        min_length=1,
+        description="A MyFax login. The first account is the default.",
+        examples=["office"],
+    )
+    distributor: Distributor | None = Field(
+        default=None,
+        description="Login for `mailbridge line register` and `mailbridge line release`.",
+    )
+    smtp: Smtp = Field(
+        default=Smtp(),
+        description="The SMTP server that accepts faxes by mail.",
+    )
+    users: dict[str, User] = Field(
+        default={},
+        alias="user",
+        description="A client that authenticates to send.",
+        examples=["scanner"],
+    )
+    numbers: Numbers = Field(
+        default=Numbers(),
+        description="Numbers that may be faxed.",
+    )
+    fax: FaxOptions = Field(
+        default=FaxOptions(),
+        description="Sending and tracking of faxes.",
+    )
+    notice: Notice = Field(
+        default=Notice(),
+        description=(
+            "Notifications to senders by mail. Not supported yet: this version accepts the keys, warns if relay is set, and "
+            "sends nothing."
+        ),
+    )
+    mailboxes: dict[str, Mailbox] = Field(
+        default={},
+        alias="mailbox",
+        description="An IMAP mailbox that MyFax mails reports and received faxes to.",
+        examples=["office"],
+    )
+    incoming: Incoming = Field(
+        default=Incoming(),
+        description="Polling of MyFax's list of received faxes and voicemails (incoming.do).",
+    )
+    webhooks: dict[str, Webhook] = Field(
+        default={},
+        alias="webhook",
+        description="An endpoint that receives events, signed as Standard Webhooks requires.",
+        examples=["crm"],
+    )
+    http: Http = Field(
+        default=Http(),
+        description="HTTP server for health checks, metrics and documents.",
+    )
+    retention: Retention = Field(
+        default=Retention(),
+        description="Retention times, counted from the final state.",
+    )
+    log: Log = Field(
+        default=Log(),
+        description="Log on standard error.",
+    )
+
+    @property
+    def default_account(self) -> str:
+        """The first account of the file."""
+        return next(iter(self.accounts))

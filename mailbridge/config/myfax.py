@@ -1,0 +1,31 @@
+"""`[myfax]`: the MyFax API."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from mailbridge.config.addresses import http_url, is_loopback
+from mailbridge.config.section import Section
+from mailbridge.config.values import PositiveDuration, wrong
+
+
+class Myfax(Section):
+    """How the API is reached."""
+
+    url: str = Field(
+        default="https://www.myfax.co.il/action/",
+        description="Base URL of the API. Plain http is accepted only for a simulator on loopback.",
+    )
+    timeout: PositiveDuration = Field(
+        default=120.0,
+        description="Time limit for one call, including the upload.",
+    )
+
+    @model_validator(mode="after")
+    def _tls(self) -> Myfax:
+        parts = http_url(self.url, "leave myfax.url out, or write the address that MyFax gave you")
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise wrong(
+                "myfax.url would send the password in clear", "write https://; plain http is for a stand-in on loopback only"
+            )
+        return self

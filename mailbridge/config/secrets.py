@@ -1,0 +1,67 @@
+"""Secrets kept outside the file: `{ file = PATH }`, `{ env = NAME }` and `{ credential = NAME }`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mailbridge.errors import ConfigError
+
+_KEYS = ("password", "secret", "client_secret", "refresh_token", "relay", "password_hash")
+_SOURCES = {"file", "env", "credential"}
+
+
+def resolve(value: Any, path: tuple[str, ...], environ: Mapping[str, str], errors: list[ConfigError]) -> Any:
+    """Return `value`, which is at `path`, with every reference to a secret replaced by the secret; failures go to `errors`."""
+    if isinstance(value, list):
+        return [resolve(item, path, environ, errors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if path and path[-1] in _KEYS and (len(value) == 1 or (value and value.keys() <= _SOURCES)):
+        try:
+            if len(value) > 1:
+                raise ConfigError("", "a secret comes from one place", f"leave one of {', '.join(value)}")
+            [(kind, name)] = value.items()
+            return _secret(kind, name, environ)
+        except ConfigError as error:
+            errors.append(ConfigError(".".join(path), error.fault, error.remedy))
+            # A placeholder that is not empty, so that validation still checks the keys beside this one.
+            return "unknown"
+    return {key: resolve(item, (*path, key), environ, errors) for key, item in value.items()}
+
+
+def _secret(kind: str, name: object, environ: Mapping[str, str]) -> str:
+    if kind == "env":
+        if str(name) not in environ:
+            raise ConfigError(
+                "",
+                f"the environment has no {name}",
+                f"set {name} (for the service in /etc/mailbridge/environment), or use {{ file = … }}",
+            )
+        return environ[str(name)]
+    if kind not in _SOURCES:
+        raise ConfigError(
+            "", f"{kind!r} is no place for a secret", "write { file = PATH }, { env = NAME } or { credential = NAME }"
+        )
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if kind == "credential" and directory is None:
+        raise ConfigError(
+            "",
+            "there are no systemd credentials here",
+            f"run as the service, with {name} in /etc/mailbridge/credentials or LoadCredential={name}:PATH in its unit",
+        )
+    place = Path(str(name)) if kind == "file" else _credential(Path(str(directory)), str(name))
+    try:
+        return place.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(
+            "", f"{place} cannot be read ({why})", "check the path and that mailbridge's user may read it"
+        ) from None
+
+
+def _credential(directory: Path, name: str) -> Path:
+    """Return a credential's file. Credentials loaded from a directory have the unit's ID in front of their names."""
+    prefixed = directory / f"mailbridge_{name}"
+    return prefixed if prefixed.exists() and not (directory / name).exists() else directory / name

@@ -1,0 +1,60 @@
+"""The loader: values and their units, and the places that secrets come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from mailbridge.config import OAuth2, load
+
+SECRETS = {"file": "password-of-a-file", "env": "whsec_" + "A" * 43 + "=", "credential": "password-of-a-credential"}
+MINIMAL = '[account.office]\nemail = "office@example.co.il"\npassword = "secret-password"\n'
+
+
+def test_values_become_seconds_bytes_and_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(MINIMAL + '[smtp]\nmax_size = "1.5MB"\n[myfax]\ntimeout = "200ms"\n[incoming]\nevery = "off"\n')
+    config = load(path, {"STATE_DIRECTORY": "/run/state"})
+    assert (config.smtp.max_size, config.myfax.timeout, config.incoming.every) == (1_500_000, 0.2, None)
+    assert (config.state_dir, config.default_account) == (Path("/run/state"), "office")
+    assert config.accounts["office"].password.get_secret_value() == "secret-password"
+    assert "secret-password" not in repr(config)
+
+
+def test_a_credential_is_found_under_the_name_that_systemd_gives_to_those_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "mailbridge_pw").write_text("from-the-folder\n")
+    path = tmp_path / "config.toml"
+    path.write_text(MINIMAL.replace('"secret-password"', '{ credential = "pw" }'))
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load(path, environ).accounts["office"].password.get_secret_value() == "from-the-folder"
+    (tmp_path / "pw").write_text("of-its-own\n")
+    assert load(path, environ).accounts["office"].password.get_secret_value() == "of-its-own"
+
+
+@pytest.mark.parametrize("kind", ["file", "env", "credential"])
+def test_a_secret_comes_from_where_it_is_kept(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "pw").write_text("from-there\n")
+    name = str(tmp_path / "pw") if kind == "file" else "pw"
+    path = tmp_path / "config.toml"
+    path.write_text(MINIMAL.replace('"secret-password"', f'{{ {kind} = "{name}" }}'))
+    config = load(path, {"pw": "from-there", "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert config.accounts["office"].password.get_secret_value() == "from-there"
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("https://login.example.com/token", True),
+        ("http://127.0.0.1:8080/token", True),
+        ("http://login.example.com/token", False),
+        ("ftp://127.0.0.1/token", False),
+    ],
+)
+def test_the_secrets_of_oauth2_go_only_where_they_are_safe(url: str, good: bool) -> None:
+    if good:
+        assert OAuth2(token_url=url, client_id="x").token_url == url
+        return
+    with pytest.raises(ValidationError, match="in clear"):
+        OAuth2(token_url=url, client_id="x")
