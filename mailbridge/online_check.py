@@ -20,7 +20,7 @@ from mailbridge.myfax import MyFax
 from mailbridge.report import parser
 from mailbridge.report.imap_connection import Connection
 from mailbridge.report.imap_login import log_in
-from mailbridge.report.imap_protocol import BATCH
+from mailbridge.report.imap_responses import BATCH
 from mailbridge.report.mail_fetcher import FAX_MAILS
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.trust import would_pass

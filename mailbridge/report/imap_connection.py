@@ -1,14 +1,15 @@
-"""One IMAP connection on aioimaplib, made safe: TLS, login and the commands that we need, none of them left hanging."""
+"""One IMAP connection: TLS, login and the commands that mailbridge needs. None of them waits for ever.
+
+Section numbers are those of RFC 3501; RFC 9051 (IMAP4rev2) keeps every command that is used here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import contextlib
-import re
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from aioimaplib.aioimaplib import (
@@ -24,56 +25,31 @@ from aioimaplib.aioimaplib import (
 )
 
 from mailbridge.errors import MailboxError
-from mailbridge.report.imap_protocol import FIRST_BYTES, ImapProtocol
+from mailbridge.report.imap_protocol import ImapProtocol
+from mailbridge.report.imap_responses import (
+    FIRST_BYTES,
+    FetchedMail,
+    Folder,
+    modified_utf7,
+    read_fetch,
+    read_folder,
+    read_uids,
+    uid_set,
+)
 
+# Bytes of the longest mail that is read.
 MAX_LITERAL = 32 * 1024 * 1024
-# Without IDLE, or where the server ends it by itself, look again so often (seconds).
+# Seconds between looks at a server that has no IDLE, or that ends IDLE by itself.
 POLL_SECONDS = 15.0
-# No command, however its answer drips, takes longer than this (seconds).
+# Seconds that one command may take in all, however slowly its answer comes.
 LONGEST_COMMAND = 600.0
-
-_VALIDITY = re.compile(rb"\[UIDVALIDITY (\d{1,10})", re.IGNORECASE)
-_FOLLOWING = re.compile(rb"\[UIDNEXT (\d{1,10})", re.IGNORECASE)
-_UID = re.compile(rb"\bUID (\d{1,10})\b", re.IGNORECASE)
-_SIZE = re.compile(rb"\bRFC822\.SIZE (\d{1,18})\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """One mail, or its beginning. `size` is the whole mail's in bytes as the server tells it: Exchange estimates; 0 is untold."""
-
-    uid: int
-    size: int
-    content: bytes
-
-    @property
-    def whole(self) -> bool:
-        """Whether `content` is all of it: a piece that is as long as was asked for may go on, whatever `size` says."""
-        return len(self.content) != FIRST_BYTES or self.size == FIRST_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """What SELECT told. `uidnext` is None where the server did not say."""
-
-    uidvalidity: int
-    uidnext: int | None
-
-
-def utf7(name: str) -> str:
-    """Return a folder's name in modified UTF-7 (RFC 3501 section 5.1.3)."""
-
-    def shift(match: re.Match[str]) -> str:
-        return "&" + base64.b64encode(match[0].encode("utf-16-be")).decode().rstrip("=").replace("/", ",") + "-"
-
-    return re.sub(r"[^\x20-\x7e]+", shift, name.replace("&", "&-"))
 
 
 class Connection:
-    """A logged-in connection. Every method raises MailboxError, after which the connection is of no more use."""
+    """A connection, up to a selected folder. Every method raises MailboxError; `lost` says whether the connection is gone."""
 
-    def __init__(self, wire: ImapProtocol, timeout: float) -> None:
-        self._wire, self._timeout = wire, timeout
+    def __init__(self, protocol: ImapProtocol, timeout: float) -> None:
+        self._protocol, self._timeout = protocol, timeout
         self.capabilities: frozenset[str] = frozenset()
 
     @classmethod
@@ -87,138 +63,141 @@ class Connection:
         timeout: float = 30.0,
         max_literal: int = MAX_LITERAL,
     ) -> Connection:
-        """Connect, with TLS by choice, up to where LOGIN may be given. `timeout` is in seconds of silence."""
+        """Connect and set up TLS; the login comes next. A server that is silent for `timeout` seconds loses its connection."""
         loop = asyncio.get_running_loop()
         context = context or (ssl.create_default_context() if tls != "none" else None)
-        wire = ImapProtocol(loop, max_literal)
+        protocol = ImapProtocol(loop, max_literal)
         secure: dict[str, Any] = {"ssl": context, "server_hostname": host} if tls == "implicit" else {}
         try:
             async with asyncio.timeout(timeout):
-                await loop.create_connection(lambda: wire, host, port, **secure)
-                greeting = await wire.greeting
-            connection = cls(wire, timeout)
+                await loop.create_connection(lambda: protocol, host, port, **secure)
+                greeting = await protocol.greeting
+            connection = cls(protocol, timeout)
             await connection._greet(greeting, tls, context, host)
         except TimeoutError:
-            wire.fail("silence")
+            protocol.fail("no answer")
             raise MailboxError(f"{host}:{port} does not answer within {timeout:g} s") from None
         except (OSError, ssl.SSLError) as error:
-            wire.fail("not reached")
+            protocol.fail("not reached")
             raise MailboxError(f"{host}:{port} cannot be reached: {_fault(error)}") from None
         except BaseException:
-            wire.fail("given up")
+            protocol.fail("given up")
             raise
         return connection
 
     async def _greet(self, greeting: bytes, tls: str, context: ssl.SSLContext | None, host: str) -> None:
+        """Accept the greeting OK (section 7.1.1). With PREAUTH (7.1.4) no STARTTLS would be possible any more."""
         if greeting[:4].upper() != b"* OK":
             raise MailboxError(f"the server greets with {greeting[:200].decode('utf-8', 'replace')!r}")
-        self._wire.state = NONAUTH
+        self._protocol.state = NONAUTH
         if tls == "starttls":
             await self._start_tls(context, host)
-        await self._ask_capabilities()
+        await self._read_capabilities()
 
     async def _start_tls(self, context: ssl.SSLContext | None, host: str) -> None:
-        await self._ok(self._command("STARTTLS"))
-        if self._wire.unread():
+        """STARTTLS (section 6.2.1)."""
+        await self._execute(self._command("STARTTLS"))
+        if self._protocol.has_unread:
             raise MailboxError("the server sent more after STARTTLS; somebody may sit in between")
         loop = asyncio.get_running_loop()
         try:
             assert context is not None
-            upgraded = loop.start_tls(
-                self._wire.transport, self._wire, context, server_hostname=host, ssl_handshake_timeout=self._timeout
+            self._protocol.transport = await loop.start_tls(
+                self._protocol.transport, self._protocol, context, server_hostname=host, ssl_handshake_timeout=self._timeout
             )
-            self._wire.transport = await upgraded
         except (OSError, ssl.SSLError) as error:
             raise MailboxError(f"TLS with {host} failed: {_fault(error)}") from None
 
     async def login(self, username: str, password: str) -> None:
-        """Log in with LOGIN. The password goes into no log and no error."""
+        """Log in with LOGIN (section 6.2.3). The password goes into no log and no error."""
         if "LOGINDISABLED" in self.capabilities:
             raise MailboxError("the server refuses passwords on this connection; set tls to implicit or starttls")
-        await self._ok(self._command("LOGIN", quoted(username), quoted(password)), scrub=quoted(password)[1:-1])
-        self._wire.state = AUTH
-        await self._ask_capabilities()
+        await self._execute(self._command("LOGIN", quoted(username), quoted(password)), scrub=quoted(password)[1:-1])
+        self._protocol.state = AUTH
+        await self._read_capabilities()
 
     async def xoauth2(self, username: str, token: str) -> None:
-        """Log in with AUTHENTICATE XOAUTH2, as Google and Microsoft do. The token goes into no log and no error."""
+        """Log in with AUTHENTICATE XOAUTH2 (section 6.2.2; Google's and Microsoft's mechanism). The token goes into no log.
+
+        The initial response goes with the command where the server has SASL-IR (RFC 4959).
+        """
         if "AUTH=XOAUTH2" not in self.capabilities:
             raise MailboxError("the server offers no XOAUTH2 on this connection; set tls to implicit or starttls, or a password")
-        first = base64.b64encode(f"user={username}\x01auth=Bearer {token}\x01\x01".encode()).decode()
-        initial = [first] if "SASL-IR" in self.capabilities else []
-        self._wire.replies, self._wire.challenge = [] if initial else [first.encode()], b""
+        response = base64.b64encode(f"user={username}\x01auth=Bearer {token}\x01\x01".encode()).decode()
+        initial = [response] if "SASL-IR" in self.capabilities else []
+        self._protocol.sasl_replies, self._protocol.sasl_error = [] if initial else [response.encode()], b""
         try:
-            await self._ok(self._command("AUTHENTICATE", "XOAUTH2", *initial), scrub=first)
+            await self._execute(self._command("AUTHENTICATE", "XOAUTH2", *initial), scrub=response)
         except MailboxError as error:
-            told = _unpacked(self._wire.challenge).replace(token, "***")
-            raise MailboxError(f"{error} {told}".rstrip()) from None
-        self._wire.state = AUTH
-        await self._ask_capabilities()
+            details = _decode_sasl(self._protocol.sasl_error).replace(token, "***")
+            raise MailboxError(f"{error} {details}".rstrip()) from None
+        self._protocol.state = AUTH
+        await self._read_capabilities()
 
-    async def select(self, folder: str) -> Folder:
-        """Open a folder for reading and writing."""
-        lines = await self._ok(self._command("SELECT", quoted(utf7(folder))))
-        self._wire.state = SELECTED
-        text = b"\n".join(lines)
-        validity, following = _VALIDITY.search(text), _FOLLOWING.search(text)
-        if validity is None:
-            raise MailboxError(f"the server gives folder {folder} no UIDVALIDITY")
-        return Folder(int(validity[1]), int(following[1]) if following else None)
+    async def select(self, name: str) -> Folder:
+        """Open a folder for reading and writing (section 6.3.1)."""
+        lines = await self._execute(self._command("SELECT", quoted(modified_utf7(name))))
+        self._protocol.state = SELECTED
+        folder = read_folder(lines)
+        if folder is None:
+            raise MailboxError(f"the server gives folder {name} no UIDVALIDITY")
+        return folder
 
     async def search(self, criteria: str) -> list[int]:
-        """Return the UIDs that UID SEARCH finds, in ascending order."""
-        lines = await self._ok(self._command("SEARCH", criteria, prefix="UID"))
-        return sorted({int(uid) for line in lines[:-1] for uid in line.split() if uid.isdigit()})
+        """Return the UIDs that UID SEARCH finds (sections 6.4.4 and 6.4.8), in ascending order."""
+        lines = await self._execute(self._command("SEARCH", criteria, prefix="UID"))
+        return read_uids(lines[:-1])
 
-    async def fetch(self, uids: Sequence[int], *, part: str = "", first: int | None = FIRST_BYTES) -> list[Fetched]:
-        """Fetch these mails (at most 100), each cut to its `first` bytes, without setting \\Seen.
+    async def fetch(self, uids: Sequence[int], *, part: str = "", first: int | None = FIRST_BYTES) -> list[FetchedMail]:
+        """Fetch these mails (at most BATCH), each cut to its `first` bytes; BODY.PEEK leaves \\Seen unset (section 6.4.5).
 
-        Returned in the order of their UIDs; one that is not there is absent, and one that was not asked for is dropped.
+        Returned in the order of their UIDs. A mail that no longer exists is absent, and one that was not asked for is dropped.
         """
-        self._wire.fetched = []
+        self._protocol.fetch_responses = []
         cut = f"<0.{first}>" if first is not None else ""
-        wanted = f"(UID RFC822.SIZE BODY.PEEK[{part}]{cut})"
-        await self._ok(FetchCommand(self._wire.new_tag(), _uid_set(uids), wanted, prefix="UID", loop=self._wire.loop))
-        answers, self._wire.fetched = self._wire.fetched, []
-        mails = {mail.uid: mail for answer in answers if (mail := _read_fetch(answer)) is not None and mail.uid in uids}
+        items = f"(UID RFC822.SIZE BODY.PEEK[{part}]{cut})"
+        await self._execute(FetchCommand(self._protocol.new_tag(), uid_set(uids), items, prefix="UID", loop=self._protocol.loop))
+        responses, self._protocol.fetch_responses = self._protocol.fetch_responses, []
+        mails = {mail.uid: mail for response in responses if (mail := read_fetch(response)) is not None and mail.uid in uids}
         return [mails[uid] for uid in sorted(mails)]
 
-    async def seen(self, uids: Sequence[int]) -> None:
-        """Set \\Seen."""
-        await self._store(_uid_set(uids), r"(\Seen)")
+    async def mark_seen(self, uids: Sequence[int]) -> None:
+        """Set \\Seen (sections 2.3.2 and 6.4.6)."""
+        await self._add_flags(uid_set(uids), r"(\Seen)")
 
     async def move(self, uids: Sequence[int], folder: str) -> None:
-        """Move mails to another folder: with MOVE (RFC 6851), or by copy and delete."""
-        target = quoted(utf7(folder))
+        """Move mails to another folder with MOVE (RFC 6851), or else by copying and deleting them."""
+        target = quoted(modified_utf7(folder))
         if "MOVE" in self.capabilities:
-            await self._ok(self._command("MOVE", _uid_set(uids), target, prefix="UID"))
+            await self._execute(self._command("MOVE", uid_set(uids), target, prefix="UID"))
             return
-        await self._ok(self._command("COPY", _uid_set(uids), target, prefix="UID"))
-        await self._store(_uid_set(uids), r"(\Deleted)")
-        # A plain EXPUNGE would also remove what a person has marked as deleted and may still want back.
+        await self._execute(self._command("COPY", uid_set(uids), target, prefix="UID"))
+        await self._add_flags(uid_set(uids), r"(\Deleted)")
+        # UID EXPUNGE (RFC 4315) removes these alone. A plain EXPUNGE would also remove what a person has marked as deleted.
         if "UIDPLUS" in self.capabilities:
-            await self._ok(self._command("EXPUNGE", _uid_set(uids), prefix="UID"))
+            await self._execute(self._command("EXPUNGE", uid_set(uids), prefix="UID"))
 
     @property
     def lost(self) -> bool:
         """Whether the connection is gone."""
-        return self._wire.lost is not None
+        return self._protocol.lost is not None
 
     async def noop(self) -> None:
-        """Ask for a sign of life."""
-        await self._ok(self._command("NOOP"))
-
-    def forget_news(self) -> None:
-        """From now on only a new EXISTS counts as news."""
-        self._wire.news.clear()
+        """Check that the server still answers; it reports new mail beside the answer (section 6.1.2)."""
+        await self._execute(self._command("NOOP"))
 
     @property
-    def has_news(self) -> bool:
-        """Whether an EXISTS came since `forget_news`."""
-        return self._wire.news.is_set()
+    def exists_received(self) -> bool:
+        """Whether an EXISTS (section 7.3.1) came since `clear_exists`."""
+        return self._protocol.exists.is_set()
 
-    async def wait_for_news(self, seconds: float) -> None:
+    def clear_exists(self) -> None:
+        """Let only an EXISTS from now on count."""
+        self._protocol.exists.clear()
+
+    async def wait_for_exists(self, seconds: float) -> None:
         """Return at the next EXISTS, or after `seconds`; with IDLE (RFC 2177) where the server has it, else sooner."""
-        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._wire.news.wait())]
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._protocol.exists.wait())]
         try:
             if "IDLE" not in self.capabilities:
                 await asyncio.wait(tasks, timeout=min(seconds, POLL_SECONDS))
@@ -228,82 +207,83 @@ class Connection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if self._wire.lost is not None:
-            raise MailboxError(self._wire.lost)
+        if self._protocol.lost is not None:
+            raise MailboxError(self._protocol.lost)
 
     async def _idle(self, tasks: list[asyncio.Task[Any]], seconds: float) -> None:
-        wire, [news] = self._wire, tasks
-        wire.begin()
-        idle = asyncio.create_task(wire.execute(IdleCommand(wire.new_tag(), wire.idle_queue, loop=wire.loop)))
-        started = asyncio.create_task(wire.idle_started().wait())
+        protocol, [exists] = self._protocol, tasks
+        protocol.start_command()
+        idle = asyncio.create_task(protocol.execute(IdleCommand(protocol.new_tag(), protocol.idle_queue, loop=protocol.loop)))
+        started = asyncio.create_task(protocol.idle_started().wait())
         tasks += [idle, started]
         await asyncio.wait({idle, started}, timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
         if not started.done() and not idle.done():
-            wire.fail("the server does not begin to idle")
+            protocol.fail("the server does not begin to idle")
             return
-        await asyncio.wait({idle, news}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({idle, exists}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if idle.done():  # refused, or ended by the server, which may do so again at once
-            await asyncio.wait({news}, timeout=min(seconds, POLL_SECONDS))
+            await asyncio.wait({exists}, timeout=min(seconds, POLL_SECONDS))
         else:
-            wire.idle_done()
+            protocol.idle_done()
             await asyncio.wait({idle}, timeout=self._timeout)
             if not idle.done():
-                wire.fail("the server does not answer any more")
+                protocol.fail("the server does not answer any more")
 
     def close(self) -> None:
-        """End the connection without waiting; a server keeps nothing of ours that LOGOUT would save."""
-        self._wire.fail("closed")
+        """End the connection without waiting: LOGOUT would save nothing."""
+        self._protocol.fail("closed")
 
     def _command(self, name: str, *args: str, prefix: str | None = None) -> Command:
+        untagged, protocol = "FETCH" if name == "STORE" else name, self._protocol
         try:
-            untagged = "FETCH" if name == "STORE" else name
-            return Command(name, self._wire.new_tag(), *args, prefix=prefix, untagged_resp_name=untagged, loop=self._wire.loop)
+            return Command(name, protocol.new_tag(), *args, prefix=prefix, untagged_resp_name=untagged, loop=protocol.loop)
         except ValueError as error:
             raise MailboxError(str(error)) from None
 
-    async def _ask_capabilities(self) -> None:
-        lines = await self._ok(self._command("CAPABILITY"))
+    async def _read_capabilities(self) -> None:
+        """CAPABILITY (section 6.1.1), anew after TLS and after the login, since both change it (section 6.2)."""
+        lines = await self._execute(self._command("CAPABILITY"))
         self.capabilities = frozenset(b" ".join(lines[:-1]).decode("ascii", "replace").upper().split())
-        self._wire.capabilities = set(self.capabilities)
+        self._protocol.capabilities = set(self.capabilities)
 
-    async def _store(self, uids: str, flags: str) -> None:
-        await self._ok(self._command("STORE", uids, "+FLAGS.SILENT", flags, prefix="UID"))
+    async def _add_flags(self, uids: str, flags: str) -> None:
+        await self._execute(self._command("STORE", uids, "+FLAGS.SILENT", flags, prefix="UID"))
 
-    async def _ok(self, command: Command, scrub: str | None = None) -> list[bytes]:
-        """Run a command and return the lines of its answer, the tagged one last. A NO or BAD is told in the server's words."""
-        response = await self._run(command, scrub)
+    async def _execute(self, command: Command, scrub: str | None = None) -> list[bytes]:
+        """Run a command and return the lines of its answer, the tagged one last. A NO or BAD is raised with the server's text.
+
+        `scrub` is a secret that the error must not repeat.
+        """
+        response = await self._wait_for_answer(command, scrub)
         if response.result.upper() != "OK":
-            words = bytes(response.lines[-1]).decode("utf-8", "replace") if response.lines else ""
-            words = (words.replace(scrub, "***") if scrub else words)[:200]
-            raise MailboxError(f"the server refuses {command.name}: {words}")
+            text = bytes(response.lines[-1]).decode("utf-8", "replace") if response.lines else ""
+            text = (text.replace(scrub, "***") if scrub else text)[:200]
+            raise MailboxError(f"the server refuses {command.name}: {text}")
         lines: list[bytes] = response.lines
         return lines
 
-    async def _run(self, command: Command, scrub: str | None) -> Response:
-        wire = self._wire
-        if wire.lost is not None:
-            raise MailboxError(wire.lost)
-        wire.begin()
-        begun = now = wire.loop.time()
-        task = asyncio.ensure_future(wire.execute(command, scrub=scrub))
+    async def _wait_for_answer(self, command: Command, scrub: str | None) -> Response:
+        protocol = self._protocol
+        if protocol.lost is not None:
+            raise MailboxError(protocol.lost)
+        protocol.start_command()
+        sent = now = protocol.loop.time()
+        task = asyncio.ensure_future(protocol.execute(command, scrub=scrub))
         try:
             while not task.done():
-                left = min(max(wire.heard, begun) + self._timeout, begun + LONGEST_COMMAND) - now
-                if left <= 0:
-                    wire.fail(f"the server does not answer {command.name}")
-                await asyncio.wait({task}, timeout=max(0.0, left))
-                now = wire.loop.time()
+                # Silence counts from the last bytes, not from the command.
+                deadline = min(max(protocol.last_received, sent) + self._timeout, sent + LONGEST_COMMAND)
+                if deadline <= now:
+                    protocol.fail(f"the server does not answer {command.name}")
+                await asyncio.wait({task}, timeout=max(0.0, deadline - now))
+                now = protocol.loop.time()
             return task.result()
         except AioImapException as error:
-            raise MailboxError(wire.lost or str(error)) from None
+            raise MailboxError(protocol.lost or str(error)) from None
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, AioImapException):
                 await task
-
-
-def _uid_set(uids: Sequence[int]) -> str:
-    return f"{uids[0]}:{uids[-1]}" if isinstance(uids, range) else ",".join(map(str, uids))
 
 
 def _fault(error: Exception) -> str:
@@ -312,17 +292,9 @@ def _fault(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _unpacked(challenge: bytes) -> str:
+def _decode_sasl(error: bytes) -> str:
+    """Return the error of a refused XOAUTH2, which is JSON in base64, on one line."""
     try:
-        return " ".join(base64.b64decode(challenge).decode("utf-8", "replace").split())[:300]
+        return " ".join(base64.b64decode(error).decode("utf-8", "replace").split())[:300]
     except ValueError:
         return ""
-
-
-def _read_fetch(answer: list[bytes]) -> Fetched | None:
-    """Read `N FETCH (UID … RFC822.SIZE … BODY[] {n}` literal `)`; None without a literal: NIL is what an expunged mail has."""
-    outside = b" ".join(answer[::2])
-    uid, size = _UID.search(outside), _SIZE.search(outside)
-    if uid is None or len(answer) < 2:
-        return None
-    return Fetched(int(uid[1]), int(size[1]) if size else 0, answer[1])

@@ -16,8 +16,8 @@ from mailbridge.config import Mailbox
 from mailbridge.errors import MailboxError, StoreUnavailable
 from mailbridge.model import Cursor, Report, new_id
 from mailbridge.report import parser
-from mailbridge.report.imap_connection import Connection, Fetched
-from mailbridge.report.imap_protocol import BATCH, FIRST_BYTES
+from mailbridge.report.imap_connection import Connection
+from mailbridge.report.imap_responses import BATCH, FIRST_BYTES, FetchedMail
 from mailbridge.report.recorder import Arrival, Recorder, document_told
 from mailbridge.report.trust import is_trusted
 from mailbridge.store.interface import Store
@@ -61,7 +61,7 @@ class Reader:
 
     async def take_new(self, connection: Connection, cursor: Cursor) -> Cursor:
         """Fetch what an EXISTS told of without asking for its UID first; then make sure that nothing else waits."""
-        connection.forget_news()
+        connection.clear_exists()
         if self._batch == BATCH:
             mails = await self._fetch(connection, range(cursor.last_uid + 1, cursor.last_uid + 1 + BATCH))
             if mails is not None:
@@ -74,7 +74,7 @@ class Reader:
         # `n:*` names the last mail even when its UID is below n (RFC 3501 section 6.4.8).
         while uids := [uid for uid in await connection.search(f"UID {cursor.last_uid + 1}:*") if uid > cursor.last_uid]:
             while uids:
-                mails: list[Fetched] | None = []
+                mails: list[FetchedMail] | None = []
                 if self._refused[uids[0], False] >= TRIES:
                     chosen = uids[:1]
                     await self._commit([self._broken(chosen[0], cursor, "the mail server cannot bring this mail")], cursor)
@@ -87,7 +87,9 @@ class Reader:
                 uids = uids[len(chosen) :]
         return cursor
 
-    async def _fetch(self, connection: Connection, uids: Sequence[int], first: int | None = FIRST_BYTES) -> list[Fetched] | None:
+    async def _fetch(
+        self, connection: Connection, uids: Sequence[int], first: int | None = FIRST_BYTES
+    ) -> list[FetchedMail] | None:
         """Fetch mails. Where that fails the next batch is smaller, until the mail at fault stands alone.
 
         None where the server refused many and is still there: Exchange does for the sake of one that it cannot convert.
@@ -104,7 +106,7 @@ class Reader:
         self._batch = min(BATCH, 2 * self._batch)
         return mails
 
-    async def _take_batch(self, connection: Connection, mails: list[Fetched], cursor: Cursor, uids: list[int]) -> Cursor:
+    async def _take_batch(self, connection: Connection, mails: list[FetchedMail], cursor: Cursor, uids: list[int]) -> Cursor:
         """Take the fax mails of a batch, in the order of their UIDs, and move the cursor behind its last UID."""
         ours = [mail for mail in mails if mail.uid > cursor.last_uid and parser.digest(mail.content, mail.size) is not None]
         done: list[int] = []
@@ -120,7 +122,7 @@ class Reader:
         await self._mark(connection, done)
         return cursor
 
-    async def _take_group(self, connection: Connection, mails: list[Fetched], cursor: Cursor, done: list[int]) -> Cursor:
+    async def _take_group(self, connection: Connection, mails: list[FetchedMail], cursor: Cursor, done: list[int]) -> Cursor:
         """Take mails in one transaction, up to the first that cannot be brought or stored now; return where the cursor is."""
         arrivals: list[Arrival] = []
         trouble: Exception | None = None
@@ -174,7 +176,7 @@ class Reader:
         report = Report(kind="report", defects=(f"{why}; it is UID {uid} in folder {self._mailbox.folder}",))
         return Arrival(uid, report, name, unread=True)
 
-    async def _prepare(self, connection: Connection, mail: Fetched) -> Arrival | None:
+    async def _prepare(self, connection: Connection, mail: FetchedMail) -> Arrival | None:
         """Bring the rest of a longer mail, read it, judge it, store its document. None when it was expunged meanwhile."""
         if mail.size > self._max_mail:
             return self._header_alone(mail, f"the mail is too large ({mail.size} bytes)")
@@ -193,11 +195,11 @@ class Reader:
             document = await asyncio.to_thread(self._keep, fax_id, read.document)
         return Arrival(mail.uid, replace(read.report, trusted=trusted), read.digest, fax_id, document)
 
-    def _read(self, mail: Fetched) -> parser.Mail:
+    def _read(self, mail: FetchedMail) -> parser.Mail:
         read = parser.parse(mail.content, mail.size, self._zone)
         return read or parser.broken(mail.content, mail.size, "the mail lost its X-Fax headers", self._zone)
 
-    def _header_alone(self, mail: Fetched, why: str) -> Arrival:
+    def _header_alone(self, mail: FetchedMail, why: str) -> Arrival:
         read = parser.broken(mail.content, mail.size, why, self._zone)
         return Arrival(mail.uid, read.report, read.digest, _fax_id(read))
 
@@ -221,7 +223,7 @@ class Reader:
         while self._unmarked and not connection.lost:
             some = self._unmarked[:BATCH]
             try:
-                await (connection.seen(some) if after == "seen" else connection.move(some, after.removeprefix("move:")))
+                await (connection.mark_seen(some) if after == "seen" else connection.move(some, after.removeprefix("move:")))
             except MailboxError as error:
                 log.mail_not_marked(self._recorder.mailbox, error=f"after = {after!r}: {error}")
                 if connection.lost:

@@ -14,9 +14,9 @@ from mailbridge.config import Mailbox
 from mailbridge.errors import MailboxError, MailbridgeError
 from mailbridge.model import Cursor, ErrorCode
 from mailbridge.report import parser
-from mailbridge.report.imap_connection import MAX_LITERAL, Connection, Folder
+from mailbridge.report.imap_connection import MAX_LITERAL, Connection
 from mailbridge.report.imap_login import log_in
-from mailbridge.report.imap_protocol import BATCH
+from mailbridge.report.imap_responses import BATCH, Folder
 from mailbridge.report.mail_fetcher import FAX_MAILS, Reader
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.recorder import Recorder
@@ -111,9 +111,9 @@ class Watcher:
     async def _listen(self, connection: Connection) -> None:
         """Return when there may be new mail. An EXISTS that came between two commands counts as well."""
         turn = min(self._idle, FIRST_IDLE_SECONDS)
-        while not connection.has_news:
-            await connection.wait_for_news(turn)
-            if not connection.has_news:
+        while not connection.exists_received:
+            await connection.wait_for_exists(turn)
+            if not connection.exists_received:
                 await connection.noop()
             turn = min(self._idle, turn * IDLE_FACTOR)
 

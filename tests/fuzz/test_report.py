@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.demo.mailbox import incoming_mail, report_mail
-from mailbridge.report.imap_connection import utf7
+from mailbridge.report.imap_responses import modified_utf7
 from mailbridge.report.parser import MAX_TEXT, decode, digest, parse
 from mailbridge.report.trust import is_trusted
 
@@ -60,7 +60,7 @@ def test_a_header_always_becomes_clean_text(value: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_a_folder_name_survives_modified_utf7(name: str) -> None:
-    coded = utf7(name)
+    coded = modified_utf7(name)
     assert all(" " <= character <= "~" for character in coded)
     plain = ""
     for index, part in enumerate(coded.split("&")):

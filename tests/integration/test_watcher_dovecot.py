@@ -14,8 +14,9 @@ import pytest
 
 from mailbridge.config import Mailbox
 from mailbridge.demo.mailbox import incoming_mail, report_mail
-from mailbridge.report.imap_connection import Connection, Fetched, utf7
+from mailbridge.report.imap_connection import Connection
 from mailbridge.report.imap_protocol import ImapProtocol
+from mailbridge.report.imap_responses import FetchedMail, modified_utf7
 from tests.integration import dovecot
 from tests.integration.dovecot import Dovecot
 from tests.integration.watcher_fixtures import a_fax, a_store, events, settings, watching
@@ -53,7 +54,7 @@ def subjects(found: list[Any]) -> list[str]:
 def flags(server: Dovecot, user: str, folder: str = "INBOX") -> list[str]:
     """Return the flags of each mail in a folder, in order."""
     client = server.client(user)
-    client.select(f'"{utf7(folder)}"', readonly=True)
+    client.select(f'"{modified_utf7(folder)}"', readonly=True)
     _, answers = client.fetch("1:*", "(FLAGS)")
     client.logout()
     shown = [answer.decode().partition("FLAGS (")[2].rstrip(")") for answer in answers if isinstance(answer, bytes)]
@@ -107,7 +108,7 @@ def test_after_move_puts_the_mail_into_a_folder_with_a_hebrew_name(server: Dovec
     async def circle() -> None:
         folder = "פקסים & דוחות"
         client = server.client(user)
-        assert client.create(f'"{utf7(folder)}"')[0] == "OK"
+        assert client.create(f'"{modified_utf7(folder)}"')[0] == "OK"
         client.logout()
         async with a_store(tmp_path) as store, watching(of(server, user, after=f"move:{folder}"), store, tmp_path):
             mails = [report_mail("Success", 9, f"no {n}") for n in range(3)]
@@ -206,7 +207,7 @@ def test_a_mail_expunged_between_search_and_fetch_is_passed_over(
     expunged: list[int] = []
     armed: list[bool] = []
 
-    async def expunge_first(self: Connection, uids: Any, **more: Any) -> list[Fetched]:
+    async def expunge_first(self: Connection, uids: Any, **more: Any) -> list[FetchedMail]:
         # Before the mails are asked for: the second of them; before the rest of the long one is: the long one.
         gone = 4 if more.get("first", 0) is None else 2
         if armed and gone in uids and gone not in expunged:
@@ -243,10 +244,7 @@ def test_five_thousand_waiting_mails_are_taken(server: Dovecot, user: str, tmp_p
             mail = report_mail("Success", 9, "no 0")
             server.drop(user, [mail.replace(b"no 0", b"no %d" % n) for n in range(5000)])
             async with watching(of(server, user), store, tmp_path, wait=False) as watcher:
-                deadline = time.monotonic() + 30
-                while not watcher.connected:
-                    assert time.monotonic() < deadline
-                    await asyncio.sleep(0.02)
+                await until(lambda: watcher.connected, patience=10 * PATIENCE)
                 found = await events(store, 5000)
             assert len(set(subjects(found))) == len(found) == 5000
 
@@ -355,14 +353,14 @@ def test_an_exists_becomes_an_event_in_milliseconds(
 ) -> None:
     """Also in the short first IDLE, in a later one, and just between two of them."""
     heard: list[float] = []
-    untagged = ImapProtocol._untagged
+    untagged = ImapProtocol._handle_untagged
 
     def listen(self: ImapProtocol, text: bytes, rest: list[bytes]) -> None:
         if text.endswith(b"EXISTS"):
             heard.append(time.monotonic())
         untagged(self, text, rest)
 
-    monkeypatch.setattr(ImapProtocol, "_untagged", listen)
+    monkeypatch.setattr(ImapProtocol, "_handle_untagged", listen)
 
     async def circle() -> None:
         async with a_store(tmp_path) as store, watching(of(server, user), store, tmp_path):

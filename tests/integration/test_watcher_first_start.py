@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
-from mailbridge.report.imap_connection import utf7
+from mailbridge.report.imap_responses import modified_utf7
 from tests.e2e.environment import World
 from tests.integration import dovecot
 from tests.integration.watcher_fixtures import a_store, events, settings, watching
@@ -103,8 +103,8 @@ def test_five_thousand_old_mails_are_no_events_and_a_folder_may_have_any_name(tm
     async def circle() -> None:
         with dovecot.running() as server:
             user, folder = "office@example.co.il", "פקסים & דוחות"
-            client = server.client(user)
-            assert client.create(f'"{utf7(folder)}"')[0] == "OK"
+            client, quoted = server.client(user), f'"{modified_utf7(folder)}"'
+            assert client.create(quoted)[0] == "OK"
             client.logout()
             mail = report_mail("Success", 9, "no 0")
             server.drop(user, [mail.replace(b"no 0", b"no %d" % n) for n in range(5000)])
@@ -114,7 +114,9 @@ def test_five_thousand_old_mails_are_no_events_and_a_folder_may_have_any_name(tm
                 watching(settings(server.plain, username=user, folder=folder), store, tmp_path, name="folder"),
             ):
                 await asyncio.to_thread(server.deliver, user, report_mail("Success", 9, "into the inbox"))
-                await asyncio.to_thread(server.deliver, user, report_mail("Success", 9, "into it"), folder=f'"{utf7(folder)}"')
+                await asyncio.to_thread(
+                    server.deliver, user, report_mail("Success", 9, "into it"), folder=f'"{modified_utf7(folder)}"'
+                )
                 found = await events(store, 2)
                 assert sorted(event.data["report"]["subject"] for event in found) == ["into it", "into the inbox"]
                 inbox = await store.run(lambda tx: tx.mailboxes.cursor("inbox", "INBOX"))

@@ -260,11 +260,11 @@ def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(
 
 @pytest.mark.parametrize("command", ["noop", "search", "idle"])
 def test_a_connection_lost_just_before_a_command_is_sent_fails_it_at_once(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    wires: list[ImapProtocol] = []
+    protocols: list[ImapProtocol] = []
 
     def wire(*args: Any) -> ImapProtocol:
-        wires.append(ImapProtocol(*args))
-        return wires[0]
+        protocols.append(ImapProtocol(*args))
+        return protocols[0]
 
     monkeypatch.setattr(imap_connection, "ImapProtocol", wire)
 
@@ -276,11 +276,11 @@ def test_a_connection_lost_just_before_a_command_is_sent_fails_it_at_once(comman
             ways: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
                 "noop": connection.noop,
                 "search": lambda: connection.search("ALL"),
-                "idle": lambda: connection.wait_for_news(30.0),
+                "idle": lambda: connection.wait_for_exists(30.0),
             }
             begun = asyncio.create_task(ways[command]())
             await asyncio.sleep(0)  # it has found the connection whole, and sent nothing yet
-            wires[0].connection_lost(None)
+            protocols[0].connection_lost(None)
             with pytest.raises(MailboxError, match="closed"):
                 await asyncio.wait_for(begun, 1.0)
 

@@ -300,7 +300,7 @@ def test_a_crash_between_the_event_and_seen_leaves_the_same_event(tmp_path: Path
             await box.deliver(report_mail("Success", 9, fax.token))
             await box.deliver(incoming_mail(b"%PDF-1", "08-9999999"))
             with monkeypatch.context() as patch:
-                patch.setattr(Connection, "seen", crash)
+                patch.setattr(Connection, "mark_seen", crash)
                 async with a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path, wait=False):
                     await asyncio.wait_for(reached.wait(), PATIENCE)
                     before = await events(store, 2, "fax.")
@@ -423,7 +423,7 @@ def test_a_server_that_counts_again_from_below_the_cursor_loses_nothing(tmp_path
 
 def test_a_mail_in_the_gap_before_idle_waits_no_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """pymap tells nothing of a mail that came just before IDLE; the turns that grow bring it soon all the same."""
-    wait = Connection.wait_for_news
+    wait = Connection.wait_for_exists
     turns: list[float] = []
 
     async def circle() -> None:
@@ -435,7 +435,7 @@ def test_a_mail_in_the_gap_before_idle_waits_no_minutes(tmp_path: Path, monkeypa
                     await box.deliver(report_mail("Success", 9, "in the gap"))
                 await wait(self, seconds / 100)
 
-            monkeypatch.setattr(Connection, "wait_for_news", deliver_first)
+            monkeypatch.setattr(Connection, "wait_for_exists", deliver_first)
             async with watching(settings(box.port), store, tmp_path):
                 await events(store, 1)
                 await until(lambda: max(turns) > 30)
