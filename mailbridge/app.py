@@ -113,7 +113,7 @@ class Daemon:
             uploaders, watchers = assembly.uploaders(), assembly.watchers(self._catch_up)
             services: list[_Service] = [*uploaders, assembly.poller(), *assembly.dispatchers(links), *watchers]
             services += [*assembly.listings(documents), assembly.retention()]
-            smtp = SmtpService(self._config, store, runtime.spool, letter_reader, self._clock, self._sockets)
+            smtp = SmtpService(self._config, runtime, letter_reader, self._sockets)
             web = build(store, runtime.spool, links, _health_checks(store, runtime.spool, watchers), self._clock)
 
             group = await stack.enter_async_context(asyncio.TaskGroup())

@@ -13,14 +13,14 @@ from mailbridge import log
 from mailbridge.config import Config, User
 from mailbridge.errors import NotFound, Refused, StoreUnavailable, Undecided
 from mailbridge.model import Email, Envelope, Fax, Recipient, new_id, new_token
-from mailbridge.store.interface import Store, Transaction
-from mailbridge.store.spool import Spool, SpoolFile
+from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Transaction
+from mailbridge.store.spool import SpoolFile
 from mailbridge.submission import policy
 from mailbridge.submission.address import parse_recipient
 from mailbridge.submission.letter import Letter
 
 ReadLetter = Callable[[str], Awaitable[Letter]]
-Clock = Callable[[], datetime]
 
 # Long enough for a client that resends after an outage, short enough that tomorrow's same fax is a fax.
 _REPEAT = timedelta(hours=24)
@@ -41,8 +41,8 @@ class Draft:
 class Acceptance:
     """Admits senders, recipients and mails, and puts what it admits into the store."""
 
-    def __init__(self, config: Config, store: Store, spool: Spool, read_letter: ReadLetter, clock: Clock) -> None:
-        self._config, self._store, self._spool, self._read_letter, self._clock = config, store, spool, read_letter, clock
+    def __init__(self, config: Config, runtime: Runtime, read_letter: ReadLetter) -> None:
+        self._config, self._runtime, self._read_letter = config, runtime, read_letter
         self._zone = ZoneInfo(config.timezone)
         self._day: date | None = None
         self._sent_today: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class Acceptance:
         """Learn how many faxes a user who has just logged in sent today, where that matters. Raises StoreUnavailable."""
         if self._config.users[user].daily_limit is not None and user not in self._today():
             midnight = self._midnight()
-            sent = await self._store.run(lambda tx: tx.submissions.count_faxes(user, midnight))
+            sent = await self._runtime.store.run(lambda tx: tx.submissions.count_faxes(user, midnight))
             self._today().setdefault(user, sent)
 
     def admit_sender(self, user: str | None, sender: str) -> None:
@@ -74,7 +74,7 @@ class Acceptance:
 
     def open(self, draft: Draft) -> SpoolFile:
         """Begin the draft's file in the spool. Raises StoreUnavailable."""
-        return self._spool.create(draft.id)
+        return self._runtime.spool.create(draft.id)
 
     async def accept(self, draft: Draft, file: SpoolFile) -> str:
         """Read the spooled mail, make it durable with its faxes, and return the reply: `250 2.0.0 queued as fax_01J…`.
@@ -111,7 +111,7 @@ class Acceptance:
         for author in letter.authors or (letter.sender or draft.sender or "",):
             policy.check_sender(author, self._user_senders(draft.user))
         account = self._account(draft, letter)
-        now = self._clock()
+        now = self._runtime.clock()
         envelope = Envelope(
             id=draft.id,
             sender=draft.sender or "",
@@ -169,7 +169,7 @@ class Acceptance:
             return ids, True
 
         try:
-            return await self._store.run(work)
+            return await self._runtime.store.run(work)
         except Undecided:
             await self._forget_unless_stored(ids[0], file)
             raise
@@ -180,7 +180,7 @@ class Acceptance:
     async def _forget_unless_stored(self, fax_id: str, file: SpoolFile) -> None:
         """A commit that failed may have reached the disk: a file is only removed when the store surely lacks its fax."""
         try:
-            await self._store.run(lambda tx: tx.faxes.get(fax_id))
+            await self._runtime.store.run(lambda tx: tx.faxes.get(fax_id))
         except NotFound:
             file.abort()
         except StoreUnavailable:
@@ -209,10 +209,10 @@ class Acceptance:
             self._today()[name] += faxes
 
     def _midnight(self) -> datetime:
-        return datetime.combine(self._clock().astimezone(self._zone).date(), time(), self._zone)
+        return datetime.combine(self._runtime.clock().astimezone(self._zone).date(), time(), self._zone)
 
     def _today(self) -> Counter[str]:
-        day = self._clock().astimezone(self._zone).date()
+        day = self._runtime.clock().astimezone(self._zone).date()
         if day != self._day:
             self._day, self._sent_today = day, Counter()
         return self._sent_today

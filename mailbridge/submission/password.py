@@ -33,4 +33,4 @@ def check_password(hash: str, password: bytes | str) -> bool:
 
 
 # Compared with when nobody has the name, so that a wrong name costs the time of a wrong password.
-NOBODY = hash_password(os.urandom(16).hex())
+UNKNOWN_USER = hash_password(os.urandom(16).hex())

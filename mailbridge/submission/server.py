@@ -1,4 +1,4 @@
-"""The SMTP service: its listeners, from opening to an end in which no accepted mail is cut off."""
+"""The SMTP service: its listeners, and a stop that cuts off no accepted mail."""
 
 from __future__ import annotations
 
@@ -7,61 +7,63 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from mailbridge.config import Config, SmtpTls, host_port, is_loopback
 from mailbridge.errors import ConfigError
-from mailbridge.store.interface import Store
-from mailbridge.store.spool import Spool
-from mailbridge.submission.acceptance import Acceptance, Clock, ReadLetter
-from mailbridge.submission.limits import ConnectionLimits
-from mailbridge.submission.session import Session, Shared
+from mailbridge.runtime import Runtime
+from mailbridge.submission.acceptance import Acceptance, ReadLetter
+from mailbridge.submission.active_sessions import ActiveSessions
+from mailbridge.submission.limits import ConnectionLimits, DataLimits
+from mailbridge.submission.login import Authenticator
+from mailbridge.submission.session import Session
+from mailbridge.submission.session_context import SessionOptions, SessionServices
 
-_HANDSHAKE = 15.0
+_HANDSHAKE_TIMEOUT = 15.0  # seconds, of implicit TLS
 _BACKLOG = 512
-_CLOSING = "421 4.3.2 The gateway is closing; please send the mail again in a moment"
 
 
 class SmtpService:
-    """Listens, and hands what is admitted to the store.
+    """Listens for SMTP clients and runs a session for each.
 
-    `read_letter` turns a spooled mail's path into its Letter; it raises Refused or StoreUnavailable. `sockets` are listening
-    sockets that systemd handed over; they replace `smtp.listen`. `acceptance` puts mails into the store, however they came.
+    `read_letter` turns the path of a spooled mail into its Letter; it raises Refused or StoreUnavailable. `sockets` are listening
+    sockets from systemd, and replace `smtp.listen`. `acceptance` also serves mails that do not come by SMTP.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        store: Store,
-        spool: Spool,
-        read_letter: ReadLetter,
-        clock: Clock,
-        sockets: Sequence[socket.socket] = (),
-    ) -> None:
+    def __init__(self, config: Config, runtime: Runtime, read_letter: ReadLetter, sockets: Sequence[socket.socket] = ()) -> None:
         self._config, self._sockets = config, list(sockets)
-        self.acceptance = Acceptance(config, store, spool, read_letter, clock)
+        self.acceptance = Acceptance(config, runtime, read_letter)
+        self._services = SessionServices(
+            acceptance=self.acceptance,
+            authenticator=Authenticator(config.users),
+            connections=ConnectionLimits(config.smtp.max_connections, config.smtp.max_connections_per_client),
+            active=ActiveSessions(),
+        )
         self._servers: list[asyncio.Server] = []
 
     async def start(self) -> list[tuple[str, int]]:
         """Open every listener and return the addresses, implicit TLS last. Raises ConfigError for what cannot be opened."""
-        # aiosmtpd tells every command at INFO, with its addresses; mailbridge has its own words for what happens.
+        # aiosmtpd logs every command at INFO, with its addresses; mailbridge logs the events that matter itself.
         logging.getLogger("mail.log").setLevel(logging.ERROR)
         smtp = self._config.smtp
         context = _tls_context(smtp.tls)
-        self._shared = Shared(
-            config=self._config,
-            acceptance=self.acceptance,
-            limits=ConnectionLimits(smtp.max_connections, smtp.max_connections_per_client),
+        options = SessionOptions(
+            hostname=smtp.hostname,
+            data=DataLimits(max_size=smtp.max_size, idle_timeout=smtp.timeout),
+            auth_offered=smtp.auth != "off",
             auth_required=self._auth_required(),
             starttls=context,
         )
+        plain = partial(Session, options, self._services, implicit_tls=False)
+        over_tls = partial(Session, options, self._services, implicit_tls=True)
         try:
             for listener in self._sockets:
-                self._servers.append(await self._loop().create_server(self._plain, sock=listener, backlog=_BACKLOG))
+                self._servers.append(await _loop().create_server(plain, sock=listener, backlog=_BACKLOG))
             for address in () if self._sockets else smtp.listen:
-                await self._listen(address, None)
+                await self._listen(address, plain, None)
             for address in smtp.tls.listen:
-                await self._listen(address, context)
+                await self._listen(address, over_tls, context)
         except BaseException:
             await self.stop(0)
             raise
@@ -72,65 +74,25 @@ class SmtpService:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        if not hasattr(self, "_shared"):
-            return
-        deadline = self._loop().time() + grace
-        while self._hang_up_idle() and await self._wait_for_activity(deadline):
-            pass
-        for session in list(self._shared.sessions):
-            session.hang_up(_CLOSING)
-        if self._shared.commits:
-            # What is being committed is waited for: its client may send again, and finds the mail taken or not, never half.
-            await asyncio.wait(self._shared.commits, timeout=max(deadline - self._loop().time(), 5.0))
-        # hang_up cuts after five seconds what does not close by itself.
-        while self._shared.sessions and await self._wait_for_activity(self._loop().time() + 6.0):
-            pass
+        await self._services.active.close(grace)
 
-    async def _wait_for_activity(self, deadline: float) -> bool:
-        """Wait until a session ends or a mail is answered; False when the time is up."""
-        self._shared.activity.clear()
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._shared.activity.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def _hang_up_idle(self) -> bool:
-        """Close the sessions that have no mail under way; True while others have."""
-        busy = [session for session in self._shared.sessions if session.busy]
-        for session in list(self._shared.sessions):
-            if not session.busy:
-                session.hang_up(_CLOSING)
-        return bool(busy)
-
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
-
-    def _plain(self) -> Session:
-        return Session(self._shared, implicit_tls=False)
-
-    def _over_tls(self) -> Session:
-        return Session(self._shared, implicit_tls=True)
-
-    async def _listen(self, address: str, context: ssl.SSLContext | None) -> None:
+    async def _listen(self, address: str, session: Callable[[], Session], context: ssl.SSLContext | None) -> None:
+        """Open one listener, with implicit TLS where `context` is given. Raises ConfigError."""
         host, port = host_port(address)
-        key = "smtp.listen" if context is None else "smtp.tls.listen"
+        timeout = None if context is None else _HANDSHAKE_TIMEOUT
         try:
-            if context is None:
-                server = await self._loop().create_server(self._plain, host, port, backlog=_BACKLOG)
-            else:
-                server = await self._loop().create_server(
-                    self._over_tls, host, port, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=_HANDSHAKE
-                )
+            server = await _loop().create_server(
+                session, host, port, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=timeout
+            )
         except OSError as error:
-            low = "choose a port from 1024 on, or let systemd open it (mailbridge.socket)"
-            remedy = low if isinstance(error, PermissionError) else "free the port or choose another"
+            low_port = "choose a port from 1024 on, or let systemd open it (mailbridge.socket)"
+            remedy = low_port if isinstance(error, PermissionError) else "free the port or choose another"
+            key = "smtp.listen" if context is None else "smtp.tls.listen"
             raise ConfigError(key, f"cannot listen on {address} ({os.strerror(error.errno or 0)})", remedy) from None
         self._servers.append(server)
 
     def _auth_required(self) -> bool:
-        """Whether clients must log in. Raises ConfigError for `off` on a socket that others reach."""
+        """Return whether clients must log in. Raises ConfigError for `off` on an address that other hosts can reach."""
         smtp = self._config.smtp
         addresses = smtp.tls.listen if self._sockets else (*smtp.listen, *smtp.tls.listen)
         hosts = [host_port(address)[0] for address in addresses]
@@ -143,6 +105,10 @@ class SmtpService:
                 'write smtp.auth = "auto", or let mailbridge.socket listen on 127.0.0.1 only',
             )
         return bool(public) if smtp.auth == "auto" else smtp.auth == "required"
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 def _tls_context(tls: SmtpTls) -> ssl.SSLContext | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import socket
 import sys
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from aiosmtpd.controller import Controller
 from mailbridge import log
 from mailbridge.config import Config
 from mailbridge.model import new_id
+from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.letter_reader import LetterReader
@@ -37,13 +39,13 @@ async def serve_mailbridge(state: Path) -> None:
     log.setup(config.log.level, config.log.format)
     async with SqliteStore(state, fax_data, Routes(config.webhooks).endpoints) as store:
         spool = Spool(state / "spool")
-        judge = LetterReader(spool.root, config.fax.page)
-        await judge.start()
-        service = SmtpService(config, store, spool, judge, lambda: datetime.now(UTC))
+        letter_reader = LetterReader(spool.root, config.fax.page)
+        await letter_reader.start()
+        service = SmtpService(config, Runtime(store, spool, lambda: datetime.now(UTC), random.random), letter_reader)
         _tell((await service.start())[0][1])
         await asyncio.to_thread(sys.stdin.read)
         await service.stop(5)
-        await judge.stop()
+        await letter_reader.stop()
 
 
 class Stock:

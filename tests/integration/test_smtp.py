@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import random
 import shutil
 import smtplib
 import socket
@@ -23,6 +24,7 @@ from mailbridge import log
 from mailbridge.config import Config
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import Document, Fax
+from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool, SpoolFile
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.letter import Letter
@@ -65,9 +67,8 @@ class Gateway:
         self.loop = asyncio.get_running_loop()
         async with SqliteStore(state, lambda *_: {}, lambda *_: []) as store:
             self.store = store
-            self.service = SmtpService(
-                self.config, store, self.spool, self._read_letter, lambda: datetime.now(UTC), self._sockets
-            )
+            runtime = Runtime(store, self.spool, lambda: datetime.now(UTC), random.random)
+            self.service = SmtpService(self.config, runtime, self._read_letter, self._sockets)
             self.addresses = await self.service.start()
             self._ready.set()
             await self._stop.wait()
@@ -583,7 +584,7 @@ def test_a_client_that_cannot_do_tls_is_no_failure_of_ours(
     with gateway(tmp_path, {"tls": {"certificate": certificate[0], "key": certificate[1]}}) as mx:
         talk(mx.port, b"EHLO x", b"STARTTLS").close()
         until(lambda: bool(told))
-    assert told == ["TLS did not come about"]
+    assert told == ["TLS handshake failed"]
 
 
 def run(command: list[str], **more: Any) -> subprocess.CompletedProcess[bytes]:

@@ -1,113 +1,92 @@
-"""DATA: one end, dots unstuffed, whole line ends; the same however the stream is cut."""
+"""DataReader: what reaches the spool file, what goes back to the dialogue, and when a mail fails."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-import re
 
 import pytest
 
-from mailbridge.submission.data_reader import DataReader, DotDecoder
+from mailbridge.errors import Refused, StoreUnavailable
+from mailbridge.submission.data_reader import DataReader
+from mailbridge.submission.limits import DataLimits, SessionEnded
+
+LIMITS = DataLimits(max_size=20, idle_timeout=10.0)
 
 
-def decode(pieces: list[bytes]) -> tuple[bytes, bytes | None]:
-    decoder, content = DotDecoder(), b""
-    for number, piece in enumerate(pieces):
-        more, rest = decoder.feed(piece)
-        content += more
-        assert decoder.size == len(content)
-        if rest is not None:
-            return content, rest + b"".join(pieces[number + 1 :])
-    return content, None
+class File:
+    """Collects what is written; after `room` bytes the disk is full."""
+
+    def __init__(self, room: int = 1000) -> None:
+        self.content, self.room = b"", room
+
+    def write(self, data: bytes) -> None:
+        if len(self.content) + len(data) > self.room:
+            raise StoreUnavailable("the spool cannot be written: No space left on device")
+        self.content += data
 
 
-def slowly(stream: bytes) -> tuple[bytes, bytes | None]:
-    """The same by the plain reading of RFC 5321 section 4.5.2, on the whole stream at once."""
-    text = b"\r\n" + stream
-    end = text.find(b"\r\n.\r\n")
-    if end < 0:
-        return b"", None
-    body = re.sub(rb"\r\n\.", b"\r\n", text[: end + 2])[2:]
-    return re.sub(rb"\r\n|\r|\n", b"\r\n", body), text[end + 5 :]
+def data_reader(file: File, now: list[float] | None = None) -> DataReader:
+    times = now or [0.0]
+    return DataReader(file, LIMITS, lambda: times[0])
 
 
-@pytest.mark.parametrize(
-    ("stream", "content"),
-    [
-        (b".\r\n", b""),
-        (b"a\r\n.\r\n", b"a\r\n"),
-        (b"..a\r\n.\r\n", b".a\r\n"),
-        (b"a\r\n..\r\nb\r\n.\r\n", b"a\r\n.\r\nb\r\n"),
-        (b"a\r\n.b\r\n.\r\n", b"a\r\nb\r\n"),
-        (b"a.b\r\n.\r\n", b"a.b\r\n"),
-        (b"a\nb\rc\r\n.\r\n", b"a\r\nb\r\nc\r\n"),
-    ],
-)
-def test_plain_cases(stream: bytes, content: bytes) -> None:
-    for cut in range(len(stream) + 1):
-        assert decode([stream[:cut], stream[cut:] + b"QUIT"]) == (content, b"QUIT")
+def test_content_is_written_at_once_and_input_after_the_end_is_returned() -> None:
+    file = File()
+    reader = data_reader(file)
+    reader.put(b"abc\r\n")
+    assert file.content == b"abc"
+    reader.put(b"d\r\n.\r\nMAIL")
+    assert file.content == b"abc\r\nd\r\n"
+    reader.put(b" FROM")
+    assert asyncio.run(reader.end()) == b"MAIL FROM"
+    assert reader.failure is None
 
 
-@pytest.mark.parametrize(
-    "fake", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n\n.\r\n", b"\r\n\x00.\r\n", b"\r\n.\r\r\n"]
-)
-def test_no_variant_of_the_end_ends_a_mail(fake: bytes) -> None:
-    stream = b"a" + fake + b"MAIL FROM:<evil@x>\r\n.\r\n"
-    for cut in range(len(stream)):
-        content, rest = decode([stream[:cut], stream[cut:]])
-        assert rest == b""
-        assert b"MAIL FROM" in content
-        assert b"\n" not in content.replace(b"\r\n", b"")
+def test_a_mail_over_the_limit_is_read_to_its_end_and_fails() -> None:
+    file = File()
+    reader = data_reader(file)
+    reader.put(b"x" * 15)
+    reader.put(b"x" * 15)
+    reader.put(b"\r\n.\r\nQUIT")
+    assert asyncio.run(reader.end()) == b"QUIT"
+    assert isinstance(reader.failure, Refused)
+    assert reader.failure.reply.startswith("552 5.3.4 ")
+    assert file.content == b"x" * 15
 
 
-def test_any_stream_in_any_pieces() -> None:
-    chance = random.Random(7)
-    for _ in range(4000):
-        stream = bytes(chance.choice(b"\r\n\r\n..ab") for _ in range(chance.randrange(1, 24))) + b"\r\n.\r\n" + b"rest"
-        cuts = sorted(chance.randrange(len(stream) + 1) for _ in range(chance.randrange(6)))
-        pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-        assert decode(pieces) == slowly(stream), (stream, pieces)
+def test_a_failed_write_is_kept_until_the_end_of_data() -> None:
+    reader = data_reader(File(room=5))
+    reader.put(b"123456")
+    reader.put(b"x\r\n.\r\n")
+    assert asyncio.run(reader.end()) == b""
+    assert isinstance(reader.failure, StoreUnavailable)
 
 
-def test_without_an_end_nothing_is_lost() -> None:
-    assert decode([b"abc", b"def\r\n"]) == (b"abcdef", None)
-    assert decode([b"abcdef\r\n", b".\r\n"]) == (b"abcdef\r\n", b"")
+def test_a_mail_that_is_too_slow_ends_the_session() -> None:
+    now = [100.0]
+    reader = data_reader(File(), now)
+    now[0] += 10.0
+    reader.put(b"x")
+    now[0] += 1.0
+    reader.put(b"x")
+    with pytest.raises(SessionEnded, match=r"^421 4\.4\.2 "):
+        asyncio.run(reader.end())
 
 
-def test_long_lines_of_one_length_are_judged_like_any_others() -> None:
-    chance = random.Random(11)
-    for _ in range(300):
-        length = chance.choice((2, 3, 61, 78, 900))
-        text = bytearray((b"a" * (length - 2) + b"\r\n") * (chance.randrange(6000, 20_000) // length))
-        for _ in range(chance.randrange(4)):
-            text[chance.randrange(len(text))] = chance.choice(b"\r\n.a")
-        head = bytes(chance.choice(b"\r\n.abc") for _ in range(chance.choice((0, 5, 3000))))
-        stream = head + bytes(text) + b"\r\n.\r\nrest"
-        cut = chance.randrange(len(stream))
-        assert decode([stream[:cut], stream[cut:]]) == slowly(stream)
+def test_the_last_chunk_is_never_too_slow() -> None:
+    now = [100.0]
+    reader = data_reader(File(), now)
+    now[0] += 100.0
+    reader.put(b"x\r\n.\r\n")
+    assert asyncio.run(reader.end()) == b""
 
 
-def test_what_comes_after_the_end_is_kept_for_the_dialogue() -> None:
-    async def run() -> None:
-        kept: list[tuple[bytes, int, bool]] = []
-        data_reader = DataReader(lambda *piece: kept.append(piece))
-        for chunk in (b"abc\r\n", b"d\r\n.\r\nMAIL", b" FROM"):
-            data_reader.put(chunk)
-        assert await data_reader.end() == b"MAIL FROM"
-        assert kept == [(b"abc", 3, False), (b"\r\nd\r\n", 8, True)]
+def test_an_unexpected_error_ends_the_mail_at_once() -> None:
+    class Broken(File):
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("a bug")
 
-    asyncio.run(run())
-
-
-def test_what_keeping_raises_ends_the_mail_at_once() -> None:
-    async def run() -> None:
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        data_reader = DataReader(full)
-        data_reader.put(b"abc")
-        with pytest.raises(OSError, match="No space"):
-            await data_reader.end()
-
-    asyncio.run(run())
+    reader = data_reader(Broken())
+    reader.put(b"abc")
+    with pytest.raises(RuntimeError, match="a bug"):
+        asyncio.run(reader.end())

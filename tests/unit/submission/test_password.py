@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailbridge.submission.password import NOBODY, check_password, hash_password
+from mailbridge.submission.password import UNKNOWN_USER, check_password, hash_password
 
 
 def test_a_password_is_known_again() -> None:
@@ -14,7 +14,7 @@ def test_a_password_is_known_again() -> None:
     assert check_password(hashed, "סיסמה 1".encode())
     assert not check_password(hashed, "סיסמה 2")
     assert hash_password("x") != hash_password("x")
-    assert not check_password(NOBODY, "")
+    assert not check_password(UNKNOWN_USER, "")
 
 
 @pytest.mark.parametrize("hashed", ["", "x", "scrypt$a$8$1$YQ==$YQ==", "scrypt$16384$8$1$!$!", "scrypt$1073741824$8$1$YQ==$YQ=="])

@@ -1,0 +1,280 @@
+"""aiosmtpd as a session needs it; the only file that uses private members of aiosmtpd and asyncio.
+
+aiosmtpd collects a mail in memory line by line (25 MB take 1 s and 95 MiB), closes an idle connection without a reply, and limits
+neither clients nor data. `SmtpProtocol` keeps its command loop, its STARTTLS and its flow control, and gives a session what
+aiosmtpd keeps private: the input (for DATA), the idle timer, and the table of commands.
+
+`_PRIVATE` names every private member and why it is needed. They are checked at import, because a release of aiosmtpd may rename
+one without notice; pyproject.toml pins `aiosmtpd~=1.4.6` for the same reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import ssl
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import aiosmtpd
+from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import Session as SmtpState
+from aiosmtpd.smtp import TLSSetupException as TlsHandshakeError
+
+__all__ = ["SmtpProtocol", "TlsHandshakeError", "check_private_members"]
+
+_PRIVATE: Final[Mapping[str, Mapping[str, str]]] = {
+    "SMTP": {
+        "_handle_client": "the command loop: a session decides first whether it admits the client",
+        "_smtp_methods": "the table of commands: an unknown command is answered by the session",
+        "_set_post_data_state": "called at EHLO, RSET, STARTTLS and after DATA: the session drops its mail transaction",
+        "_reset_timeout": "restarts the idle timer, which aiosmtpd does not do during DATA",
+        "_timeout_handle": "the idle timer, which stands still while a mail is committed",
+        "_timeout_cb": "the idle timer's callback: the client gets a 421 before the connection is closed",
+        "_tls_protocol": "set once STARTTLS was accepted",
+        "_original_transport": "the transport below TLS: closing it closes the connection without waiting for the client",
+        "_reader": "the input, for the answers to AUTH's challenges",
+    },
+    "StreamReader": {
+        "_buffer": "input that is received and not yet read: DATA takes it over, and a closing session drops it",
+        "_maybe_resume_transport": "lets the transport read on after the buffer was taken over",
+    },
+}
+_MAX_LINE = 4096  # bytes of a command; RFC 5321 section 4.5.3.1.4 asks for 512, and AUTH and ORCPT for more
+_CLOSE_TIMEOUT = 5.0  # seconds for a client to read the last reply
+# aiosmtpd's own replies lack the enhanced code that EHLO announces (RFC 2034).
+_WITH_ENHANCED_CODE = {
+    b"250 OK": b"250 2.0.0 OK",
+    b"221 Bye": b"221 2.0.0 Bye",
+    b"220 Ready to start TLS": b"220 2.0.0 Ready to start TLS",
+}
+_ENHANCED_CODES = {b"500": b"5.5.2", b"501": b"5.5.4", b"502": b"5.5.1"}
+
+
+def check_private_members(found: Mapping[str, object]) -> None:
+    """Check that each object of `found` (by its class's name) has the private members used here. Raises ImportError."""
+    for owner, members in _PRIVATE.items():
+        for name in members:
+            if not hasattr(found[owner], name):
+                found_version = f"aiosmtpd {aiosmtpd.__version__} on Python {platform.python_version()}"
+                raise ImportError(f"{found_version} has no {owner}.{name}, which mailbridge needs; install aiosmtpd~=1.4.6")
+
+
+def _sample() -> dict[str, object]:
+    """Return instances to check: most members are attributes that only an instance has."""
+    loop = asyncio.new_event_loop()
+    try:
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = SMTP(None, hostname="localhost", loop=loop)
+        # What asyncio calls when a client connects; it sets `_reader`.
+        connected = getattr(protocol, "_cb_client_connected", lambda *_: None)
+        connected(reader, None)
+        return {"SMTP": protocol, "StreamReader": reader}
+    finally:
+        loop.close()
+
+
+check_private_members(_sample())
+
+
+class _Commands(dict[str, Any]):
+    """The table of commands. Every unknown command has the same method; aiosmtpd would end the session after a fixed number."""
+
+    def __init__(self, commands: dict[str, Any], unknown: Callable[[str | None], Awaitable[None]]) -> None:
+        super().__init__(commands)
+        self._unknown = unknown
+
+    def get(self, command: str, default: Any = None) -> Any:
+        return super().get(command, self._unknown)
+
+
+class SmtpProtocol(SMTP):
+    """One SMTP connection. A session overrides `serve`, `unknown_command`, `idle_timed_out` and `transaction_ended`.
+
+    `max_size` (bytes) is announced by EHLO, `idle_timeout` is in seconds, `starttls` is None where STARTTLS is not offered.
+    """
+
+    line_length_limit = _MAX_LINE
+
+    def __init__(self, *, hostname: str, max_size: int, idle_timeout: float, starttls: ssl.SSLContext | None) -> None:
+        # The class shares one table of limits between all connections; this one is the connection's own.
+        self.command_size_limits = defaultdict(lambda: _MAX_LINE)
+        super().__init__(
+            None,
+            data_size_limit=max_size,
+            enable_SMTPUTF8=True,
+            hostname=hostname,
+            ident="mailbridge ESMTP",
+            tls_context=starttls,
+            timeout=idle_timeout,
+            auth_required=False,
+            auth_require_tls=False,
+            loop=asyncio.get_running_loop(),
+        )
+        self._smtp_methods = _Commands(self._smtp_methods, self.unknown_command)
+        self._raw_receiver: Callable[[bytes], None] | None = None
+
+    # what a session overrides
+
+    async def serve(self) -> None:
+        """Serve the client until the connection ends."""
+        await self.run_commands()
+
+    async def unknown_command(self, arg: str | None) -> None:
+        """Answer a command that is not in the table."""
+        await self.push("500 5.5.2 Command not recognized")
+
+    def idle_timed_out(self) -> None:
+        """Close a connection whose client has sent nothing for `idle_timeout`."""
+        self.hang_up("421 4.4.2 Timeout waiting for client; closing connection")
+
+    def transaction_ended(self) -> None:
+        """Drop the mail transaction: the client connected, sent EHLO or RSET, or a mail is answered."""
+
+    # what a session uses
+
+    async def run_commands(self) -> None:
+        """Greet the client, and read and answer its commands until the connection ends."""
+        await super()._handle_client()
+
+    def end_transaction(self) -> None:
+        """End the mail transaction as RSET does."""
+        self._set_post_data_state()
+
+    def begin_session(self, client_name: str, *, extended: bool) -> None:
+        """Note a HELO, or an EHLO (`extended`), and end the mail transaction (RFC 5321 section 4.1.4)."""
+        self.end_transaction()
+        self._state.host_name, self._state.extended_smtp = client_name, extended
+
+    @property
+    def client_name(self) -> str | None:
+        """The name that the client gave with HELO or EHLO, None before."""
+        return self._state.host_name
+
+    @property
+    def extended(self) -> bool:
+        """Whether the client greeted with EHLO."""
+        return bool(self._state.extended_smtp)
+
+    @property
+    def starttls_done(self) -> bool:
+        """Whether STARTTLS was accepted."""
+        return self._tls_protocol is not None
+
+    @property
+    def starttls_offered(self) -> bool:
+        """Whether the client may send STARTTLS: once, and never inside TLS."""
+        return self.tls_context is not None and self._tls_protocol is None
+
+    @property
+    def has_unread_input(self) -> bool:
+        """Whether the client has sent something that was not read yet."""
+        return bool(self._unread)
+
+    async def read_line(self) -> bytes:
+        """Read one line, its end included."""
+        return bytes(await self._reader.readline())
+
+    def write_lines(self, lines: list[str]) -> None:
+        """Write reply lines at once, without flow control."""
+        self._transport_now.write("".join(f"{line}\r\n" for line in lines).encode())
+
+    async def push(self, status: str | bytes) -> None:
+        """Send one reply line, with an enhanced code where it has to have one."""
+        line = status.encode("utf-8", "replace") if isinstance(status, str) else status
+        await super().push(_with_enhanced_code(line.replace(b"\r", b" ").replace(b"\n", b" ")))
+
+    @contextmanager
+    def raw_input(self, receive: Callable[[bytes], None]) -> Iterator[None]:
+        """Pass the input to `receive` as it arrives, what is unread first, instead of to the command loop.
+
+        Each chunk restarts the idle timer. `receive` must not raise.
+        """
+        if self._unread:
+            receive(bytes(self._unread))
+            self._unread.clear()
+            self._reader._maybe_resume_transport()  # type: ignore[attr-defined]  # asyncio keeps it private
+        self._raw_receiver = receive
+        try:
+            yield
+        finally:
+            self._raw_receiver = None
+
+    def give_back(self, data: bytes) -> None:
+        """Give input back to the command loop that came after the end of data."""
+        super().data_received(data)
+
+    def stop_idle_timer(self) -> None:
+        """Stop the idle timer, while the client waits for the gateway."""
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()
+
+    def restart_idle_timer(self) -> None:
+        """Let `idle_timeout` begin anew."""
+        self._reset_timeout()
+
+    def hang_up(self, reply: str) -> None:
+        """Send a last reply and close, whatever is under way; unread input is dropped. Cuts the connection after 5 s."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        # During the TLS handshake a reply would reach the client in clear.
+        if self._tls_protocol is None or self._state.ssl is not None:
+            self.write_lines([reply])
+        self._unread.clear()
+        transport = cast(asyncio.Transport, self._original_transport or self.transport)
+        transport.close()
+        self.loop.call_later(_CLOSE_TIMEOUT, transport.abort)
+
+    # what aiosmtpd and asyncio call
+
+    def data_received(self, data: bytes) -> None:
+        """Pass input to the command loop, or to whoever takes the raw input."""
+        if self._raw_receiver is None:
+            super().data_received(data)
+        else:
+            self._raw_receiver(data)
+            self._reset_timeout()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Cancel the command loop. asyncio calls a second time after a failed TLS handshake, which aiosmtpd does not expect."""
+        if self.transport is not None:
+            super().connection_lost(error)
+
+    async def _handle_client(self) -> None:
+        try:
+            await self.serve()
+        finally:
+            # aiosmtpd closes in its loop alone: a client that hangs up before the greeting would stay connected.
+            if self.transport is not None:
+                self.transport.close()
+
+    def _timeout_cb(self) -> None:
+        self.idle_timed_out()
+
+    def _set_post_data_state(self) -> None:
+        super()._set_post_data_state()  # type: ignore[no-untyped-call]  # aiosmtpd's has no types
+        self.transaction_ended()
+
+    @property
+    def _state(self) -> SmtpState:
+        return cast(SmtpState, self.session)
+
+    @property
+    def _transport_now(self) -> asyncio.Transport:
+        return cast(asyncio.Transport, self.transport)
+
+    @property
+    def _unread(self) -> bytearray:
+        """What the client has sent and nobody has read yet; aiosmtpd itself uses it so for STARTTLS (RFC 3207 section 4.2)."""
+        return cast(bytearray, self._reader._buffer)  # type: ignore[attr-defined]  # asyncio keeps it private
+
+
+def _with_enhanced_code(line: bytes) -> bytes:
+    if line in _WITH_ENHANCED_CODE:
+        return _WITH_ENHANCED_CODE[line]
+    code, _, text = line.partition(b" ")
+    if code not in _ENHANCED_CODES or text[1:2] == b".":
+        return line
+    return b" ".join((code, _ENHANCED_CODES[code], text))

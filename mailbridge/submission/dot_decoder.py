@@ -1,0 +1,96 @@
+"""The byte stream of DATA: where it ends, and which of its dots are content (RFC 5321 sections 4.1.1.4 and 4.5.2). Pure."""
+
+from __future__ import annotations
+
+_END = b"\r\n.\r\n"
+# A search for one byte is many times quicker than one for three, as long as it finds little.
+_FEW_DOTS = 40
+# The lines of a mail's headers and of its last boundary differ in length; those of base64 between them do not.
+_HEAD, _TAIL = 4096, 1024
+
+
+class DotDecoder:
+    """Finds the end of data and removes the stuffed dots, however the stream is cut.
+
+    Only CR LF . CR LF ends a mail. A bare CR or LF never does, so no variant of the end smuggles in a second mail. It becomes
+    CR LF in the output, because scripts, old scanners and some mail libraries still send bare LF.
+    `size` counts the bytes of content so far.
+    """
+
+    __slots__ = ("_carry", "_started", "size")
+
+    def __init__(self) -> None:
+        # As if a line had just ended: a mail may begin with its end, or with a stuffed dot.
+        self._carry = b"\r\n"
+        self._started = False
+        self.size = 0
+
+    def feed(self, chunk: bytes) -> tuple[bytes, bytes | None]:
+        """Return the content in `chunk`, and the bytes after the end of data, None before the end."""
+        buffer = self._carry + chunk if self._carry else chunk
+        self._carry = b""
+        pieces, rest = self._split(buffer) if b"." in buffer else ([self._carry_over(buffer, 0)], None)
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if not self._started and len(content) >= 2:
+            content, self._started = content[2:], True
+        content = _with_crlf(content)
+        self.size += len(content)
+        return content, rest
+
+    def _split(self, buffer: bytes) -> tuple[list[bytes], bytes | None]:
+        pieces: list[bytes] = []
+        start = 0
+        while (found := _find_line_dot(buffer, start)) >= 0:
+            after = buffer[found + 3 : found + 5]
+            if after == b"\r\n":
+                pieces.append(buffer[start : found + 2])
+                return pieces, buffer[found + 5 :]
+            if after in (b"", b"\r"):
+                pieces.append(buffer[start:found])
+                self._carry = buffer[found:]
+                return pieces, None
+            pieces.append(buffer[start : found + 2])
+            start = found + 3
+        pieces.append(self._carry_over(buffer, start))
+        return pieces, None
+
+    def _carry_over(self, buffer: bytes, start: int) -> bytes:
+        """Return `buffer` from `start`, and carry over to the next chunk what may be the beginning of the end of data."""
+        end = len(buffer)
+        for length in (2, 1):
+            if end - start >= length and buffer.endswith(_END[:length]):
+                end -= length
+                break
+        self._carry = buffer[end:]
+        return buffer[start:end]
+
+
+def _find_line_dot(buffer: bytes, start: int) -> int:
+    """The same as `buffer.find(b"\\r\\n.", start)`, but quicker where there are few dots."""
+    after = start + 2
+    for _ in range(_FEW_DOTS):
+        dot = buffer.find(b".", after)
+        if dot < 0 or buffer[dot - 2 : dot] == b"\r\n":
+            return dot - 2 if dot >= 0 else dot
+        after = dot + 1
+    return buffer.find(b"\r\n.", after - 2)
+
+
+def _with_crlf(content: bytes) -> bytes:
+    breaks = content.count(b"\n")
+    if breaks == content.count(b"\r") and breaks == _count_crlf(content):
+        return content
+    return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+
+
+def _count_crlf(content: bytes) -> int:
+    """Count CR LF. Where all lines have one length, as in base64, it looks only at their ends."""
+    start = content.find(b"\n", _HEAD) + 1
+    end = content.rfind(b"\n", start, -_TAIL) + 1
+    length = content.find(b"\n", start) + 1 - start
+    if start and end > start and length > 1 and (end - start) % length == 0:
+        lines = (end - start) // length
+        ends = content[start + length - 2 : end : length], content[start + length - 1 : end : length]
+        if ends == (b"\r" * lines, b"\n" * lines):
+            return content.count(b"\r\n", 0, start) + lines + content.count(b"\r\n", end)
+    return content.count(b"\r\n")

@@ -1,0 +1,32 @@
+"""What a session is built from: the options of its listener, and the services that all sessions share."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+from mailbridge.submission.acceptance import Acceptance
+from mailbridge.submission.active_sessions import ActiveSessions
+from mailbridge.submission.limits import ConnectionLimits, DataLimits
+from mailbridge.submission.login import Authenticator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """Options of every session. `starttls` is None where STARTTLS is not offered."""
+
+    hostname: str
+    data: DataLimits
+    auth_offered: bool
+    auth_required: bool
+    starttls: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionServices:
+    """What all sessions of a server share."""
+
+    acceptance: Acceptance
+    authenticator: Authenticator
+    connections: ConnectionLimits
+    active: ActiveSessions
