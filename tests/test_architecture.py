@@ -48,6 +48,8 @@ PURE = (
     "submission/address.py",
     "submission/commands.py",
     "submission/dot_decoder.py",
+    "submission/covering.py",
+    "submission/covering_phrases.py",
     "submission/limits.py",
     "submission/policy.py",
     "myfax/values.py",

@@ -1,4 +1,4 @@
-"""The text of a mail: which parts are its body, what they say, and whether that is more than a covering phrase."""
+"""The text of a mail: which parts are its body, and what they say."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from mailbridge.submission.page import clean, text_of_html
 
 _MAX_BODY = 2_000_000
 _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
-# Where a reply begins to quote, in the words of the common clients.
-_QUOTATION = re.compile(
-    r"^(-{2,} ?(original message|forwarded message|הודעה מקורית)|_{10,}|on .{5,120} wrote:|בתאריך .{5,120}כתב/?ה?:?)", re.I
-)
-_ENOUGH_LINES, _ENOUGH_CHARACTERS = 3, 200
 
 
 def is_text(part: Part) -> bool:
@@ -63,15 +58,3 @@ def decode(content: bytes, charset: str | None) -> str:
         except (LookupError, ValueError):
             continue
     return content.decode("latin-1")
-
-
-def says_something(text: str) -> bool:
-    """Tell whether a text has three lines or 200 characters of its own; quotations and signature do not count (RFC 3676)."""
-    own: list[str] = []
-    for line in text.split("\n"):
-        bare = line.strip()
-        if line.rstrip("\r") in ("-- ", "--") or _QUOTATION.match(bare):
-            break
-        if bare and not bare.startswith(">"):
-            own.append(bare)
-    return len(own) >= _ENOUGH_LINES or sum(map(len, own)) > _ENOUGH_CHARACTERS

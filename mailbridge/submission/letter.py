@@ -1,7 +1,7 @@
 """A letter: what a spooled mail asks to be faxed, and how.
 
 Which text becomes a page: a mail without documents is faxed as its text. Beside documents, `always` adds the text as a first page
-and `auto` does so when, without quotations and signature, it has at least three lines or 200 characters ("see attached" has not).
+and `auto` does so if the text says something that the documents do not (see `covering`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.store.fsync import sync_directory
 from mailbridge.submission import body, document_types, page
+from mailbridge.submission.covering import deserves_page
 from mailbridge.submission.mime import Headers, Mail, Part, decode_words, open_mail
 
 PageMode = Literal["never", "auto", "always"]
@@ -95,7 +96,7 @@ def read_letter(spool_root: Path, relpath: str, mode: str) -> Letter:
         documents = list(_documents(mail, relpath, shown))
         mode = letter.page or mode
         by_url = any(document.content_type == EXTERNAL for document in documents)
-        if text.strip() and mode != "never" and not by_url and (mode == "always" or not documents or body.says_something(text)):
+        if text.strip() and mode != "never" and not by_url and (mode == "always" or not documents or deserves_page(text)):
             documents.insert(0, _text_page(spool_root, relpath, text, mail.headers, letter))
         if not documents:
             why = "its text is not to become a page" if text.strip() else "it has no text"
