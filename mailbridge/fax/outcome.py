@@ -1,4 +1,8 @@
-"""What becomes of a fax by the outcome of its upload, by `fax.on_doubt`, or by its expiry: the one place that decides."""
+"""What an upload's outcome, `fax.on_doubt` and expiry do to a fax. Every outcome of an upload is decided here.
+
+docs/lifecycle.md has the states and triggers. A fax is `defer`red, and so sent again, only after an error that proves that MyFax
+did not take it.
+"""
 
 from __future__ import annotations
 
@@ -15,86 +19,95 @@ from mailbridge.myfax import StatusAnswer, UploadAnswer
 from mailbridge.store.interface import Transaction
 
 OnDoubt = Literal["hold", "fail", "resend"]
+Alert = Literal["upload_refused", "document_damaged"]
 EXPIRED = Failure(code="expired", message="it was not final within fax.give_up")
-_DOUBTED = "it is not known whether MyFax took this fax; by fax.on_doubt it counts as failed"
-_TOLD = ("fax_code", "price", "credit_left", "pages")
-_ATTEMPT_ENDED = {"lose": "in_doubt", "defer": "not_taken"}
+_FAILED_ON_DOUBT = Failure(
+    code="abandoned", message="it is not known whether MyFax took this fax; by fax.on_doubt it counts as failed"
+)
+_ANSWER_FIELDS = ("fax_code", "price", "credit_left", "pages")
+_ATTEMPT_ERROR_CODES = {"lose": "in_doubt", "defer": "not_taken"}
 
 
 @dataclass(frozen=True, slots=True)
 class UploadOutcome:
-    """What an upload came to: the trigger, the fields that change with it, and why. `alert` is for the administrator."""
+    """The trigger that an upload's end pulls, the fields of the fax that change with it, and the reason for the log.
+
+    `alert` names the log event for an outcome that the administrator must act on.
+    """
 
     trigger: FaxTrigger
     changes: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
-    alert: bool = False
+    alert: Alert | None = None
 
     @property
     def answered(self) -> bool:
-        """Whether MyFax itself decided: it took the fax, or said no."""
+        """Whether MyFax itself decided: it took the fax, or refused it."""
         failure = self.changes.get("failure")
         return self.trigger == "accept" or (failure is not None and failure.code != "abandoned")
 
 
 def amounts(answer: UploadAnswer | StatusAnswer) -> dict[str, str]:
-    """Return what an answer says of money, as the store and the events hold it: the text of the exact amount."""
-    told = {"price": answer.price, "credit_left": answer.credit_left}
-    return {name: str(value) for name, value in told.items() if value is not None}
+    """Return the price and the credit of an answer as the store and the events hold them: the exact amounts as text."""
+    printed = {"price": answer.price, "credit_left": answer.credit_left}
+    return {name: str(value) for name, value in printed.items() if value is not None}
 
 
 def accepted(answer: UploadAnswer, first_poll: datetime) -> UploadOutcome:
-    """Return the verdict of an answer with a FAX_CODE."""
+    """Return the outcome of an answer with a FAX_CODE."""
     changes = {"fax_code": answer.fax_code, "due_at": first_poll, "source": "upload", **amounts(answer)}
     return UploadOutcome("accept", changes | ({"pages": answer.pages} if answer.pages else {}))
 
 
-def failed(error: Exception, whole: bool, again: datetime) -> UploadOutcome:
-    """Return the verdict of an error; `whole` tells whether the last bytes may have left, `again` is the next try's time."""
+def failed(error: Exception, whole: bool, retry_at: datetime) -> UploadOutcome:
+    """Return the outcome of an error. `whole` is whether the last bytes of the request may have left."""
     reason = str(error) if isinstance(error, MailbridgeError) else f"an error in mailbridge itself ({type(error).__name__})"
     if isinstance(error, Rejected):
         return _reject(Failure(code="rejected", message=error.text or reason, provider_code=error.code), source="upload")
     if isinstance(error, NotFound):
         return _reject(Failure(code="abandoned", message="its document is no longer in the spool"))
     if isinstance(error, Damaged):
-        return _reject(Failure(code="abandoned", message=reason), alert=True)
+        return _reject(Failure(code="abandoned", message=reason), "document_damaged")
     if isinstance(error, NeedsPerson):
-        return _reject(Failure(code="unreachable", message=reason), alert=True)
+        return _reject(Failure(code="unreachable", message=reason), "upload_refused")
     if isinstance(error, InDoubt) or (whole and not isinstance(error, MailbridgeError)):
         return UploadOutcome("lose", {}, reason)
-    return UploadOutcome("defer", {"due_at": again}, reason)
+    return UploadOutcome("defer", {"due_at": retry_at}, reason)
 
 
-def _reject(failure: Failure, alert: bool = False, **changes: Any) -> UploadOutcome:
+def _reject(failure: Failure, alert: Alert | None = None, **changes: Any) -> UploadOutcome:
     return UploadOutcome("reject", {"failure": failure, **changes}, failure.message, alert)
 
 
-def settle(tx: Transaction, fax_id: str, verdict: UploadOutcome, on_doubt: OnDoubt, now: datetime) -> Fax:
-    """Move a fax by the verdict of its upload. Where a report was quicker it stays final, and FAX_CODE and price are noted."""
-    failure = verdict.changes.get("failure")
-    ended = last_attempt(
+def apply_outcome(tx: Transaction, fax_id: str, outcome: UploadOutcome, on_doubt: OnDoubt, now: datetime) -> Fax:
+    """Move a fax by the outcome of its upload; return the fax afterwards.
+
+    If a report has already ended the fax, it stays as it is, and only the answer's FAX_CODE and amounts are noted.
+    """
+    failure = outcome.changes.get("failure")
+    attempts = last_attempt(
         tx.faxes.get(fax_id),
         ended_at=now,
-        fax_code=verdict.changes.get("fax_code"),
-        error_code=failure.code if failure else _ATTEMPT_ENDED.get(verdict.trigger),
+        fax_code=outcome.changes.get("fax_code"),
+        error_code=failure.code if failure else _ATTEMPT_ERROR_CODES.get(outcome.trigger),
     )
-    after = tx.faxes.transition(fax_id, verdict.trigger, now, attempts=ended, **verdict.changes)
-    if verdict.trigger == "accept" and after.fax_code is None:
-        told = {name: verdict.changes[name] for name in _TOLD if name in verdict.changes}
-        return tx.faxes.update(fax_id, attempts=last_attempt(after, fax_code=told["fax_code"]), **told)
-    return doubted(tx, after, on_doubt, now) if after.state == "in_doubt" else after
+    after = tx.faxes.transition(fax_id, outcome.trigger, now, attempts=attempts, **outcome.changes)
+    if outcome.trigger == "accept" and after.fax_code is None:
+        answer = {name: outcome.changes[name] for name in _ANSWER_FIELDS if name in outcome.changes}
+        return tx.faxes.update(fax_id, attempts=last_attempt(after, fax_code=answer["fax_code"]), **answer)
+    return apply_on_doubt(tx, after, on_doubt, now) if after.state == "in_doubt" else after
 
 
-def doubted(tx: Transaction, fax: Fax, on_doubt: OnDoubt, now: datetime) -> Fax:
-    """Do what `fax.on_doubt` says with a fax that has just become doubtful."""
+def apply_on_doubt(tx: Transaction, fax: Fax, on_doubt: OnDoubt, now: datetime) -> Fax:
+    """Do what `fax.on_doubt` says with a fax that has just become in doubt; return the fax afterwards."""
     if on_doubt == "fail":
-        return tx.faxes.transition(fax.id, "abandon", now, failure=Failure(code="abandoned", message=_DOUBTED))
-    # It is documented as able to charge twice, and not as able to charge without end: a second doubt is held.
+        return tx.faxes.transition(fax.id, "abandon", now, failure=_FAILED_ON_DOUBT)
+    # The key is documented as able to charge twice, not to charge without limit: after a second doubt the fax is held.
     if on_doubt == "resend" and sum(attempt.error_code == "in_doubt" for attempt in fax.attempts) == 1:
         return tx.faxes.transition(fax.id, "resend", now, due_at=now)
     return fax
 
 
 def expire(tx: Transaction, fax: Fax, now: datetime, **changes: Any) -> Fax:
-    """Fail a fax whose expires_at has come."""
+    """Fail a fax whose `expires_at` has come; return the fax afterwards."""
     return tx.faxes.transition(fax.id, "expire", now, failure=EXPIRED, source="expiry", **changes)

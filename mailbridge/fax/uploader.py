@@ -1,4 +1,25 @@
-"""Upload the due faxes of one account: the intent on disk first, every outcome to its place in the lifecycle."""
+"""Upload the due faxes of one account, and never send a fax twice.
+
+MyFax's `faxUpload.do` has no idempotency key, and nothing can look up an upload whose answer was lost. So before each step of an
+upload the uploader commits how far the next step may get, and only what is provably not taken is sent again. The steps of one
+upload, and what a crash (kill -9, a power cut) leaves after each:
+
+1. *Claim.* `_claim` commits the intent: the fax is `uploading`, with a new Attempt that has its number, start and digests. No
+   socket is open yet. After a crash, the next start finds `uploading` without `whole_at` and queues the fax again.
+2. *Connect and stream.* A new connection is opened, and the body leaves straight from the spool, except for its last chunk.
+   Content-Length says how long the body is, so MyFax cannot take a shorter one for a fax. `VerifiedDocument` checks size and
+   digest of each document meanwhile; a damaged one fails its fax here, before the request is whole. After a crash: as after 1.
+3. *Mark.* `_mark_whole` commits `whole_at` while the last chunk is held back. If that commit fails, the last chunk never leaves,
+   and the fax is deferred. After a crash, the next start finds `uploading` with `whole_at` and moves the fax to `in_doubt`.
+4. *Finish.* The last chunk leaves, and from now on MyFax may have the fax. After a crash: as after 3.
+5. *Answer.* `outcome` decides what the answer, or its absence, means. After a crash the answer is lost: as after 3.
+6. *Store.* `_store_outcome` commits `submitted` with the FAX_CODE, `queued`, `failed` or `in_doubt`, and tries until the store
+   accepts it. Nothing else happens to the fax meanwhile. After a crash, the next start goes on from there.
+
+Between 3 and 4 nothing has left, but a crash cannot be told from one after 4, so both are in doubt. Only a person, a trusted
+report, or `fax.on_doubt` (once) ends a doubt. docs/lifecycle.md has the states and triggers, docs/crash.md the same moments
+beside those of the other stages, `myfax.transport` what keeps the HTTP library from repeating a request.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +32,8 @@ from typing import BinaryIO, cast
 from mailbridge import log, retry
 from mailbridge.config import Account, FaxOptions
 from mailbridge.errors import MailbridgeError, StoreUnavailable
-from mailbridge.fax.in_flight import InFlightCalls, where
-from mailbridge.fax.outcome import OnDoubt, UploadOutcome, accepted, doubted, expire, failed, settle
+from mailbridge.fax.in_flight import InFlightCalls, crash_site
+from mailbridge.fax.outcome import OnDoubt, UploadOutcome, accepted, apply_on_doubt, apply_outcome, expire, failed
 from mailbridge.fax.verified_document import VerifiedDocument
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt
@@ -20,96 +41,84 @@ from mailbridge.myfax import MyFax, Upload
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
 
-# So many doubts in a row mean that something is wrong with MyFax or the way to it, and each next fax would be one more.
+# So many doubts in a row mean that MyFax or the way to it has a problem, and each further upload would add a doubt.
 DOUBTS_BEFORE_PAUSE = 3
 PAUSE = timedelta(minutes=5)
-# The clock can be set, and the machine can sleep: nothing waits longer than this without looking at the clock again.
-_LOOK_AGAIN = 30.0
-# Seconds until a store that did not answer is asked again.
+# The system's clock can be set, and the machine can sleep: never wait longer than these seconds without reading the clock again.
+_LONGEST_WAIT = 30.0
+# Seconds until a store that was unavailable is tried again.
 _STORE_PAUSE = 1.0
 
 
-def sent_name(document: Document, token: str) -> str:
-    """Return the file name for MyFax, with the token by which a report may be known: `invoice MB-7K3QXA2M.pdf`."""
+def upload_name(document: Document, token: str) -> str:
+    """Return the file name for MyFax, with the token by which a report may be matched: `invoice MB-7K3QXA2M.pdf`."""
     name = PurePosixPath(document.name)
     return f"{name.stem} {token}{name.suffix}"
 
 
 async def recover_interrupted(runtime: Runtime, on_doubt: OnDoubt = "hold") -> None:
-    """Settle what a former run left uploading: in doubt where the last bytes may have left, else queued again.
+    """Settle the uploads that an earlier run did not finish: in doubt if the last chunk may have left, otherwise queued again.
 
     Raises StoreUnavailable.
     """
     now = runtime.clock()
 
-    def settle_left(tx: Transaction) -> list[tuple[Fax, FaxTrigger]]:
-        moved: list[tuple[Fax, FaxTrigger]] = []
-        while left := tx.faxes.newest("uploading", limit=1000):
-            for fax in left:
+    def settle(tx: Transaction) -> list[tuple[Fax, FaxTrigger]]:
+        settled: list[tuple[Fax, FaxTrigger]] = []
+        while interrupted := tx.faxes.newest("uploading", limit=1000):
+            for fax in interrupted:
                 whole = bool(fax.attempts and fax.attempts[-1].whole_at)
                 trigger: FaxTrigger = "lose" if whole else "defer"
-                ended = last_attempt(fax, ended_at=now, error_code="in_doubt" if whole else "interrupted")
-                after = tx.faxes.transition(fax.id, trigger, now, attempts=ended, due_at=now)
-                moved.append((doubted(tx, after, on_doubt, now) if whole else after, trigger))
-        return moved
+                attempts = last_attempt(fax, ended_at=now, error_code="in_doubt" if whole else "interrupted")
+                after = tx.faxes.transition(fax.id, trigger, now, attempts=attempts, due_at=now)
+                settled.append((apply_on_doubt(tx, after, on_doubt, now) if whole else after, trigger))
+        return settled
 
-    for fax, trigger in await runtime.store.run(settle_left):
-        tell = log.fax_in_doubt if trigger == "lose" else log.fax_deferred
-        tell(fax.id, reason="mailbridge was stopped during the upload", state=fax.state)
+    for fax, trigger in await runtime.store.run(settle):
+        log_event = log.fax_in_doubt if trigger == "lose" else log.fax_deferred
+        log_event(fax.id, reason="mailbridge was stopped during the upload", state=fax.state)
 
 
 class Uploader:
-    """Uploads for one account, `account.uploads` at once, until cancelled."""
+    """Uploads the faxes of one account, at most `account.uploads` at once, until cancelled. `options` are the section `[fax]`."""
 
     def __init__(self, name: str, account: Account, client: MyFax, options: FaxOptions, runtime: Runtime) -> None:
         self._name, self._account, self._options, self._client = name, account, options, client
         self._store, self._spool, self._clock, self._random = runtime.store, runtime.spool, runtime.clock, runtime.random
-        self._in_flight = InFlightCalls()
-        self._doubts = 0
+        # What `_upload` itself raises, it raises while it stores the outcome.
+        self._in_flight = InFlightCalls(lambda fax_id, error: log.outcome_not_stored(fax_id, error=crash_site(error)))
+        self._doubts_in_a_row = 0
         self._paused_until: datetime | None = None
         self._draining = False
 
     async def run(self) -> None:
-        """Upload what is due, wait for more."""
+        """Upload what is due, and wait for more."""
         wakeup = self._store.subscribe(f"upload:{self._name}")
         try:
             while True:
                 wakeup.clear()
                 try:
-                    seconds = 0.0 if await self._start_due() else await self._wait_seconds()
+                    seconds = 0.0 if await self._start_due() else await self._seconds_to_wait()
                 except StoreUnavailable as error:
                     log.store_unavailable(f"account {self._name}", error=str(error))
                     seconds = _STORE_PAUSE
                 if seconds:
-                    await self._in_flight.wake(wakeup, seconds)
+                    await self._in_flight.wait(wakeup, seconds)
         finally:
-            # What is broken off here stays `uploading` on disk, and the next start settles it by how far it got.
+            # Uploads cancelled here stay `uploading` on disk; `recover_interrupted` settles them at the next start.
             await self._in_flight.cancel()
 
     async def drain(self, timeout: float) -> None:
-        """Start no more, and wait at most `timeout` seconds for the uploads under way."""
+        """Start no more uploads, and wait at most `timeout` seconds for those in flight."""
         self._draining = True
         await self._in_flight.drain(timeout)
 
-    def _pause_left(self) -> float:
-        """Return the seconds that are left of a pause; a clock set back does not make it longer."""
-        if self._paused_until is None:
-            return 0.0
-        now = self._clock()
-        self._paused_until = min(self._paused_until, now + PAUSE)
-        return max(0.0, (self._paused_until - now).total_seconds())
-
-    def _places(self) -> int:
-        if self._draining or self._pause_left() > 0:
-            return 0
-        at_once = self._account.uploads if self._paused_until is None else 1  # after a pause one trial upload, alone
-        return at_once - len(self._in_flight)
-
     async def _start_due(self) -> bool:
-        places = self._places()
-        if places <= 0:
+        """Start as many due uploads as there are free slots; return whether any fax was claimed."""
+        slots = self._free_slots()
+        if slots <= 0:
             return False
-        claimed = await self._store.run(partial(self._claim, places=places))
+        claimed = await self._store.run(partial(self._claim, slots=slots))
         for fax in claimed:
             if fax.state == "uploading":
                 self._in_flight.start(fax, self._upload(fax))
@@ -117,87 +126,104 @@ class Uploader:
                 log.fax_expired(fax.id)
         return bool(claimed)
 
-    def _claim(self, tx: Transaction, places: int) -> list[Fax]:
-        now = self._clock()
-        claimed = []
-        for fax in tx.faxes.due("queued", now, self._name, limit=places):
-            digests = tuple(document.sha256 for document in fax.documents)
-            intent = Attempt(n=len(fax.attempts) + 1, started_at=now, digests=digests)
-            over = fax.expires_at <= now
-            # Who told of the attempt before tells nothing of this one.
-            begun = {"attempts": (*fax.attempts, intent), "source": None, "report": None}
-            claimed.append(expire(tx, fax, now) if over else tx.faxes.transition(fax.id, "claim", now, **begun))
-        return claimed
+    def _free_slots(self) -> int:
+        if self._draining or self._pause_seconds() > 0:
+            return 0
+        slots = self._account.uploads if self._paused_until is None else 1  # after a pause, one trial upload alone
+        return slots - len(self._in_flight)
 
-    async def _wait_seconds(self) -> float:
-        """Return how long to wait where neither the wakeup nor an upload's end comes first."""
-        if self._places() <= 0:
-            return min(_LOOK_AGAIN, self._pause_left() or _LOOK_AGAIN)
+    def _pause_seconds(self) -> float:
+        """Return the seconds until a pause ends, 0 if there is none. A clock that is set back does not make it longer."""
+        if self._paused_until is None:
+            return 0.0
+        now = self._clock()
+        self._paused_until = min(self._paused_until, now + PAUSE)
+        return max(0.0, (self._paused_until - now).total_seconds())
+
+    async def _seconds_to_wait(self) -> float:
+        """Return how long to wait unless a wakeup or the end of an upload comes first."""
+        if self._free_slots() <= 0:
+            return min(_LONGEST_WAIT, self._pause_seconds() or _LONGEST_WAIT)
         due = await self._store.run(lambda tx: tx.faxes.next_due("queued", self._name))
         if due is None:
-            return _LOOK_AGAIN
-        # At least a millisecond: a clock that has just reached due_at must not turn this into a spin.
-        return min(_LOOK_AGAIN, max(0.001, (due - self._clock()).total_seconds()))
+            return _LONGEST_WAIT
+        # At least a millisecond, so that a clock that has just reached due_at does not make the loop spin.
+        return min(_LONGEST_WAIT, max(0.001, (due - self._clock()).total_seconds()))
+
+    def _claim(self, tx: Transaction, slots: int) -> list[Fax]:
+        """Step 1: move due faxes to `uploading`, each with its new Attempt, and fail those that have expired."""
+        now = self._clock()
+        claimed = []
+        for fax in tx.faxes.due("queued", now, self._name, limit=slots):
+            if fax.expires_at <= now:
+                claimed.append(expire(tx, fax, now))
+                continue
+            digests = tuple(document.sha256 for document in fax.documents)
+            attempt = Attempt(n=len(fax.attempts) + 1, started_at=now, digests=digests)
+            # The source and report of an earlier attempt say nothing about this one.
+            claimed.append(tx.faxes.transition(fax.id, "claim", now, attempts=(*fax.attempts, attempt), source=None, report=None))
+        return claimed
 
     async def _upload(self, fax: Fax) -> None:
         log.fax_uploading(fax.id, to=fax.number, account=self._name, attempt=len(fax.attempts))
-        verdict = await self._try(fax)
-        self._count(verdict)
+        outcome = await self._send(fax)
+        self._update_pause(outcome)
         while True:
             try:
-                after = await self._store.run(partial(self._settle, fax_id=fax.id, verdict=verdict))
+                after = await self._store.run(partial(self._store_outcome, fax_id=fax.id, outcome=outcome))
                 break
             except StoreUnavailable as error:
-                # MyFax has answered: this must reach the disk before anything else is done with this fax.
+                # MyFax has answered: the outcome must be stored before anything else happens to this fax.
                 log.store_unavailable(f"account {self._name}", error=str(error))
                 await asyncio.sleep(_STORE_PAUSE)
-        self._tell(after, verdict)
+        self._log_outcome(after, outcome)
 
-    async def _try(self, fax: Fax) -> UploadOutcome:
+    async def _send(self, fax: Fax) -> UploadOutcome:
+        """Steps 2 to 5: send the request and decide its outcome."""
         whole = False
 
-        async def mark() -> None:
+        async def before_last_chunk() -> None:
             nonlocal whole
-            await self._mark_whole(fax.id)
+            await self._store.run(partial(self._mark_whole, fax_id=fax.id))
             whole = True
 
         try:
             url = next((document.name for document in fax.documents if document.content_type == EXTERNAL), None)
             parts = [] if url else self._parts(fax)
-            answer = await self._client.send(fax.number, parts, url=url, before_last_chunk=mark)
+            answer = await self._client.send(fax.number, parts, url=url, before_last_chunk=before_last_chunk)
         except Exception as error:
             if not isinstance(error, MailbridgeError):
-                log.upload_crashed(fax.id, error=where(error))
+                log.upload_crashed(fax.id, error=crash_site(error))
             wait = retry.upload_delay(len(fax.attempts), self._random())
             return failed(error, whole, self._clock() + timedelta(seconds=wait))
-        first = retry.poll_delay(0, self._options.first_poll, self._options.slowest_poll, self._random())
-        return accepted(answer, self._clock() + timedelta(seconds=first))
+        first_poll = retry.poll_delay(0, self._options.first_poll, self._options.slowest_poll, self._random())
+        return accepted(answer, self._clock() + timedelta(seconds=first_poll))
 
     def _parts(self, fax: Fax) -> list[Upload]:
         def opened(document: Document) -> BinaryIO:
             return cast(BinaryIO, VerifiedDocument(cast(BinaryIO, self._spool.open_document(document)), document))
 
         return [
-            Upload(sent_name(document, fax.token), document.content_type, partial(opened, document)) for document in fax.documents
+            Upload(upload_name(document, fax.token), document.content_type, partial(opened, document))
+            for document in fax.documents
         ]
 
-    async def _mark_whole(self, fax_id: str) -> None:
-        def mark(tx: Transaction) -> None:
-            tx.faxes.update(fax_id, attempts=last_attempt(tx.faxes.get(fax_id), whole_at=self._clock()))
+    def _mark_whole(self, tx: Transaction, fax_id: str) -> None:
+        """Step 3: record that the request may be whole from now on."""
+        tx.faxes.update(fax_id, attempts=last_attempt(tx.faxes.get(fax_id), whole_at=self._clock()))
 
-        await self._store.run(mark)
-
-    def _settle(self, tx: Transaction, fax_id: str, verdict: UploadOutcome) -> Fax:
+    def _store_outcome(self, tx: Transaction, fax_id: str, outcome: UploadOutcome) -> Fax:
+        """Step 6: move the fax by its outcome, and raise `credit.low` if the answer's credit has fallen to the limit."""
         now = self._clock()
-        after = settle(tx, fax_id, verdict, self._options.on_doubt, now)
-        credit = verdict.changes.get("credit_left")
+        after = apply_outcome(tx, fax_id, outcome, self._options.on_doubt, now)
+        credit = outcome.changes.get("credit_left")
         low = self._is_low(credit)
         if low is not None and tx.conditions.set(f"credit of {self._name} is low", on=low) and low:
             tx.events.emit("credit.low", {"account": self._name, "credit_left": credit, "limit": self._account.low_credit}, now)
         return after
 
     def _is_low(self, credit: str | None) -> bool | None:
-        """Whether an answer tells that credit is low, None where it tells nothing or nobody asked."""
+        """Return whether the credit is at or below `low_credit`, None if either is not known."""
         if self._account.low_credit is None or credit is None:
             return None
         try:
@@ -205,28 +231,31 @@ class Uploader:
         except ValueError:
             return None
 
-    def _count(self, verdict: UploadOutcome) -> None:
-        if verdict.trigger == "lose":
-            self._doubts += 1
-            if self._doubts >= DOUBTS_BEFORE_PAUSE:
+    def _update_pause(self, outcome: UploadOutcome) -> None:
+        """Pause the account after too many doubts in a row; end the pause when MyFax answers again."""
+        if outcome.trigger == "lose":
+            self._doubts_in_a_row += 1
+            if self._doubts_in_a_row >= DOUBTS_BEFORE_PAUSE:
                 self._paused_until = self._clock() + PAUSE
-                log.account_paused(self._name, doubts=self._doubts, until=self._paused_until.isoformat())
-        elif verdict.answered:
-            self._doubts = 0
+                log.account_paused(f"account {self._name}", doubts=self._doubts_in_a_row, until=self._paused_until.isoformat())
+        elif outcome.answered:
+            self._doubts_in_a_row = 0
             if self._paused_until is not None:
                 self._paused_until = None
-                log.account_reopened(self._name)
-        elif verdict.trigger == "defer" and self._paused_until is not None:
+                log.account_reopened(f"account {self._name}")
+        elif outcome.trigger == "defer" and self._paused_until is not None:
             self._paused_until = self._clock() + PAUSE
 
-    def _tell(self, fax: Fax, verdict: UploadOutcome) -> None:
-        if verdict.alert:
-            log.upload_needs_person(f"account {self._name}", error=verdict.reason, fax=fax.id)
-        if verdict.trigger == "accept":
-            log.fax_submitted(fax.id, fax_code=verdict.changes["fax_code"])
-        elif verdict.trigger == "defer":
-            log.fax_deferred(fax.id, reason=verdict.reason, until=fax.due_at.isoformat())
-        elif verdict.trigger == "lose":
-            log.fax_in_doubt(fax.id, reason=verdict.reason, state=fax.state)
+    def _log_outcome(self, fax: Fax, outcome: UploadOutcome) -> None:
+        if outcome.alert == "upload_refused":
+            log.upload_refused(f"account {self._name}", error=outcome.reason, fax=fax.id)
+        elif outcome.alert == "document_damaged":
+            log.document_damaged(fax.id, error=outcome.reason)
+        if outcome.trigger == "accept":
+            log.fax_submitted(fax.id, fax_code=outcome.changes["fax_code"])
+        elif outcome.trigger == "defer":
+            log.fax_deferred(fax.id, reason=outcome.reason, until=fax.due_at.isoformat())
+        elif outcome.trigger == "lose":
+            log.fax_in_doubt(fax.id, reason=outcome.reason, state=fax.state)
         else:
-            log.fax_failed(fax.id, reason=verdict.reason)
+            log.fax_failed(fax.id, reason=outcome.reason)

@@ -1,4 +1,4 @@
-"""A document that is checked while it is uploaded: what was damaged in the spool is never faxed."""
+"""A document that is verified while it is uploaded, so that a file damaged in the spool is never faxed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from mailbridge.model import Document
 
 
 class Damaged(NeedsPerson):
-    """The spool's content of a document is not what was taken in, or cannot be read: it must not be faxed."""
+    """A document's file in the spool differs from what was accepted, or cannot be read. It must not be faxed."""
 
 
 class VerifiedDocument(io.RawIOBase):
-    """A document's content as a file. Its end is only reached where size and sha256 are those recorded when it was taken in.
+    """A document's content as a file, which ends only if its size and SHA-256 are those recorded when it was accepted.
 
-    Else `read` raises Damaged in its place: by then bytes have left, but not the last ones, so the request is never whole.
+    Otherwise `read` raises Damaged instead of returning the end. By then some bytes have left, but not the last ones, so MyFax
+    never has the whole request.
     """
 
     def __init__(self, file: BinaryIO, document: Document) -> None:
@@ -40,18 +41,18 @@ class VerifiedDocument(io.RawIOBase):
         return self._file.tell()
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the position, for the size to be told; what is read must be read from the start."""
+        """Set the position. The HTTP library seeks to learn the size; reading must begin at the start."""
         position = self._file.seek(offset, whence)
         if position == 0:
             self._begin()
         return position
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes. Raises Damaged where they cannot be read, and at an end that is not the recorded one."""
+        """Return the next bytes. Raises Damaged if they cannot be read, or instead of the end of any other content."""
         try:
             chunk = self._file.read(size)
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not decodable"
+            why = error.strerror if isinstance(error, OSError) and error.strerror else "it cannot be decoded"
             raise Damaged(f"its document {self._document.name} cannot be read from the spool ({why})") from None
         self._digest.update(chunk)
         self._count += len(chunk)
@@ -61,6 +62,6 @@ class VerifiedDocument(io.RawIOBase):
         return chunk
 
     def close(self) -> None:
-        """Close the file below."""
+        """Close the underlying file."""
         self._file.close()
         super().close()

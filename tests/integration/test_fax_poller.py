@@ -243,7 +243,7 @@ def test_a_store_that_is_away_does_not_stop_it(tmp_path: Path, monkeypatch: pyte
 
     async def scenario(world: World, asked: Asked) -> None:
         fax = await world.submitted()
-        world.store.refuse = {"_settle": 2, "_coming": 2, "look": 2}
+        world.store.refuse = {"_apply_status": 2, "_due_soon": 2, "_expire_due": 2}
         world.poller()
         await world.becomes(fax, "delivered")
         assert (len(asked.times), len(world.said("store unavailable, retrying", "poller"))) == (3, 6)
@@ -454,7 +454,7 @@ def test_a_clock_set_back_an_hour_loses_and_repeats_nothing(tmp_path: Path) -> N
 
 
 def test_a_clock_set_forward_a_day_loses_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(module, "_LONGEST_WAIT", 0.05)
 
     async def scenario(world: World, asked: Asked) -> None:
         world.poller()

@@ -18,7 +18,7 @@ import pytest
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import StoreUnavailable
 from mailbridge.fax import uploader as module
-from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, PAUSE, recover_interrupted, sent_name
+from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, PAUSE, recover_interrupted, upload_name
 from mailbridge.model import Attempt, Document, Failure, Fax, new_id
 from mailbridge.store.interface import Transaction
 from tests.integration.fax_fixtures import World, fax_world, stand_in
@@ -92,8 +92,8 @@ def test_a_due_fax_is_uploaded_and_followed(tmp_path: Path) -> None:
 
 def test_the_token_stands_in_the_name_before_the_extension() -> None:
     document = Document(name="חשבון 7.PDF", content_type="", size=0, sha256="", path="", offset=0, length=0)
-    assert sent_name(document, "MB-1") == "חשבון 7 MB-1.PDF"
-    assert sent_name(replace(document, name="fax"), "MB-1") == "fax MB-1"
+    assert upload_name(document, "MB-1") == "חשבון 7 MB-1.PDF"
+    assert upload_name(replace(document, name="fax"), "MB-1") == "fax MB-1"
 
 
 def test_several_documents_are_one_fax(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_that_the_body_is_whole_is_on_disk_before_its_last_bytes_leave(tmp_path:
         await writer.drain()
 
     async def scenario(world: World, _: RawServer) -> None:
-        gate = world.store.hold["mark"] = asyncio.Event()
+        gate = world.store.hold["_mark_whole"] = asyncio.Event()
         [fax] = await world.queued()
         world.sender()
         await until(lambda: PDF in received)
@@ -187,7 +187,7 @@ def test_that_the_body_is_whole_is_on_disk_before_its_last_bytes_leave(tmp_path:
 
 def test_without_the_mark_on_disk_nothing_more_leaves_and_the_fax_waits(tmp_path: Path) -> None:
     async def scenario(world: World, simulator: Simulator) -> None:
-        world.store.refuse["mark"] = 1
+        world.store.refuse["_mark_whole"] = 1
         [fax] = await world.queued()
         world.sender()
         await until(lambda: bool(world.said("fax deferred", fax.id)))
@@ -380,12 +380,12 @@ def test_three_doubts_pause_the_account_and_one_trial_reopens_it(tmp_path: Path)
         nonlocal good
         world.sender(uploads=1)
         faxes = await world.queued(*["+97239876543"] * 6)
-        await until(lambda: world.said("account paused", "office"))
+        await until(lambda: world.said("account paused", "account office"))
         await asyncio.sleep(0.05)
         assert server.connections == DOUBTS_BEFORE_PAUSE
         # A trial that is in doubt too pauses it again.
         world.leap(PAUSE.total_seconds() + 1)
-        await until(lambda: len(world.said("account paused", "office")) == 2)
+        await until(lambda: len(world.said("account paused", "account office")) == 2)
         await asyncio.sleep(0.05)
         assert server.connections == DOUBTS_BEFORE_PAUSE + 1
         assert [(await world.now(fax)).state for fax in faxes[4:]] == ["queued", "queued"]
@@ -400,7 +400,7 @@ def test_three_doubts_pause_the_account_and_one_trial_reopens_it(tmp_path: Path)
         hanging.set()
         for fax in faxes[4:]:
             await world.becomes(fax, "submitted")
-        assert len(world.said("account reopened", "office")) == 1
+        assert len(world.said("account reopened", "account office")) == 1
 
     with_server(tmp_path, script, scenario)
 
@@ -417,7 +417,7 @@ def test_the_trial_is_alone_where_the_account_has_several_uploads(tmp_path: Path
         server_of.append(server)
         world.sender(uploads=3)
         await world.queued(*["+97239876543"] * 3)
-        await until(lambda: world.said("account paused", "office"))
+        await until(lambda: world.said("account paused", "account office"))
         await world.queued(*["+97239876543"] * 3)
         world.leap(PAUSE.total_seconds() + 1)
         await until(lambda: server.connections > DOUBTS_BEFORE_PAUSE)
@@ -431,12 +431,12 @@ def test_a_trial_with_a_damaged_document_says_nothing_about_myfax(tmp_path: Path
     async def scenario(world: World, server: RawServer) -> None:
         world.sender()
         await world.queued(*["+97239876543"] * 3)
-        await until(lambda: world.said("account paused", "office"))
+        await until(lambda: world.said("account paused", "account office"))
         [damaged] = await world.queued(documents=(replace(world.document(), path="received/00/none"),))
         await world.queued(*["+97239876543"] * 3)
         world.leap(PAUSE.total_seconds() + 1)
         await world.becomes(damaged, "failed")
-        await until(lambda: len(world.said("account paused", "office")) == 2)
+        await until(lambda: len(world.said("account paused", "account office")) == 2)
         await asyncio.sleep(0.05)
         assert (server.connections, world.said("account reopened")) == (DOUBTS_BEFORE_PAUSE + 1, [])
 
@@ -447,7 +447,7 @@ def test_a_clock_set_back_does_not_make_a_pause_longer(tmp_path: Path) -> None:
     async def scenario(world: World, server: RawServer) -> None:
         world.sender()
         await world.queued(*["+97239876543"] * 4)
-        await until(lambda: world.said("account paused", "office"))
+        await until(lambda: world.said("account paused", "account office"))
         world.leap(-3600)
         await asyncio.sleep(0.05)
         later = await world.queued()
@@ -496,7 +496,7 @@ def test_an_upload_broken_off_by_the_end_of_the_process_keeps_its_state_on_disk(
         world.sender(uploads=2)
         [whole] = await world.queued()
         await until(lambda: '"whole_at": "20' in world.on_disk(whole)[1])
-        world.store.hold["mark"] = asyncio.Event()
+        world.store.hold["_mark_whole"] = asyncio.Event()
         [cut] = await world.queued()
         await until(lambda: server.connections == 2)
         await world.stop()
@@ -550,6 +550,8 @@ def test_a_damaged_document_fails_its_fax_with_a_reason_and_others_go_on(tmp_pat
         assert "document" in after.failure.message
         assert after.attempts[-1].whole_at is None
         assert str(tmp_path) not in after.failure.message
+        alerts = world.said("document damaged, fax not sent", bad.id)
+        assert [alert["log_level"] for alert in alerts] == ([] if kind == "missing" else ["error"])
         await world.becomes(good, "submitted")
         assert len(bodies) == 1, "the damaged one never arrived whole"
         assert await world.events(bad) == ["fax.queued", "fax.failed"]
@@ -646,7 +648,7 @@ def test_a_fax_for_later_is_uploaded_at_its_time(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_leaps_a_day_is_noticed_without_a_bell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(module, "_LONGEST_WAIT", 0.05)
 
     async def scenario(world: World, simulator: Simulator) -> None:
         world.sender()
@@ -742,7 +744,7 @@ def test_low_credit_is_told_once_on_the_way_down(tmp_path: Path, monkeypatch: py
                 world.sender(low_credit=10)
             simulator.credit = credit
             if credit == 11:  # the answer that tells it first is settled only at the second try
-                world.store.refuse["_settle"] = 1
+                world.store.refuse["_store_outcome"] = 1
             [fax] = await world.queued()
             await world.becomes(fax, "submitted")
         told = [event.data for event in await world.store.run(lambda tx: tx.events.newest()) if event.type == "credit.low"]
@@ -756,7 +758,7 @@ def test_an_answer_is_kept_until_the_store_takes_it(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(module, "_STORE_PAUSE", 0.01)
 
     async def scenario(world: World, simulator: Simulator) -> None:
-        world.store.refuse["_settle"] = 5
+        world.store.refuse["_store_outcome"] = 5
         world.sender()
         [fax] = await world.queued()
         after = await world.becomes(fax, "submitted")
@@ -851,14 +853,14 @@ def test_a_bug_in_settling_is_told_and_others_go_on(tmp_path: Path) -> None:
             tx.faxes.transition(fax_id, "accept", world.clock(), fax_code="other")
             tx.faxes.transition(fax_id, "redial", world.clock(), due_at=world.clock() + timedelta(hours=1))
 
-        world.store.hold["_settle"] = gate = asyncio.Event()
+        world.store.hold["_store_outcome"] = gate = asyncio.Event()
         world.sender()
         [fax] = await world.queued()
         await until(lambda: len(simulator.uploads) == 1)
         await world.store.run(partial(vanish, fax_id=fax.id))
         gate.set()
-        await until(lambda: bool(world.said("call to MyFax failed unexpectedly", fax.id)))
-        assert "IllegalTransition" in world.said("call to MyFax failed unexpectedly", fax.id)[0]["error"]
+        await until(lambda: bool(world.said("upload outcome not stored", fax.id)))
+        assert "IllegalTransition" in world.said("upload outcome not stored", fax.id)[0]["error"]
         [other] = await world.queued()
         await world.becomes(other, "submitted")
 
