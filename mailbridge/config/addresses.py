@@ -28,16 +28,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def http_url(url: str, remedy: str) -> SplitResult:
-    """Split an http or https URL. Raises the validation error with this remedy for anything else."""
+def http_url(key: str, url: str, remedy: str) -> SplitResult:
+    """Split an http or https URL. Raises a validation error for anything else, with the key's name and this remedy."""
     try:
         parts = urlsplit(url)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch(r"[^\s\x00-\x1f\x7f]+", url):
             return parts
     except ValueError:
         pass
-    # The URL may contain a secret, so the message does not repeat it.
-    raise wrong("the url is no http address, or has a port that is none", remedy)
+    # The message does not repeat the URL, which may contain a secret.
+    raise wrong(f"{key} is not a valid http or https URL", remedy)
 
 
 def _listen(value: object) -> object:
@@ -45,7 +45,7 @@ def _listen(value: object) -> object:
         host_port(str(value))
     except ValueError:
         raise wrong(
-            f"{value!r} is no address to listen on", 'write host:port with a port from 0 to 65535, such as "127.0.0.1:2525"'
+            f"{value!r} is not a valid address", 'write host:port with a port from 0 to 65535, such as "127.0.0.1:2525"'
         ) from None
     return value
 

@@ -59,5 +59,5 @@ class FaxOptions(Section):
     @model_validator(mode="after")
     def _ordered_polls(self) -> FaxOptions:
         if self.first_poll > self.slowest_poll:
-            raise wrong("fax.first_poll is longer than fax.slowest_poll", "make fax.slowest_poll the longer one")
+            raise wrong("first_poll is longer than slowest_poll", "increase slowest_poll or reduce first_poll")
         return self

@@ -21,7 +21,7 @@ def _certificate(section: str, certificate: Path | None, key: Path | None) -> It
         return
     for path in (certificate, key):
         if not os.access(path, os.R_OK):
-            yield ConfigError(section, f"{path} cannot be read", "check the path and that mailbridge's user may read it")
+            yield ConfigError(section, f"{path} cannot be read", "check the path, and that the user mailbridge may read it")
             return
     try:
         # With no password callback, OpenSSL would ask for the passphrase of an encrypted key on the terminal, and wait.
@@ -30,5 +30,5 @@ def _certificate(section: str, certificate: Path | None, key: Path | None) -> It
         yield ConfigError(
             section,
             f"certificate and key cannot be used ({error})",
-            "give a PEM certificate and the key that belongs to it, the key without a password",
+            "use a PEM certificate and its private key, without a passphrase",
         )

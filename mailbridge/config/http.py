@@ -24,5 +24,5 @@ class Http(Section):
     @model_validator(mode="after")
     def _link(self) -> Http:
         if self.public_url is not None:
-            http_url(self.public_url, 'write http.public_url as receivers reach it, such as "https://fax.example.co.il"')
+            http_url("public_url", self.public_url, 'write it as receivers reach it, such as "https://fax.example.co.il"')
         return self

@@ -60,7 +60,7 @@ def _parse(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         fault, remedy = "is not UTF-8", "save it as UTF-8"
     except tomllib.TOMLDecodeError as error:
-        fault, remedy = f"is no TOML: {error}", 'mend that line: text stands in "quotes", and each table and key once'
+        fault, remedy = f"invalid TOML: {error}", "fix that line: put strings in quotes, and define each table and key once"
     raise ConfigError(str(path), fault, remedy)
 
 
@@ -74,4 +74,4 @@ def _unknown_accounts(tree: Mapping[str, Any]) -> Iterator[ConfigError]:
         for name, entry in section.items() if isinstance(section, dict) else ():
             account = entry.get("account") if isinstance(entry, dict) else None
             if isinstance(account, str) and account not in accounts:
-                yield ConfigError(f"{noun}.{name}.account", f"{account!r} is no account", f"write one of {', '.join(accounts)}")
+                yield ConfigError(f"{noun}.{name}.account", f"unknown account {account!r}", f"write one of {', '.join(accounts)}")

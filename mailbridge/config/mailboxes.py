@@ -46,7 +46,7 @@ class OAuth2(Section):
     def _tls(self) -> OAuth2:
         parts = urlsplit(self.token_url)
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-            raise wrong("token_url would send the client's secret in clear", "write the provider's https:// address")
+            raise wrong("token_url would send the client secret in clear text", "write the https:// URL of the provider")
         return self
 
 
@@ -111,14 +111,18 @@ class Mailbox(Section):
     @model_validator(mode="after")
     def _login(self) -> Mailbox:
         if (self.password is None) == (self.oauth2 is None):
-            raise wrong("a mailbox logs in with one of password and oauth2", "set password, or the oauth2 table, not both")
+            raise wrong("needs either password or oauth2", "set one of the two")
         if self.tls == "none" and not is_loopback(self.host):
-            raise wrong(f'tls = "none" would send the password to {self.host} in clear', 'write tls = "implicit" or "starttls"')
+            raise wrong(
+                f'tls = "none" would send the password to {self.host} in clear text', 'write tls = "implicit" or "starttls"'
+            )
         if (self.tls, self.port) in (("starttls", 993), ("implicit", 143)):
             raise wrong(
-                f'port {self.port} is not the one for tls = "{self.tls}"',
-                'write port = 143 for "starttls", or 993 for "implicit"',
+                f'port {self.port} does not match tls = "{self.tls}"',
+                'use port 143 for "starttls" and 993 for "implicit"',
             )
         if self.after.lower() == f"move:{self.folder}".lower():
-            raise wrong(f"after would move a mail to {self.folder}, where it is found again", "name another folder, keep or seen")
+            raise wrong(
+                f"after would move mail to {self.folder}, the watched folder", 'name another folder, or write "keep" or "seen"'
+            )
         return self

@@ -23,9 +23,9 @@ class Myfax(Section):
 
     @model_validator(mode="after")
     def _tls(self) -> Myfax:
-        parts = http_url(self.url, "leave myfax.url out, or write the address that MyFax gave you")
+        parts = http_url("url", self.url, "remove url, or write the URL that MyFax gave you")
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
             raise wrong(
-                "myfax.url would send the password in clear", "write https://; plain http is for a stand-in on loopback only"
+                "url would send the password in clear text", "write https://; plain http is only for a simulator on loopback"
             )
         return self

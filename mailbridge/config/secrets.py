@@ -21,7 +21,7 @@ def resolve(value: Any, path: tuple[str, ...], environ: Mapping[str, str], error
     if path and path[-1] in _KEYS and (len(value) == 1 or (value and value.keys() <= _SOURCES)):
         try:
             if len(value) > 1:
-                raise ConfigError("", "a secret comes from one place", f"leave one of {', '.join(value)}")
+                raise ConfigError("", "must have one source", f"keep one of {', '.join(value)}")
             [(kind, name)] = value.items()
             return _secret(kind, name, environ)
         except ConfigError as error:
@@ -36,28 +36,26 @@ def _secret(kind: str, name: object, environ: Mapping[str, str]) -> str:
         if str(name) not in environ:
             raise ConfigError(
                 "",
-                f"the environment has no {name}",
-                f"set {name} (for the service in /etc/mailbridge/environment), or use {{ file = … }}",
+                f"environment variable {name} is not set",
+                f"set {name} (for the service, in /etc/mailbridge/environment), or use {{ file = … }}",
             )
         return environ[str(name)]
     if kind not in _SOURCES:
-        raise ConfigError(
-            "", f"{kind!r} is no place for a secret", "write { file = PATH }, { env = NAME } or { credential = NAME }"
-        )
+        raise ConfigError("", f"unknown source {kind!r}", "write { file = PATH }, { env = NAME } or { credential = NAME }")
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if kind == "credential" and directory is None:
         raise ConfigError(
             "",
-            "there are no systemd credentials here",
+            "no systemd credentials are available",
             f"run as the service, with {name} in /etc/mailbridge/credentials or LoadCredential={name}:PATH in its unit",
         )
-    place = Path(str(name)) if kind == "file" else _credential(Path(str(directory)), str(name))
+    source = Path(str(name)) if kind == "file" else _credential(Path(str(directory)), str(name))
     try:
-        return place.read_text(encoding="utf-8").rstrip("\r\n")
+        return source.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise ConfigError(
-            "", f"{place} cannot be read ({why})", "check the path and that mailbridge's user may read it"
+            "", f"{source} cannot be read ({why})", "check the path, and that the user mailbridge may read it"
         ) from None
 
 

@@ -34,9 +34,9 @@ class SmtpTls(Section):
     @model_validator(mode="after")
     def _pair(self) -> SmtpTls:
         if (self.certificate is None) != (self.key is None):
-            raise wrong("a certificate and its key go together", "set both smtp.tls.certificate and smtp.tls.key")
+            raise wrong("certificate and key belong together", "set both or neither")
         if self.listen and self.certificate is None:
-            raise wrong("smtp.tls.listen needs a certificate", "set smtp.tls.certificate and smtp.tls.key")
+            raise wrong("listen needs a certificate", "set certificate and key")
         return self
 
 
@@ -103,7 +103,7 @@ class Smtp(Section):
         public = [address for address in (*self.listen, *self.tls.listen) if not is_loopback(host_port(address)[0])]
         if self.auth == "off" and public:
             raise wrong(
-                f'smtp.auth = "off" would let anyone who reaches {public[0]} fax at your expense',
-                'write smtp.auth = "auto", or listen on 127.0.0.1 only',
+                f'auth = "off" would let anyone who can reach {public[0]} fax at your expense',
+                'write auth = "auto", or listen on 127.0.0.1 only',
             )
         return self

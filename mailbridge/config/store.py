@@ -19,10 +19,10 @@ class StoreOptions(Section):
 
     @model_validator(mode="after")
     def _sqlite_only(self) -> StoreOptions:
-        # The URL may contain a password, so the message does not repeat it.
+        # The message does not repeat the URL, which may contain a password.
         if self.url is not None:
             raise wrong(
-                "store.url is for PostgreSQL, which this version does not speak yet",
-                "remove it; faxes are kept in SQLite in state_dir",
+                "url is for PostgreSQL, which this version does not support yet",
+                "remove url; faxes are kept in SQLite in state_dir",
             )
         return self

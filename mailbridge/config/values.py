@@ -1,4 +1,4 @@
-"""What a value of the configuration may look like, and what is said where it does not: durations, sizes, addresses, rules."""
+"""Types of the values in the configuration, with their validation and errors: durations, sizes, addresses, rules."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Written:
 
 
 def wrong(fault: str, remedy: str) -> PydanticCustomError:
-    """Return the error that `config.problems` tells with this fault and remedy."""
+    """Return a validation error with this fault and remedy."""
     return PydanticCustomError("mailbridge", "{fault}", {"fault": fault, "remedy": remedy})
 
 
-def _quantity(value: object, units: Mapping[str, float], example: str) -> float:
+def _quantity(value: object, kind: str, units: Mapping[str, float], example: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", value) if isinstance(value, str) else None
     if match is None or match[2] not in units:
-        raise wrong(f"{value!r} has no unit known here", f'write a number with one of {", ".join(units)}, such as "{example}"')
+        raise wrong(f"{value!r} is not a {kind}", f'write a number with a unit ({", ".join(units)}), such as "{example}"')
     return float(match[1]) * units[match[2]]
 
 
 def seconds(value: object) -> object:
-    """Return a duration such as "30s" in seconds; what is seconds already stays."""
-    return value if isinstance(value, float) else _quantity(value, _DURATION, "30s")
+    """Return a duration such as "30s" in seconds; a float is in seconds already."""
+    return value if isinstance(value, float) else _quantity(value, "duration", _DURATION, "30s")
 
 
 def _duration(value: float) -> str:
@@ -52,40 +52,46 @@ def _size(value: float) -> str:
     return f"{value / _SIZE[unit]:.0f}{unit}"
 
 
-def _every(value: object) -> object:
+def _positive(value: float) -> float:
+    if value == 0:
+        raise wrong("must be longer than zero", 'write a duration such as "30s"')
+    return value
+
+
+def _interval(value: object) -> object:
     found = None if value == "off" else seconds(value)
     if found == 0:
-        raise wrong("is no time at all", 'write "off", or a time such as "10m"')
+        raise wrong("must be longer than zero", 'write "off", or a duration such as "10m"')
     return found
 
 
 def _bytes(value: object) -> object:
-    return int(_quantity(value, _SIZE, "40MB"))
+    return int(_quantity(value, "size", _SIZE, "40MB"))
 
 
 def _email(value: object) -> object:
     try:
         return validate_email(str(value), check_deliverability=False, test_environment=True).normalized
     except EmailNotValidError as error:
-        raise wrong(f"{value!r} is no mail address ({error})", "write the address that logs in to MyFax") from None
+        raise wrong(f"{value!r} is not a valid email address ({error})", "write the email address of your MyFax login") from None
 
 
 def _filled(value: object) -> object:
     if value == "":
-        raise wrong("is empty", "write it, or look into the file or variable that it comes from")
+        raise wrong("is empty", "set it, or check the file or variable that it comes from")
     return value
 
 
 def _some(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
-        raise wrong("is empty", "write one at least, or leave the key out")
+        raise wrong("is empty", "list at least one, or remove the key")
     return value
 
 
 def _hash(value: object) -> object:
-    # Its value is not repeated: it may be the password itself.
+    # The message does not repeat the value, which may be the password itself.
     if value and re.fullmatch(r"scrypt(\$\d+){3}(\$[A-Za-z0-9+/=]+){2}", str(value)) is None:
-        raise wrong("is not a password hash", "make one: mailbridge hash-password")
+        raise wrong("is not a password hash", "generate one with: mailbridge hash-password")
     return _filled(value)
 
 
@@ -98,11 +104,11 @@ def _zone(value: object) -> object:
 
 
 def _shaped(pattern: str, remedy: str) -> BeforeValidator:
-    """Text that `pattern` matches whole; `remedy` says what to write."""
+    """Return a validator for strings that `pattern` must match as a whole."""
 
     def check(value: object) -> object:
         if isinstance(value, str) and re.fullmatch(pattern, value) is None:
-            raise wrong(f"{value!r} is not understood here", remedy)
+            raise wrong(f"{value!r} is not valid", remedy)
         return value
 
     return BeforeValidator(check)
@@ -111,14 +117,16 @@ def _shaped(pattern: str, remedy: str) -> BeforeValidator:
 def _webhook_secrets(value: object) -> object:
     secrets = value if isinstance(value, list | tuple) else [value]
     if not 1 <= len(secrets) <= 2:
-        raise wrong("a webhook has one secret, or two while rotating", "leave the new one and the old one")
+        raise wrong("must be one secret, or two during rotation", "keep only the new and the old secret")
     for secret in secrets:
         try:
             key = base64.b64decode(str(secret).removeprefix("whsec_"), validate=True)
         except (binascii.Error, ValueError):
             key = b""
         if not 24 <= len(key) <= 64:
-            raise wrong("the secret is not base64 of 24 to 64 bytes", 'make one: echo "whsec_$(openssl rand -base64 32)"')
+            raise wrong(
+                "is not the base64 encoding of 24 to 64 bytes", 'generate one with: echo "whsec_$(openssl rand -base64 32)"'
+            )
     return tuple(SecretStr(str(secret)) for secret in secrets)
 
 
@@ -126,14 +134,14 @@ def _country(value: str) -> str:
     import phonenumbers
 
     if len(value) == 2 and value.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise wrong(f"{value!r} is no country known here", 'write its two letters of ISO 3166, such as "IL" or "GB"')
+        raise wrong(f"{value!r} is not a known country", 'write a two-letter code of ISO 3166, such as "IL" or "GB"')
     return value
 
 
 # Durations are in seconds, None means "off"; sizes are in bytes.
 Duration = Annotated[float, BeforeValidator(seconds), Written(_duration)]
-PositiveDuration = Annotated[float, BeforeValidator(seconds), Field(gt=0), Written(_duration)]
-Interval = Annotated[float | None, BeforeValidator(_every), Written(_duration)]
+PositiveDuration = Annotated[float, BeforeValidator(seconds), AfterValidator(_positive), Written(_duration)]
+Interval = Annotated[float | None, BeforeValidator(_interval), Written(_duration)]
 Size = Annotated[int, BeforeValidator(_bytes), Written(_size)]
 Address = Annotated[str, BeforeValidator(_email)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -141,21 +149,23 @@ Secret = Annotated[SecretStr, BeforeValidator(_filled)]
 WebhookSecrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_webhook_secrets)]
 Hash = Annotated[str, BeforeValidator(_hash)]
 Zone = Annotated[str, BeforeValidator(_zone)]
-Region = Annotated[str, _shaped(r"[A-Z]{2}", 'write the two capitals of a country, such as "IL"'), AfterValidator(_country)]
-# What `submission.policy` can match; a misspelt one in numbers.deny would let through what it is there to stop.
+Region = Annotated[
+    str, _shaped(r"[A-Z]{2}", 'write a two-letter code of ISO 3166 in capitals, such as "IL"'), AfterValidator(_country)
+]
+# Everything that `submission.policy` can match. A misspelled rule in numbers.deny would silently allow what it should deny.
 Rule = Annotated[
     str,
-    _shaped(r"[A-Za-z]{2}|\+\d+|premium|short", 'write a region such as "IL", a prefix such as "+9723", "premium" or "short"'),
+    _shaped(r"[A-Za-z]{2}|\+\d+|premium|short", 'write a country such as "IL", a prefix such as "+9723", "premium" or "short"'),
     AfterValidator(_country),
 ]
-Domain = Annotated[str, _shaped(r"[^@\s]+", 'write what stands after the @, such as "fax.local"')]
+Domain = Annotated[str, _shaped(r"[^@\s]+", 'write the part after the @, such as "fax.internal"')]
 Domains = Annotated[tuple[Domain, ...], AfterValidator(_some)]
-# A name or an IPv4 address has no colon, an IPv6 address two at least.
+# A host name or an IPv4 address has no colon, an IPv6 address at least two.
 Host = Annotated[
     str,
     _shaped(
         r"[^\s/@:]+|[^\s/@:]*(:[^\s/@:]*){2,}",
-        'write the name alone, such as "imap.example.co.il"; the port has a key of its own',
+        'write only the host name, such as "imap.example.co.il"; the port is a separate key',
     ),
 ]
 After = Annotated[str, _shaped(r"keep|seen|move:.+", 'write "keep", "seen" or "move:FOLDER"')]

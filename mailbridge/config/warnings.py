@@ -18,8 +18,8 @@ def config_warnings(config: Config, event_types: Collection[str]) -> list[Config
 
 def _notices(config: Config) -> Iterator[ConfigError]:
     if config.notice.relay is not None:
-        fault = "this version mails no notices to senders yet"
-        yield ConfigError("notice.relay", fault, "let a webhook tell of fax.failed, or look at mailbridge queue --state failed")
+        fault, remedy = "this version sends no notifications yet", "use a webhook, or mailbridge queue --state failed"
+        yield ConfigError("notice.relay", fault, remedy)
 
 
 def _events(config: Config, event_types: Collection[str]) -> Iterator[ConfigError]:
@@ -27,8 +27,8 @@ def _events(config: Config, event_types: Collection[str]) -> Iterator[ConfigErro
         for pattern in webhook.events:
             if not any(fnmatchcase(type_, pattern) for type_ in event_types):
                 near = difflib.get_close_matches(pattern, event_types, n=1)
-                remedy = f"did you mean {near[0]}?" if near else "mailbridge events --schema has their names"
-                yield ConfigError(f"webhook.{name}.events", f"no event is named {pattern!r}", remedy)
+                remedy = f"did you mean {near[0]}?" if near else "mailbridge events --schema lists the types"
+                yield ConfigError(f"webhook.{name}.events", f"no event type matches {pattern!r}", remedy)
 
 
 def _logins(config: Config) -> Iterator[ConfigError]:
@@ -36,10 +36,10 @@ def _logins(config: Config) -> Iterator[ConfigError]:
     smtp = config.smtp
     addresses = (*smtp.listen, *smtp.tls.listen)
     public = next((one for one in addresses if not is_loopback(host_port(one)[0])), None)
-    asks = public or (next(iter(addresses), None) if smtp.auth == "required" else None)
-    if asks is not None and not config.users:
-        yield ConfigError("user", f"{asks} asks for a login, and nobody has one", "add [user.NAME] with a password_hash")
-    if public is not None and smtp.tls.certificate is None:
+    protected = public or (next(iter(addresses), None) if smtp.auth == "required" else None)
+    if protected is not None and not config.users:
         yield ConfigError(
-            "smtp.tls.certificate", f"{public} takes no password without TLS", "set smtp.tls.certificate and smtp.tls.key"
+            "user", f"{protected} requires authentication, but there are no users", "add [user.NAME] with a password_hash"
         )
+    if public is not None and smtp.tls.certificate is None:
+        yield ConfigError("smtp.tls.certificate", f"{public} accepts no passwords without TLS", "set certificate and key")

@@ -49,7 +49,7 @@ class Webhook(Section):
 
     @model_validator(mode="after")
     def _https(self) -> Webhook:
-        parts = http_url(self.url, 'write the receiver\'s address, such as "https://crm.example.co.il/hooks/fax"')
+        parts = http_url("url", self.url, 'write the receiver\'s URL, such as "https://crm.example.co.il/hooks/fax"')
         if parts.scheme == "http" and not self.allow_private:
-            raise wrong("the url is plain http", "write https://, or set allow_private = true for a receiver in your own network")
+            raise wrong("url is plain http", "write https://, or set allow_private = true for a receiver in your own network")
         return self

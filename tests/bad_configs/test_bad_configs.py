@@ -1,4 +1,4 @@
-"""Each mistake that a person makes, with the message that names key, fault and remedy."""
+"""Invalid configurations, each with the expected error: key, fault and remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in HERE.glob("*.toml")))
-def test_the_message_names_key_fault_and_remedy(name: str) -> None:
+def test_error_names_key_fault_and_remedy(name: str) -> None:
     expected = (HERE / f"{name}.error").read_text(encoding="utf-8").strip()
     with pytest.raises(ConfigError) as raised:
         load(HERE / f"{name}.toml", {})
@@ -22,22 +22,22 @@ def test_the_message_names_key_fault_and_remedy(name: str) -> None:
     assert "hunter2" not in str(raised.value)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be read .*; name the file with --config"):
         load(tmp_path / "config.toml", {})
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('lanugage = "he"\n[account.office]\nemail = "x"\n', encoding="utf-8")
-    keys = {mistake.key for mistake in problems(path, {})}
+    keys = {error.key for error in problems(path, {})}
     assert keys == {"lanugage", "account.office.email", "account.office.password"}
     with pytest.raises(ConfigError) as raised:
         load(path, {})
     assert {raised.value.key, *(other.key for other in raised.value.others)} == keys
 
 
-def test_a_secret_that_is_not_there_hides_no_other_mistake(tmp_path: Path) -> None:
+def test_missing_secret_hides_no_other_error(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     secrets = [f'{{ file = "{tmp_path}/none-{n}" }}' for n in range(4)]
     path.write_text(
@@ -58,8 +58,7 @@ secret = {secrets[3]}
 """,
         encoding="utf-8",
     )
-    told = [mistake.key for mistake in problems(path, {})]
-    assert sorted(told) == [
+    assert sorted(error.key for error in problems(path, {})) == [
         "account.office.password",
         "mailbox.office",
         "mailbox.office.password",
@@ -68,7 +67,7 @@ secret = {secrets[3]}
     ]
 
 
-def test_a_file_of_windows_is_read_with_the_mark_that_it_begins_with(tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('[account.office]\nemail = "office@example.co.il"\npassword = "x"\n', encoding="utf-8-sig")
     assert load(path, {}).default_account == "office"

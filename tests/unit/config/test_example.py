@@ -38,7 +38,7 @@ def keys_of_the_file(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterat
 
 
 def uncommented() -> dict[str, Any]:
-    """The example with each key that is commented out; a comment of words has a space after its #."""
+    """The example with each key that is commented out; a comment has a space after the #."""
     return tomllib.loads(re.sub(r"^#(?=\S)", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 

@@ -1,4 +1,4 @@
-"""The loader: values and their units, and the places that secrets come from."""
+"""The loader: values, their units, and the sources of secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECRETS = {"file": "password-of-a-file", "env": "whsec_" + "A" * 43 + "=", "cred
 MINIMAL = '[account.office]\nemail = "office@example.co.il"\npassword = "secret-password"\n'
 
 
-def test_values_become_seconds_bytes_and_secrets(tmp_path: Path) -> None:
+def test_durations_sizes_and_secrets_are_parsed(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(MINIMAL + '[smtp]\nmax_size = "1.5MB"\n[myfax]\ntimeout = "200ms"\n[incoming]\nevery = "off"\n')
     config = load(path, {"STATE_DIRECTORY": "/run/state"})
@@ -23,18 +23,18 @@ def test_values_become_seconds_bytes_and_secrets(tmp_path: Path) -> None:
     assert "secret-password" not in repr(config)
 
 
-def test_a_credential_is_found_under_the_name_that_systemd_gives_to_those_of_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "mailbridge_pw").write_text("from-the-folder\n")
+def test_credential_of_a_loaded_directory_has_the_unit_id_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mailbridge_pw").write_text("from-the-directory\n")
     path = tmp_path / "config.toml"
     path.write_text(MINIMAL.replace('"secret-password"', '{ credential = "pw" }'))
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    assert load(path, environ).accounts["office"].password.get_secret_value() == "from-the-folder"
-    (tmp_path / "pw").write_text("of-its-own\n")
-    assert load(path, environ).accounts["office"].password.get_secret_value() == "of-its-own"
+    assert load(path, environ).accounts["office"].password.get_secret_value() == "from-the-directory"
+    (tmp_path / "pw").write_text("own-name\n")
+    assert load(path, environ).accounts["office"].password.get_secret_value() == "own-name"
 
 
 @pytest.mark.parametrize("kind", ["file", "env", "credential"])
-def test_a_secret_comes_from_where_it_is_kept(tmp_path: Path, kind: str) -> None:
+def test_secret_is_read_from_file_variable_or_credential(tmp_path: Path, kind: str) -> None:
     (tmp_path / "pw").write_text("from-there\n")
     name = str(tmp_path / "pw") if kind == "file" else "pw"
     path = tmp_path / "config.toml"
@@ -52,9 +52,9 @@ def test_a_secret_comes_from_where_it_is_kept(tmp_path: Path, kind: str) -> None
         ("ftp://127.0.0.1/token", False),
     ],
 )
-def test_the_secrets_of_oauth2_go_only_where_they_are_safe(url: str, good: bool) -> None:
+def test_oauth2_token_url_must_be_https_or_loopback(url: str, good: bool) -> None:
     if good:
         assert OAuth2(token_url=url, client_id="x").token_url == url
         return
-    with pytest.raises(ValidationError, match="in clear"):
+    with pytest.raises(ValidationError, match="in clear text"):
         OAuth2(token_url=url, client_id="x")
