@@ -186,7 +186,7 @@ def test_check_tells_machines_the_same(bad: Path) -> None:
     told = json.loads(done.output)
     assert (told["ok"], told["checks"]) == (False, [])
     assert [set(mistake) for mistake in told["mistakes"]] == [{"key", "fault", "remedy"}] * 4
-    assert {"key": "lanugage", "fault": "is no known key", "remedy": "did you mean language?"} in told["mistakes"]
+    assert {"key": "lanugage", "fault": "unknown key", "remedy": "did you mean language?"} in told["mistakes"]
 
 
 def test_check_is_content_with_a_good_file(config: Path) -> None:

@@ -38,7 +38,7 @@ def test_the_configuration_with_a_relay_is_right_and_warned_of(tmp_path: Path) -
     command = [sys.executable, "-m", "mailbridge", "check", "--config", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, f"{path} is right\n")
-    assert done.stderr.startswith("mailbridge: warning: notice.relay: this version mails no notices to senders yet; ")
+    assert done.stderr.startswith("mailbridge: warning: notice.relay: this version sends no notifications yet; ")
     told = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=30).stdout)
     assert (told["ok"], told["mistakes"], [one["key"] for one in told["warnings"]]) == (True, [], ["notice.relay"])
 

@@ -23,6 +23,12 @@ def test_durations_sizes_and_secrets_are_parsed(tmp_path: Path) -> None:
     assert "secret-password" not in repr(config)
 
 
+def test_default_domains(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(MINIMAL)
+    assert load(path, {}).smtp.domains == ("fax.local", "fax.internal", "myfax.co.il")
+
+
 def test_credential_of_a_loaded_directory_has_the_unit_id_in_its_name(tmp_path: Path) -> None:
     (tmp_path / "mailbridge_pw").write_text("from-the-directory\n")
     path = tmp_path / "config.toml"
