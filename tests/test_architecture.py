@@ -39,6 +39,7 @@ LEAVES: dict[str, set[str]] = {
 NOUNS = ("errors", "lifecycle", "model")
 
 PURE = (
+    "store/transfer_encoding.py",
     "lifecycle.py",
     "retry.py",
     "errors.py",

@@ -2,80 +2,12 @@
 
 from __future__ import annotations
 
-import binascii
 import io
-from typing import Protocol
 
 from mailbridge.model import Document
+from mailbridge.store.transfer_encoding import decoder
 
 _CHUNK = 64 * 1024
-_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
-
-
-class Decoder(Protocol):
-    """Decodes one body piece by piece; `last` marks the end of the body."""
-
-    def decode(self, data: bytes, last: bool) -> bytes:
-        """Return what can be decoded by now."""
-
-
-class Identity:
-    """7bit, 8bit and binary: bytes as they are (RFC 2045 section 6.2)."""
-
-    def decode(self, data: bytes, last: bool) -> bytes:
-        """Return `data`."""
-        return data
-
-
-class Base64:
-    """Base64 as mail clients write it: foreign bytes are skipped, padding ends it, missing padding is forgiven (RFC 2045 6.8)."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._ended = False
-
-    def decode(self, data: bytes, last: bool) -> bytes:
-        """Return the decoded whole quads; at the end also a broken one, as far as it goes."""
-        if self._ended:
-            return b""
-        clean = self._rest + data.translate(None, _NOT_BASE64)
-        end = clean.find(b"=")
-        # One '=' may stand within a quad that is still to come: it says the same as the end.
-        self._ended = last or end >= 0
-        if end >= 0:
-            clean = clean[:end]
-        if not self._ended:
-            whole = len(clean) & ~3
-            self._rest = clean[whole:]
-            return binascii.a2b_base64(clean[:whole])
-        if len(clean) % 4 == 1:
-            clean = clean[:-1]
-        return binascii.a2b_base64(clean + b"=" * (-len(clean) % 4))
-
-
-class QuotedPrintable:
-    """Quoted-printable, decoded line by line (RFC 2045 section 6.7)."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def decode(self, data: bytes, last: bool) -> bytes:
-        """Return the decoded whole lines; at the end, and from a line without end, what there is."""
-        data = self._rest + data
-        cut = len(data) if last else data.rfind(b"\n") + 1
-        if cut == 0 and len(data) > _CHUNK:
-            # Never between the characters of an escape, nor before what may be a soft line break.
-            cut = data.rfind(b"=", len(data) - 3)
-            cut = len(data) if cut < 0 else cut
-        self._rest = data[cut:]
-        return binascii.a2b_qp(data[:cut])
-
-
-def decoder(encoding: str) -> Decoder:
-    """Return a fresh decoder for a Document's encoding."""
-    if encoding == "base64":
-        return Base64()
-    return QuotedPrintable() if encoding == "quoted-printable" else Identity()
 
 
 class DocumentReader(io.RawIOBase):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Encoding
-from mailbridge.store.decode import decoder
+from mailbridge.store.transfer_encoding import decoder
 
 MAX_DEPTH = 20
 MAX_PARTS = 100

@@ -1,0 +1,135 @@
+"""Decode a body piece by piece (RFC 2045 section 6), as real mail programs write it. Pure.
+
+Reading a mail and uploading it decode the same stretch of a file at different times, and must agree: both use these decoders. How
+a body is cut into pieces never changes what comes out.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from typing import Final, Protocol
+
+_CHUNK: Final = 64 * 1024
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+_FOREIGN: Final = bytes(set(range(256)) - set(_ALPHABET))
+# Without padding: what stands behind it is looked at line by line.
+_EXPECTED: Final = _ALPHABET.removesuffix(b"=") + b"\r\n"
+_BLANKS: Final = b" \t\r\n"
+# Programs write lines of 60, 64, 72 or 76 characters (RFC 2045 section 6.8 allows 76); a word of prose is shorter.
+_WHOLE_LINE: Final = 60
+_PADDING: Final = re.compile(b"=+")
+
+
+class Decoder(Protocol):
+    """Decodes one body piece by piece; `last` marks the end of the body."""
+
+    def decode(self, data: bytes, last: bool) -> bytes:
+        """Return what can be decoded by now."""
+
+
+class Identity:
+    """7bit, 8bit and binary: bytes as they are (section 6.2)."""
+
+    def decode(self, data: bytes, last: bool) -> bytes:
+        """Return `data`."""
+        return data
+
+
+class Base64:
+    """Base64 (section 6.8). Missing padding is forgiven, and data goes on behind padding: some programs encode in segments.
+
+    A stray foreign byte in a line of base64 is skipped, as the RFC asks. Lines of prose are not base64: a mail gateway put them
+    there, mostly as a footer, and decoding them would yield noise. They are left out.
+    """
+
+    def __init__(self) -> None:
+        self._line = b""  # of which the end has not come
+        self._quad = b""
+        self._doubtful: list[bytes] = []
+        self._doubtful_size = 0
+        self._begun = self._padded = False
+
+    def decode(self, data: bytes, last: bool) -> bytes:
+        """Return what the whole lines hold, up to the last whole quad; at the end also a broken quad, as far as it goes."""
+        data = self._line + data
+        cut = len(data) if last or len(data) - data.rfind(b"\n") > _CHUNK else data.rfind(b"\n") + 1
+        self._line, data = data[cut:], data[:cut]
+        if self._doubtful or self._padded or data.translate(None, _EXPECTED):
+            decoded = b"".join([self._decode_line(line.strip(_BLANKS)) for line in data.split(b"\n")])
+        else:
+            decoded = self._decode_characters(data.translate(None, b"\r\n"))
+        return decoded + self._end() if last else decoded
+
+    def _decode_line(self, line: bytes) -> bytes:
+        if not line:
+            return b""
+        clean, is_prose = line.translate(None, _FOREIGN), _is_prose(line)
+        starts_segment = not self._doubtful and (not self._padded or len(clean) % 4 == 0)
+        if not is_prose and (len(clean) >= _WHOLE_LINE or (len(clean) == len(line) and starts_segment)):
+            return self._accept_doubtful(len(self._doubtful)) + self._decode_characters(clean)
+        self._doubtful.append(line)
+        self._doubtful_size += len(line)
+        return self._accept_doubtful(len(self._doubtful)) if self._doubtful_size > _CHUNK else b""
+
+    def _accept_doubtful(self, count: int) -> bytes:
+        """Decode the first doubtful lines, except prose behind or before data, and forget all of them."""
+        lines, self._doubtful, self._doubtful_size = self._doubtful[:count], [], 0
+        return b"".join([self._decode_characters(line.translate(None, _FOREIGN)) for line in lines if not _is_prose(line)])
+
+    def _decode_characters(self, characters: bytes) -> bytes:
+        characters = self._quad + characters
+        decoded = []
+        if b"=" in characters:
+            *segments, characters = _PADDING.split(characters)
+            decoded = [_segment(segment) for segment in segments]
+        self._padded = bool(decoded) and not characters
+        self._begun = self._begun or bool(characters) or bool(decoded)
+        whole = len(characters) & ~3
+        self._quad = characters[whole:]
+        return b"".join([*decoded, binascii.a2b_base64(characters[:whole])])
+
+    def _end(self) -> bytes:
+        """Decode what is left, without a footer: it begins with a line of prose, or with a word behind the padding."""
+        begins = (number for number, line in enumerate(self._doubtful) if _is_prose(line) or not line.translate(None, _ALPHABET))
+        decoded = self._accept_doubtful(next(begins, len(self._doubtful)) if self._begun else len(self._doubtful))
+        rest, self._quad = self._quad, b""
+        return decoded + _segment(rest)
+
+
+def _segment(characters: bytes) -> bytes:
+    """Decode characters behind which padding stands or is missing. One character of a quad says nothing."""
+    if len(characters) % 4 == 1:
+        characters = characters[:-1]
+    return binascii.a2b_base64(characters + b"=" * (-len(characters) % 4))
+
+
+def _is_prose(line: bytes) -> bool:
+    """Tell whether a line has blanks between words, or several bytes of it are foreign to base64."""
+    foreign = len(line.translate(None, _ALPHABET))
+    return b" " in line or b"\t" in line or foreign == len(line) or (foreign > 1 and foreign * 10 > len(line))
+
+
+class QuotedPrintable:
+    """Quoted-printable, decoded line by line (section 6.7)."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def decode(self, data: bytes, last: bool) -> bytes:
+        """Return the decoded whole lines; at the end, and from a line without end, what there is."""
+        data = self._rest + data
+        cut = len(data) if last else data.rfind(b"\n") + 1
+        if cut == 0 and len(data) > _CHUNK:
+            # Never between the characters of an escape, nor before what may be a soft line break.
+            cut = data.rfind(b"=", len(data) - 3)
+            cut = len(data) if cut < 0 else cut
+        self._rest = data[cut:]
+        return binascii.a2b_qp(data[:cut])
+
+
+def decoder(encoding: str) -> Decoder:
+    """Return a fresh decoder for a Document's encoding."""
+    if encoding == "base64":
+        return Base64()
+    return QuotedPrintable() if encoding == "quoted-printable" else Identity()
