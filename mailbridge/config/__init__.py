@@ -2,6 +2,7 @@
 
 from mailbridge.config.accounts import Account, Distributor
 from mailbridge.config.addresses import host_port, is_loopback
+from mailbridge.config.contacts import Contacts
 from mailbridge.config.fax import FaxOptions, Redial
 from mailbridge.config.http import Http
 from mailbridge.config.incoming import Incoming
@@ -21,6 +22,7 @@ from mailbridge.config.webhooks import Webhook
 __all__ = [
     "Account",
     "Config",
+    "Contacts",
     "Distributor",
     "FaxOptions",
     "Http",

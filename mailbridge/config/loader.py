@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mailbridge.config.contacts_file import with_contacts_file
 from mailbridge.config.errors import config_error
 from mailbridge.config.files import file_errors
 from mailbridge.config.model import Config
@@ -47,7 +48,8 @@ def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[C
         known = {one.key for one in errors}
         found = [config_error(detail, Config) for detail in error.errors(include_url=False)]
         return None, errors + [one for one in found if one.key not in known]
-    errors += file_errors(config)
+    config, of_contacts = with_contacts_file(config)
+    errors += [*file_errors(config), *of_contacts, *config.contact_errors]
     return (None if errors else config), errors
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from mailbridge.config.accounts import Account, Distributor
+from mailbridge.config.contacts import Contacts
 from mailbridge.config.fax import FaxOptions
 from mailbridge.config.http import Http
 from mailbridge.config.incoming import Incoming
@@ -23,6 +25,10 @@ from mailbridge.config.store import StoreOptions
 from mailbridge.config.users import User
 from mailbridge.config.values import Zone
 from mailbridge.config.webhooks import Webhook
+
+if TYPE_CHECKING:
+    from mailbridge.errors import ConfigError
+    from mailbridge.phone.contacts import Directory
 
 
 class Config(Section):
@@ -72,6 +78,15 @@ class Config(Section):
         default=Numbers(),
         description="Numbers that may be faxed.",
     )
+    contacts: Contacts = Field(
+        default=Contacts(),
+        description=(
+            "Names that can stand before the @ instead of a number, as in clalit-haifa@fax.local, and lists of names:\n"
+            'clalit-haifa = "04-8765432"\n'
+            'banks = ["leumi", "hapoalim"]\n'
+            "A list sends to each of its contacts. Capitals do not matter, and a blank in a name becomes a hyphen in the address."
+        ),
+    )
     fax: FaxOptions = Field(
         default=FaxOptions(),
         description="Sending and tracking of faxes.",
@@ -111,6 +126,23 @@ class Config(Section):
         default=Log(),
         description="Log on standard error.",
     )
+
+    @cached_property
+    def directory(self) -> Directory:
+        """The contacts with their numbers; one with an error is missing."""
+        return self._built[0]
+
+    @property
+    def contact_errors(self) -> list[ConfigError]:
+        """What is wrong with the contacts."""
+        return self._built[1]
+
+    @cached_property
+    def _built(self) -> tuple[Directory, list[ConfigError]]:
+        # Loads phonenumbers, which most commands do not need.
+        from mailbridge.phone.contacts import build
+
+        return build(self.contacts.entries, self.smtp.region, possible=self.numbers.possible)
 
     @property
     def default_account(self) -> str:

@@ -13,7 +13,7 @@ from mailbridge.errors import ConfigError
 
 def config_warnings(config: Config, event_types: Collection[str]) -> list[ConfigError]:
     """Return a warning for each key without the effect that it seems to have. `event_types` are all that exist."""
-    return [*_notices(config), *_events(config, event_types), *_logins(config)]
+    return [*_notices(config), *_events(config, event_types), *_logins(config), *_lists(config)]
 
 
 def _notices(config: Config) -> Iterator[ConfigError]:
@@ -43,3 +43,11 @@ def _logins(config: Config) -> Iterator[ConfigError]:
         )
     if public is not None and smtp.tls.certificate is None:
         yield ConfigError("smtp.tls.certificate", f"{public} accepts no passwords without TLS", "set certificate and key")
+
+
+def _lists(config: Config) -> Iterator[ConfigError]:
+    """Is a list too long for one mail?"""
+    for name, numbers in config.directory.numbers.items():
+        if len(numbers) > config.smtp.max_recipients:
+            fault = f"the list has {len(numbers)} numbers, more than a mail may have recipients, and is always refused"
+            yield ConfigError(f"contacts.{name}", fault, "split the list, or raise smtp.max_recipients")

@@ -16,6 +16,9 @@ _DIALLED = set("*#,;")
 _LONGEST = 40
 _E164 = phonenumbers.PhoneNumberFormat.E164
 _ISRAEL = 972
+# The 0 in front of an area code is not dialled from abroad, but often written: +972 (0)3-9876543.
+_FROM_ABROAD = re.compile(r"\+972(?:0(?=[2-9]))?([0-9]{3,})")
+_IN_ISRAEL = re.compile(r"(?:00972(?:0(?=[2-9]))?|0(?=[2-9])|(?=1))([0-9]{3,})")
 _EXAMPLE = "write it like 03-9876543 or +97239876543"
 _ALONE = "write the number alone"
 _FAULTS = {
@@ -43,20 +46,11 @@ def parse_number(text: str, region: str, *, possible: bool = False) -> str:
     written = text.strip(" ")
     _check_signs(written)
     dialled = _international(written, region, possible)
-    if not possible and region == "IL" and not dialled.startswith(("+", "00")) and (fault := local_fault(dialled)):
-        raise NumberFault(fault)
-    try:
-        number = phonenumbers.parse(dialled, region)
-    except phonenumbers.NumberParseException:
-        raise NumberFault("the number is not complete") from None
-    fault = _possible_fault(number) if possible else _fault(number)
-    if fault is not None:
-        raise NumberFault(fault)
-    canonical: str = phonenumbers.format_number(number, _E164)
-    # A zero too many would be a second spelling of one number, and slip past rules on prefixes.
-    if phonenumbers.format_number(phonenumbers.parse(canonical), _E164) != canonical:
-        raise NumberFault("the number has a zero too many")
-    return canonical
+    if not possible and (national := _israeli(dialled, region)) is not None:
+        if fault := plan_fault(national):
+            raise NumberFault(fault)
+        return f"+{_ISRAEL}{national}"
+    return _by_library(dialled, region, possible)
 
 
 def _check_signs(written: str) -> None:
@@ -76,6 +70,29 @@ def _international(written: str, region: str, possible: bool) -> str:
     least = 1 if region == "IL" and not possible else len(code) + 8
     bare = not written.startswith("+") and digits.startswith(code) and len(digits) >= least
     return f"+{digits}" if bare or written.startswith("+") else digits
+
+
+def _israeli(dialled: str, region: str) -> str | None:
+    """Return the digits behind +972 of a number that is plainly one of Israel's, None for any other. Raises NumberFault."""
+    if region == "IL" and not dialled.startswith(("+", "00")) and (fault := local_fault(dialled)):
+        raise NumberFault(fault)
+    found = _FROM_ABROAD.fullmatch(dialled) or (_IN_ISRAEL.fullmatch(dialled) if region == "IL" else None)
+    return found[1] if found else None
+
+
+def _by_library(dialled: str, region: str, possible: bool) -> str:
+    try:
+        number = phonenumbers.parse(dialled, region)
+    except phonenumbers.NumberParseException:
+        raise NumberFault("the number is not complete") from None
+    fault = _possible_fault(number) if possible else _fault(number)
+    if fault is not None:
+        raise NumberFault(fault)
+    canonical: str = phonenumbers.format_number(number, _E164)
+    # A zero too many would be a second spelling of one number, and slip past rules on prefixes.
+    if phonenumbers.format_number(phonenumbers.parse(canonical), _E164) != canonical:
+        raise NumberFault("the number has a zero too many")
+    return canonical
 
 
 def _possible_fault(number: phonenumbers.PhoneNumber) -> str | None:

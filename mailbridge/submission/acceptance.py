@@ -17,7 +17,7 @@ from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import SpoolFile
 from mailbridge.submission import policy
-from mailbridge.submission.address import parse_recipient
+from mailbridge.submission.address import find_numbers
 from mailbridge.submission.letter import Letter
 
 ReadLetter = Callable[[str], Awaitable[Letter]]
@@ -60,17 +60,17 @@ class Acceptance:
             policy.check_sender(sender, self._user_senders(user))
 
     def admit_recipient(self, draft: Draft, address: str, notify: str | None, orcpt: str | None) -> None:
-        """Check one RCPT and add it to the draft. Raises Refused."""
+        """Check one RCPT, a number or a contact, and add all its numbers to the draft, or none. Raises Refused."""
         policy.check_null_sender(draft.sender or "")
-        smtp, numbers = self._config.smtp, self._config.numbers
-        number = parse_recipient(address, smtp.domains, smtp.region, possible=numbers.possible)
+        smtp, rules = self._config.smtp, self._config.numbers
+        numbers = find_numbers(address, smtp.domains, smtp.region, self._config.directory, possible=rules.possible)
         user = self._user(draft.user)
-        policy.check_number(number, numbers.allow if user is None or user.allow is None else user.allow, numbers.deny)
-        if len(draft.recipients) >= smtp.max_recipients:
-            raise Refused(f"452 4.5.3 One mail takes at most {smtp.max_recipients} recipients; send the rest in another")
-        wanted = {recipient.number for recipient in draft.recipients} | {number}
+        for number in numbers:
+            policy.check_number(number, rules.allow if user is None or user.allow is None else user.allow, rules.deny)
+        policy.check_recipients(len(draft.recipients) + len(numbers), smtp.max_recipients)
+        wanted = {recipient.number for recipient in draft.recipients} | set(numbers)
         self._check_daily(draft.user, len(wanted))
-        draft.recipients.append(Recipient(number=number, address=address, notify=notify, orcpt=orcpt))
+        draft.recipients += [Recipient(number=number, address=address, notify=notify, orcpt=orcpt) for number in numbers]
 
     def open(self, draft: Draft) -> SpoolFile:
         """Begin the draft's file in the spool. Raises StoreUnavailable."""

@@ -72,6 +72,12 @@ def check_sender(address: str, senders: Sequence[str]) -> None:
     raise Refused(f"553 5.7.1 You may not send as {address or 'nobody'}; write from {', '.join(senders)}")
 
 
+def check_recipients(count: int, limit: int) -> None:
+    """Refuse (452 4.5.3) a recipient with which a mail would have more than `limit` numbers."""
+    if count > limit:
+        raise Refused(f"452 4.5.3 One mail takes at most {limit} recipients; send the rest in another")
+
+
 def check_daily(limit: int | None, count: Callable[[], int], more: int = 1) -> None:
     """Refuse (452 4.7.1) when `more` faxes on top of today's `count` would pass the user's limit."""
     if limit is not None and count() + more > limit:

@@ -31,7 +31,8 @@ def keys_of_the_model(section: type[Section], path: tuple[str, ...] = ()) -> Ite
 def keys_of_the_file(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in tree.items():
         here = (*path, "NAME" if len(path) == 1 and path[0] in NAMED else key)
-        if isinstance(value, dict) and not set(value) <= SECRETS.keys():
+        # A secret is below a section: [contacts] has the key file too.
+        if isinstance(value, dict) and not (path and set(value) <= SECRETS.keys()):
             yield from keys_of_the_file(value, here)
         else:
             yield here
