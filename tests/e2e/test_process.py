@@ -55,6 +55,28 @@ def test_sighup_with_a_good_file_takes_it_up_and_loses_nothing(tmp_path: Path) -
     in_a_world(tmp_path, scenario, myfax=False)
 
 
+def test_sighup_reads_the_file_of_contacts_again(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        contacts = tmp_path / "contacts.csv"
+        contacts.write_text("leumi,03-9876543\n", encoding="utf-8")
+        config = world.config.read_text(encoding="utf-8").replace(
+            'listen = ["127.0.0.1:0"]', f'listen = ["127.0.0.1:{world.smtp[1]}"]'
+        )
+        world.config.write_text(f'{config}\n[contacts]\nfile = "{contacts}"\nbanks = ["leumi"]\n', encoding="utf-8")
+        world.signal(signal.SIGHUP)
+        await said(world, '"daemon started"', 2)
+        assert (await world.send("dana@example.co.il", ["banks@fax.local"], MAIL.read_bytes())).startswith("250 ")
+        contacts.write_text("leumi,03-987654\n", encoding="utf-8")
+        world.signal(signal.SIGHUP)
+        await said(world, "configuration rejected, keeping the current one")
+        contacts.write_text("leumi,03-9876543\nclalit,04-8765432\n", encoding="utf-8")
+        world.signal(signal.SIGHUP)
+        await said(world, '"daemon started"', 3)
+        assert (await world.send("dana@example.co.il", ["clalit@fax.local"], MAIL.read_bytes())).startswith("250 ")
+
+    in_a_world(tmp_path, scenario)
+
+
 def test_sighup_with_a_taken_port_goes_on_with_the_old_configuration(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         config = world.config.read_text(encoding="utf-8")

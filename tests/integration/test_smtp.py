@@ -617,3 +617,62 @@ def test_msmtp(tmp_path: Path) -> None:
         done = run(command, input=MAIL.replace(b"\r\n", b"\n"))
         assert done.returncode == 0, done.stderr
         assert len(mx.faxes()) == 1
+
+
+CONTACTS = {
+    "leumi": "03-9876543",
+    "hapoalim": "03-9876544",
+    "clalit": "04-8765432",
+    "banks": ["leumi", "hapoalim"],
+    "בנק": "03-9876545",
+}
+
+
+def test_a_contact_is_a_recipient_and_a_list_is_several(tmp_path: Path) -> None:
+    with gateway(tmp_path, contacts=CONTACTS) as mx:
+        with mx.client() as client:
+            client.mail("anna@example.co.il")
+            assert client.rcpt("Banks@fax.local")[0] == 250
+            assert client.rcpt("leumi@fax.local")[0] == 250
+            assert client.rcpt("clalit@fax.local")[0] == 250
+            assert client.data(MAIL)[0] == 250
+        numbers = ["+97239876543", "+97239876544", "+97248765432"]
+        assert sorted(fax.number for fax in mx.faxes()) == numbers
+
+
+def test_a_contact_in_hebrew(tmp_path: Path) -> None:
+    with gateway(tmp_path, contacts=CONTACTS) as mx:
+        line = talk(mx.port, b"EHLO x", b"MAIL FROM:<anna@example.co.il> SMTPUTF8")
+        line.sendall("RCPT TO:<בנק@fax.local>\r\n".encode())
+        assert read(line).startswith(b"250 ")
+        line.sendall("RCPT TO:<בנקק@fax.local>\r\n".encode())
+        assert "did you mean בנק?" in read(line).decode()
+        line.close()
+
+
+def test_an_unknown_contact_is_refused_with_the_nearest_and_those_that_may_not_be_faxed(tmp_path: Path) -> None:
+    contacts = {**CONTACTS, "votes": "1-900-123456", "mixed": ["leumi", "votes"]}
+    with gateway(tmp_path, contacts=contacts) as mx, mx.client() as client:
+        client.mail("anna@example.co.il")
+        assert client.rcpt("hapoallim@fax.local") == (
+            550,
+            b"5.1.1 No contact here has the name hapoallim; did you mean hapoalim?",
+        )
+        assert client.rcpt("mixed@fax.local")[1][:5] == b"5.7.1"
+        assert client.docmd("DATA")[0] == 503
+
+
+def test_the_numbers_of_a_list_count_as_recipients_and_to_the_daily_limit(tmp_path: Path) -> None:
+    with gateway(tmp_path, {"max_recipients": 2}, contacts=CONTACTS, user=USERS) as mx, mx.client() as client:
+        client.mail("anna@example.co.il")
+        assert client.rcpt("clalit@fax.local")[0] == 250
+        status, words = client.rcpt("banks@fax.local")
+        assert (status, words[:5]) == (452, b"4.5.3")
+        assert client.rcpt("leumi@fax.local")[0] == 250
+        assert client.data(MAIL)[0] == 250
+        assert len(mx.faxes()) == 2
+    with gateway(tmp_path / "limit", contacts={**CONTACTS, "all": ["banks", "clalit"]}, user=USERS) as mx, mx.client() as client:
+        client.login("anna", "secret")
+        client.mail("anna@example.co.il")
+        assert client.rcpt("all@fax.local")[1][:5] == b"4.7.1"
+        assert client.rcpt("banks@fax.local")[0] == 250

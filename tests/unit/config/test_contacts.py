@@ -65,12 +65,18 @@ def test_empty_columns_and_a_line_that_is_there_twice_do_no_harm(tmp_path: Path)
         (b"leumi,03-9876543,x\n", "contacts.file: line 1 of contacts.csv is not a contact; "),
         (b",03-9876543\n", "contacts.file: line 1 of contacts.csv is not a contact; "),
         (b"file,03-9876543\n", "contacts.file: line 1 of contacts.csv is not a contact; "),
-        (b"leumi,03-9876543\nleumi,03-9876544\n", "contacts.file: line 2 of contacts.csv has 'leumi' again, with another number; "),
+        (
+            b"leumi,03-9876543\nleumi,03-9876544\n",
+            "contacts.file: line 2 of contacts.csv has 'leumi' again, with another number; ",
+        ),
         (b"leumi,39876543\n", "contacts.leumi: '39876543': the leading 0 is missing; write it like"),
         (b"leumi,03-9876543\nLEUMI,03-9876544\n", "contacts.LEUMI: the contact 'leumi' has the same name; "),
         (b"banks,03-9876543\n", "contacts.banks: is in contacts.csv too; leave one of them"),
         (b'leumi,"03-9876543\n', "contacts.file: line 1 of contacts.csv is not CSV (unexpected end of data); save it as CSV"),
-        ("leumi,03-9876543".encode("utf-16"), "contacts.file: contacts.csv is neither UTF-8 nor windows-1255; save it as CSV UTF-8"),
+        (
+            "leumi,03-9876543".encode("utf-16"),
+            "contacts.file: contacts.csv is neither UTF-8 nor windows-1255; save it as CSV UTF-8",
+        ),
     ],
 )
 def test_a_file_that_is_wrong(tmp_path: Path, csv: bytes, expected: str) -> None:
@@ -89,8 +95,8 @@ def test_every_line_that_is_wrong_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     path = config_file(tmp_path, f'file = "{tmp_path}/none.csv"\n')
-    assert errors(path) == [
-        "contacts.file: none.csv cannot be read (No such file or directory); check the path and that mailbridge's user may read it"
+    assert [error.split(";")[0] for error in errors(path)] == [
+        "contacts.file: none.csv cannot be read (No such file or directory)"
     ]
 
 
@@ -109,7 +115,10 @@ def test_region_and_possible_count_for_contacts_too(tmp_path: Path) -> None:
 
 
 def test_the_model_alone_reads_no_file(tmp_path: Path) -> None:
-    tree = {"account": {"office": {"email": "a@example.co.il", "password": "x"}}, "contacts": {"file": tmp_path, "a": "03-9876543"}}
+    tree = {
+        "account": {"office": {"email": "a@example.co.il", "password": "x"}},
+        "contacts": {"file": tmp_path, "a": "03-9876543"},
+    }
     config = Config.model_validate(tree)
     assert (config.contacts.file, dict(config.directory.numbers)) == (tmp_path, {"a": ("+97239876543",)})
 
