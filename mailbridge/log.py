@@ -1,4 +1,8 @@
-"""One function per log event. Each line begins with an id: grep one id to see the full history of that fax."""
+"""One function per log event, and one event per meaning, so that an alarm can be set on it.
+
+Each line begins with an id: grep a fax's id to see its full history. Warnings and errors are explained in
+docs/troubleshooting.md, one row for each.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ class _LogEvent(Protocol):
 def setup(level: str = "info", format: Literal["auto", "console", "json"] = "auto") -> None:
     """Write lines of `level` and above to standard error; `auto` is console on a terminal, else JSON."""
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
-    lines: Callable[..., Any] = _line if console else structlog.processors.JSONRenderer(default=str)
+    render: Callable[..., Any] = _console_line if console else structlog.processors.JSONRenderer(default=str)
     structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), _redact, lines],
+        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), _redact, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is at that moment: tests exchange it
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # looked up for each line, because tests replace it
         cache_logger_on_first_use=False,
     )
 
@@ -35,8 +39,8 @@ def _redact(_: object, __: str, facts: MutableMapping[str, Any]) -> MutableMappi
     return {"id": facts.pop("id"), **facts}
 
 
-def _line(_: object, __: str, facts: MutableMapping[str, Any]) -> str:
-    """One console line, without structlog's own renderer: that one imports rich where rich is installed."""
+def _console_line(_: object, __: str, facts: MutableMapping[str, Any]) -> str:
+    """Render a console line. structlog's own renderer would import rich if it is installed."""
     head = f"{facts.pop('timestamp')} {facts.pop('level'):7} {facts.pop('id')} {facts.pop('event')}"
     return " ".join([head, *(f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in facts.items())])
 
@@ -59,7 +63,10 @@ store_unavailable = _event("store unavailable, retrying", "error")
 spool_file_kept = _event("commit not confirmed, spool file kept", "error")
 command_crashed = _event("control command failed unexpectedly", "error")
 
-session_refused = _event("session refused", "warning")
+connection_limit_reached = _event("too many connections, client rejected", "warning")
+data_before_greeting = _event("data before greeting, client rejected", "warning")
+tls_handshake_failed = _event("TLS handshake failed", "warning")
+login_failed = _event("login failed", "warning")
 session_crashed = _event("session failed unexpectedly", "error")
 mail_refused = _event("mail refused")
 
@@ -83,12 +90,15 @@ account_paused = _event("account paused", "error")
 account_reopened = _event("account reopened")
 
 report_applied = _event("report applied")
+report_inconclusive = _event("report inconclusive, fax polled")
+report_not_applied = _event("report not applied")
 report_unmatched = _event("unmatched report")
 report_unreadable = _event("unreadable report", "warning")
 fax_received = _event("fax received")
 fax_duplicate = _event("duplicate of listed fax")
 voicemail_received = _event("voicemail received")
 listing_failed = _event("incoming.do poll failed", "warning")
+document_not_fetched = _event("received document not fetched", "warning")
 mailbox_up = _event("mailbox up")
 mailbox_down = _event("mailbox down", "error")
 mail_unreadable = _event("mail unreadable", "error")
@@ -111,5 +121,5 @@ orphan_deleted = _event("orphan file deleted", "warning")
 orphans_swept = _event("orphan cleanup done")
 orphans_kept = _event("files of a former database kept in the spool", "warning")
 
-# Until a configuration says more: structlog's own default is standard output, where a command prints its JSON.
+# Until the configuration is read. structlog's default is standard output, where commands print JSON.
 setup("warning")

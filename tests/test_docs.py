@@ -26,9 +26,16 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
             assert not anchor or anchor in anchors(target), link
 
 
-def test_what_the_log_warns_of_is_explained() -> None:
+def test_the_table_of_log_lines_has_one_row_for_each_warning_and_error() -> None:
     source = (ROOT / "mailbridge/log.py").read_text(encoding="utf-8")
     page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8").partition("## Lines of the log")[2]
-    told = re.findall(r'_event\("([^"]+)", "(?:warning|error)"\)', source)
-    assert told
-    assert not [words for words in told if words not in page]
+    events = re.findall(r'_event\("([^"]+)", "(?:warning|error)"\)', source)
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| [^|]+ \|$", page, re.MULTILINE)
+    assert sorted(rows) == sorted(["line", *events])
+    assert len(set(events)) == len(events)
+
+
+def test_every_log_event_is_used() -> None:
+    names = re.findall(r"^(\w+) = _event", (ROOT / "mailbridge/log.py").read_text(encoding="utf-8"), re.MULTILINE)
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "mailbridge").rglob("*.py"))
+    assert not [name for name in names if not re.search(rf"\blog\.{name}\b", code)]

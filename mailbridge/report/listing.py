@@ -142,7 +142,7 @@ class Listing:
         try:
             document = await self._fetch(receipt)
         except NotFetched as error:
-            log.listing_failed(receipt.id, error=str(error), failures=receipt.tries + 1)
+            log.document_not_fetched(receipt.id, error=str(error), failures=receipt.tries + 1)
             if error.again and receipt.tries + 1 < TRIES:
                 await self._store.run(lambda tx: self._count(tx, receipt.id))
                 return

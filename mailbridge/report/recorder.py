@@ -155,7 +155,7 @@ class Recorder:
             if fax.state == "submitted":
                 tx.faxes.update(fax.id, report=as_told(report, found.how))
             self._ask(tx, fax, now)
-            log.report_applied(fax.id, mailbox=self.mailbox, status_code=report.status_code, how=found.how, outcome="ask")
+            log.report_inconclusive(fax.id, mailbox=self.mailbox, status_code=report.status_code, how=found.how)
         else:
             self._move(tx, report, found, fax, outcome, now)
 
@@ -201,8 +201,8 @@ class Recorder:
             "defects": list(report.defects),
         }
         tx.events.emit("report.received", data, now, found.fax_id if found else None)
-        tell = log.report_unreadable if report.defects else log.report_unmatched
-        tell(
+        log_event = log.report_unmatched if found is None else log.report_not_applied
+        (log.report_unreadable if report.defects else log_event)(
             found.fax_id if found else report.message_id or "report",
             mailbox=self.mailbox,
             trusted=report.trusted,

@@ -36,7 +36,7 @@ class Authenticator:
         async with self._checks:
             valid = await self._is_valid(name, password)
         if not valid:
-            log.session_refused("smtp", client=client, reason="wrong user name or password")
+            log.login_failed("smtp", client=client)
             await asyncio.sleep(self._delays.failed(client, asyncio.get_running_loop().time()))
             raise LoginFailed("535 5.7.8 Authentication failed: wrong user name or password")
         return name

@@ -67,19 +67,17 @@ class Session(SmtpProtocol):
     async def serve(self) -> None:
         """Greet the client and answer its commands, unless there are too many connections or it did not wait for the greeting."""
         if not self._counted:
-            self._reject("too many connections", "421 4.7.0 Too many connections; please try again later")
+            log.connection_limit_reached("smtp", client=self._client)
+            self.hang_up("421 4.7.0 Too many connections; please try again later")
             return
         # Two turns of the event loop show whether the client sent something before the greeting (RFC 5321 section 4.3.1).
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if self.has_unread_input:
-            self._reject("data before greeting", "554 5.5.0 Protocol violation: data before greeting")
+            log.data_before_greeting("smtp", client=self._client)
+            self.hang_up("554 5.5.0 Protocol violation: data before greeting")
             return
         await self.run_commands()
-
-    def _reject(self, reason: str, reply: str) -> None:
-        log.session_refused("smtp", client=self._client, reason=reason)
-        self.hang_up(reply)
 
     async def push(self, status: str | bytes) -> None:
         """Send one reply; too many bad commands end the session."""
@@ -95,7 +93,7 @@ class Session(SmtpProtocol):
         if isinstance(error, Refused):
             return error.reply
         if isinstance(error, TlsHandshakeError):
-            log.session_refused("smtp", client=self._client, reason="TLS handshake failed")
+            log.tls_handshake_failed("smtp", client=self._client)
         elif not isinstance(error, StoreUnavailable):
             log.session_crashed("smtp", error=f"{type(error).__name__}: {error}")
         return _TEMPORARY_FAILURE

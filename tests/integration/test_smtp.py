@@ -580,7 +580,7 @@ def test_a_client_that_cannot_do_tls_is_no_failure_of_ours(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(log, "session_crashed", lambda *_, error: told.append(error))
-    monkeypatch.setattr(log, "session_refused", lambda *_, reason, **__: told.append(reason))
+    monkeypatch.setattr(log, "tls_handshake_failed", lambda *_, **__: told.append("TLS handshake failed"))
     with gateway(tmp_path, {"tls": {"certificate": certificate[0], "key": certificate[1]}}) as mx:
         talk(mx.port, b"EHLO x", b"STARTTLS").close()
         until(lambda: bool(told))

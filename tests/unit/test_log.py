@@ -1,4 +1,4 @@
-"""One line an event, the id first, secrets left out."""
+"""Log lines: one for each event, the id first, secrets redacted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_console_line_has_the_facts(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.endswith("warning fax_1 fax failed reason='the line is busy' n=2\n")
 
 
-def test_secrets_and_lower_levels_stay_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_redacted_and_lower_levels_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup("warning", "json")
     log.fax_queued("fax_1")
     log.mailbox_down("office", imap_password="hunter2")
