@@ -17,7 +17,7 @@ class Conditions:
         self._sql = sql
 
     def set(self, name: str, *, on: bool) -> bool:
-        key = f"mark: {name}"
+        key = f"condition: {name}"
         this = schema.meta.c.key == key
         was_on = bool(self._sql.rows(select(schema.meta).where(this)))
         if on and not was_on:

@@ -9,9 +9,9 @@ from sqlalchemy import bindparam, select
 from mailbridge.store import schema
 from mailbridge.store.sql import Sql
 
-_NOT_ZERO: Final = select(schema.tally).where(schema.tally.c.noun == bindparam("noun"), schema.tally.c.n > 0)
+_NOT_ZERO: Final = select(schema.counter).where(schema.counter.c.kind == bindparam("kind"), schema.counter.c.n > 0)
 
 
-def counters(sql: Sql, noun: Literal["fax", "delivery"]) -> list[dict[str, Any]]:
-    """Return `endpoint`, `state` and `n` of every counter of this noun that is not 0."""
-    return sql.rows(_NOT_ZERO, noun=noun)
+def counters(sql: Sql, kind: Literal["fax", "delivery"]) -> list[dict[str, Any]]:
+    """Return `endpoint`, `state` and `n` of every counter of this kind that is not 0."""
+    return sql.rows(_NOT_ZERO, kind=kind)

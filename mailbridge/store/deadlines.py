@@ -10,7 +10,7 @@ from sqlalchemy import Text, bindparam, cast, type_coerce, update
 from mailbridge.store import schema
 from mailbridge.store.sql import Sql
 
-_fax, _delivery, _item, _envelope = schema.fax.c, schema.delivery.c, schema.receipt.c, schema.envelope.c
+_fax, _delivery, _item, _envelope = schema.fax.c, schema.delivery.c, schema.received_item.c, schema.envelope.c
 # Twice as long as a repeated mail is recognised.
 _REPEATS_ARE_KNOWN = timedelta(days=2)
 _OPEN = ("queued", "uploading", "in_doubt", "submitted")
@@ -25,7 +25,7 @@ _SHIFT: Final = (
     update(schema.delivery)
     .where(_delivery.state == "pending")
     .values(due_at=type_coerce(_delivery.due_at, schema.Elapsed) + _BY),
-    update(schema.receipt).where(_item.due_at.is_not(None)).values(due_at=type_coerce(_item.due_at, schema.Elapsed) + _BY),
+    update(schema.received_item).where(_item.due_at.is_not(None)).values(due_at=type_coerce(_item.due_at, schema.Elapsed) + _BY),
 )
 _SHIFT_MAILS: Final = (
     update(schema.envelope)

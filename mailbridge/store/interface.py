@@ -42,7 +42,7 @@ class Submissions(Protocol):
     """Accepted mails."""
 
     def add(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
-        """Store one mail and its faxes as queued, and emit `fax.queued` for each. `key` is its Message-ID and recipients."""
+        """Store one mail and its faxes as queued, and emit `fax.queued` for each. `key` identifies repeats of it."""
 
     def fax_ids(self, key: str, since: datetime) -> list[str]:
         """Return the fax ids of the first mail with this key that was received at or after `since`, or []."""

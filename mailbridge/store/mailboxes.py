@@ -20,7 +20,7 @@ _SAVE_CURSOR: Final = _new.on_conflict_do_update(
     set_={"uidvalidity": _new.excluded.uidvalidity, "last_uid": _new.excluded.last_uid},
 )
 _MARK_PROCESSED: Final = (
-    upsert(schema.handled).values({name: bindparam(name) for name in ("mailbox", "digest", "at")}).on_conflict_do_nothing()
+    upsert(schema.processed_mail).values({name: bindparam(name) for name in ("mailbox", "digest", "at")}).on_conflict_do_nothing()
 )
 
 

@@ -14,11 +14,11 @@ from mailbridge.model import ListingProgress, ReceivedItem
 from mailbridge.store import schema
 from mailbridge.store.sql import Sql
 
-_item, _listing = schema.receipt.c, schema.listing.c
+_item, _listing = schema.received_item.c, schema.listing_progress.c
 _NAMES = tuple(field.name for field in fields(ReceivedItem))
-_new = upsert(schema.receipt).values({name: bindparam(name) for name in _NAMES})
+_new = upsert(schema.received_item).values({name: bindparam(name) for name in _NAMES})
 _PUT: Final = _new.on_conflict_do_update(index_elements=["id"], set_={name: _new.excluded[name] for name in _NAMES[1:]})
-_START: Final = upsert(schema.listing).on_conflict_do_nothing()
+_START: Final = upsert(schema.listing_progress).on_conflict_do_nothing()
 
 
 class Received:
@@ -31,7 +31,7 @@ class Received:
 
     def progress(self, account: str, kind: str, now: datetime) -> ListingProgress:
         this = (_listing.account == account, _listing.kind == kind)
-        found = self._sql.rows(select(schema.listing).where(*this))
+        found = self._sql.rows(select(schema.listing_progress).where(*this))
         if not found:
             self._sql.execute(_START, {"account": account, "kind": kind, "started_at": now})
             return ListingProgress(started_at=now)
@@ -39,7 +39,7 @@ class Received:
 
     def save_progress(self, account: str, kind: str, until: datetime) -> None:
         this = (_listing.account == account, _listing.kind == kind)
-        self._sql.execute(update(schema.listing).where(*this).values(compared_at=until))
+        self._sql.execute(update(schema.listing_progress).where(*this).values(compared_at=until))
 
     def known_listing_ids(self, account: str, kind: str, ids: Collection[str]) -> set[str]:
         these = (_item.account == account, _item.kind == kind, _item.listing_id.in_(ids))
@@ -47,14 +47,14 @@ class Received:
 
     def between(self, account: str, kind: str, start: datetime, end: datetime) -> list[ReceivedItem]:
         these = (_item.account == account, _item.kind == kind, _item.at.between(start, end))
-        return self._found(select(schema.receipt).where(*these).order_by(_item.at))
+        return self._found(select(schema.received_item).where(*these).order_by(_item.at))
 
     def due(self, account: str, kind: str, now: datetime, limit: int) -> list[ReceivedItem]:
         these = (_item.account == account, _item.kind == kind, _item.due_at <= now)
-        return self._found(select(schema.receipt).where(*these).order_by(_item.due_at, _item.at).limit(limit))
+        return self._found(select(schema.received_item).where(*these).order_by(_item.due_at, _item.at).limit(limit))
 
     def get(self, item_id: str) -> ReceivedItem | None:
-        return next(iter(self._found(select(schema.receipt).where(_item.id == item_id))), None)
+        return next(iter(self._found(select(schema.received_item).where(_item.id == item_id))), None)
 
     def _found(self, query: Any) -> list[ReceivedItem]:
         return [ReceivedItem(**row) for row in self._sql.rows(query)]
@@ -63,4 +63,4 @@ class Received:
         self._sql.execute(_PUT, asdict(item))
 
     def delete(self, item_id: str) -> None:
-        self._sql.execute(delete(schema.receipt).where(_item.id == item_id))
+        self._sql.execute(delete(schema.received_item).where(_item.id == item_id))

@@ -20,7 +20,7 @@ from mailbridge.store.interface import AuditLine, PendingDeletion
 from mailbridge.store.sql import Sql
 
 _fax, _event, _delivery, _envelope = schema.fax.c, schema.event.c, schema.delivery.c, schema.envelope.c
-_deletion, _processed, _item = schema.erasure.c, schema.handled.c, schema.receipt.c
+_deletion, _processed, _item = schema.pending_deletion.c, schema.processed_mail.c, schema.received_item.c
 
 
 class RetentionQueries:
@@ -69,19 +69,19 @@ class RetentionQueries:
         # A path may be noted twice: a fax was dialled again from a mail whose first note is still there.
         noted = self._sql.rows(select(_deletion.lines).where(_deletion.path == path))
         if noted:
-            both = update(schema.erasure).where(_deletion.path == path).values(lines=[*noted[0]["lines"], *lines])
+            both = update(schema.pending_deletion).where(_deletion.path == path).values(lines=[*noted[0]["lines"], *lines])
             self._sql.execute(both)
         else:
-            self._sql.execute(insert(schema.erasure), {"path": path, "files": files, "lines": lines})
+            self._sql.execute(insert(schema.pending_deletion), {"path": path, "files": files, "lines": lines})
 
     def pending_deletions(self, limit: int, after: str = "") -> list[PendingDeletion]:
-        noted = select(schema.erasure).where(_deletion.path > after).order_by(_deletion.path).limit(limit)
+        noted = select(schema.pending_deletion).where(_deletion.path > after).order_by(_deletion.path).limit(limit)
         return [PendingDeletion(row["path"], tuple(row["files"])) for row in self._sql.rows(noted)]
 
     def finish_deletions(self, paths: Collection[str], now: datetime) -> list[AuditLine]:
         finished = _deletion.path.in_(paths)
         lines = [line for row in self._sql.rows(select(_deletion.lines).where(finished)) for line in row["lines"]]
-        self._sql.execute(delete(schema.erasure).where(finished))
+        self._sql.execute(delete(schema.pending_deletion).where(finished))
         return self._audit.add(lines, now)
 
     def known_files(self, paths: Collection[str]) -> set[str]:
@@ -129,11 +129,11 @@ class RetentionQueries:
     def delete_processed_mails(self, before: datetime, limit: int) -> int:
         key = (_processed.mailbox, _processed.digest)
         old = select(*key).where(_processed.at <= before).order_by(_processed.at).limit(limit)
-        return self._sql.execute(delete(schema.handled).where(tuple_(*key).in_(old))).rowcount
+        return self._sql.execute(delete(schema.processed_mail).where(tuple_(*key).in_(old))).rowcount
 
     def delete_received_items(self, before: datetime, limit: int) -> int:
         old = select(_item.id).where(_item.noted_at <= before).order_by(_item.noted_at).limit(limit)
-        return self._sql.execute(delete(schema.receipt).where(_item.id.in_(old))).rowcount
+        return self._sql.execute(delete(schema.received_item).where(_item.id.in_(old))).rowcount
 
 
 def _finished_mails(before: datetime, limit: int) -> Any:

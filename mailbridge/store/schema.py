@@ -1,7 +1,8 @@
-"""The tables. Times are integers: microseconds since 1970 in UTC.
+"""The tables: what each column means, its unit, and which part of mailbridge writes it.
 
-SCHEMA_VERSION changes with every change here, and `store.migrations` then gets a module that leads to it. A new column stands
-last in its table, where ALTER TABLE puts it, so that a migrated database equals a fresh one.
+Times are integers: microseconds since 1970 in UTC. SCHEMA_VERSION grows with every change here, and `store.migrations` then
+gets a module that migrates to it. A new column is the last of its table, where ALTER TABLE puts it, so that a migrated database
+equals a new one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import DDL, JSON, BigInteger, Boolean, Column, Dialect, Index, Integer, MetaData, Table, Text, TypeDecorator, text
 from sqlalchemy import event as hook
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -29,7 +30,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 class Elapsed(TypeDecorator[timedelta]):
-    """A stretch of time as integer microseconds, to be added to an Instant inside a statement."""
+    """A duration as integer microseconds, to be added to an Instant in a statement."""
 
     impl = BigInteger
     cache_ok = True
@@ -40,54 +41,64 @@ class Elapsed(TypeDecorator[timedelta]):
 
 metadata = MetaData()
 
-# Most faxes of two years lost their documents after a week, and few events have one: an index of the others stays small.
+# Most of two years' faxes lost their documents after a week, and few events have one: an index of the others stays small.
 _UNDELETED = text("documents_deleted_at IS NULL")
 _WITH_DOCUMENT = text("document IS NOT NULL")
 _DUE = text("due_at IS NOT NULL")
 
-meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+# Facts about the database itself. Written when it is created and migrated, by `store.conditions`, and by `store.writer`.
+meta = Table(
+    "meta",
+    metadata,
+    # "schema": its version. "made": when the database was created, ISO 8601. "condition: NAME": a condition that holds.
+    # "written": filler, to prove that the disk takes data again after a failed commit.
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
 
+# Accepted mails. Written once, by the submission.
 envelope = Table(
     "envelope",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("key", Text),
-    Column("path", Text, nullable=False),
-    Column("received_at", Instant, nullable=False),
-    Column("record", JSON, nullable=False),
-    Column("user", Text),
+    Column("id", Text, primary_key=True),  # env_…, a ULID; an SMTP session assigns it at DATA
+    Column("key", Text),  # SHA-256 of Message-ID, numbers and account, to recognise a repeated mail; NULL without Message-ID
+    Column("path", Text, nullable=False),  # of the mail, relative to the spool
+    Column("received_at", Instant, nullable=False),  # when it was accepted; shifted when the clock is set
+    Column("record", JSON, nullable=False),  # the whole Envelope, for what no query selects by
+    Column("user", Text),  # who logged in; NULL for mail from a trusted network
     Index("envelope_key", "key", "received_at"),
     Index("envelope_path", "path"),
     Index("envelope_user", "user", "received_at"),
 )
 
+# Outbound faxes. Added by the submission; changed by the uploader, the poller, reports, and people's commands.
 fax = Table(
     "fax",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("envelope_id", Text, index=True),
-    Column("account", Text, nullable=False),
-    Column("number", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("token", Text, nullable=False, unique=True),
-    Column("seq", Integer, nullable=False),
+    Column("id", Text, primary_key=True),  # fax_…, a ULID
+    Column("envelope_id", Text, index=True),  # the mail that it was made from
+    Column("account", Text, nullable=False),  # name of the MyFax account that sends it
+    Column("number", Text, nullable=False),  # the recipient's number, E.164
+    Column("state", Text, nullable=False),  # see `lifecycle`
+    Column("token", Text, nullable=False, unique=True),  # MB-…, part of the uploaded file's name, by which a report is matched
+    Column("seq", Integer, nullable=False),  # counts this fax's events
     Column("created_at", Instant, nullable=False),
-    Column("due_at", Instant, nullable=False),
-    Column("expires_at", Instant, nullable=False),
-    Column("final_at", Instant),
-    Column("fax_code", Text),
-    Column("pages", Integer),
-    Column("polls", Integer, nullable=False),
-    Column("price", Text),
-    Column("credit_left", Text),
-    Column("source", Text),
-    Column("documents", JSON, nullable=False),
-    Column("attempts", JSON, nullable=False),
-    Column("failure", JSON),
-    Column("email", JSON, nullable=False),
-    Column("report", JSON),
-    Column("tags", JSON, nullable=False),
-    Column("documents_deleted_at", Instant),
+    Column("due_at", Instant, nullable=False),  # when the next upload (queued) or poll (submitted) is due
+    Column("expires_at", Instant, nullable=False),  # when it fails if there is no result
+    Column("final_at", Instant),  # when it became delivered, failed or cancelled
+    Column("fax_code", Text),  # MyFax's id of the fax (FAX_CODE), once accepted
+    Column("pages", Integer),  # of all documents, or as MyFax counted them; NULL if unknown
+    Column("polls", Integer, nullable=False),  # status requests without a result since the last upload
+    Column("price", Text),  # as MyFax writes it
+    Column("credit_left", Text),  # of the account after this fax, as MyFax writes it
+    Column("source", Text),  # where the last change came from: see `model.Source`
+    Column("documents", JSON, nullable=False),  # list of Document; each path is empty once its file was deleted
+    Column("attempts", JSON, nullable=False),  # list of Attempt, one for each upload
+    Column("failure", JSON),  # Failure, when failed
+    Column("email", JSON, nullable=False),  # Email: what events say about the mail
+    Column("report", JSON),  # the report mail that was matched, as events show it
+    Column("tags", JSON, nullable=False),  # X-Mailbridge-Tag, by key
+    Column("documents_deleted_at", Instant),  # when retention noted its files for deletion
     Index("fax_due", "state", "account", "due_at"),
     Index("fax_next", "state", "due_at"),
     Index("fax_expires", "state", "expires_at"),
@@ -97,142 +108,154 @@ fax = Table(
     Index("fax_code", text("lower(fax_code)")),
 )
 
+# The outbox. Written once, in the transaction of the change that the event describes.
 event = Table(
     "event",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("at", Instant, nullable=False),
-    Column("fax_id", Text, index=True),
-    Column("seq", Integer, nullable=False),
-    Column("data", JSON, nullable=False),
-    Column("document", Text),
+    Column("id", Text, primary_key=True),  # evt_…, a ULID; the webhook-id of each of its deliveries
+    Column("type", Text, nullable=False),  # such as fax.delivered
+    Column("at", Instant, nullable=False),  # when it was emitted
+    Column("fax_id", Text, index=True),  # of the outbound or received fax that it is about
+    Column("seq", Integer, nullable=False),  # the fax's `seq`; 0 for an event of no fax
+    Column("data", JSON, nullable=False),  # the body's `data`, with the spool's path of a received document
+    Column("document", Text),  # that path again, until retention deletes the file
     Index("event_at", "at"),
     Index("event_document", "document", sqlite_where=_WITH_DOCUMENT, postgresql_where=_WITH_DOCUMENT),
 )
 
+# One event to one webhook. Added with the event; changed by the dispatcher, and by replay.
 delivery = Table(
     "delivery",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", Text, primary_key=True),  # dlv_…, a ULID
     Column("event_id", Text, nullable=False, index=True),
-    Column("endpoint", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("due_at", Instant, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("status", Integer),
-    Column("error", Text),
-    Column("settled_at", Instant),
+    Column("endpoint", Text, nullable=False),  # name of the webhook
+    Column("state", Text, nullable=False),  # see `lifecycle`
+    Column("due_at", Instant, nullable=False),  # when the next attempt is due
+    Column("attempts", Integer, nullable=False),  # attempts that have begun
+    Column("status", Integer),  # HTTP status of the last attempt; NULL without an answer
+    Column("error", Text),  # what went wrong in the last attempt
+    Column("settled_at", Instant),  # when it became delivered or dead
     Index("delivery_due", "endpoint", "state", "due_at"),
 )
 
+# Webhooks that answered 410 Gone: nothing is sent to them. Added by the dispatcher, deleted by replay.
+stopped_webhook = Table(
+    "stopped_webhook",
+    metadata,
+    Column("endpoint", Text, primary_key=True),  # name of the webhook
+    Column("stopped_at", Instant, nullable=False),  # when the 410 arrived
+    Column("reason", Text, nullable=False),  # for people
+)
+
+# How far each watched folder was read (RFC 3501 section 2.3.1.1). Written by the watcher with what it read.
 cursor = Table(
     "cursor",
     metadata,
-    Column("mailbox", Text, primary_key=True),
+    Column("mailbox", Text, primary_key=True),  # name of the mailbox in the configuration
     Column("folder", Text, primary_key=True),
     Column("uidvalidity", BigInteger, nullable=False),
-    Column("last_uid", BigInteger, nullable=False),
+    Column("last_uid", BigInteger, nullable=False),  # every UID up to this one was processed
 )
 
-handled = Table(
-    "handled",
+# Mails of watched mailboxes that were processed, so that none is processed again after the server renumbers its UIDs.
+processed_mail = Table(
+    "processed_mail",
     metadata,
-    Column("mailbox", Text, primary_key=True),
-    Column("digest", Text, primary_key=True),
-    Column("at", Instant, nullable=False),
-    Index("handled_at", "at"),
+    Column("mailbox", Text, primary_key=True),  # name of the mailbox in the configuration
+    Column("digest", Text, primary_key=True),  # of its headers and size (see `report.parser.digest`)
+    Column("at", Instant, nullable=False),  # when it was processed
+    Index("processed_mail_at", "at"),
 )
 
-# Every fax and voicemail that came in, by mail or by the list of `incoming.do`, so that the other one raises nothing again.
-receipt = Table(
-    "receipt",
+# Received faxes and voicemails, known by mail, by a list of `incoming.do`, or by both, so that each is reported once.
+received_item = Table(
+    "received_item",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("account", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("caller", Text),
-    Column("called", Text),
-    Column("at", Instant, nullable=False),
-    Column("noted_at", Instant, nullable=False),
-    Column("listing_id", Text),
-    Column("url", Text),
-    Column("mailed", Boolean, nullable=False),
-    Column("trusted", Boolean, nullable=False),
-    Column("sha256", Text),
-    Column("event_id", Text),
-    Column("due_at", Instant),
-    Column("tries", Integer, nullable=False),
-    Index("receipt_at", "account", "kind", "at"),
-    Index("receipt_listing", "account", "kind", "listing_id", unique=True),
-    Index("receipt_due", "account", "kind", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
-    Index("receipt_noted", "noted_at"),
+    Column("id", Text, primary_key=True),  # fax_…, a ULID; the `fax_id` of its event
+    Column("account", Text, nullable=False),  # name of the MyFax account
+    Column("kind", Text, nullable=False),  # incoming (a fax) or voice
+    Column("caller", Text),  # E.164 if possible; NULL when unknown
+    Column("called", Text),  # likewise
+    Column("at", Instant, nullable=False),  # when it was received, as the mail or the list says
+    Column("noted_at", Instant, nullable=False),  # when mailbridge first saw it
+    Column("listing_id", Text),  # its id in the list; NULL while only a mail is known
+    Column("url", Text),  # of the document, from the list
+    Column("mailed", Boolean, nullable=False),  # whether a mail reported it
+    Column("trusted", Boolean, nullable=False),  # whether that mail passed the mailbox's trust setting; true for the list
+    Column("sha256", Text),  # of the document
+    Column("event_id", Text),  # of its event; NULL until it is emitted
+    Column("due_at", Instant),  # when the list's side emits the event unless a mail comes first
+    Column("tries", Integer, nullable=False),  # failed downloads from `url`
+    Index("received_item_at", "account", "kind", "at"),
+    Index("received_item_listing", "account", "kind", "listing_id", unique=True),
+    Index("received_item_due", "account", "kind", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
+    Index("received_item_noted", "noted_at"),
 )
 
-# Since when `incoming.do` is compared, and until when that was done.
-listing = Table(
-    "listing",
+# How far each list of `incoming.do` was compared with the mails. Written by the listing.
+listing_progress = Table(
+    "listing_progress",
     metadata,
-    Column("account", Text, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("started_at", Instant, nullable=False),
-    Column("compared_at", Instant),
+    Column("account", Text, primary_key=True),  # name of the MyFax account
+    Column("kind", Text, primary_key=True),  # incoming or voice
+    Column("started_at", Instant, nullable=False),  # the first start; older items are ignored
+    Column("compared_at", Instant),  # the last complete comparison
 )
 
-# Files that are to be deleted: the intent is durable before the first unlink, and the audit lines are written after the last.
-erasure = Table(
-    "erasure",
+# Files to be deleted: noted before the first unlink; the row becomes audit lines after the last. Written by retention.
+pending_deletion = Table(
+    "pending_deletion",
     metadata,
-    Column("path", Text, primary_key=True),
-    Column("files", JSON, nullable=False),
-    Column("lines", JSON, nullable=False),
+    Column("path", Text, primary_key=True),  # of the mail or received document that the files belong to
+    Column("files", JSON, nullable=False),  # list of paths relative to the spool
+    Column("lines", JSON, nullable=False),  # list of drafts of audit lines
 )
 
-# What was deleted and when. Nothing is ever changed or deleted here.
+# What was deleted. Rows are never changed or deleted. Written by retention.
 audit = Table(
     "audit",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("at", Instant, nullable=False),
-    Column("what", Text, nullable=False),
-    Column("subject", Text, nullable=False, index=True),
-    Column("number", Text, index=True),
-    Column("record", JSON, nullable=False),
+    Column("id", Text, primary_key=True),  # aud_…, a ULID
+    Column("at", Instant, nullable=False),  # when it was deleted
+    Column("what", Text, nullable=False),  # document.deleted, fax.deleted or event.deleted
+    Column("subject", Text, nullable=False, index=True),  # the id of the fax; for event.deleted without a fax, of the event
+    Column("number", Text, index=True),  # the other side's, E.164
+    Column("record", JSON, nullable=False),  # enough to prove what it was
 )
 
-# How many faxes and deliveries are in each state: counted as they move, since counting two years of them takes seconds.
-tally = Table(
-    "tally",
+# How many faxes and deliveries are in each state: counting two years of them would take seconds. Written by triggers alone.
+counter = Table(
+    "counter",
     metadata,
-    Column("noun", Text, primary_key=True),
-    Column("endpoint", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),  # fax or delivery
+    Column("endpoint", Text, primary_key=True),  # of deliveries; empty for faxes
     Column("state", Text, primary_key=True),
     Column("n", BigInteger, nullable=False),
 )
 
 
-def _counted(noun: str, endpoint: str) -> dict[str, str]:
+def _counter_triggers(kind: str, endpoint: str) -> dict[str, str]:
     def add(row: str, sign: str) -> str:
-        where = endpoint.format(row=row)
         return (
-            f"INSERT INTO tally VALUES ('{noun}', {where}, {row}.state, {sign}1) "
-            f"ON CONFLICT (noun, endpoint, state) DO UPDATE SET n = n {sign} 1;"
+            f"INSERT INTO counter VALUES ('{kind}', {endpoint.format(row=row)}, {row}.state, {sign}1) "
+            f"ON CONFLICT (kind, endpoint, state) DO UPDATE SET n = n {sign} 1;"
         )
 
     more, less = add("NEW", "+"), add("OLD", "-")
     return {
-        f"{noun}_come": f"AFTER INSERT ON {noun} BEGIN {more} END",
-        f"{noun}_gone": f"AFTER DELETE ON {noun} BEGIN {less} END",
-        f"{noun}_moved": f"AFTER UPDATE OF state ON {noun} WHEN OLD.state <> NEW.state BEGIN {less} {more} END",
+        f"{kind}_count_insert": f"AFTER INSERT ON {kind} BEGIN {more} END",
+        f"{kind}_count_delete": f"AFTER DELETE ON {kind} BEGIN {less} END",
+        f"{kind}_count_state": f"AFTER UPDATE OF state ON {kind} WHEN OLD.state <> NEW.state BEGIN {less} {more} END",
     }
 
 
 TRIGGERS = {
-    **_counted("fax", "''"),
-    **_counted("delivery", "{row}.endpoint"),
-    "audit_kept": "BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
-    "audit_fixed": "BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
+    **_counter_triggers("fax", "''"),
+    **_counter_triggers("delivery", "{row}.endpoint"),
+    "audit_no_delete": "BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
+    "audit_no_update": "BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
 }
 for _name, _body in TRIGGERS.items():
-    _trigger = DDL(f"CREATE TRIGGER {_name} {_body}")  # type: ignore[no-untyped-call]  # SQLAlchemy's has no types
+    _trigger = DDL(f"CREATE TRIGGER {_name} {_body}")  # type: ignore[no-untyped-call]  # SQLAlchemy's DDL is not typed
     hook.listen(metadata, "after_create", _trigger.execute_if(dialect="sqlite"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,23 @@ from tests.factories import NOW
 from tests.store.factories import ask, with_store
 
 # Written once by the code of each schema and never since: faxes in every state, deliveries in every state, a received document;
-# from schema 2 on also a note of erasure and an audit line.
-FROZEN = {number: Path(__file__).with_name(f"schema-{number}.sql") for number in (1, 2)}
+# from schema 2 on also a pending deletion and an audit line, from schema 3 on received items and a condition.
+FROZEN = {number: Path(__file__).with_name(f"schema-{number}.sql") for number in (1, 2, 3)}
 TABLES: dict[int, tuple[str, ...]] = {1: ("cursor", "delivery", "envelope", "event", "fax", "handled")}
 TABLES[2] = (*TABLES[1], "audit", "erasure", "tally")
+TABLES[3] = (*TABLES[2], "receipt", "listing")
+# Renamed by schema 4.
+RENAMED = {
+    "handled": "processed_mail",
+    "erasure": "pending_deletion",
+    "tally": "counter",
+    "receipt": "received_item",
+    "listing": "listing_progress",
+}
+RENAMED_COLUMNS = {"noun": "kind"}
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=sorted(FROZEN))
 def old(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return make_old(tmp_path / "old", request.param)
 
@@ -46,12 +57,18 @@ def version(path: Path) -> str:
 
 
 def content(path: Path, number: int) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of that schema, in its columns."""
+    """Every row of that schema, in its columns, by the names that tables and columns had then."""
     reference = sqlite3.connect(":memory:")
     reference.executescript(FROZEN[number].read_text(encoding="utf-8"))
-    columns = {table: [f'"{row[1]}"' for row in reference.execute(f"PRAGMA table_info({table})")] for table in TABLES[number]}
+    columns = {table: [row[1] for row in reference.execute(f"PRAGMA table_info({table})")] for table in TABLES[number]}
     reference.close()
-    return {table: ask(path, f"SELECT {', '.join(names)} FROM {table} ORDER BY 1, 2") for table, names in columns.items()}
+    renamed = int(version(path)) >= 4
+    found = {}
+    for table, names in columns.items():
+        now = [RENAMED_COLUMNS.get(name, name) if renamed else name for name in names]
+        fields = ", ".join(f'"{name}"' for name in now)
+        found[table] = ask(path, f"SELECT {fields} FROM {RENAMED.get(table, table) if renamed else table} ORDER BY 1, 2, 3")
+    return found
 
 
 def shape(path: Path) -> dict[str, Any]:
@@ -88,7 +105,11 @@ def test_schema_of_the_previous_version_is_migrated_at_start_and_every_row_kept(
         assert await store.run(lambda tx: tx.retention.known_files({*received, "received/07/no"})) == received
         assert await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX")) == Cursor(uidvalidity=7, last_uid=42)
         assert not await store.run(lambda tx: tx.mailboxes.mark_processed("office", "digest1", NOW))
-        assert await store.run(lambda tx: tx.received.between("office", "incoming", NOW, NOW)) == []
+        items = await store.run(lambda tx: tx.received.between("office", "incoming", NOW, NOW + timedelta(hours=1)))
+        assert [item.id for item in items] == (["fax_01KE3YRECEIVED", "fax_01KE3YLISTED"] if number >= 3 else [])
+        progress = await store.run(lambda tx: tx.received.progress("office", "incoming", NOW))
+        assert progress.until == (NOW + timedelta(hours=1) if number >= 3 else None)
+        assert await store.run(lambda tx: tx.conditions.set("mailbox office is down", on=True)) == (number < 3)
         assert content(old, number) == before
 
     with_store(old, scenario)
@@ -117,7 +138,7 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(old: Path, monkeypat
         raise OSError(28, "the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mailbridge.store.migrations.to_3._listing", fail)
+        patch.setattr("mailbridge.store.migrations.to_4._stopped_webhook", fail)
         with pytest.raises(StoreUnavailable, match="full"):
             with_store(old, nothing)
     assert (version(old), content(old, number), shape(old)) == (str(number), before, was)
@@ -126,7 +147,8 @@ def test_a_migration_that_fails_leaves_everything_as_it_was(old: Path, monkeypat
 
 
 STEPS = [(1, "to_2._columns"), (1, "to_2._indexes"), (1, "to_2._tables"), (1, "to_2._tally"), (1, "to_3._listing")]
-STEPS += [(2, "to_3._receipt"), (2, "to_3._listing")]
+STEPS += [(2, "to_3._receipt"), (2, "to_3._listing"), (2, "to_4._counter")]
+STEPS += [(3, f"to_4.{name}") for name in ("_processed_mail", "_received_item", "_counter", "_audit", "_stopped_webhook")]
 
 
 @pytest.mark.parametrize(("number", "step"), STEPS)

@@ -1,0 +1,74 @@
+"""Schema 4: tables renamed after what they hold, and webhooks that 410 stopped stay stopped over a restart."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+
+_COUNT = (
+    "INSERT INTO counter VALUES ('{kind}', {endpoint}, {row}.state, {sign}1) "
+    "ON CONFLICT (kind, endpoint, state) DO UPDATE SET n = n {sign} 1;"
+)
+
+
+def upgrade(op: Operations) -> None:
+    """Migrate schema 3 to schema 4."""
+    _processed_mail(op)
+    _received_item(op)
+    op.rename_table("listing", "listing_progress")
+    op.rename_table("erasure", "pending_deletion")
+    _counter(op)
+    _audit(op)
+    _stopped_webhook(op)
+    op.execute("UPDATE meta SET key = 'condition: ' || substr(key, 7) WHERE key LIKE 'mark: %'")
+
+
+def _processed_mail(op: Operations) -> None:
+    op.drop_index("handled_at")
+    op.rename_table("handled", "processed_mail")
+    op.create_index("processed_mail_at", "processed_mail", ["at"])
+
+
+def _received_item(op: Operations) -> None:
+    for name in ("at", "listing", "due", "noted"):
+        op.drop_index(f"receipt_{name}")
+    op.rename_table("receipt", "received_item")
+    due = sa.text("due_at IS NOT NULL")
+    op.create_index("received_item_at", "received_item", ["account", "kind", "at"])
+    op.create_index("received_item_listing", "received_item", ["account", "kind", "listing_id"], unique=True)
+    op.create_index("received_item_due", "received_item", ["account", "kind", "due_at"], sqlite_where=due)
+    op.create_index("received_item_noted", "received_item", ["noted_at"])
+
+
+def _counter(op: Operations) -> None:
+    for kind in ("fax", "delivery"):
+        for name in ("come", "gone", "moved"):
+            op.execute(f"DROP TRIGGER {kind}_{name}")
+    op.rename_table("tally", "counter")
+    op.execute("ALTER TABLE counter RENAME COLUMN noun TO kind")
+    _count(op, "fax", "''", "''")
+    _count(op, "delivery", "OLD.endpoint", "NEW.endpoint")
+
+
+def _count(op: Operations, kind: str, old: str, new: str) -> None:
+    less = _COUNT.format(kind=kind, endpoint=old, row="OLD", sign="-")
+    more = _COUNT.format(kind=kind, endpoint=new, row="NEW", sign="+")
+    changed = f"AFTER UPDATE OF state ON {kind} WHEN OLD.state <> NEW.state"
+    op.execute(f"CREATE TRIGGER {kind}_count_insert AFTER INSERT ON {kind} BEGIN {more} END")
+    op.execute(f"CREATE TRIGGER {kind}_count_delete AFTER DELETE ON {kind} BEGIN {less} END")
+    op.execute(f"CREATE TRIGGER {kind}_count_state {changed} BEGIN {less} {more} END")
+
+
+def _audit(op: Operations) -> None:
+    for old, new, verb in (("audit_kept", "audit_no_delete", "DELETE"), ("audit_fixed", "audit_no_update", "UPDATE")):
+        op.execute(f"DROP TRIGGER {old}")
+        op.execute(f"CREATE TRIGGER {new} BEFORE {verb} ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END")
+
+
+def _stopped_webhook(op: Operations) -> None:
+    op.create_table(
+        "stopped_webhook",
+        sa.Column("endpoint", sa.Text, primary_key=True),
+        sa.Column("stopped_at", sa.BigInteger, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+    )
