@@ -29,6 +29,7 @@ from mailbridge.fax.poller import Poller
 from mailbridge.fax.uploader import Uploader, recover_interrupted
 from mailbridge.model import ErrorCode, Event
 from mailbridge.myfax import MyFax
+from mailbridge.phone.number import load_plans
 from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Kind, Listing
 from mailbridge.report.oauth import Tokens
@@ -101,6 +102,7 @@ class Daemon:
         Raises StateLocked, SchemaTooNew, StoreUnavailable at the start. An address that it cannot listen on raises ConfigError
         or ControlError in an exception group.
         """
+        load_plans()
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT))
             runtime = Runtime(store, Spool(self._config.state_dir / "spool"), self._clock, random.random)

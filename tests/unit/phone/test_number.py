@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import example, given, strategies
 
@@ -114,3 +117,19 @@ def test_numbers_abroad_are_those_that_libphonenumber_has() -> None:
 )
 def test_with_possible_the_length_alone_counts(written: str, number: str | None) -> None:
     assert verdict(written, possible=True) == number
+
+
+def test_once_the_plans_are_loaded_nothing_more_is_imported() -> None:
+    """An import that failed, for lack of file descriptors, would leave phonenumbers' lock locked for ever."""
+    program = (
+        "import sys\n"
+        "from mailbridge.phone.number import load_plans, parse_number\n"
+        "from mailbridge.submission.policy import check_number\n"
+        "load_plans()\n"
+        "loaded = set(sys.modules)\n"
+        "for number in ('+8801712345678', '+442079460018', '+97239876543', '+12125550123', '+80012345678', '+39876543210'):\n"
+        "    check_number(parse_number(number, 'IL', possible=True), ['+'], ['premium', 'short'])\n"
+        "print(*{name for name in set(sys.modules) - loaded if name.startswith('phonenumbers')})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
