@@ -47,6 +47,7 @@ PURE = (
     "phone/israel.py",
     "phone/number.py",
     "submission/address.py",
+    "submission/bidi.py",
     "submission/commands.py",
     "submission/dot_decoder.py",
     "submission/covering.py",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from mailbridge.submission.html_text import text_of_html
 from mailbridge.submission.mime import Mail, Part, known_charset
-from mailbridge.submission.page import clean, text_of_html
+from mailbridge.submission.page import clean
 
 _MAX_BODY = 2_000_000
 _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)

@@ -94,7 +94,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     # Whatever a library prints must not fall between the frames.
     os.dup2(2, 1)
-    for heavy in ("pypdfium2", "PIL.Image", "PIL.TiffImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin"):
+    pictures = ("PIL.Image", "PIL.TiffImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin")
+    for heavy in ("pypdfium2", "mailbridge.submission.typesetting", *pictures):
         __import__(heavy)
     try:
         serve(sys.stdin.buffer, answers)
