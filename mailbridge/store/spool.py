@@ -15,22 +15,18 @@ import os
 import threading
 import time
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
 from mailbridge.store.decode import DocumentReader
 from mailbridge.store.fsync import sync_directory
+from mailbridge.store.sync_batches import SyncBatches
 
 _FAN = 64
 # Of an id such as env_01KCX9Z8…: the prefix and a time in steps of 32.8 s.
 _FANNED = 11
-# So many threads sync at once, each one file after the other of what waits: a flush takes time, and disks merge several.
-_LANES = 4
-_BATCH = 16
 _A_MAIL = 1 << 16
 _SUSPECT_SECONDS = 10.0
 
@@ -79,7 +75,7 @@ class SpoolFile:
 
     def begin_commit(self) -> asyncio.Future[None]:
         """Begin what `commit` does, together with the other mails that wait for it."""
-        return self._spool.syncing.add(self)
+        return self._spool.sync_with_others(self)
 
     def sync(self) -> None:
         """Make the content durable, blocking; its name is so after a sync of `directory`. Raises StoreUnavailable."""
@@ -122,7 +118,7 @@ class Spool:
     def __init__(self, root: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.root, self._monotonic = root, monotonic
         self.healthy, self._suspect_until = True, 0.0
-        self.syncing = Syncing(self)
+        self._batches = SyncBatches(self.make_names_durable)
         try:
             for kind in ("mail", "received"):
                 for number in range(_FAN):
@@ -139,6 +135,31 @@ class Spool:
         except OSError as error:
             self.healthy = False
             raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+
+    async def store_page(self, mail: SpoolFile, content: bytes) -> str:
+        """Write the page made of a mail's text, durable, beside the mail, with which it is deleted; return its path.
+
+        A large page is written in a thread. Raises StoreUnavailable; nothing is left of the page then.
+        """
+        try:
+            page = SpoolFile(self, (self.root / mail.relpath).with_suffix(".page.pdf"))
+        except OSError as error:
+            self.healthy = False
+            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+        try:
+            if len(content) > _A_MAIL:
+                await asyncio.to_thread(page.write, content)
+            else:
+                page.write(content)
+            await page.commit()
+        except BaseException:
+            page.abort()
+            raise
+        return page.relpath
+
+    def sync_with_others(self, file: SpoolFile) -> asyncio.Future[None]:
+        """Make a file and its name durable, in one batch with the files that wait for the same."""
+        return self._batches.add(file)
 
     def make_durable(self, descriptor: int) -> None:
         """Fsync an open file or directory, blocking. Raises StoreUnavailable."""
@@ -231,69 +252,3 @@ class Spool:
         except OSError as error:
             raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
         return DocumentReader(file, document)
-
-
-class Syncing:
-    """Makes files durable in a few threads, those that wait together at once: each file, then each of their directories."""
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._waiting: deque[tuple[SpoolFile, asyncio.Future[None]]] = deque()
-        self._lanes = 0
-
-    def add(self, file: SpoolFile) -> asyncio.Future[None]:
-        """Return the promise that `file` is durable; it may raise StoreUnavailable, and then the file is gone."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((file, done))
-        if self._lanes < _LANES:
-            self._lanes += 1
-            self._begin(loop)
-        return done
-
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-        if not batch:
-            self._lanes -= 1
-            return
-
-        def work() -> None:
-            errors = self._sync([file for file, _ in batch])
-            loop.call_soon_threadsafe(self._end, loop, [done for _, done in batch], errors)
-
-        loop.run_in_executor(None, work)
-
-    def _end(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        promises: Sequence[asyncio.Future[None]],
-        errors: Sequence[Exception | None],
-    ) -> None:
-        for done, error in zip(promises, errors, strict=True):
-            if done.done():
-                continue
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-        self._begin(loop)
-
-    def _sync(self, files: Sequence[SpoolFile]) -> list[Exception | None]:
-        """Return for each file what failed."""
-        errors = [_error_of(file.sync) for file in files]
-        durable = {file.directory for file, error in zip(files, errors, strict=True) if error is None}
-        failed = {directory: _error_of(partial(self._spool.make_names_durable, directory)) for directory in durable}
-        for number, file in enumerate(files):
-            if errors[number] is None and failed[file.directory] is not None:
-                file.abort()
-                errors[number] = failed[file.directory]
-        return errors
-
-
-def _error_of(work: Callable[[], None]) -> Exception | None:
-    """Return what `work` raises, a mistake of ours too: in a thread nobody would hear of it, and the mail would wait forever."""
-    try:
-        work()
-    except Exception as error:
-        return error
-    return None

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from mailbridge import log
 from mailbridge.config import Config, User
 from mailbridge.errors import NotFound, Refused, StoreUnavailable, Undecided
-from mailbridge.model import Email, Envelope, Fax, Recipient, new_id, new_token
+from mailbridge.model import Document, Email, Envelope, Fax, Recipient, new_id, new_token
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import SpoolFile
 from mailbridge.submission import policy
 from mailbridge.submission.address import find_numbers
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter import Letter, TextPage
 
 ReadLetter = Callable[[str], Awaitable[Letter]]
 
@@ -83,7 +83,9 @@ class Acceptance:
         """
         try:
             letter = await self._read_and_sync(file)
-            envelope, faxes = self._admit(draft, letter, file)
+            page = None if letter.text_page is None else await self._store_page(letter.text_page, file)
+            documents = letter.documents if page is None else (page, *letter.documents)
+            envelope, faxes = self._admit(draft, replace(letter, documents=documents), file)
         except BaseException:
             file.abort()
             raise
@@ -104,6 +106,19 @@ class Acceptance:
         finally:
             # Also after a refusal: the file may only go when no thread has it in hand, and a disk that fails is told first.
             await synced
+
+    async def _store_page(self, page: TextPage, file: SpoolFile) -> Document:
+        path = await self._runtime.spool.store_page(file, page.content)
+        return Document(
+            name="page.pdf",
+            content_type="application/pdf",
+            size=page.size,
+            sha256=page.sha256,
+            path=path,
+            offset=0,
+            length=page.size,
+            pages=page.pages,
+        )
 
     def _admit(self, draft: Draft, letter: Letter, file: SpoolFile) -> tuple[Envelope, list[Fax]]:
         policy.check_loop(letter)

@@ -92,7 +92,7 @@ def check_null_sender(sender: str) -> None:
 
 def check_loop(letter: Letter) -> None:
     """Refuse mails that machines write to each other: RFC 3834 section 5, and RFC 5321 section 6.3."""
-    if letter.looped or letter.received_count > _MOST_RECEIVED:
+    if letter.mail_loop or letter.received_count > _MOST_RECEIVED:
         raise Refused("554 5.4.6 This mail goes round in a circle and is not faxed")
     if letter.auto_submitted:
         raise Refused("550 5.7.1 Bounces and automatic replies are not faxed")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.errors import Refused
-from mailbridge.submission.letter import read_letter
+from mailbridge.submission.letter_parser import read_letter
 
 MAILS = sorted(Path(__file__).parent.glob("*.eml"))
 
@@ -29,5 +29,5 @@ def test_a_mail_yields_what_it_must(mail: Path, tmp_path: Path) -> None:
         assert caught.value.reply == wanted["refused"]
         return
     letter = read_letter(tmp_path, "m.eml", "auto")
-    found = {"subject": letter.subject, "sender": letter.sender, "documents": [document.name for document in letter.documents]}
-    assert found == wanted
+    documents = [*(["page.pdf"] if letter.text_page else []), *(document.name for document in letter.documents)]
+    assert {"subject": letter.subject, "sender": letter.sender, "documents": documents} == wanted

@@ -1,4 +1,4 @@
-"""Any bytes at all are a letter, or refused in words: nothing else comes out of reading a mail."""
+"""Reading a mail of any bytes returns a letter or raises Refused, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mailbridge.errors import Refused
 from mailbridge.submission.document_types import MAX_NAME, safe_name
-from mailbridge.submission.letter import read_letter
+from mailbridge.submission.letter_parser import read_letter
 
 PIECES = st.sampled_from(
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.submission.letter import read_letter
+from mailbridge.submission.letter_parser import read_letter
 from mailbridge.submission.password import hash_password
 from tests.integration.test_smtp import MAIL, gateway, read, talk
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import random
 import shutil
 import smtplib
@@ -27,7 +28,7 @@ from mailbridge.model import Document, Fax
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool, SpoolFile
 from mailbridge.store.sqlite import SqliteStore
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter import Letter, TextPage
 from mailbridge.submission.password import hash_password
 from mailbridge.submission.server import SmtpService
 from tests.integration import scripted_servers
@@ -352,6 +353,38 @@ def test_a_full_disk_is_told_as_such_without_a_path(tmp_path: Path, monkeypatch:
         assert (status, words[:5]) == (451, b"4.3.0")
         assert str(tmp_path).encode() not in words
         assert mx.files() == []
+        assert mx.send()[0] == 250
+
+
+PAGE = TextPage(content=b"%PDF-page", size=9, sha256="ab", pages=2)
+
+
+def test_page_of_the_text_is_the_first_document_and_lies_beside_the_mail(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        mx.letter["text_page"] = PAGE
+        assert mx.send()[0] == 250
+        [fax] = mx.faxes()
+        page, attached = fax.documents
+        assert (page.name, page.pages, page.size, attached.name) == ("page.pdf", 2, 9, "a.txt")
+        assert mx.spool.path(page.path).read_bytes() == PAGE.content
+        assert mx.spool.path(page.path).with_suffix("").with_suffix(".eml") == mx.files()[0]
+
+
+def test_a_page_that_cannot_be_synced_leaves_neither_mail_nor_fax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".page.pdf"):
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    with gateway(tmp_path) as mx:
+        mx.letter["text_page"] = PAGE
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            assert mx.send()[1].startswith(b"4.3.0 ")
+        assert [path for path in (mx.spool.root / "mail").rglob("*") if path.is_file()] == []
+        assert mx.faxes() == []
         assert mx.send()[0] == 250
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document, Encoding
-from mailbridge.store.spool import Spool
+from mailbridge.store.spool import Spool, SpoolFile
 
 
 @pytest.fixture
@@ -138,6 +138,72 @@ def test_a_sync_that_failed_once_is_told_until_a_mail_is_synced_or_a_while_has_p
     assert not spool.prove()
     now += 0.2
     assert spool.prove()
+
+
+def spooled_mail(spool: Spool) -> SpoolFile:
+    file = spool.create("env_1")
+    file.write(b"x")
+    asyncio.run(file.commit())
+    return file
+
+
+def test_page_is_stored_beside_its_mail_and_goes_with_it(spool: Spool) -> None:
+    mail = spooled_mail(spool)
+    relpath = asyncio.run(spool.store_page(mail, b"%PDF"))
+    path = spool.path(relpath)
+    assert path == spool.path(mail.relpath).with_suffix(".page.pdf")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"%PDF", 0o600)
+    mail.abort()
+    assert mails(spool) == []
+
+
+def test_page_and_its_name_are_synced(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    mail, synced, real = spooled_mail(spool), list[str](), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = spool.path(asyncio.run(spool.store_page(mail, b"%PDF")))
+    assert synced == [str(path), str(path.parent)]
+
+
+@pytest.mark.parametrize(("size", "in_loop"), [(1 << 16, True), ((1 << 16) + 1, False)])
+def test_large_page_is_written_outside_the_event_loop(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, size: int, in_loop: bool
+) -> None:
+    mail, writers, real = spooled_mail(spool), list[bool](), os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if len(data) == size:
+            writers.append(threading.current_thread() is threading.main_thread())
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    relpath = asyncio.run(spool.store_page(mail, bytes(size)))
+    assert writers == [in_loop]
+    assert spool.path(relpath).stat().st_size == size
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_page_that_the_disk_does_not_take_is_gone_and_its_mail_stays(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error", "/secret/path")
+
+    mail = spooled_mail(spool)
+
+    async def run() -> None:
+        monkeypatch.setattr(os, call, broken)
+        with pytest.raises(StoreUnavailable) as caught:
+            await spool.store_page(mail, b"%PDF")
+        assert "/secret" not in str(caught.value)
+
+    asyncio.run(run())
+    assert not spool.healthy
+    assert mails(spool) == [spool.path(mail.relpath)]
 
 
 def test_a_full_disk_names_no_path(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

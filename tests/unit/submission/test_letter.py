@@ -18,7 +18,8 @@ from PIL import Image
 from mailbridge.errors import Refused
 from mailbridge.store.spool import Spool
 from mailbridge.submission.document_types import safe_name
-from mailbridge.submission.letter import Letter, read_letter
+from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter_parser import read_letter
 from mailbridge.submission.page import render
 
 PDF = render("a document")[0]
@@ -217,7 +218,8 @@ def test_the_same_text_for_other_readers_is_passed_over(tmp_path: Path) -> None:
     message = mail("hello")
     message.add_alternative("<html amp4email>hello</html>", subtype="x-amp-html")
     message.add_alternative("<p>hello</p>", subtype="html")
-    assert [document.name for document in read(tmp_path, message).documents] == ["page.pdf"]
+    letter = read(tmp_path, message)
+    assert (letter.text_page is not None, letter.documents) == (True, ())
 
 
 def test_a_photograph_is_one_page_whatever_a_phone_keeps_behind_it(tmp_path: Path) -> None:
@@ -234,32 +236,39 @@ LONG = "Dear sirs,\nplease find the contract.\nCall me on Sunday.\n"
 
 
 @pytest.mark.parametrize(
-    ("mode", "text", "names"),
+    ("mode", "text", "becomes_page"),
     [
-        ("auto", "see attached", ["a.pdf"]),
-        ("auto", "see attached\n-- \nDana\nLaw office\n03-9876543\n", ["a.pdf"]),
-        ("auto", "see\n> one\n> two\n> three\n", ["a.pdf"]),
-        ("auto", LONG, ["page.pdf", "a.pdf"]),
-        ("auto", "word " * 50, ["page.pdf", "a.pdf"]),
-        ("never", LONG, ["a.pdf"]),
-        ("always", "see attached", ["page.pdf", "a.pdf"]),
-        ("always", "", ["a.pdf"]),
+        ("auto", "see attached", False),
+        ("auto", "see attached\n-- \nDana\nLaw office\n03-9876543\n", False),
+        ("auto", "see\n> one\n> two\n> three\n", False),
+        ("auto", LONG, True),
+        ("auto", "word " * 50, True),
+        ("never", LONG, False),
+        ("always", "see attached", True),
+        ("always", "", False),
     ],
 )
-def test_when_the_text_becomes_the_first_page(tmp_path: Path, mode: str, text: str, names: list[str]) -> None:
+def test_text_beside_a_document_becomes_a_page_by_mode_and_content(
+    tmp_path: Path, mode: str, text: str, becomes_page: bool
+) -> None:
     message = mail(text, ("a.pdf", "application/pdf", PDF))
-    assert [document.name for document in read(tmp_path, message, mode).documents] == names
-    message["X-Mailbridge-Page"] = mode
-    assert [document.name for document in read(tmp_path, message, "auto").documents] == names
+    for _ in range(2):
+        letter = read(tmp_path, message, mode)
+        assert [document.name for document in letter.documents] == ["a.pdf"]
+        assert (letter.text_page is not None) is becomes_page
+        message["X-Mailbridge-Page"], mode = mode, "auto"
 
 
-def test_a_text_alone_is_a_page_and_nothing_at_all_is_refused(tmp_path: Path) -> None:
-    (page,) = read(tmp_path, mail("שלום")).documents
-    assert (page.path, page.encoding, page.pages) == ("mail/m.page.pdf", "identity", 1)
-    assert (tmp_path / page.path).read_bytes()[:5] == b"%PDF-"
+def test_text_alone_is_a_page_and_nothing_at_all_is_refused(tmp_path: Path) -> None:
+    letter = read(tmp_path, mail("שלום"))
+    page = letter.text_page
+    assert page is not None
+    assert (letter.documents, page.pages, page.content[:5]) == ((), 1, b"%PDF-")
+    assert (page.size, page.sha256) == (len(page.content), hashlib.sha256(page.content).hexdigest())
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["m.eml"]
     assert refused(tmp_path, mail("  \n")).startswith("554 5.6.0 The mail has nothing to fax")
     reply = refused(tmp_path, mail("hello", **{"X-Mailbridge-Page": "never"}))
-    assert reply.endswith("no document is attached and its text is not to become a page")
+    assert reply.endswith("no document is attached and its text is not to be faxed")
 
 
 def test_every_address_of_every_from_is_an_author(tmp_path: Path) -> None:
@@ -306,7 +315,7 @@ def test_a_header_in_disorder_is_refused_by_name(tmp_path: Path, name: str, valu
 def test_marks_of_machines_and_loops_are_told(tmp_path: Path) -> None:
     assert read(tmp_path, mail("x", Auto_Submitted="auto-replied; x=y")).auto_submitted
     assert not read(tmp_path, mail("x", Auto_Submitted="no")).auto_submitted
-    assert read(tmp_path, mail("x", X_Mailbridge_Loop="gw")).looped
+    assert read(tmp_path, mail("x", X_Mailbridge_Loop="gw")).mail_loop
 
 
 @pytest.mark.parametrize(

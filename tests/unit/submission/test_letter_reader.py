@@ -1,22 +1,26 @@
-"""The children: a mail that kills its reader is refused, and the next mail is read."""
+"""The letter reader and its workers: a mail that kills its worker is refused, and the next mail is read."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mailbridge.errors import Refused, StoreUnavailable
-from mailbridge.submission import letter_reader as parent
+from mailbridge.model import Document
 from mailbridge.submission import worker
 from mailbridge.submission.letter import Letter
-from mailbridge.submission.letter_reader import LetterReader
-from mailbridge.submission.worker import Answer
+from mailbridge.submission.letter_reader import LetterReader, checked_letter
+from mailbridge.submission.worker_protocol import Request, Response, encode_request
 
 MAIL = b"From: a@b.co\nSubject: s\nX-Mailbridge-Tag: k=v\n\nhello\n"
 
@@ -28,11 +32,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def children(reader: LetterReader) -> list[int]:
-    return [worker._process.pid for worker in reader._workers if worker._process is not None]
+def pids(reader: LetterReader) -> list[int]:
+    return [worker.pid for worker in reader._workers if worker.pid is not None]
 
 
-def test_letters_that_are_asked_for_at_once_come_back_whole(root: Path) -> None:
+def test_mails_read_at_once_yield_complete_letters(root: Path) -> None:
     async def run() -> None:
         reader = LetterReader(root, "auto", workers=2)
         await reader.start()
@@ -42,13 +46,13 @@ def test_letters_that_are_asked_for_at_once_come_back_whole(root: Path) -> None:
             await reader.stop()
         for letter in letters:
             assert (letter.sender, letter.subject, letter.tags) == ("a@b.co", "s", {"k": "v"})
-            assert [document.path for document in letter.documents] == ["mail/a.page.pdf"]
-            assert (root / "mail/a.page.pdf").stat().st_size == letter.documents[0].size
+            assert letter.text_page is not None
+            assert hashlib.sha256(letter.text_page.content).hexdigest() == letter.text_page.sha256
 
     asyncio.run(run())
 
 
-def test_a_refusal_of_the_child_reaches_the_caller(root: Path) -> None:
+def test_a_refusal_by_the_worker_reaches_the_caller(root: Path) -> None:
     (root / "mail" / "b.eml").write_bytes(b"From: a@b.co\n\n\n")
 
     async def run() -> None:
@@ -64,40 +68,40 @@ def test_a_refusal_of_the_child_reaches_the_caller(root: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_child_that_dies_or_hangs_costs_its_own_mail_alone(root: Path) -> None:
+def test_a_worker_that_dies_or_hangs_costs_only_its_own_mail(root: Path) -> None:
     async def run() -> None:
         reader = LetterReader(root, "auto", workers=1, seconds=10)
         await reader.start()
         try:
-            (first,) = children(reader)
+            (first,) = pids(reader)
             os.kill(first, signal.SIGSTOP)
             reader._seconds = 0.2
-            with pytest.raises(Refused, match="within limits"):
+            with pytest.raises(Refused, match="within the limits"):
                 await reader("mail/a.eml")
             reader._seconds = 20
             assert (await reader("mail/a.eml")).subject == "s"
-            (second,) = children(reader)
+            (second,) = pids(reader)
             os.kill(second, signal.SIGSTOP)
             waiting = asyncio.create_task(reader("mail/a.eml"))
             await asyncio.sleep(0)
             os.kill(second, signal.SIGKILL)
-            with pytest.raises(Refused, match="within limits"):
+            with pytest.raises(Refused, match="within the limits"):
                 await waiting
             assert (await reader("mail/a.eml")).subject == "s"
-            assert len({first, second, *children(reader)}) == 3
+            assert len({first, second, *pids(reader)}) == 3
         finally:
             await reader.stop()
 
     asyncio.run(run())
 
 
-def test_a_cancelled_caller_leaves_no_answer_for_the_next(root: Path) -> None:
+def test_a_cancelled_call_leaves_no_response_for_the_next(root: Path) -> None:
     async def run() -> None:
         (root / "mail" / "b.eml").write_bytes(MAIL.replace(b"Subject: s", b"Subject: other"))
         reader = LetterReader(root, "auto", workers=1)
         await reader.start()
         try:
-            os.kill(children(reader)[0], signal.SIGSTOP)
+            os.kill(pids(reader)[0], signal.SIGSTOP)
             first = asyncio.create_task(reader("mail/b.eml"))
             await asyncio.sleep(0)
             first.cancel()
@@ -110,7 +114,7 @@ def test_a_cancelled_caller_leaves_no_answer_for_the_next(root: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_child_whose_daemon_was_killed_ends_without_a_word(root: Path) -> None:
+def test_a_worker_whose_daemon_was_killed_ends_silently(root: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "mailbridge.submission.worker"],
         stdin=subprocess.PIPE,
@@ -120,12 +124,12 @@ def test_a_child_whose_daemon_was_killed_ends_without_a_word(root: Path) -> None
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
-    question = worker.QUESTION.dump_json(worker.Question(root=str(root), path="mail/a.eml", page="auto"))
-    assert process.communicate(worker.frame(question), timeout=30)[1] == b""
+    request = encode_request(Request(spool=str(root), path="mail/a.eml", page_mode="auto"))
+    assert process.communicate(request, timeout=30)[1] == b""
     assert process.returncode == 0
 
 
-def test_children_ignore_signals_to_the_service_and_end_with_their_input(root: Path) -> None:
+def test_workers_ignore_signals_to_the_service_and_end_with_their_input(root: Path) -> None:
     async def run() -> None:
         reader = LetterReader(root, "auto", workers=1)
         await reader.start()
@@ -145,38 +149,65 @@ def test_children_ignore_signals_to_the_service_and_end_with_their_input(root: P
     asyncio.run(run())
 
 
-def test_what_a_parser_raises_is_a_mail_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_may_write_no_file(root: Path) -> None:
+    async def run() -> None:
+        reader = LetterReader(root, "auto", workers=1)
+        await reader.start()
+        try:
+            await reader("mail/a.eml")
+            limits = Path(f"/proc/{pids(reader)[0]}/limits").read_text()
+        finally:
+            await reader.stop()
+        assert re.search(r"^Max file size +0 +0 ", limits, re.MULTILINE)
+        assert [path.name for path in root.rglob("*") if path.is_file()] == ["a.eml"]
+
+    asyncio.run(run())
+
+
+def test_an_error_of_a_parser_refuses_the_mail(monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (MemoryError(), RecursionError(), KeyError("x")):
 
         def broken(*_: object, error: Exception = error) -> Letter:
             raise error
 
         monkeypatch.setattr(worker, "read_letter", broken)
-        answer = worker.read(worker.Question(root="/", path="a", page="auto"))
-        assert answer.refused == "554 5.6.0 The mail cannot be read within limits"
+        response = worker.respond(Request(spool="/", path="a", page_mode="auto"))
+        assert response.refused == "554 5.6.0 The mail cannot be read within the limits of time and memory"
 
 
-def test_an_answer_that_points_elsewhere_is_not_believed() -> None:
-    from mailbridge.model import Document
-
-    document = Document(
-        name="a.pdf", content_type="application/pdf", size=1, sha256="", path="mail/other.eml", offset=0, length=1
-    )
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": "mail/other.eml"},
+        {"path": "mail/a.page.pdf"},
+        {"path": "../a.eml"},
+        {"offset": -1},
+        {"length": -1},
+        {"size": -1},
+        {"name": "../a.pdf"},
+    ],
+)
+def test_a_response_that_leaves_its_mail_is_refused(change: dict[str, Any]) -> None:
+    document = Document(name="a.pdf", content_type="application/pdf", size=1, sha256="", path="mail/a.eml", offset=0, length=1)
     letter = Letter(message_id=None, subject="", sender=None, documents=(document,))
-    with pytest.raises(Refused, match="within limits"):
-        parent._believe(Answer(letter=letter), "mail/a.eml")
-    with pytest.raises(Refused, match="within limits"):
-        parent._believe(Answer(refused="250 OK\r\n"), "mail/a.eml")
+    assert checked_letter(Response(letter=letter), "mail/a.eml") == letter
+    with pytest.raises(Refused, match="within the limits"):
+        checked_letter(Response(letter=replace(letter, documents=(replace(document, **change),))), "mail/a.eml")
 
 
-def test_mails_behind_one_that_kills_its_child_are_read_all_the_same(root: Path) -> None:
+def test_a_response_whose_reply_is_no_refusal_is_replaced() -> None:
+    with pytest.raises(Refused, match="within the limits"):
+        checked_letter(Response(refused="250 OK\r\n"), "mail/a.eml")
+
+
+def test_mails_behind_one_that_kills_its_worker_are_read(root: Path) -> None:
     async def run() -> None:
         for number in range(5):
             (root / "mail" / f"{number}.eml").write_bytes(MAIL.replace(b"Subject: s", b"Subject: %d" % number))
         reader = LetterReader(root, "auto", workers=1)
         await reader.start()
         try:
-            (first,) = children(reader)
+            (first,) = pids(reader)
             os.kill(first, signal.SIGSTOP)
             calls = [asyncio.create_task(reader(f"mail/{number}.eml")) for number in range(5)]
             await asyncio.sleep(0)
@@ -192,16 +223,16 @@ def test_mails_behind_one_that_kills_its_child_are_read_all_the_same(root: Path)
     asyncio.run(run())
 
 
-def test_what_is_not_read_when_the_judge_stops_may_come_again(root: Path) -> None:
+def test_mails_not_read_when_the_reader_stops_fail_temporarily(root: Path) -> None:
     async def run() -> None:
         reader = LetterReader(root, "auto", workers=1)
         await reader.start()
-        os.kill(children(reader)[0], signal.SIGSTOP)
+        os.kill(pids(reader)[0], signal.SIGSTOP)
         calls = [asyncio.create_task(reader("mail/a.eml")) for _ in range(6)]
         await asyncio.sleep(0)
         await reader.stop()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 6
-        assert children(reader) == []
+        assert pids(reader) == []
 
     asyncio.run(run())

@@ -67,7 +67,7 @@ def test_daily_limit() -> None:
 def test_loops() -> None:
     policy.check_loop(LETTER)
     policy.check_loop(dataclasses.replace(LETTER, received_count=50))
-    for change in ({"looped": True}, {"received_count": 51}):
+    for change in ({"mail_loop": True}, {"received_count": 51}):
         with pytest.raises(Refused, match=r"^554 5\.4\.6 "):
             policy.check_loop(dataclasses.replace(LETTER, **change))
     with pytest.raises(Refused, match=r"^550 5\.7\.1 "):

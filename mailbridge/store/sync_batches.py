@@ -1,0 +1,88 @@
+"""Files are made durable in batches: each file is synced, and then each of their directories once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+# Threads that sync at once, each a batch, one file after the other: a flush takes time, and disks merge several.
+_THREADS = 4
+_BATCH = 16
+
+
+class _File(Protocol):
+    directory: Path
+
+    def sync(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class SyncBatches:
+    """Syncs files in a few threads, those that wait together at once. `sync_names` makes the names in a directory durable."""
+
+    def __init__(self, sync_names: Callable[[Path], None]) -> None:
+        self._sync_names = sync_names
+        self._waiting: deque[tuple[_File, asyncio.Future[None]]] = deque()
+        self._threads = 0
+
+    def add(self, file: _File) -> asyncio.Future[None]:
+        """Return the promise that `file` is durable; it may raise StoreUnavailable, and then the file is gone."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((file, done))
+        if self._threads < _THREADS:
+            self._threads += 1
+            self._begin(loop)
+        return done
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+        if not batch:
+            self._threads -= 1
+            return
+
+        def work() -> None:
+            errors = self._sync([file for file, _ in batch])
+            loop.call_soon_threadsafe(self._end, loop, [done for _, done in batch], errors)
+
+        loop.run_in_executor(None, work)
+
+    def _end(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        promises: Sequence[asyncio.Future[None]],
+        errors: Sequence[Exception | None],
+    ) -> None:
+        for done, error in zip(promises, errors, strict=True):
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+        self._begin(loop)
+
+    def _sync(self, files: Sequence[_File]) -> list[Exception | None]:
+        """Sync a batch, blocking; return for each file what failed."""
+        errors = [_error_of(file.sync) for file in files]
+        durable = {file.directory for file, error in zip(files, errors, strict=True) if error is None}
+        failed = {directory: _error_of(partial(self._sync_names, directory)) for directory in durable}
+        for number, file in enumerate(files):
+            if errors[number] is None and failed[file.directory] is not None:
+                file.abort()
+                errors[number] = failed[file.directory]
+        return errors
+
+
+def _error_of(work: Callable[[], None]) -> Exception | None:
+    """Return what `work` raises, a bug too: an error that stays in its thread would leave the mail waiting for ever."""
+    try:
+        work()
+    except Exception as error:
+        return error
+    return None

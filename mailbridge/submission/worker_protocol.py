@@ -1,0 +1,96 @@
+"""What the daemon and a worker send each other, through the worker's standard input and output.
+
+A request is one frame, a response is two: the JSON, and then the content of the page that was made of the mail's text, empty
+where there is none. A frame is its length in 4 bytes, and that many bytes. The daemon bounds every frame, because a hostile mail
+may have taken over the worker that writes it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from mailbridge.submission.letter import Letter
+
+MAX_SECONDS = 30.0  # that a worker may take for one mail
+MAX_REQUEST = 10_000  # bytes
+MAX_RESPONSE = 4_000_000  # bytes of JSON
+MAX_PAGE = 16_000_000  # bytes; 100,000 characters of text make less than 2 MB
+UNREADABLE: Final = "554 5.6.0 The mail cannot be read within the limits of time and memory"
+_LENGTH: Final = struct.Struct("!I")
+HEAD_SIZE: Final = _LENGTH.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One mail to read: the spool's directory, the mail's path in it, and `fax.page`."""
+
+    spool: str
+    path: str
+    page_mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """Exactly one of the three: the letter, the SMTP reply of a refusal, or why the disk did not deliver the mail."""
+
+    letter: Letter | None = None
+    refused: str | None = None
+    unavailable: str | None = None
+
+
+_REQUEST: Final = TypeAdapter(Request)
+_RESPONSE: Final = TypeAdapter(Response)
+
+
+def encode_request(request: Request) -> bytes:
+    """Return the frame of a request."""
+    return _frame(_REQUEST.dump_json(request))
+
+
+def decode_request(content: bytes) -> Request:
+    """Return the request in a frame's content. Raises ValueError."""
+    return _REQUEST.validate_json(content)
+
+
+def encode_response(response: Response) -> bytes:
+    """Return the two frames of a response; a page or a letter beyond the limits makes it a refusal."""
+    page = b""
+    if response.letter is not None and response.letter.text_page is not None:
+        page = response.letter.text_page.content
+        response = Response(letter=replace(response.letter, text_page=replace(response.letter.text_page, content=b"")))
+    try:
+        content = _RESPONSE.dump_json(response)
+    except ValueError:  # half of a surrogate pair in a name
+        content = b""
+    if not content or len(content) > MAX_RESPONSE or len(page) > MAX_PAGE:
+        content, page = _RESPONSE.dump_json(Response(refused=UNREADABLE)), b""
+    return _frame(content) + _frame(page)
+
+
+def decode_response(content: bytes, page: bytes) -> Response:
+    """Return the response in the contents of two frames. Raises ValueError where they are not one."""
+    response = _RESPONSE.validate_json(content)
+    letter = response.letter
+    if letter is None or letter.text_page is None:
+        if page:
+            raise ValueError("a page without a letter that has one")
+        return response
+    if len(page) != letter.text_page.size:
+        raise ValueError("the page has another size than the letter says")
+    return replace(response, letter=replace(letter, text_page=replace(letter.text_page, content=page)))
+
+
+def _frame(content: bytes) -> bytes:
+    return _LENGTH.pack(len(content)) + content
+
+
+def frame_length(head: bytes, limit: int) -> int:
+    """Return the length that a frame's first `HEAD_SIZE` bytes announce. Raises EOFError beyond `limit`."""
+    length: int = _LENGTH.unpack(head)[0]
+    if length > limit:
+        raise EOFError("the frame is larger than its limit")
+    return length
