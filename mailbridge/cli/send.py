@@ -53,6 +53,7 @@ def send(
     \b
       mailbridge send 03-9876543 contract.pdf
       mailbridge send +97239876543 letter.docx annex.tiff --subject "Contract" --wait
+      mailbridge send clalit-haifa referral.pdf
       mailbridge send 03-9876543 --url https://www.example.co.il/contract.pdf
     """
     if bool(files) == bool(url):

@@ -17,11 +17,16 @@ class LocalSubmission:
         self._acceptance, self._domain, self._max_size = acceptance, domain, max_size
 
     async def send(self, *, numbers: Sequence[str], sender: str, body: AsyncIterator[bytes]) -> dict[str, Any]:
-        """Queue one fax for each number, and return the reply that SMTP would give. Raises ControlError, StoreUnavailable."""
+        """Queue one fax for each number or contact, and return the reply of SMTP. Raises ControlError, StoreUnavailable."""
         try:
             draft = Draft(sender=sender)
-            for number in numbers:
+            for count, number in enumerate(numbers, 1):
                 self._acceptance.admit_recipient(draft, f"{number}@{self._domain}", None, None)
+                if len(draft.recipients) > count:
+                    # `send` prints one fax, and with --wait follows one.
+                    raise ControlError(
+                        f"{number} is a list of several numbers; send a mail to it, or send to its contacts one by one"
+                    )
             return {"reply": await self._take(draft, body)}
         except Refused as refusal:
             # A person at a prompt needs no codes of SMTP.

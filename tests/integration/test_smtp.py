@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +23,13 @@ import pytest
 
 from mailbridge import log
 from mailbridge.config import Config
-from mailbridge.errors import Refused, StoreUnavailable
+from mailbridge.errors import ControlError, Refused, StoreUnavailable
 from mailbridge.model import Document, Fax
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool, SpoolFile
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.letter import Letter, TextPage
+from mailbridge.submission.local_submission import LocalSubmission
 from mailbridge.submission.password import hash_password
 from mailbridge.submission.server import SmtpService
 from tests.integration import scripted_servers
@@ -709,3 +710,22 @@ def test_the_numbers_of_a_list_count_as_recipients_and_to_the_daily_limit(tmp_pa
         client.mail("anna@example.co.il")
         assert client.rcpt("all@fax.local")[1][:5] == b"4.7.1"
         assert client.rcpt("banks@fax.local")[0] == 250
+
+
+def test_send_takes_a_contact_but_no_list(tmp_path: Path) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield MAIL
+
+    with gateway(tmp_path, contacts=CONTACTS) as mx:
+        local = LocalSubmission(mx.service.acceptance, "fax.local", 10_000)
+
+        def send(name: str) -> dict[str, Any]:
+            sent = local.send(numbers=[name], sender="root@mx.test", body=body())
+            return asyncio.run_coroutine_threadsafe(sent, mx.loop).result(20)
+
+        assert send("Clalit")["reply"].startswith("250 2.0.0 queued as fax_")
+        with pytest.raises(ControlError, match=r"^banks is a list of several numbers; send a mail to it"):
+            send("banks")
+        with pytest.raises(ControlError, match=r"^No contact here has the name clalitt; did you mean clalit\?"):
+            send("clalitt")
+        assert [fax.number for fax in mx.faxes()] == ["+97248765432"]
