@@ -51,6 +51,7 @@ PURE = (
     "submission/commands.py",
     "submission/dot_decoder.py",
     "submission/covering.py",
+    "submission/mime_parameters.py",
     "submission/covering_phrases.py",
     "submission/letter.py",
     "submission/limits.py",

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.submission import body, document_types
-from mailbridge.submission.mime import Mail, Part
+from mailbridge.submission.mime import Mail
+from mailbridge.submission.mime_part import Part
 
 MAX_CONTENT = 64_000_000  # bytes of one decoded document
 # A small picture is a logo, unless it has the pixels of a page: a black and white scan often has fewer bytes than a logo.

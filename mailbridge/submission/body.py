@@ -6,7 +6,9 @@ import re
 from urllib.parse import unquote
 
 from mailbridge.submission.html_text import text_of_html
-from mailbridge.submission.mime import Mail, Part, known_charset
+from mailbridge.submission.mime import Mail
+from mailbridge.submission.mime_parameters import known_charset
+from mailbridge.submission.mime_part import Part
 from mailbridge.submission.page import clean
 
 _MAX_BODY = 2_000_000

@@ -9,7 +9,8 @@ from typing import cast
 from mailbridge.errors import Refused
 from mailbridge.submission import page
 from mailbridge.submission.letter import Letter, PageMode
-from mailbridge.submission.mime import Headers, decode_words
+from mailbridge.submission.mime_headers import Headers
+from mailbridge.submission.mime_parameters import decode_words
 
 MAX_TAGS = 20
 # Beyond it neither a database nor the sum of two dates is sure to hold a date.

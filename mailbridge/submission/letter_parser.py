@@ -17,7 +17,9 @@ from mailbridge.submission.attachments import find_documents
 from mailbridge.submission.covering import deserves_page
 from mailbridge.submission.letter import Letter, TextPage
 from mailbridge.submission.letter_headers import read_headers
-from mailbridge.submission.mime import Headers, decode_words, open_mail
+from mailbridge.submission.mime import open_mail
+from mailbridge.submission.mime_headers import Headers
+from mailbridge.submission.mime_parameters import decode_words
 
 MAX_TEXT = 100_000  # characters that become a page
 

@@ -1,6 +1,7 @@
 """Split a spooled mail into its parts, by mmap: every part is a stretch of the file, and nothing is copied (RFC 2045, 2046).
 
-A tree of parts is walked with a list, never by recursion. Limits: 20 levels, 100 parts, 100 KB of headers in any part.
+A tree of parts is walked with a list, never by recursion. Limits: 20 levels, 100 parts, 100 KB of headers in any part. Only a
+forwarded mail that is itself encoded in base64 is decoded into memory, as another source of parts.
 """
 
 from __future__ import annotations
@@ -9,61 +10,41 @@ import contextlib
 import io
 import mmap
 import os
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from email.errors import HeaderParseError
-from email.header import decode_header
-from email.message import Message
-from email.utils import collapse_rfc2231_value
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mailbridge.errors import Refused
-from mailbridge.model import EXTERNAL, Encoding
 from mailbridge.store.transfer_encoding import decoder
+from mailbridge.submission.mime_headers import Headers, read_headers
+from mailbridge.submission.mime_parameters import parameter, value_of
+from mailbridge.submission.mime_part import Part, content_type_of, part_of, transfer_encoding
 
 MAX_DEPTH = 20
 MAX_PARTS = 100
-MAX_HEADERS = 100_000
+MAX_DECODED = 64_000_000  # bytes of forwarded mails that are themselves encoded, together
 CHUNK = 64 * 1024
-_ENCODINGS: dict[str, Encoding] = {
-    "": "identity",
-    "7bit": "identity",
-    "8bit": "identity",
-    "binary": "identity",
-    "base64": "base64",
-    "quoted-printable": "quoted-printable",
-}
 
-Headers = Message
+_GUESSED_BOUNDARY = re.compile(rb"--([!-~]{1,70})[ \t]*\r?\n[!-9;-~]{1,100}:")
+# Bytes of a body in which a boundary that no header names is looked for.
+_PREAMBLE = 4096
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A leaf of the mail: where its body lies in the file (bytes), and what its headers say.
-
-    `forwarded` counts the message/rfc822 around it; `filename` is as the sender wrote it, never a path to use. `url` is set for a
-    part that only tells where its content is.
-    """
-
-    offset: int
-    length: int
-    encoding: Encoding
-    content_type: str
-    filename: str | None
-    disposition: str | None
-    cid: str | None
-    charset: str | None
-    forwarded: int = 0
-    url: str | None = None
+Source = mmap.mmap | bytes
 
 
 class _Stretch(NamedTuple):
+    """A part that is still to be read."""
+
+    source: int
     start: int
     end: int
-    depth: int
-    default_type: str
-    forwarded: int
+    depth: int = 0
+    default_type: str = "text/plain"
+    forwarded: int = 0
+    is_mail: bool = False
+    alternative: bool = False
 
 
 class Mail:
@@ -71,14 +52,20 @@ class Mail:
 
     def __init__(self, data: mmap.mmap, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.headers, self.parts = _split(data)
+        splitter = _Splitter(data)
+        self.headers, self.parts = splitter.split()
+        self._sources = splitter.sources
 
     def chunks(self, part: Part) -> Iterator[bytes]:
         """Yield a part's decoded content piece by piece, exactly as the spool will read the document later."""
         decoding = decoder(part.encoding)
         end = part.offset + part.length
         for start in range(part.offset, end, CHUNK):
-            yield decoding.decode(os.pread(self._descriptor, min(CHUNK, end - start), start), start + CHUNK >= end)
+            size = min(CHUNK, end - start)
+            yield decoding.decode(self._read(part.source, start, size), start + CHUNK >= end)
+
+    def _read(self, source: int, start: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, start) if source == 0 else self._sources[source][start : start + size]
 
     def content(self, part: Part, limit: int) -> bytes:
         """Return a part's decoded content. Raises Refused beyond `limit` bytes."""
@@ -93,7 +80,7 @@ class Mail:
 
 @contextlib.contextmanager
 def open_mail(path: Path) -> Iterator[Mail]:
-    """Open and split a spooled mail. Raises Refused with 554 5.6.0 for one that is beyond the limits or cannot be told apart."""
+    """Open and split a spooled mail. Raises Refused with 554 5.6.0 for a mail beyond the limits, or without a structure."""
     with open(path, "rb") as file:
         try:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -103,106 +90,112 @@ def open_mail(path: Path) -> Iterator[Mail]:
             yield Mail(data, file.fileno())
 
 
-def _split(data: mmap.mmap) -> tuple[Headers, list[Part]]:
-    top: Headers | None = None
-    parts: list[Part] = []
-    waiting = [_Stretch(0, len(data), 0, "text/plain", 0)]
-    seen = 0
-    while waiting:
-        stretch = waiting.pop()
-        seen += 1
-        if stretch.depth > MAX_DEPTH:
-            raise Refused(f"554 5.6.0 The mail is nested deeper than {MAX_DEPTH} levels")
-        if seen + len(waiting) > MAX_PARTS:
-            raise Refused(f"554 5.6.0 The mail has more than {MAX_PARTS} parts")
-        headers, body = _read_headers(data, stretch)
-        top = headers if top is None else top
-        inner = _open_up(data, headers, body, stretch)
-        if inner is None:
-            parts.append(_leaf(headers, body, stretch))
-        else:
-            waiting.extend(reversed(inner))
-    # What was read while searching need not stay in memory; a document is read again from the page cache.
-    data.madvise(mmap.MADV_DONTNEED)
-    assert top is not None
-    return top, parts
+class _Splitter:
+    """Walks the tree of one mail."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.sources: list[Source] = [data]
+        self._data = data
+        self._decoded = 0
+
+    def split(self) -> tuple[Headers, list[Part]]:
+        """Return the mail's header and its leaves, in order. Raises Refused."""
+        top: Headers | None = None
+        parts: list[Part] = []
+        waiting = [_Stretch(0, 0, len(self._data), is_mail=True)]
+        seen = 0
+        while waiting:
+            stretch = waiting.pop()
+            seen += 1
+            if stretch.depth > MAX_DEPTH:
+                raise Refused(f"554 5.6.0 The mail is nested deeper than {MAX_DEPTH} levels")
+            if seen + len(waiting) > MAX_PARTS:
+                raise Refused(f"554 5.6.0 The mail has more than {MAX_PARTS} parts")
+            source = self.sources[stretch.source]
+            headers, body = read_headers(source, stretch.start, stretch.end, stretch.default_type, is_mail=stretch.is_mail)
+            top = headers if top is None else top
+            inner = self._open(headers, body, stretch)
+            if inner is None:
+                leaf = part_of(headers, body, stretch.end, default_type=stretch.default_type)
+                parts.append(replace(leaf, forwarded=stretch.forwarded, source=stretch.source, alternative=stretch.alternative))
+            else:
+                waiting.extend(reversed(inner))
+        # What was read while searching need not stay in memory; a document is read again from the page cache.
+        self._data.madvise(mmap.MADV_DONTNEED)
+        assert top is not None
+        if not any(name in top for name in ("From", "Subject", "Content-Type")):
+            raise Refused("554 5.6.0 The mail has no header with From, Subject or Content-Type; send it from a mail program")
+        return top, parts
+
+    def _open(self, headers: Headers, body: int, stretch: _Stretch) -> list[_Stretch] | None:
+        """Return the parts inside of a part, None for a leaf."""
+        content_type = content_type_of(headers)
+        if content_type == "message/rfc822":
+            return [self._forwarded(headers, body, stretch)]
+        fields = [field for field in headers.get_all("Content-Type", []) if value_of(field).startswith("multipart/")]
+        if not fields:
+            return None
+        if transfer_encoding(headers, "multipart") != "identity":
+            raise Refused(
+                "554 5.6.0 The mail's parts are encoded as a whole, against the rules of mail; send it from another program"
+            )
+        kind = value_of(fields[0])
+        inside = stretch._replace(
+            depth=stretch.depth + 1,
+            default_type="message/rfc822" if kind == "multipart/digest" else "text/plain",
+            is_mail=False,
+            alternative=kind == "multipart/alternative",
+        )
+        source = self.sources[stretch.source]
+        for boundary in _boundaries(fields, source, body, stretch.end):
+            if found := _between(source, body, stretch.end, boundary):
+                return [inside._replace(start=start, end=end) for start, end in found]
+        raise Refused("554 5.6.0 The mail's parts cannot be separated: its boundary is missing; use another program")
+
+    def _forwarded(self, headers: Headers, body: int, stretch: _Stretch) -> _Stretch:
+        """Return a forwarded mail; one that is encoded, against RFC 2046 section 5.2.1, becomes a source of its own."""
+        inside = stretch._replace(
+            depth=stretch.depth + 1, default_type="text/plain", forwarded=stretch.forwarded + 1, is_mail=True, alternative=False
+        )
+        encoding = transfer_encoding(headers, "message")
+        if encoding == "identity":
+            return inside._replace(start=body)
+        if self._decoded + stretch.end - body > MAX_DECODED:
+            raise Refused(f"554 5.6.0 The forwarded mail is larger than {MAX_DECODED // 1_000_000} MB")
+        content = decoder(encoding).decode(self.sources[stretch.source][body : stretch.end], True)
+        self._decoded += len(content)
+        self.sources.append(content)
+        return inside._replace(source=len(self.sources) - 1, start=0, end=len(content))
 
 
-def _read_headers(data: mmap.mmap, stretch: _Stretch) -> tuple[Headers, int]:
-    headers: Headers = Message()
-    headers.set_default_type(stretch.default_type)
-    position, name, value = stretch.start, "", ""
-    while position < stretch.end:
-        if position - stretch.start > MAX_HEADERS:
-            break
-        newline = data.find(b"\n", position, min(stretch.end, position + MAX_HEADERS + 1))
-        after = newline + 1 if newline >= 0 else min(stretch.end, position + MAX_HEADERS + 1)
-        line = data[position:after].rstrip(b"\r\n")
-        if line[:1] in (b" ", b"\t") and name and line.strip():
-            value += " " + _text(line.strip())
-        else:
-            _keep(headers, name, value)
-            field, colon, rest = line.partition(b":")
-            # As the standard library does: an empty line ends the headers, and one that is no header begins the body.
-            if not colon or not field.strip() or b" " in field.rstrip() or b"\t" in field.rstrip():
-                return headers, after if not line.strip() else position
-            name, value = _text(field.strip()), _text(rest.strip())
-        position = after
-    if position - stretch.start > MAX_HEADERS:
-        raise Refused(f"554 5.6.0 The mail has more than {MAX_HEADERS // 1000} KB of headers in one part")
-    _keep(headers, name, value)
-    return headers, stretch.end
+def _boundaries(fields: list[str], source: Source, start: int, end: int) -> Iterator[bytes]:
+    """Yield what may be the boundary: as each Content-Type declares it, without blanks of a bad folding, as the body begins."""
+    for field in fields:
+        declared = (parameter(field, "boundary") or "").rstrip()
+        for boundary in dict.fromkeys((declared, "".join(declared.split()))):
+            if boundary:
+                yield boundary.encode("utf-8", "replace")
+    if found := _GUESSED_BOUNDARY.search(source[start : min(end, start + _PREAMBLE)]):
+        yield found[1]
 
 
-def _keep(headers: Headers, name: str, value: str) -> None:
-    if name:
-        headers[name] = value
-
-
-def _text(raw: bytes) -> str:
-    """Decode a header line: ASCII and UTF-8 (RFC 6532), else raw Hebrew as old clients send it, else any byte as it is."""
-    for charset in ("utf-8", "cp1255"):
-        with contextlib.suppress(UnicodeDecodeError):
-            return raw.decode(charset)
-    return raw.decode("latin-1")
-
-
-def _open_up(data: mmap.mmap, headers: Headers, body: int, stretch: _Stretch) -> list[_Stretch] | None:
-    content_type = headers.get_content_type()
-    multipart = content_type.startswith("multipart/")
-    if not multipart and content_type != "message/rfc822":
-        return None
-    if _encoding(headers) != "identity":
-        raise Refused("554 5.6.0 A part that holds other parts is itself encoded, against the rules of mail")
-    depth = stretch.depth + 1
-    if not multipart:
-        return [_Stretch(body, stretch.end, depth, "text/plain", stretch.forwarded + 1)]
-    default = "message/rfc822" if content_type == "multipart/digest" else "text/plain"
-    boundary = collapse_rfc2231_value(headers.get_param("boundary", "")).rstrip()
-    inner = [
-        _Stretch(start, end, depth, default, stretch.forwarded) for start, end in _between(data, body, stretch.end, boundary)
-    ]
-    if not inner:
-        raise Refused("554 5.6.0 The mail's parts cannot be told apart: its boundary is missing")
-    return inner
-
-
-def _between(data: mmap.mmap, start: int, end: int, boundary: str) -> list[tuple[int, int]]:
+def _between(source: Source, start: int, end: int, boundary: bytes) -> list[tuple[int, int]]:
     """Return the stretches between the boundary's lines (RFC 2046 section 5.1.1); one without an end reaches to `end`."""
     found: list[tuple[int, int]] = []
-    mark = b"--" + boundary.encode("utf-8", "replace")
+    mark = b"--" + boundary
     begun, position = -1, start
-    while boundary and (at := data.find(mark, position, end)) >= 0:
+    while (at := source.find(mark, position, end)) >= 0:
         position = at + len(mark)
-        if at > start and data[at - 1 : at] != b"\n":
+        if at > start and source[at - 1 : at] != b"\n":
             continue
-        newline = data.find(b"\n", position, min(end, position + 1000))
+        newline = source.find(b"\n", position, min(end, position + 1000))
         after = end if newline < 0 else newline + 1
-        tail = data[position:after].rstrip(b"\r\n \t") if after - position <= 1001 else b"x"
-        if tail and not tail.startswith(b"--"):
+        tail = source[position:after].rstrip(b"\r\n \t") if after - position <= 1001 else b"x"
+        # A longer boundary may begin with this one, also with two hyphens behind it.
+        if tail not in (b"", b"--"):
             continue
         if begun >= 0:
-            found.append((begun, max(begun, _before_newline(data, at, start))))
+            found.append((begun, max(begun, _before_newline(source, at, start))))
         if len(found) > MAX_PARTS or tail:
             return found
         begun = position = after
@@ -211,74 +204,7 @@ def _between(data: mmap.mmap, start: int, end: int, boundary: str) -> list[tuple
     return found
 
 
-def _before_newline(data: mmap.mmap, at: int, start: int) -> int:
+def _before_newline(source: Source, at: int, start: int) -> int:
     """The line break before a boundary belongs to the boundary."""
-    at -= at > start and data[at - 1 : at] == b"\n"
-    return at - (at > start and data[at - 1 : at] == b"\r")
-
-
-def _encoding(headers: Headers) -> Encoding:
-    raw = str(headers.get("Content-Transfer-Encoding", "")).split(";")[0].strip().lower()
-    encoding = _ENCODINGS.get(raw)
-    if encoding is None:
-        raise Refused(f"554 5.6.0 The mail uses the unknown transfer encoding {raw[:40]!a}")
-    return encoding
-
-
-def _leaf(headers: Headers, body: int, stretch: _Stretch) -> Part:
-    cid = str(headers.get("Content-ID", "")).strip().strip("<>")
-    charset = headers.get_param("charset")
-    return Part(
-        offset=body,
-        length=stretch.end - body,
-        encoding=_encoding(headers),
-        content_type=headers.get_content_type(),
-        filename=_filename(headers),
-        disposition=headers.get_content_disposition(),
-        cid=cid or None,
-        charset=None if charset is None else collapse_rfc2231_value(charset),
-        forwarded=stretch.forwarded,
-        url=_url(headers),
-    )
-
-
-def _url(headers: Headers) -> str | None:
-    """RFC 2017: where a document of `message/external-body` lives; blanks in it are the sender's line breaks."""
-    if headers.get_content_type() != EXTERNAL or str(headers.get_param("access-type", "")).lower() != "url":
-        return None
-    return "".join(collapse_rfc2231_value(headers.get_param("url", "")).split()) or None
-
-
-def _filename(headers: Headers) -> str | None:
-    """`filename` of Content-Disposition, else `name` of Content-Type; both also in RFC 2047, as many clients write them.
-
-    Where both spellings stand, the plain one is for old readers and RFC 2231's is the name.
-    """
-    disposition = headers.get_params([], "content-disposition")
-    values: list[Any] = [value for key, value in disposition if key.lower() == "filename" and value]
-    values.sort(key=lambda value: not isinstance(value, tuple))
-    value = values[0] if values else headers.get_param("name", None)
-    if isinstance(value, tuple):
-        value = (known_charset(value[0] or "us-ascii"), *value[1:])
-    return None if value is None else decode_words(collapse_rfc2231_value(value))
-
-
-def known_charset(name: str) -> str:
-    """Return a charset's name as Python knows it: `iso-8859-8-i` is logical Hebrew, as all mail is today."""
-    return name.strip().lower().removesuffix("-i").removesuffix("-e")
-
-
-def decode_words(value: str) -> str:
-    """Return a header value with its RFC 2047 words decoded; what cannot be decoded stays as it is."""
-    if "=?" not in value:
-        return value
-    try:
-        # Where nothing is encoded, decode_header answers text, and bytes in this codec beside encoded words.
-        words = [(word, charset or "raw-unicode-escape") for word, charset in decode_header(value)]
-        text = "".join(
-            word if isinstance(word, str) else word.decode(known_charset(charset), "replace") for word, charset in words
-        )
-        # UTF-7 and its kind can spell halves of surrogate pairs, which no database and no JSON takes.
-        return text.encode("utf-8", "replace").decode()
-    except (LookupError, ValueError, HeaderParseError):
-        return value
+    at -= at > start and source[at - 1 : at] == b"\n"
+    return at - (at > start and source[at - 1 : at] == b"\r")

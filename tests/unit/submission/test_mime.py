@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from email.message import EmailMessage
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.errors import Refused
+from mailbridge.submission import mime
 from mailbridge.submission.mime import open_mail
 
 
@@ -50,6 +52,9 @@ def test_parts_are_stretches_whose_content_is_what_was_attached(tmp_path: Path) 
         ("filename*=iso-8859-8-i''%EE%F1%EE%EA.pdf", "מסמך.pdf"),
         ('filename="מסמך.pdf"', "מסמך.pdf"),
         ("filename=\"____.pdf\"; filename*=utf-8''%D7%9E%D7%A1%D7%9E%D7%9A.pdf", "מסמך.pdf"),
+        ("filename*0*=utf-8''%D7%9E%D7%A1%D; filename*1*=7%9E%D7%9A.pdf", "מסמך.pdf"),
+        ("filename='מסמך 7.pdf'", "מסמך 7.pdf"),
+        ("filename=noname; x=y", "noname"),
         ("FileName*=utf-8''%D7%9E%D7%A1%D7%9E%D7%9A.pdf; filename=a.pdf", "מסמך.pdf"),
     ],
 )
@@ -119,3 +124,65 @@ def test_a_longer_boundary_with_the_same_beginning_ends_nothing(tmp_path: Path) 
     raw = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--bb\ntwo\nx--b\n--b--\nafter"
     with open_mail(spooled(tmp_path, raw)) as mail:
         assert [mail.content(part, 100) for part in mail.parts] == [b"one\n--bb\ntwo\nx--b"]
+
+
+def split(tmp_path: Path, raw: bytes) -> list[tuple[str, bytes]]:
+    with open_mail(spooled(tmp_path, raw)) as mail:
+        return [(part.content_type, mail.content(part, 10**6)) for part in mail.parts]
+
+
+PDF_PART = b"Content-Type: application/pdf\nContent-Transfer-Encoding: base64\n\nUERG\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"From a@b Sun Jan  4 09:12:00 2026\nFrom: a@b\n" + PDF_PART,
+        b">From a@b Sun Jan  4 09:12:00 2026\nFrom: a@b\n" + PDF_PART,
+        b"From: a@b\n \n" + PDF_PART,
+        b"From: a@b\n\t\n" + PDF_PART,
+        b"From: a@b\na line of a gateway\n" + PDF_PART,
+        b"From: a@b\r\r\n" + PDF_PART.replace(b"\n", b"\r\r\n"),
+        b"From: a@b\nContent-Type: multipart/mixed;\nboundary=u1\n\n--u1\n" + PDF_PART + b"--u1--\n",
+        b"From: a@b\nContent-Type: multipart/mixed; boundary=1\nContent-Type: multipart/mixed; boundary=2\n\n--2\n" + PDF_PART,
+        b'From: a@b\nContent-Type: multipart/mixed; boundary="a\n b"\n\n--ab\n' + PDF_PART + b"--ab--\n",
+        b"From: a@b\nContent-Type: multipart/mixed; boundary=lost\n\n--found\n" + PDF_PART + b"--found--\n",
+        b'From: a@b\nContent-Type: application/pdf\nContent-Transfer-Encoding: "Base64" (as PDF)\n\nUERG\n',
+    ],
+)
+def test_header_and_boundary_are_read_though_a_program_broke_them(tmp_path: Path, raw: bytes) -> None:
+    assert split(tmp_path, raw) == [("application/pdf", b"PDF")]
+
+
+def test_body_that_looks_like_a_header_stays_the_body(tmp_path: Path) -> None:
+    assert split(tmp_path, b"From: a@b\n\nDear Dana: hello\nFrom: x\n") == [("text/plain", b"Dear Dana: hello\nFrom: x\n")]
+
+
+def test_boundary_that_begins_with_another_does_not_end_it(tmp_path: Path) -> None:
+    inner = b"Content-Type: multipart/alternative; boundary=g--alt\n\n--g--alt\n\none\n--g--alt--\n"
+    raw = b"From: a@b\nContent-Type: multipart/mixed; boundary=g\n\n--g\n" + inner + b"--g\n" + PDF_PART + b"--g--\n"
+    assert split(tmp_path, raw) == [("text/plain", b"one"), ("application/pdf", b"PDF")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "8-bit", '8bit"', "UTF8", "none", "8BIT (raw)", "x-made-up"])
+def test_misspelt_transfer_encoding_of_a_text_is_identity(tmp_path: Path, encoding: str) -> None:
+    raw = f"From: a@b\nContent-Transfer-Encoding: {encoding}\n\nhello".encode()
+    assert split(tmp_path, raw) == [("text/plain", b"hello")]
+
+
+def test_unknown_transfer_encoding_of_a_document_is_refused(tmp_path: Path) -> None:
+    assert "x-made-up" in refusal(
+        tmp_path, b"From: a@b\nContent-Type: application/pdf\nContent-Transfer-Encoding: x-made-up\n\nx"
+    )
+
+
+def test_mail_without_a_header_is_refused(tmp_path: Path) -> None:
+    assert "no header" in refusal(tmp_path, b"hello\n\nworld")
+
+
+def test_forwarded_mail_in_base64_is_opened_and_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forwarded = base64.encodebytes(b"From: c@d\n" + PDF_PART)
+    raw = b"From: a@b\nContent-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n" + forwarded
+    assert split(tmp_path, raw) == [("application/pdf", b"PDF")]
+    monkeypatch.setattr(mime, "MAX_DECODED", 10)
+    assert "larger than" in refusal(tmp_path, raw)

@@ -1,0 +1,94 @@
+"""Read the header of a mail or of a part (RFC 5322 section 2.2), also where relays and old programs broke it.
+
+What is not a header field does not end the header if known fields follow: a blank line with a space in it, a continuation that
+is not indented, a line that a gateway or an mbox left. Otherwise the rest of the header, with the mail's type in it, would be
+taken for text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import re
+from collections.abc import Callable
+from email.message import Message
+
+from mailbridge.errors import Refused
+
+MAX_HEADERS = 100_000
+Headers = Message
+
+_MBOX = re.compile(rb">?From \S+ ", re.IGNORECASE)
+_FIELD = re.compile(rb"[!-9;-~]{1,200}[ \t]*:")
+_KNOWN = re.compile(
+    rb"(?:arc-|authentication-results|auto-submitted|bcc|cc|content-|date|delivered-to|disposition-|dkim-|from|importance|in-reply-to"
+    rb"|list-|message-id|mime-version|organi[sz]ation|precedence|priority|received|references|reply-to|return-path|sender|subject"
+    rb"|thread-|to|user-agent|x-)[!-9;-~]{0,100}[ \t]*:",
+    re.IGNORECASE,
+)
+_PARAMETER = re.compile(rb"(?:boundary|charset|name|filename|type|format|delsp|start|protocol|micalg)[*0-9]{0,4}=", re.IGNORECASE)
+
+
+def read_headers(data: mmap.mmap | bytes, start: int, end: int, default_type: str, *, is_mail: bool) -> tuple[Headers, int]:
+    """Return the header that begins at `start`, and where the body begins. `is_mail` is false for a part of a mail.
+
+    Raises Refused for more than MAX_HEADERS bytes.
+    """
+    headers: Headers = Message()
+    headers.set_default_type(default_type)
+    limit = min(end, start + MAX_HEADERS + 1)
+
+    def line_at(position: int) -> tuple[bytes, int]:
+        newline = data.find(b"\n", position, limit)
+        after = newline + 1 if newline >= 0 else limit
+        return data[position:after].rstrip(b"\r\n"), after
+
+    position, name, value = start, "", ""
+    while position < end:
+        line, after = line_at(position)
+        if after == limit < end:
+            break
+        if _continues(line, name, value, line_at, after):
+            value += f" {_text(line.strip())}" if line.strip() else ""
+        elif _FIELD.match(line) and not (position == start and is_mail and _MBOX.match(line)):
+            _keep(headers, name, value)
+            field, _, rest = line.partition(b":")
+            name, value = _text(field.strip()), _text(rest.strip())
+        elif not line or not _is_left_over(line, is_mail, position == start, line_at, after):
+            _keep(headers, name, value)
+            return headers, position if line.strip() else after
+        position = after
+    if position < end:
+        raise Refused(f"554 5.6.0 The mail has more than {MAX_HEADERS // 1000} KB of headers in one part")
+    _keep(headers, name, value)
+    return headers, end
+
+
+def _continues(line: bytes, name: str, value: str, line_at: Callable[[int], tuple[bytes, int]], after: int) -> bool:
+    """Tell whether a line continues a field: it is indented, or a parameter behind a semicolon, folded wrongly."""
+    if not name or not line:
+        return False
+    if line[:1] in (b" ", b"\t"):
+        # A line of blanks is a continuation (RFC 5322 section 4.2), unless the body follows it.
+        return bool(line.strip()) or _KNOWN.match(line_at(after)[0]) is not None
+    return value.endswith(";") and _PARAMETER.match(line) is not None
+
+
+def _is_left_over(line: bytes, is_mail: bool, is_first: bool, line_at: Callable[[int], tuple[bytes, int]], after: int) -> bool:
+    """Tell whether a line that is no field was left in the header by an mbox or a gateway."""
+    if not is_mail or line[:2] == b"--":
+        return False
+    return (is_first and _MBOX.match(line) is not None) or _KNOWN.match(line_at(after)[0]) is not None
+
+
+def _keep(headers: Headers, name: str, value: str) -> None:
+    if name:
+        headers[name] = value
+
+
+def _text(raw: bytes) -> str:
+    """Decode a header line: ASCII and UTF-8 (RFC 6532), else raw Hebrew as old programs send it, else any byte as it is."""
+    for charset in ("utf-8", "cp1255"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return raw.decode(charset)
+    return raw.decode("latin-1")
