@@ -143,7 +143,7 @@ class Daemon:
         return letter_reader
 
     async def _open_control_socket(self, stack: AsyncExitStack, runtime: Runtime, smtp: SmtpService) -> None:
-        local = LocalSubmission(smtp.acceptance, self._config.smtp.domains[0], self._config.smtp.max_size)
+        local = LocalSubmission(smtp.admission, smtp.acceptance, self._config.smtp.domains[0], self._config.smtp.max_size)
         commands = {**bind(runtime.store, self._clock), "send": local.send}
         control = ControlService(socket_path(self._config.state_dir, self._environ), commands)
         await control.start()

@@ -1,4 +1,4 @@
-"""A mail handed over on this machine, by `mailbridge send`: the same way into the store as by SMTP, without a session."""
+"""Mails that `mailbridge send` submits on this machine: checked and stored as by SMTP, without a session."""
 
 from __future__ import annotations
 
@@ -7,39 +7,45 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from mailbridge.errors import ControlError, Refused
-from mailbridge.submission.acceptance import Acceptance, Draft
+from mailbridge.store.spool import SpoolFile
+from mailbridge.submission.acceptance import Acceptance
+from mailbridge.submission.admission import Admission
+from mailbridge.submission.mail_transaction import MailTransaction
 
 
 class LocalSubmission:
-    """Takes mails of at most `max_size` bytes for numbers at `domain`, one of the gateway's own."""
+    """Accepts mails of at most `max_size` bytes to numbers at `domain`, one of the gateway's."""
 
-    def __init__(self, acceptance: Acceptance, domain: str, max_size: int) -> None:
-        self._acceptance, self._domain, self._max_size = acceptance, domain, max_size
+    def __init__(self, admission: Admission, acceptance: Acceptance, domain: str, max_size: int) -> None:
+        self._admission, self._acceptance, self._domain, self._max_size = admission, acceptance, domain, max_size
 
     async def send(self, *, numbers: Sequence[str], sender: str, body: AsyncIterator[bytes]) -> dict[str, Any]:
         """Queue one fax for each number or contact, and return the reply of SMTP. Raises ControlError, StoreUnavailable."""
         try:
-            draft = Draft(sender=sender)
-            for count, number in enumerate(numbers, 1):
-                self._acceptance.admit_recipient(draft, f"{number}@{self._domain}", None, None)
-                if len(draft.recipients) > count:
-                    # `send` prints one fax, and with --wait follows one.
-                    raise ControlError(
-                        f"{number} is a list of several numbers; send a mail to it, or send to its contacts one by one"
-                    )
-            return {"reply": await self._take(draft, body)}
+            transaction = MailTransaction(sender=sender)
+            for number in numbers:
+                self._add(transaction, number)
+            file = self._acceptance.create_file(transaction)
+            await self._spool(file, body)
+            # A command that is interrupted cancels this coroutine, but not what makes the mail durable.
+            return {"reply": await asyncio.shield(self._acceptance.accept(transaction, file))}
         except Refused as refusal:
-            # A person at a prompt needs no codes of SMTP.
+            # The command line shows the sentence without the two codes of SMTP.
             raise ControlError(refusal.reply.split(" ", 2)[2]) from None
 
-    async def _take(self, draft: Draft, body: AsyncIterator[bytes]) -> str:
-        file = self._acceptance.open(draft)
+    def _add(self, transaction: MailTransaction, number: str) -> None:
+        already = len(transaction.recipients)
+        self._admission.add_recipient(transaction, f"{number}@{self._domain}")
+        if len(transaction.recipients) > already + 1:
+            # `send` prints one fax, and with --wait follows one.
+            raise ControlError(f"{number} is a list of several numbers; send a mail to it, or send to its contacts one by one")
+
+    async def _spool(self, file: SpoolFile, body: AsyncIterator[bytes]) -> None:
         try:
             async for chunk in body:
                 if file.size + len(chunk) > self._max_size:
-                    raise Refused(f"552 5.3.4 The documents are larger than the {self._max_size} bytes that are taken here")
+                    raise Refused(f"552 5.3.4 The documents are larger than the limit of {self._max_size} bytes")
                 await asyncio.to_thread(file.write, chunk)
         except BaseException:
             file.abort()
             raise
-        return await asyncio.shield(self._acceptance.accept(draft, file))

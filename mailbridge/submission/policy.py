@@ -1,4 +1,4 @@
-"""Who may fax what: numbers, senders, daily limits, loops. Pure; every refusal is an SMTP reply in words."""
+"""Who may fax what: numbers, senders, daily limits, loops. Pure; every refusal is an SMTP reply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mailbridge.phone.israel import is_premium
 from mailbridge.submission.letter import Letter
 
 # RFC 5321 section 6.3 asks for at least 100; a mail to a fax machine passes a handful of servers.
-_MOST_RECEIVED = 50
+_MAX_RECEIVED = 50
 _SHORTEST = 7
 _ISRAEL = 972
 
@@ -69,7 +69,7 @@ def check_sender(address: str, senders: Sequence[str]) -> None:
     for sender in (entry.casefold() for entry in senders):
         if mine == sender or ("@" not in sender.lstrip("@") and mine.rpartition("@")[2] == sender.lstrip("@")):
             return
-    raise Refused(f"553 5.7.1 You may not send as {address or 'nobody'}; write from {', '.join(senders)}")
+    raise Refused(f"553 5.7.1 You may not send as {address or 'nobody'}; allowed senders are {', '.join(senders)}")
 
 
 def check_recipients(count: int, limit: int) -> None:
@@ -81,7 +81,7 @@ def check_recipients(count: int, limit: int) -> None:
 def check_daily(limit: int | None, count: Callable[[], int], more: int = 1) -> None:
     """Refuse (452 4.7.1) when `more` faxes on top of today's `count` would pass the user's limit."""
     if limit is not None and count() + more > limit:
-        raise Refused(f"452 4.7.1 Your daily limit of {limit} faxes is reached; it ends at midnight")
+        raise Refused(f"452 4.7.1 Your daily limit of {limit} faxes is reached; it resets at midnight")
 
 
 def check_null_sender(sender: str) -> None:
@@ -91,8 +91,8 @@ def check_null_sender(sender: str) -> None:
 
 
 def check_loop(letter: Letter) -> None:
-    """Refuse mails that machines write to each other: RFC 3834 section 5, and RFC 5321 section 6.3."""
-    if letter.mail_loop or letter.received_count > _MOST_RECEIVED:
-        raise Refused("554 5.4.6 This mail goes round in a circle and is not faxed")
+    """Refuse mail loops (RFC 5321 section 6.3) and automatic mails (RFC 3834 section 5)."""
+    if letter.mail_loop or letter.received_count > _MAX_RECEIVED:
+        raise Refused("554 5.4.6 Mail loop detected")
     if letter.auto_submitted:
         raise Refused("550 5.7.1 Bounces and automatic replies are not faxed")

@@ -15,6 +15,8 @@ from mailbridge.errors import ConfigError
 from mailbridge.runtime import Runtime
 from mailbridge.submission.acceptance import Acceptance, ReadLetter
 from mailbridge.submission.active_sessions import ActiveSessions
+from mailbridge.submission.admission import Admission
+from mailbridge.submission.daily_limits import DailyLimits
 from mailbridge.submission.limits import ConnectionLimits, DataLimits
 from mailbridge.submission.login import Authenticator
 from mailbridge.submission.session import Session
@@ -28,13 +30,18 @@ class SmtpService:
     """Listens for SMTP clients and runs a session for each.
 
     `read_letter` turns the path of a spooled mail into its Letter; it raises Refused or StoreUnavailable. `sockets` are listening
-    sockets from systemd, and replace `smtp.listen`. `acceptance` also serves mails that do not come by SMTP.
+    sockets from systemd, and replace `smtp.listen`. `admission` and `acceptance` also serve mails that do
+    not come by SMTP.
     """
 
     def __init__(self, config: Config, runtime: Runtime, read_letter: ReadLetter, sockets: Sequence[socket.socket] = ()) -> None:
         self._config, self._sockets = config, list(sockets)
-        self.acceptance = Acceptance(config, runtime, read_letter)
+        limits = DailyLimits(config.users, config.timezone, runtime)
+        self.admission = Admission(config, limits)
+        self.acceptance = Acceptance(self.admission, limits, read_letter, runtime, config.fax.give_up)
         self._services = SessionServices(
+            daily_limits=limits,
+            admission=self.admission,
             acceptance=self.acceptance,
             authenticator=Authenticator(config.users),
             connections=ConnectionLimits(config.smtp.max_connections, config.smtp.max_connections_per_client),

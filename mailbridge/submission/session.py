@@ -13,12 +13,12 @@ from mailbridge import log
 from mailbridge.config import is_loopback
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.store.spool import SpoolFile
-from mailbridge.submission.acceptance import Draft
 from mailbridge.submission.aiosmtpd_adapter import SmtpProtocol, TlsHandshakeError
 from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
 from mailbridge.submission.data_reader import DataReader
 from mailbridge.submission.limits import MAX_BAD_COMMANDS, MAX_FAILED_LOGINS, SessionEnded
 from mailbridge.submission.login import LoginFailed, check_syntax
+from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.session_context import SessionOptions, SessionServices
 
 _TEMPORARY_FAILURE = "451 4.3.0 The gateway cannot accept mail at the moment; please send it again later"
@@ -38,7 +38,7 @@ class Session(SmtpProtocol):
         self._options, self._services, self._implicit_tls = options, services, implicit_tls
         self._client = ""
         self._user: str | None = None
-        self._draft = Draft()
+        self._transaction = MailTransaction()
         self._counted = False
         self._bad_commands = self._failed_logins = 0
         self.busy = False
@@ -147,8 +147,8 @@ class Session(SmtpProtocol):
         except Refused as refusal:
             await self.push(refusal.reply)
         else:
-            await self._services.acceptance.welcome(name)
-            self._user = self._draft.user = name
+            await self._services.daily_limits.load(name)
+            self._user = self._transaction.user = name
             await self.push("235 2.7.0 Authentication succeeded")
 
     def _check_auth(self, arg: str | None) -> None:
@@ -156,7 +156,7 @@ class Session(SmtpProtocol):
             raise Refused("503 5.5.1 Authentication is not available, or EHLO is missing")
         if not self._encrypted_or_local:
             raise Refused("538 5.7.11 Encryption required: turn on STARTTLS in your mail program")
-        if self._user is not None or self._draft.sender is not None:
+        if self._user is not None or self._transaction.sender is not None:
             raise Refused("503 5.5.1 Already authenticated, or mail transaction in progress")
         check_syntax(arg)
 
@@ -175,7 +175,7 @@ class Session(SmtpProtocol):
 
     def transaction_ended(self) -> None:
         """Begin a new mail transaction."""
-        self._draft = Draft(user=self._user)
+        self._transaction = MailTransaction(user=self._user)
 
     def _check_ready(self) -> None:
         if not self.client_name:
@@ -189,13 +189,12 @@ class Session(SmtpProtocol):
 
     def _mail(self, arg: str | None) -> str:
         self._check_ready()
-        if self._draft.sender is not None:
+        if self._transaction.sender is not None:
             raise Refused("503 5.5.1 Nested MAIL command")
         sender, parameters = parse_path(arg, "FROM:")
         check_mail(parameters, self._options.data.max_size)
-        self._services.acceptance.admit_sender(self._user, sender)
-        self._draft.sender = sender
-        self._draft.ret, self._draft.envid = parameters.get("RET"), parameters.get("ENVID")
+        self._services.admission.set_sender(self._transaction, sender)
+        self._transaction.ret, self._transaction.envid = parameters.get("RET"), parameters.get("ENVID")
         return "250 2.1.0 OK"
 
     async def smtp_RCPT(self, arg: str | None) -> None:
@@ -204,11 +203,11 @@ class Session(SmtpProtocol):
 
     def _rcpt(self, arg: str | None) -> str:
         self._check_ready()
-        if self._draft.sender is None:
+        if self._transaction.sender is None:
             raise Refused("503 5.5.1 Need MAIL command")
         address, parameters = parse_path(arg, "TO:")
         check_rcpt(parameters)
-        self._services.acceptance.admit_recipient(self._draft, address, parameters.get("NOTIFY"), parameters.get("ORCPT"))
+        self._services.admission.add_recipient(self._transaction, address, parameters.get("NOTIFY"), parameters.get("ORCPT"))
         return "250 2.1.5 OK"
 
     async def _answer(self, command: Callable[[str | None], str], arg: str | None) -> None:
@@ -216,7 +215,7 @@ class Session(SmtpProtocol):
             reply = command(arg)
         except Refused as refusal:
             reply = refusal.reply
-            log.mail_refused(self._draft.id, client=self._client, reply=reply)
+            log.mail_refused(self._transaction.id, client=self._client, reply=reply)
         await self.push(reply)
 
     async def smtp_VRFY(self, arg: str | None) -> None:
@@ -244,7 +243,7 @@ class Session(SmtpProtocol):
             return
         except (Refused, StoreUnavailable) as error:
             reply = error.reply if isinstance(error, Refused) else _TEMPORARY_FAILURE
-            log.mail_refused(self._draft.id, client=self._client, reply=reply, reason=str(error))
+            log.mail_refused(self._transaction.id, client=self._client, reply=reply, reason=str(error))
         finally:
             self.busy = False
             self._services.active.mail_answered()
@@ -255,21 +254,21 @@ class Session(SmtpProtocol):
 
     def _check_data(self, arg: str | None) -> None:
         self._check_ready()
-        if not self._draft.recipients:
+        if not self._transaction.recipients:
             raise Refused("503 5.5.1 No valid recipients")
         if arg:
             raise Refused("501 5.5.4 Syntax: DATA")
 
     async def _receive_mail(self) -> str:
         """Return the reply to the mail that follows. Raises SessionEnded, Refused, StoreUnavailable."""
-        file = self._services.acceptance.open(self._draft)
+        file = self._services.acceptance.create_file(self._transaction)
         try:
             await self._receive_data(file)
         except BaseException:
             file.abort()
             raise
         self.stop_idle_timer()
-        return await self._services.active.commit(self._services.acceptance.accept(self._draft, file))
+        return await self._services.active.commit(self._services.acceptance.accept(self._transaction, file))
 
     async def _receive_data(self, file: SpoolFile) -> None:
         reader = DataReader(file, self._options.data, self.loop.time)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from mailbridge.submission.acceptance import Acceptance
 from mailbridge.submission.active_sessions import ActiveSessions
+from mailbridge.submission.admission import Admission
+from mailbridge.submission.daily_limits import DailyLimits
 from mailbridge.submission.limits import ConnectionLimits, DataLimits
 from mailbridge.submission.login import Authenticator
 
@@ -26,6 +28,8 @@ class SessionOptions:
 class SessionServices:
     """What all sessions of a server share."""
 
+    daily_limits: DailyLimits
+    admission: Admission
     acceptance: Acceptance
     authenticator: Authenticator
     connections: ConnectionLimits

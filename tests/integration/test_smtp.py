@@ -717,7 +717,7 @@ def test_send_takes_a_contact_but_no_list(tmp_path: Path) -> None:
         yield MAIL
 
     with gateway(tmp_path, contacts=CONTACTS) as mx:
-        local = LocalSubmission(mx.service.acceptance, "fax.local", 10_000)
+        local = LocalSubmission(mx.service.admission, mx.service.acceptance, "fax.local", 10_000)
 
         def send(name: str) -> dict[str, Any]:
             sent = local.send(numbers=[name], sender="root@mx.test", body=body())

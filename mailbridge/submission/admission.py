@@ -1,0 +1,63 @@
+"""Admission: which senders, recipients and letters the configuration admits. Every refusal is an SMTP reply."""
+
+from __future__ import annotations
+
+from mailbridge.config import Config, User
+from mailbridge.errors import Refused
+from mailbridge.model import Recipient
+from mailbridge.submission import policy
+from mailbridge.submission.address import find_numbers
+from mailbridge.submission.daily_limits import DailyLimits
+from mailbridge.submission.letter import Letter
+from mailbridge.submission.mail_transaction import MailTransaction
+
+
+class Admission:
+    """Checks each step of a mail transaction against the rules of the gateway and of its user. Every method raises Refused."""
+
+    def __init__(self, config: Config, limits: DailyLimits) -> None:
+        self._config, self._limits = config, limits
+
+    def set_sender(self, transaction: MailTransaction, sender: str) -> None:
+        """Check MAIL FROM and note it. The null sender passes here: clients expect its refusal at RCPT."""
+        if sender:
+            policy.check_sender(sender, self._senders(transaction.user))
+        transaction.sender = sender
+
+    def add_recipient(
+        self, transaction: MailTransaction, address: str, notify: str | None = None, orcpt: str | None = None
+    ) -> None:
+        """Check one RCPT, a number or a contact, and add all its numbers to the transaction, or none."""
+        policy.check_null_sender(transaction.sender or "")
+        smtp, rules = self._config.smtp, self._config.numbers
+        numbers = find_numbers(address, smtp.domains, smtp.region, self._config.directory, possible=rules.possible)
+        user = self._user(transaction.user)
+        for number in numbers:
+            policy.check_number(number, rules.allow if user is None or user.allow is None else user.allow, rules.deny)
+        policy.check_recipients(len(transaction.recipients) + len(numbers), smtp.max_recipients)
+        wanted = {recipient.number for recipient in transaction.recipients} | set(numbers)
+        self._limits.check(transaction.user, len(wanted))
+        transaction.recipients += [Recipient(number=number, address=address, notify=notify, orcpt=orcpt) for number in numbers]
+
+    def admit(self, transaction: MailTransaction, letter: Letter) -> str:
+        """Check a letter's headers; return the MyFax account that sends its faxes."""
+        policy.check_loop(letter)
+        # A From without an address, as cron writes it, names no author: then the envelope's sender counts.
+        for author in letter.authors or (letter.sender or transaction.sender or "",):
+            policy.check_sender(author, self._senders(transaction.user))
+        account = self._account(transaction.user, letter.account)
+        self._limits.check(transaction.user, len({recipient.number for recipient in transaction.recipients}))
+        return account
+
+    def _account(self, user_name: str | None, wanted: str | None) -> str:
+        if wanted is not None and wanted not in self._config.accounts:
+            raise Refused("554 5.6.0 Unknown account in X-Mailbridge-Account, or in send --account")
+        user = self._user(user_name)
+        return wanted or (user.account if user else None) or next(iter(self._config.accounts))
+
+    def _user(self, name: str | None) -> User | None:
+        return self._config.users.get(name) if name is not None else None
+
+    def _senders(self, user_name: str | None) -> tuple[str, ...]:
+        user = self._user(user_name)
+        return user.senders if user else ()

@@ -1,0 +1,22 @@
+"""A mail transaction: what the commands before DATA have said about one mail (RFC 5321 section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mailbridge.model import Recipient, new_id
+
+
+@dataclass(slots=True, kw_only=True)
+class MailTransaction:
+    """One mail before its content. `sender` is None before MAIL and empty for the null sender; `id` is the envelope's.
+
+    `user` is who logged in, None without a login; `envid` and `ret` are MAIL's parameters (RFC 3461).
+    """
+
+    id: str = field(default_factory=lambda: new_id("env"))
+    user: str | None = None
+    sender: str | None = None
+    recipients: list[Recipient] = field(default_factory=list)
+    envid: str | None = None
+    ret: str | None = None

@@ -1,0 +1,86 @@
+"""What the store gets for an accepted mail: its envelope, and a queued fax for each number."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from mailbridge.model import Document, Email, Envelope, Fax, new_id, new_token
+from mailbridge.store.spool import SpoolFile
+from mailbridge.submission.letter import Letter
+from mailbridge.submission.mail_transaction import MailTransaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedMail:
+    """An envelope, its faxes, and the key by which the same mail is known when a client sends it again."""
+
+    envelope: Envelope
+    faxes: tuple[Fax, ...]
+    repeat_key: str | None
+
+    @property
+    def fax_ids(self) -> list[str]:
+        """The ids of the faxes, in their order."""
+        return [fax.id for fax in self.faxes]
+
+
+def envelope_of(transaction: MailTransaction, letter: Letter, file: SpoolFile, account: str, now: datetime) -> Envelope:
+    """Return the envelope of a mail that was received at `now`."""
+    return Envelope(
+        id=transaction.id,
+        sender=transaction.sender or "",
+        recipients=tuple(transaction.recipients),
+        path=file.relpath,
+        size=file.size,
+        received_at=now,
+        message_id=letter.message_id,
+        subject=letter.subject,
+        account=account,
+        user=transaction.user,
+        envid=transaction.envid,
+        ret=transaction.ret,
+    )
+
+
+def queue_mail(envelope: Envelope, letter: Letter, documents: Sequence[Document], expire_after: float) -> QueuedMail:
+    """Return the mail with a fax for each number. A fax expires `expire_after` seconds after it is due."""
+    # One fax for each number, however often and in whatever spelling the mail names it.
+    numbers = dict.fromkeys(recipient.number for recipient in envelope.recipients)
+    # The store returns the faxes of a repeated mail by id: sorted ids make its first id the one that this reply names.
+    ids = sorted(new_id("fax") for _ in numbers)
+    due = letter.send_at or envelope.received_at
+    faxes = tuple(
+        Fax(
+            id=id,
+            envelope_id=envelope.id,
+            account=envelope.account,
+            number=number,
+            state="queued",
+            token=new_token(),
+            documents=tuple(documents),
+            created_at=envelope.received_at,
+            due_at=due,
+            expires_at=max(envelope.received_at, due) + timedelta(seconds=expire_after),
+            pages=_total_pages(documents),
+            email=Email(message_id=letter.message_id, envelope_id=envelope.envid, sender=envelope.sender, subject=letter.subject),
+            tags=letter.tags,
+        )
+        for id, number in zip(ids, numbers, strict=True)
+    )
+    return QueuedMail(envelope=envelope, faxes=faxes, repeat_key=_repeat_key(envelope))
+
+
+def _total_pages(documents: Sequence[Document]) -> int | None:
+    pages = [document.pages for document in documents]
+    return sum(page for page in pages if page is not None) if pages and None not in pages else None
+
+
+def _repeat_key(envelope: Envelope) -> str | None:
+    """Return a digest of Message-ID, numbers and account; None without a Message-ID."""
+    if not envelope.message_id:
+        return None
+    numbers = sorted({recipient.number for recipient in envelope.recipients})
+    return hashlib.sha256("\n".join([envelope.message_id, *numbers, envelope.account]).encode()).hexdigest()
