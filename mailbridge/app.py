@@ -180,9 +180,8 @@ class Assembly:
 
     def dispatchers(self, links: Links) -> list[Dispatcher]:
         """One for each webhook."""
-        runtime = self._runtime
         return [
-            Dispatcher(name, webhook, runtime.store, runtime.clock, runtime.random, self._renderer(webhook, links))
+            Dispatcher(name, webhook, self._runtime, self._renderer(webhook, links))
             for name, webhook in self._config.webhooks.items()
         ]
 

@@ -209,6 +209,15 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoppedWebhook:
+    """A webhook that answered 410 Gone, and gets no more events until a person replays its deliveries."""
+
+    endpoint: str  # name of the webhook
+    stopped_at: datetime  # when the 410 arrived
+    reason: str  # for people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedItem:
     """One fax or voicemail that came in, by mail (`mailed`) or by the list of `incoming.do` (`listing_id`), or by both.
 

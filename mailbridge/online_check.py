@@ -25,7 +25,7 @@ from mailbridge.report.mail_fetcher import FAX_MAILS
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.trust import would_pass
 from mailbridge.webhook.client import WebhookClient
-from mailbridge.webhook.guard import client
+from mailbridge.webhook.guard import guarded_client
 from mailbridge.webhook.payload import body
 
 # Seconds for each part; all are asked at once.
@@ -130,7 +130,7 @@ def _told(passed: list[str], trust: str) -> str:
 async def _webhook(name: str, webhook: Webhook) -> str:
     event = Event(id=new_id("evt"), type="ping", at=datetime.now(UTC), fax_id=None, seq=0, data={"webhook": name})
     content = body(event, "none", link=lambda _: ("", event.at), read=lambda _: b"", inline_limit=0)
-    async with client(webhook.allow_private, webhook.timeout) as http:
+    async with guarded_client(webhook.allow_private, webhook.timeout) as http:
         result = await WebhookClient(webhook, lambda: event.at).post(http, event, content)
     if result.error is not None:
         # The host alone: an address may carry a secret in its path or before its @.

@@ -139,7 +139,7 @@ async def replay(store: Store, clock: Clock, *, ids: Sequence[str] = (), retire:
                 raise ControlError(f"nothing of {id} is dead: it is {states}")
             # One may be named twice: by itself, and by its event.
             dead |= {delivery.id: delivery for delivery in found if delivery.state == "dead"}
-        replayed = [tx.deliveries.transition(id, "replay", now, due_at=now, attempts=0) for id in dead]
+        replayed = _replay(tx, list(dead), now)
         return [{"id": one.id, "event_id": one.event_id, "endpoint": one.endpoint, "state": one.state} for one in replayed]
 
     return await store.run(work)
@@ -172,18 +172,21 @@ class Choice:
 
 
 async def _replay_chosen(store: Store, clock: Clock, choice: Choice) -> dict[str, Any]:
-    dead = await store.run(lambda tx: _dead(tx, choice))
+    def find(tx: Transaction) -> list[str]:
+        if choice.endpoint is not None and not tx.stopped_webhooks.remove(choice.endpoint):
+            _known(tx, choice.endpoint)
+        return _dead(tx, choice)
+
+    dead = await store.run(find)
     replayed: Counter[str] = Counter()
     limit = _AT_ONCE if choice.limit is None else min(choice.limit, _AT_ONCE)
 
     def some(tx: Transaction, ids: Sequence[str]) -> list[str]:
         now = clock()
-        endpoints: list[str] = []
-        for delivery in map(tx.deliveries.get, ids):
-            room = sum(replayed.values()) + len(endpoints) < limit
-            if room and delivery.state == "dead" and choice.has(delivery, tx.events.get(delivery.event_id).at):
-                endpoints.append(tx.deliveries.transition(delivery.id, "replay", now, due_at=now, attempts=0).endpoint)
-        return endpoints
+        found = [
+            one for one in map(tx.deliveries.get, ids) if one.state == "dead" and choice.has(one, tx.events.get(one.event_id).at)
+        ]
+        return [one.endpoint for one in _replay(tx, [one.id for one in found[: limit - sum(replayed.values())]], now)]
 
     for start in range(0, len(dead), _BATCH):
         if sum(replayed.values()) >= limit:
@@ -192,10 +195,16 @@ async def _replay_chosen(store: Store, clock: Clock, choice: Choice) -> dict[str
     return _counted("replayed", replayed, choice, full=sum(replayed.values()) >= _AT_ONCE)
 
 
+def _replay(tx: Transaction, ids: Sequence[str], now: datetime) -> list[Delivery]:
+    """Make these dead deliveries pending again, and start their endpoints if 410 had stopped them."""
+    replayed = [tx.deliveries.transition(id, "replay", now, due_at=now, attempts=0) for id in ids]
+    for endpoint in {one.endpoint for one in replayed}:
+        tx.stopped_webhooks.remove(endpoint)
+    return replayed
+
+
 def _dead(tx: Transaction, choice: Choice) -> list[str]:
     """Return the ids of dead deliveries, the oldest first."""
-    if choice.endpoint is not None:
-        _known(tx, choice.endpoint)
     found = tx.deliveries.newest("dead", None, _ALL)
     return [one.id for one in reversed(found) if choice.endpoint in (None, one.endpoint)]
 

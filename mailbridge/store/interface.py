@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
-from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, ReceivedItem
+from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, ReceivedItem, StoppedWebhook
 
 T = TypeVar("T")
 
@@ -138,6 +138,19 @@ class Deliveries(Protocol):
         """
 
 
+class StoppedWebhooks(Protocol):
+    """Webhooks that answered 410 Gone: nothing is sent to them, over restarts too, until they are removed from here."""
+
+    def get(self, endpoint: str) -> StoppedWebhook | None:
+        """Return why and since when this webhook is stopped, or None if it is not."""
+
+    def add(self, endpoint: str, reason: str, now: datetime) -> None:
+        """Stop a webhook. One that is already stopped keeps its time and reason."""
+
+    def remove(self, endpoint: str) -> bool:
+        """Start a webhook again; return whether it was stopped."""
+
+
 class Conditions(Protocol):
     """Conditions whose changes are reported, such as that a mailbox is down. They survive restarts."""
 
@@ -241,6 +254,8 @@ class Transaction(Protocol):
     def events(self) -> Events: ...
     @property
     def deliveries(self) -> Deliveries: ...
+    @property
+    def stopped_webhooks(self) -> StoppedWebhooks: ...
     @property
     def conditions(self) -> Conditions: ...
     @property

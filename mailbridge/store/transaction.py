@@ -16,6 +16,7 @@ from mailbridge.store.mailboxes import Mailboxes
 from mailbridge.store.received import Received
 from mailbridge.store.retention_queries import RetentionQueries
 from mailbridge.store.sql import Sql
+from mailbridge.store.stopped_webhooks import StoppedWebhooks
 from mailbridge.store.submissions import Submissions
 
 
@@ -29,6 +30,7 @@ class SqlTransaction:
         self.faxes = Faxes(sql, self.events)
         self.submissions = Submissions(sql, self.faxes)
         self.deliveries = Deliveries(sql)
+        self.stopped_webhooks = StoppedWebhooks(sql)
         self.conditions = Conditions(sql)
         self.mailboxes = Mailboxes(sql)
         self.received = Received(sql)

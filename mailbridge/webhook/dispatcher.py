@@ -1,183 +1,201 @@
-"""Deliver what is due to one endpoint. Each endpoint has a sender of its own, so that a slow one delays nobody."""
+"""Delivers what is due to one endpoint. Every webhook has a Dispatcher of its own.
+
+Why every event arrives at least once:
+
+1. An event is committed together with the change that it describes, with a pending delivery for each endpoint.
+2. A turn claims due deliveries: they are `sending`, and the attempt is counted, before the first byte is sent. After a crash here
+   or later, the next start makes them pending again, and the event is sent again with the same webhook-id.
+3. An answer becomes a transition (see `webhook.outcome`), which waits in `_finished` for the transaction of the next turn. If the
+   store is unavailable it stays there, and is stored later without another POST. It is logged once it is stored.
+
+So an event is sent again only if its answer could not be stored, and receivers ignore a repeated webhook-id.
+
+Why a slow endpoint delays no other: endpoints share nothing but the store. Each has its own task, HTTP client, resolver thread,
+and slots for concurrent requests. A turn claims one delivery for each free slot, plus as many as were delivered since the last
+turn. So for an endpoint that hangs, no more are claimed than it has slots.
+
+Why a turn is one transaction: it stores the outcomes of finished deliveries and claims the next ones. So in a burst many
+deliveries share one flush of the disk, instead of two for each.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
 
-from mailbridge import log, retry
+from mailbridge import log
 from mailbridge.config import Webhook
 from mailbridge.errors import IllegalTransition, NotFound, StoreUnavailable
-from mailbridge.lifecycle import DeliveryTrigger
-from mailbridge.model import Delivery, Event
-from mailbridge.store.interface import Store, Transaction
+from mailbridge.model import Delivery, Event, StoppedWebhook, rfc3339
+from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Transaction
 from mailbridge.webhook.client import Result, WebhookClient
-from mailbridge.webhook.guard import client
+from mailbridge.webhook.guard import guarded_client
+from mailbridge.webhook.outcome import Outcome, outcome
 
-# A receiver that answers slowly is waited for by this many deliveries at once, and not by more.
-CONCURRENCY = 8
-# As many as were delivered in a turn are claimed ahead for the next one, up to this many; of an endpoint that hangs, none.
-AHEAD = 24
-_STORE_PAUSE = 1.0
-_STOPPED = "HTTP 410: it wants no more events, and none is sent until mailbridge replay --endpoint or the next start"
+# Concurrent requests to one endpoint.
+CONCURRENCY: Final = 8
+# Most deliveries that are claimed before a slot is free for them.
+PREFETCH: Final = 24
+# Seconds to wait after the store was unavailable.
+_STORE_PAUSE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Back:
-    """A delivery that came back at `at`; without a result it was not tried."""
+class _Finished:
+    """A claimed delivery whose outcome is to be stored."""
 
     delivery: Delivery
     event: Event
-    result: Result | None
-    trigger: DeliveryTrigger
-    changes: dict[str, Any]
+    result: Result | None  # None if it was not sent
+    outcome: Outcome
     at: datetime
 
 
 class _Turn(NamedTuple):
-    """What one transaction gave: claimed deliveries, when the next is due, and how many of the endpoint are dead."""
+    """What the transaction of a turn found."""
 
     claimed: list[tuple[Delivery, Event]]
-    due_at: datetime | None
-    dead: int
+    next_due: datetime | None
+    stopped: StoppedWebhook | None
 
 
 class Dispatcher:
-    """Delivers to one endpoint until cancelled. `render` gives an event's body as this endpoint asked for it.
+    """Delivers to the endpoint `name` until cancelled. `render` returns an event's body in the form that the webhook asks for.
 
-    After an answer of 410 Gone it is `stopped`, until a dead delivery to this endpoint is replayed.
+    After an answer of 410 Gone nothing is sent, over restarts too, until the endpoint is removed from `tx.stopped_webhooks`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        webhook: Webhook,
-        store: Store,
-        clock: Callable[[], datetime],
-        random: Callable[[], float],
-        render: Callable[[Event], bytes],
-    ) -> None:
-        self._name, self._webhook, self._store = name, webhook, store
-        self._clock, self._random, self._render = clock, random, render
-        self._client = WebhookClient(webhook, clock)
-        self._places = asyncio.Semaphore(CONCURRENCY)
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._back: list[_Back] = []
-        self._ahead = self._dead = 0
-        self.stopped = False
+    def __init__(self, name: str, webhook: Webhook, runtime: Runtime, render: Callable[[Event], bytes]) -> None:
+        self._name, self._webhook, self._render = name, webhook, render
+        self._store, self._clock, self._random = runtime.store, runtime.clock, runtime.random
+        self._client = WebhookClient(webhook, runtime.clock)
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._finished: list[_Finished] = []
+        self._prefetch = 0
+        self._stopped: StoppedWebhook | None = None
+        self._stopped_is_known = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is sent: after a 410, and until the first turn has read from the store whether there was one."""
+        return not self._stopped_is_known or self._stopped is not None or any(one.outcome.gone for one in self._finished)
 
     async def run(self) -> None:
-        """Deliver what is due, and wait for more."""
-        wakeup = self._store.subscribe(f"deliver:{self._name}")
-        async with client(self._webhook.allow_private, self._webhook.timeout) as http:
+        """Deliver what is due, then wait for more."""
+        more_work = self._store.subscribe(f"deliver:{self._name}")
+        async with guarded_client(self._webhook.allow_private, self._webhook.timeout) as http:
             try:
                 while True:
-                    wakeup.clear()
+                    more_work.clear()
                     try:
-                        waits = await self._turn(http)
-                    except Exception as error:  # what came back is kept for the next turn
+                        seconds = await self._turn(http)
+                    except Exception as error:  # whatever it was, `_finished` is kept for the next turn
                         if isinstance(error, StoreUnavailable):
                             log.store_unavailable(self._name, error=str(error))
                         else:
                             log.dispatcher_crashed(self._name, error=repr(error))
                         await asyncio.sleep(_STORE_PAUSE)
                     else:
-                        await self._wake(wakeup, waits)
+                        await self._wait(more_work, seconds)
             finally:
-                await self._leave()
+                await self._close()
 
     def _free(self) -> int:
-        return 0 if self.stopped else CONCURRENCY + self._ahead - len(self._under_way)
+        return 0 if self.stopped else CONCURRENCY + self._prefetch - len(self._in_flight)
 
     async def _turn(self, http: httpx.AsyncClient) -> float | None:
-        """Settle what came back, start what is due, in one transaction; return the seconds until more is due, if any is."""
-        now, back = self._clock(), list(self._back)
-        self._ahead = min(AHEAD, sum(one.trigger == "deliver" for one in back))
-        free = self._free()
-        turn = await self._exchanged(back, partial(self._exchange, back, free, now, self.stopped))
+        """Store what finished and start what is due; return the seconds until more is due, or None if nothing is pending."""
+        finished, was_stopped = list(self._finished), self.stopped
+        self._prefetch = min(PREFETCH, sum(one.outcome.trigger == "deliver" for one in finished))
+        work = partial(self._settle_and_claim, finished, self._free(), self._clock(), was_stopped)
+        turn = await self._commit(finished, work)
         for delivery, event in turn.claimed:
             task = asyncio.create_task(self._deliver(http, delivery, event))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
-        if self.stopped:
-            return self._look_for_a_replay(turn.dead)
-        return None if turn.due_at is None else max(0.0, (turn.due_at - self._clock()).total_seconds())
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
+        if was_stopped:
+            # Nothing was claimed: if the endpoint was started again, do that at once.
+            return 0.0 if turn.stopped is None else None
+        return None if turn.next_due is None else max(0.0, (turn.next_due - self._clock()).total_seconds())
 
-    async def _exchanged(self, back: Sequence[_Back], work: Callable[[Transaction], _Turn]) -> _Turn:
-        """Settle what came back and tell it. Where this is cut, the store is not: what it did must not be settled twice."""
-        exchange = asyncio.ensure_future(self._store.run(work))
+    async def _commit(self, finished: Sequence[_Finished], work: Callable[[Transaction], _Turn]) -> _Turn:
+        """Run the transaction that stores `finished`. Even if cancelled, wait for it: nothing may be stored twice."""
+        commit = asyncio.ensure_future(self._store.run(work))
         try:
-            return await asyncio.shield(exchange)
+            return await asyncio.shield(commit)
         finally:
-            await asyncio.wait([exchange])
-            if exchange.exception() is None:
-                del self._back[: len(back)]
-                for one in back:
-                    self._tell(one)
+            await asyncio.wait([commit])
+            if commit.exception() is None:
+                self._set_stopped(commit.result().stopped)
+                del self._finished[: len(finished)]
+                for one in finished:
+                    self._log(one)
 
-    def _exchange(self, back: Sequence[_Back], free: int, now: datetime, stopped: bool, tx: Transaction) -> _Turn:
-        for one in back:
+    def _settle_and_claim(
+        self, finished: Sequence[_Finished], free: int, now: datetime, was_stopped: bool, tx: Transaction
+    ) -> _Turn:
+        for one in finished:
             try:
-                tx.deliveries.transition(one.delivery.id, one.trigger, one.at, **one.changes)
+                tx.deliveries.transition(one.delivery.id, one.outcome.trigger, one.at, **one.outcome.changes)
             except (NotFound, IllegalTransition) as error:
                 log.delivery_not_settled(self._name, delivery=one.delivery.id, error=str(error))
+            if one.outcome.gone:
+                tx.stopped_webhooks.add(self._name, one.outcome.changes["error"], one.at)
         claimed = tx.deliveries.claim(self._name, now, free) if free > 0 else []
-        due_at = tx.deliveries.next_due(self._name) if len(claimed) < free else None
-        return _Turn(claimed, due_at, tx.deliveries.counts().get((self._name, "dead"), 0) if stopped else 0)
+        next_due = tx.deliveries.next_due(self._name) if len(claimed) < free else None
+        return _Turn(claimed, next_due, tx.stopped_webhooks.get(self._name) if was_stopped else None)
 
-    def _look_for_a_replay(self, dead: int) -> float | None:
-        replayed = dead < self._dead
-        self._dead = 0 if replayed else dead
-        self.stopped = not replayed
-        return 0.0 if replayed else None
+    def _set_stopped(self, stopped: StoppedWebhook | None) -> None:
+        if stopped is not None and stopped != self._stopped:
+            log.webhook_stopped(self._name, error=stopped.reason, since=rfc3339(stopped.stopped_at))
+        self._stopped, self._stopped_is_known = stopped, True
 
-    async def _wake(self, wakeup: asyncio.Event, seconds: float | None) -> None:
-        if self._back:
+    async def _wait(self, more_work: asyncio.Event, seconds: float | None) -> None:
+        """Return when a delivery finished, after `seconds`, or, if that matters, when there is more work."""
+        if self._finished:
             return
-        woken = asyncio.create_task(wakeup.wait())
-        waiting: set[asyncio.Task[Any]] = set(self._under_way)
-        # While every place is taken only a place that comes free matters, else the wakeup would turn this into a spin.
+        new = asyncio.create_task(more_work.wait())
+        waiting: set[asyncio.Task[Any]] = set(self._in_flight)
+        # While no slot is free, only one that becomes free matters: new work would make this a busy loop.
         if self._free() > 0 or self.stopped or not waiting:
-            waiting.add(woken)
+            waiting.add(new)
         try:
             await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            woken.cancel()
+            new.cancel()
 
-    async def _leave(self) -> None:
-        """Cut what is under way, which the next start sends again, and settle what has come back."""
-        for task in self._under_way:
+    async def _close(self) -> None:
+        """Cancel requests under way, which the next start sends again, and store what has finished."""
+        for task in self._in_flight:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-        if not self._back:
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
+        if not self._finished:
             return
+        finished = list(self._finished)
         try:
-            back = list(self._back)
-            await self._exchanged(back, partial(self._exchange, back, 0, self._clock(), False))
+            await self._commit(finished, partial(self._settle_and_claim, finished, 0, self._clock(), self.stopped))
         except StoreUnavailable as error:
             log.store_unavailable(self._name, error=str(error))
 
     async def _deliver(self, http: httpx.AsyncClient, delivery: Delivery, event: Event) -> None:
-        async with self._places:
-            result = None if self.stopped else await self._try(http, event)
+        async with self._slots:
+            result = None if self.stopped else await self._attempt(http, event)
         now = self._clock()
-        if result is not None and result.status == 410 and not self.stopped:
-            self.stopped = True
-            log.webhook_stopped(self._name, error=_STOPPED)
-        trigger, changes = self._verdict(delivery, result, now)
-        self._back.append(_Back(delivery, event, result, trigger, changes, now))
+        self._finished.append(_Finished(delivery, event, result, outcome(delivery, result, now, self._random()), now))
 
-    async def _try(self, http: httpx.AsyncClient, event: Event) -> Result:
-        """POST an event. Whatever goes wrong costs this try alone: an error that left would leave the delivery `sending`."""
+    async def _attempt(self, http: httpx.AsyncClient, event: Event) -> Result:
+        """POST an event. Any error fails this attempt only: raised, it would leave the delivery `sending`."""
         try:
             content = await self._body(event)
-        except Exception as error:  # its document cannot be read, say
+        except Exception as error:  # its document cannot be read, for example
             return Result(error=f"its body cannot be made ({type(error).__name__}: {error})")
         try:
             return await self._client.post(http, event, content)
@@ -187,29 +205,15 @@ class Dispatcher:
     async def _body(self, event: Event) -> bytes:
         if not event.data.get("document"):
             return self._render(event)
+        # A document is read from disk.
         async with asyncio.timeout(self._webhook.timeout):
             return await asyncio.to_thread(self._render, event)
 
-    def _verdict(self, delivery: Delivery, result: Result | None, now: datetime) -> tuple[DeliveryTrigger, dict[str, Any]]:
-        if result is None:
-            return "defer", {"due_at": now, "attempts": delivery.attempts - 1}
-        # A receiver's words may hold what the database cannot.
-        error = result.error and result.error.encode("utf-8", "replace").decode()[:200]
-        told = {"status": result.status, "error": error}
-        if error is None:
-            return "deliver", told
-        if result.status == 410:
-            return "reject", {**told, "error": _STOPPED}
-        delay = retry.webhook_delay(delivery.attempts, self._random())
-        if delay is None:
-            return "exhaust", told
-        return "defer", {**told, "due_at": now + timedelta(seconds=max(delay, result.retry_after or 0.0))}
-
-    def _tell(self, back: _Back) -> None:
-        result, event = back.result, back.event
+    def _log(self, finished: _Finished) -> None:
+        result, event = finished.result, finished.event
         if result is None:
             return
-        tell = {"deliver": log.delivery_delivered, "defer": log.delivery_deferred}.get(back.trigger, log.delivery_dead)
-        facts = {"about_event": event.id, "type": event.type, "endpoint": self._name}
+        levels = {"deliver": log.delivery_delivered, "defer": log.delivery_deferred}
+        emit = levels.get(finished.outcome.trigger, log.delivery_dead)
         answer = {name: value for name in ("status", "error") if (value := getattr(result, name)) is not None}
-        tell(event.fax_id or event.id, **facts, **answer)
+        emit(event.fax_id or event.id, about_event=event.id, type=event.type, endpoint=self._name, **answer)

@@ -114,7 +114,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         await self._backend.sleep(seconds)
 
 
-def client(allow_private: bool, timeout: float, resolver: Resolve = resolve) -> httpx.AsyncClient:
+def guarded_client(allow_private: bool, timeout: float, resolver: Resolve = resolve) -> httpx.AsyncClient:
     """Return an HTTP client for one endpoint: HTTP/1.1, no redirects, no proxies, kept alive; guarded unless `allow_private`."""
     # Servers close what is idle for 2 s (gunicorn) or 5 s (Node, uvicorn); to be quicker spares a request that meets the closing.
     transport = httpx.AsyncHTTPTransport(http2=False, limits=httpx.Limits(max_connections=16, keepalive_expiry=1.5))

@@ -25,6 +25,8 @@ import httpx
 from mailbridge import log
 from mailbridge.config import Webhook
 from mailbridge.model import Event
+from mailbridge.runtime import Runtime
+from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.dispatcher import CONCURRENCY, Dispatcher
 from mailbridge.webhook.payload import body, fax_data
@@ -90,7 +92,9 @@ async def delivering(store: SqliteStore, urls: dict[str, str]) -> AsyncIterator[
     """Run a sender for each endpoint."""
     settings = {"secret": SECRET, "allow_private": True}
     hooks = {name: Webhook.model_validate({"url": url, **settings}) for name, url in urls.items()}
-    senders = [Dispatcher(name, hook, store, now, random.random, render) for name, hook in hooks.items()]
+    with tempfile.TemporaryDirectory(prefix="mailbridge-bench-") as directory:
+        runtime = Runtime(store, Spool(Path(directory)), now, random.random)
+        senders = [Dispatcher(name, hook, runtime, render) for name, hook in hooks.items()]
     running = [asyncio.create_task(sender.run()) for sender in senders]
     try:
         yield

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
+from structlog.testing import capture_logs
 
+from mailbridge.control import actions
 from mailbridge.errors import NotFound
-from mailbridge.model import Event
+from mailbridge.model import Event, rfc3339
 from tests.integration.webhook_fixtures import NEW, OLD, Hooks, drip_body, drip_head, hang, in_hooks, raw, receiving, render
 from tests.wait_helpers import PATIENCE, until
 
@@ -101,9 +103,7 @@ def test_410_stops_the_endpoint_until_it_is_replayed(tmp_path: Path) -> None:
             await hooks.store.run(lambda tx: None)
             assert [(await hooks.of(event)).state for event in waiting] == ["pending"] * 20
             assert len(receiver.requests) == 1
-            await hooks.store.run(
-                lambda tx: tx.deliveries.transition(dead.id, "replay", hooks.clock(), due_at=hooks.clock(), attempts=0)
-            )
+            await actions.replay(hooks.store, hooks.clock, ids=[dead.id])
             for event in (first, *waiting):
                 assert (await hooks.settled(event, "delivered")).attempts == 1
             assert not sender.stopped
@@ -137,16 +137,75 @@ def test_what_was_claimed_before_a_410_is_not_posted_and_costs_no_try(tmp_path: 
     in_hooks(tmp_path, scenario)
 
 
-def test_after_a_restart_a_stopped_endpoint_is_tried_again(tmp_path: Path) -> None:
-    async def scenario(hooks: Hooks) -> None:
+def test_a_stopped_endpoint_stays_stopped_over_a_restart_until_it_is_replayed(tmp_path: Path) -> None:
+    """The first daemon gets the 410, the second one sends nothing, and a replay starts the third one's deliveries."""
+    events: list[Event] = []
+
+    async def gone(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
             receiver.answers.append((410, {}))
             hooks.start("crm", url)
-            await hooks.settled(await hooks.emit(), "dead")
-            waiting = await hooks.emit()
-            await hooks.stop("crm")
+            events.append(await hooks.emit())
+            await hooks.settled(events[0], "dead")
+            events.append(await hooks.emit())
+
+    async def stopped(hooks: Hooks) -> None:
+        async with receiving() as (receiver, url):
+            with capture_logs() as lines:
+                sender = hooks.start("crm", url)
+                events.append(await hooks.emit())
+                await until(lambda: lines)
+            [line] = lines
+            assert line["event"] == "webhook stopped"
+            assert line["error"].endswith("until mailbridge replay --endpoint crm")
+            row = await hooks.store.run(lambda tx: tx.stopped_webhooks.get("crm"))
+            assert row is not None
+            assert (line["since"], line["error"]) == (rfc3339(row.stopped_at), row.reason)
+            # Turns that find work, and a clock that makes it due, send nothing.
+            for _ in range(3):
+                hooks.leap(timedelta(hours=1))
+                await hooks.store.run(lambda tx: None)
+            assert (sender.stopped, receiver.requests) == (True, [])
+            assert {(await hooks.of(event)).state for event in events[1:]} == {"pending"}
+
+    async def replayed(hooks: Hooks) -> None:
+        async with receiving() as (receiver, url):
+            sender = hooks.start("crm", url)
+            assert (await actions.replay(hooks.store, hooks.clock, endpoint="crm"))["replayed"] == 1
+            for event in events:
+                await hooks.settled(event, "delivered")
+            assert (sender.stopped, len(receiver.requests)) == (False, 3)
+            assert await hooks.store.run(lambda tx: tx.stopped_webhooks.get("crm")) is None
+
+    for scenario in (gone, stopped, replayed):
+        in_hooks(tmp_path, scenario)
+
+
+def test_a_replay_starts_an_endpoint_that_has_nothing_dead(tmp_path: Path) -> None:
+    """Its dead deliveries may have been deleted by retention, or been replayed before it answered 410 again."""
+
+    async def scenario(hooks: Hooks) -> None:
+        async with receiving() as (_, url):
+            await hooks.store.run(lambda tx: tx.stopped_webhooks.add("crm", "gone", hooks.clock()))
             hooks.start("crm", url)
-            await hooks.settled(waiting, "delivered")
+            event = await hooks.emit()
+            assert (await actions.replay(hooks.store, hooks.clock, endpoint="crm"))["replayed"] == 0
+            await hooks.settled(event, "delivered")
+
+    in_hooks(tmp_path, scenario)
+
+
+def test_what_is_discarded_of_a_stopped_endpoint_does_not_start_it(tmp_path: Path) -> None:
+    async def scenario(hooks: Hooks) -> None:
+        async with receiving() as (receiver, url):
+            await hooks.store.run(lambda tx: tx.stopped_webhooks.add("crm", "gone", hooks.clock()))
+            sender = hooks.start("crm", url)
+            event = await hooks.emit()
+            assert (await actions.replay(hooks.store, hooks.clock, endpoint="crm", retire=True))["retired"] == 1
+            await hooks.settled(event, "dead")
+            await hooks.emit()
+            await hooks.store.run(lambda tx: None)
+            assert (sender.stopped, receiver.requests) == (True, [])
 
     in_hooks(tmp_path, scenario)
 
@@ -228,7 +287,7 @@ def test_a_store_that_is_away_when_an_answer_came_costs_no_second_post(tmp_path:
         arrived = asyncio.Event()
 
         async def answer(writer: asyncio.StreamWriter) -> None:
-            hooks.store.refuse["_exchange"] = 1
+            hooks.store.refuse["_settle_and_claim"] = 1
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
             arrived.set()
 
@@ -237,7 +296,7 @@ def test_a_store_that_is_away_when_an_answer_came_costs_no_second_post(tmp_path:
             event = await hooks.emit()
             await arrived.wait()
             await hooks.settled(event, "delivered")
-            assert (receiver.posts, hooks.store.refuse["_exchange"]) == (1, 0)
+            assert (receiver.posts, hooks.store.refuse["_settle_and_claim"]) == (1, 0)
 
     in_hooks(tmp_path, scenario)
 
@@ -299,10 +358,10 @@ def test_an_answer_that_came_just_before_the_end_is_settled(tmp_path: Path) -> N
             hold = asyncio.Event()
             event = await hooks.emit()
             await receiver.wait("ping")
-            hooks.store.hold["_exchange"] = hold
-            if not sender._back and (await hooks.of(event)).state == "sending":
+            hooks.store.hold["_settle_and_claim"] = hold
+            if not sender._finished and (await hooks.of(event)).state == "sending":
                 async with asyncio.timeout(PATIENCE):
-                    while not sender._back:
+                    while not sender._finished:
                         await asyncio.sleep(0)
             hold.set()
             await hooks.stop("crm")

@@ -16,6 +16,9 @@ from mailbridge.config import Webhook
 from mailbridge.demo.receiver import Receiver
 from mailbridge.lifecycle import DeliveryState
 from mailbridge.model import Delivery, Event
+from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Store
+from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.client import WebhookClient
 from mailbridge.webhook.dispatcher import Dispatcher
@@ -38,6 +41,10 @@ async def failed(store: SqliteStore, event: Event) -> Delivery:
     return delivery
 
 
+def runtime(store: Store, state: Path) -> Runtime:
+    return Runtime(store, Spool(state / "spool"), now, lambda: 0.0)
+
+
 Scenario = Callable[[SqliteStore, Receiver, Dispatcher], Awaitable[None]]
 
 
@@ -46,7 +53,7 @@ def with_sender(state: Path, scenario: Scenario, **options: Any) -> None:
         receiver = Receiver(options.pop("verify_by", NEW))
         settings = {"url": await receiver.start(), "secret": [NEW, OLD], "allow_private": True, **options}
         async with SqliteStore(state, fax_data, lambda _: ["crm"]) as store:
-            sender = Dispatcher("crm", Webhook.model_validate(settings), store, now, lambda: 0.0, render)
+            sender = Dispatcher("crm", Webhook.model_validate(settings), runtime(store, state), render)
             running = asyncio.create_task(sender.run())
             try:
                 await scenario(store, receiver, sender)
@@ -172,7 +179,7 @@ def test_a_stop_while_the_store_settles_a_delivery_tells_it_once_and_fails_nothi
         async with SqliteStore(tmp_path, fax_data, lambda _: ["crm"]) as store:
             late: Any = Late(store)
             running = asyncio.create_task(
-                Dispatcher("crm", Webhook.model_validate(settings), late, now, lambda: 0.0, render).run()
+                Dispatcher("crm", Webhook.model_validate(settings), runtime(late, tmp_path), render).run()
             )
             await ping(store)
             await asyncio.wait_for(late.settled.wait(), PATIENCE)

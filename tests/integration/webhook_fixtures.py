@@ -15,6 +15,8 @@ from mailbridge.config import Webhook
 from mailbridge.demo.receiver import Receiver
 from mailbridge.lifecycle import DeliveryState
 from mailbridge.model import Delivery, Event
+from mailbridge.runtime import Runtime
+from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.dispatcher import Dispatcher
 from mailbridge.webhook.payload import body, fax_data
@@ -36,9 +38,10 @@ def render(event: Event) -> bytes:
 class Hooks:
     """A store whose events go to every endpoint that was started."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, spool: Spool) -> None:
         self.plain, self.store = store, WatchedStore(store)
         self.clock = Clock()
+        self.runtime = Runtime(self.store, spool, self.clock, lambda: 0.0)
         self.render: Render = render
         self.running: dict[str, asyncio.Task[None]] = {}
 
@@ -46,7 +49,7 @@ class Hooks:
         """Deliver to an endpoint from now on."""
         settings = {"url": url, "secret": [NEW, OLD], "allow_private": True, **options}
         hook = Webhook.model_validate(settings)
-        sender = Dispatcher(name, hook, self.store, self.clock, lambda: 0.0, lambda event: self.render(event))
+        sender = Dispatcher(name, hook, self.runtime, lambda event: self.render(event))
         self.running[name] = asyncio.create_task(sender.run())
         return sender
 
@@ -89,7 +92,7 @@ def in_hooks(state: Path, scenario: Callable[[Hooks], Awaitable[None]], endpoint
 
     async def main() -> None:
         async with SqliteStore(state, fax_data, lambda _: endpoints) as store:
-            hooks = Hooks(store)
+            hooks = Hooks(store, Spool(state / "spool"))
             try:
                 async with asyncio.timeout(60):
                     await scenario(hooks)

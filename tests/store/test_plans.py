@@ -34,6 +34,8 @@ HOT: dict[str, Callable[[Transaction], Any]] = {
     "count of a user's faxes": lambda tx: tx.submissions.count_faxes("dana", NOW),
     "claim deliveries": lambda tx: tx.deliveries.claim("crm", LATER, 2),
     "next delivery": lambda tx: tx.deliveries.next_due("crm"),
+    "stopped webhook": lambda tx: tx.stopped_webhooks.get("crm"),
+    "remove a stopped webhook": lambda tx: tx.stopped_webhooks.remove("crm"),
     "requeue interrupted deliveries": lambda tx: tx.deliveries.requeue_interrupted(),
     "deliveries that are dead": lambda tx: tx.deliveries.newest("dead"),
     "deliveries of an event": lambda tx: tx.deliveries.newest(event_id="evt_1"),

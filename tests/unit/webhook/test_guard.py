@@ -11,7 +11,7 @@ import httpcore
 import httpx
 import pytest
 
-from mailbridge.webhook.guard import GuardedBackend, client, is_public, resolve
+from mailbridge.webhook.guard import GuardedBackend, guarded_client, is_public, resolve
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_name_is_judged_by_every_address_it_resolves_to_when_connecting() -> N
         return ["8.8.8.8", "127.0.0.1"]
 
     async def main() -> None:
-        async with client(False, 5, rebinding) as http:
+        async with guarded_client(False, 5, rebinding) as http:
             with pytest.raises(httpx.ConnectError, match="not a public address"):
                 await http.post("https://crm.example.co.il/")
 
@@ -136,7 +136,7 @@ def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) ->
         return ["10.0.0.1"]
 
     async def main() -> None:
-        async with client(False, 5, inside) as http:
+        async with guarded_client(False, 5, inside) as http:
             with pytest.raises(httpx.ConnectError, match=r"crm\.example\.co\.il is not a public address"):
                 await http.post("https://crm.example.co.il/")
 

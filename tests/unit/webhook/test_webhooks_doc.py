@@ -144,8 +144,8 @@ can replay it.
 A time without a zone is in the machine's zone. A replayed delivery starts its schedule from the beginning.
 
 **410 Gone stops the endpoint.** The delivery is dead at once, the log says `webhook stopped`, and nothing is sent to this
-webhook until `mailbridge replay --endpoint NAME`, or until the daemon starts or reads its configuration again. Events are kept
-meanwhile. `mailbridge_deliveries{{endpoint,state="pending"}}` in `/metrics` counts them.
+webhook until `mailbridge replay --endpoint NAME`, over restarts too. Events are kept meanwhile.
+`mailbridge_deliveries{{endpoint,state="pending"}}` in `/metrics` counts them.
 
 **A removed webhook** keeps its pending deliveries. `mailbridge deliveries` marks them, and `--retire` discards them.
 

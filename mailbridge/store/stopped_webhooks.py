@@ -1,0 +1,40 @@
+"""Webhooks that answered 410 Gone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from mailbridge.model import StoppedWebhook
+from mailbridge.store import schema
+from mailbridge.store.sql import Sql
+
+_webhook = schema.stopped_webhook.c
+_GET: Final = select(schema.stopped_webhook).where(_webhook.endpoint == bindparam("endpoint"))
+_ADD: Final = upsert(schema.stopped_webhook).on_conflict_do_nothing()
+_REMOVE: Final = delete(schema.stopped_webhook).where(_webhook.endpoint == bindparam("name"))
+
+
+class StoppedWebhooks:
+    """See `store.interface.StoppedWebhooks`."""
+
+    __slots__ = ("_sql",)
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+
+    def get(self, endpoint: str) -> StoppedWebhook | None:
+        found = self._sql.rows(_GET, endpoint=endpoint)
+        return StoppedWebhook(**found[0]) if found else None
+
+    def add(self, endpoint: str, reason: str, now: datetime) -> None:
+        self._sql.execute(_ADD, {"endpoint": endpoint, "stopped_at": now, "reason": reason})
+
+    def remove(self, endpoint: str) -> bool:
+        removed = bool(self._sql.execute(_REMOVE, {"name": endpoint}).rowcount)
+        if removed:
+            self._sql.topics.add(f"deliver:{endpoint}")
+        return removed
