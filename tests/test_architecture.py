@@ -57,7 +57,10 @@ PURE = (
     "submission/limits.py",
     "submission/policy.py",
     "myfax/values.py",
-    "myfax/xml_codec.py",
+    "myfax/answers.py",
+    "myfax/forms.py",
+    "myfax/status_codes.py",
+    "myfax/xml_parser.py",
     "report/imap_responses.py",
     "report/match.py",
     "report/parser.py",
@@ -93,9 +96,7 @@ WORLDLY = {
 }
 
 # Past 300 lines, look again. These were looked at.
-LONG = {
-    "myfax/xml_codec.py": "every form and every answer of the API, and nothing else",
-}
+LONG: dict[str, str] = {}
 ROOT_FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "config.example.toml", "LICENSE")
 ROOT_FOLDERS = ("mailbridge", "systemd", "tests", "docs")
 # What tools leave behind; .gitignore keeps it out of the repository.

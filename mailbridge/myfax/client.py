@@ -1,4 +1,4 @@
-"""MyFax's API as one async client: a method per action, with every argument checked before anything is sent."""
+"""MyFax's API as an async client: one method for each action, and every argument checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import httpx
 from pydantic import SecretStr
 
 from mailbridge.errors import InDoubt, InvalidArgument, NotTaken
-from mailbridge.myfax import check, xml_codec
-from mailbridge.myfax.files import File, listed, parts
-from mailbridge.myfax.transport import A, classify, connect, make
+from mailbridge.myfax import answers, arguments, forms
+from mailbridge.myfax.answers import IncomingItem, IncomingPage, RegisterAnswer, ReleaseAnswer, StatusAnswer, UploadAnswer
+from mailbridge.myfax.files import File, as_list, multipart_files
+from mailbridge.myfax.transport import Answer, classify, open_client, post
 from mailbridge.myfax.values import REGION
 
 URL: Final = "https://www.myfax.co.il/action/"
@@ -24,14 +25,14 @@ ISRAEL: Final = ZoneInfo("Asia/Jerusalem")
 
 
 class MyFax:
-    """A user's (or distributor's) access to MyFax. An async context manager; `timeout` is seconds for one whole call.
+    """The access of one user, or distributor, to MyFax. Use it as an async context manager.
 
-    MyFax prints times without a zone, which are in `zone`, and numbers without a country code, which are of `region`. `url` is
-    the service, or a stand-in on this machine.
+    `timeout` is in seconds, for a whole call. `zone` is that of the times and `region` the country of the numbers that MyFax
+    prints without one. `url` is the address of the service, or of the MyFax simulator on this machine.
 
-    Every method raises InvalidArgument, naming the documented parameter, before anything is sent; Rejected for a RESPONSE_CODE
-    below 0; NeedsPerson when trying again will not help, and NotTaken when it may. `send`, `register` and `release` raise
-    InDoubt when the request left whole and no usable answer came. All are MyFaxError.
+    Before anything is sent, every method raises InvalidArgument, which names the documented parameter. Later it raises Rejected
+    for a RESPONSE_CODE below 0, NeedsPerson if trying again will not help, and NotTaken if it may. `send`, `register` and
+    `release` raise InDoubt if the request left whole and no usable answer came. All are MyFaxError.
     """
 
     def __init__(
@@ -47,17 +48,17 @@ class MyFax:
         self.email, self.zone, self.region = email, zone, region
         self._password = password if isinstance(password, SecretStr) else SecretStr(password)
         for field, value in zip(("email", "password"), self._login, strict=True):
-            check.text(field, value)
+            arguments.text(field, value)
         self._timeout = timeout
-        base, trusted = check.service("url", url), httpx.create_ssl_context(trust_env=False)
-        self._asking = connect(base, timeout, trusted, httpx.Limits(keepalive_expiry=60.0))
-        # A kept connection may have died unseen, which would only show once a request had left whole: as a doubt.
-        self._acting = connect(base, timeout, trusted, httpx.Limits(max_keepalive_connections=0))
+        base, trusted = arguments.service("url", url), httpx.create_ssl_context(trust_env=False)
+        self._query_http = open_client(base, timeout, trusted, httpx.Limits(keepalive_expiry=60.0))
+        # No kept connections: one that has died unnoticed would fail only after a request had left whole, as a doubt.
+        self._action_http = open_client(base, timeout, trusted, httpx.Limits(max_keepalive_connections=0))
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._stack.enter_async_context(self._asking)
-        await self._stack.enter_async_context(self._acting)
+        await self._stack.enter_async_context(self._query_http)
+        await self._stack.enter_async_context(self._action_http)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -70,60 +71,63 @@ class MyFax:
         *,
         url: str | None = None,
         before_last_chunk: Callable[[], Awaitable[None]] | None = None,
-    ) -> xml_codec.UploadAnswer:
+    ) -> UploadAnswer:
         """Send a fax (`faxUpload.do`): one or several files as one fax, or the file that MyFax fetches from `url`.
 
         A file is a path or an `Upload`, and is read from disk while it is sent. `before_last_chunk` is awaited before the last
-        bytes of the request leave; until it returns MyFax cannot have taken it, and when it raises nothing more is sent.
+        bytes of the request leave: until it returns MyFax cannot have taken the fax, and if it raises nothing more is sent.
 
         Sent by their documented names: email and password (this client's login), faxNumber (`number`), theFile (`documents`;
         several files are parts of their own beside an empty one), fileURL (`url`), and resultType, which is always XML.
         """
-        check.number("faxNumber", number, self.region)
-        files = listed(documents)
+        arguments.number("faxNumber", number, self.region)
+        files = as_list(documents)
         if bool(files) == bool(url):
-            raise InvalidArgument("theFile", "give documents or a url (fileURL), and not both")
-        form = xml_codec.send_form(*self._login, number.strip(), url and check.web_address("fileURL", url))
+            raise InvalidArgument("theFile", "give either documents or a url (fileURL)")
+        form = forms.send_form(*self._login, number.strip(), url and arguments.web_address("fileURL", url))
         with ExitStack() as opened:
-            return await self._act("faxUpload.do", form, xml_codec.read_upload, parts(files, opened), before_last_chunk)
+            return await self._action(
+                "faxUpload.do", form, answers.read_upload, multipart_files(files, opened), before_last_chunk
+            )
 
-    async def status(self, fax_code: str) -> xml_codec.StatusAnswer:
-        """Ask how a fax fares (`faxStatus.do`). Safe to repeat.
+    async def status(self, fax_code: str) -> StatusAnswer:
+        """Return the status of a fax (`faxStatus.do`). Safe to repeat.
 
         Sent by their documented names: email and password (this client's login), faxCode (`fax_code`).
         """
-        form = xml_codec.status_form(*self._login, check.needed("faxCode", fax_code))
-        return await self._ask("faxStatus.do?v=1", form, xml_codec.read_status)
+        form = forms.status_form(*self._login, arguments.required("faxCode", fax_code))
+        return await self._query("faxStatus.do?v=1", form, answers.read_status)
 
     async def incoming(
         self, kind: Literal["incoming", "voice"] = "incoming", start: datetime | None = None, end: datetime | None = None
-    ) -> AsyncIterator[xml_codec.IncomingItem]:
-        """Yield received faxes or voicemails of all pages (`incoming.do`), each once, between two aware times where given.
+    ) -> AsyncIterator[IncomingItem]:
+        """Yield the received faxes or voicemails of all pages (`incoming.do`), each once.
 
-        In the hour that the clocks repeat in autumn a little more is asked for, never less.
+        `start` and `end` are aware times. If one of them is in the hour that the clocks repeat in autumn, a few items from beyond
+        it may be included, but none is missing.
 
         Sent by their documented names: email and password (this client's login), p (each page in turn, from 0), startDate
         (`start`), endDate (`end`), listType (`kind`: incoming for faxes, voice for voicemails).
         """
-        check.one_of("listType", kind, ("incoming", "voice"))
+        arguments.one_of("listType", kind, ("incoming", "voice"))
         for field, moment in (("startDate", start), ("endDate", end)):
             if moment is not None:
-                check.aware(field, moment)
+                arguments.aware(field, moment)
         if start is not None and end is not None and end < start:
             raise InvalidArgument("endDate", "it is before startDate")
-        page, following = -1, 0
+        page, next_page = -1, 0
         seen: set[str] = set()
-        # A list that names an earlier page would go round for ever.
-        while following > page:
-            page = following
-            form = xml_codec.incoming_form(*self._login, page, kind, start, end, self.zone)
-            answer = await self._ask("incoming.do", form, partial(xml_codec.read_incoming, zone=self.zone, region=self.region))
-            # What comes in between two pages moves the rest, and the last of one page is then the first of the next.
+        # Otherwise a NEXT_PAGE that names an earlier page would make an endless loop.
+        while next_page > page:
+            page = next_page
+            form = forms.incoming_form(*self._login, page, kind, start, end, self.zone)
+            answer = await self._query("incoming.do", form, partial(answers.read_incoming, zone=self.zone, region=self.region))
+            # An item that arrives between two pages shifts the others: the last of one page is then the first of the next.
             fresh = [item for item in answer.items if item.id not in seen]
             for item in fresh:
                 seen.add(item.id)
                 yield item
-            following = _following(answer, page)
+            next_page = _next_page(answer, page)
 
     async def register(
         self,
@@ -135,7 +139,7 @@ class MyFax:
         company_address: str | None = None,
         type: Literal[1, 17] | None = None,
         requested_number: str | None = None,
-    ) -> xml_codec.RegisterAnswer:
+    ) -> RegisterAnswer:
         """Create a user with a line, as a distributor (`myFaxAllocateDistributer.do`).
 
         Sent by their documented names: distEmail and distPassword (this client's login), email (of the user; at most 200
@@ -145,22 +149,22 @@ class MyFax:
         """
         secret = password.get_secret_value() if isinstance(password, SecretStr) else password
         fields = {
-            "email": check.email("email", email, 200),
-            "fullName": full_name and check.text("fullName", full_name, 200),
-            "password": secret and check.text("password", secret),
-            "companyName": company_name and check.text("companyName", company_name, 100),
-            "companyAddress": company_address and check.text("companyAddress", company_address),
-            "type": None if type is None else str(check.one_of("type", type, (1, 17))),
-            "requestedNumber": None if requested_number is None else check.international("requestedNumber", requested_number),
+            "email": arguments.email("email", email, 200),
+            "fullName": full_name and arguments.text("fullName", full_name, 200),
+            "password": secret and arguments.text("password", secret),
+            "companyName": company_name and arguments.text("companyName", company_name, 100),
+            "companyAddress": company_address and arguments.text("companyAddress", company_address),
+            "type": None if type is None else str(arguments.one_of("type", type, (1, 17))),
+            "requestedNumber": None if requested_number is None else arguments.international("requestedNumber", requested_number),
         }
-        form = xml_codec.distributor_form(*self._login, fields)
-        return await self._act(
-            "myFaxAllocateDistributer.do", form, partial(xml_codec.read_register, zone=self.zone, region=self.region)
+        form = forms.distributor_form(*self._login, fields)
+        return await self._action(
+            "myFaxAllocateDistributer.do", form, partial(answers.read_register, zone=self.zone, region=self.region)
         )
 
     async def release(
         self, *, line: str | None = None, user_email: str | None = None, action: Literal["noRenew", "blockUser"] | None = None
-    ) -> xml_codec.ReleaseAnswer:
+    ) -> ReleaseAnswer:
         """Release a line by its number or by its user, as a distributor (`releaseFaxLine.do`).
 
         Sent by their documented names: distEmail and distPassword (this client's login), action (noRenew to delay the release,
@@ -168,42 +172,42 @@ class MyFax:
         is always XML.
         """
         if (line is None) == (user_email is None):
-            raise InvalidArgument("faxLineDID", "give the line or the user's email (userEmail), and not both")
+            raise InvalidArgument("faxLineDID", "give either the line or the user's email (userEmail)")
         fields = {
-            "faxLineDID": None if line is None else check.international("faxLineDID", line),
-            "userEmail": None if user_email is None else check.email("userEmail", user_email),
-            "action": None if action is None else check.one_of("action", action, ("noRenew", "blockUser")),
+            "faxLineDID": None if line is None else arguments.international("faxLineDID", line),
+            "userEmail": None if user_email is None else arguments.email("userEmail", user_email),
+            "action": None if action is None else arguments.one_of("action", action, ("noRenew", "blockUser")),
         }
-        return await self._act("releaseFaxLine.do", xml_codec.distributor_form(*self._login, fields), xml_codec.read_release)
+        return await self._action("releaseFaxLine.do", forms.distributor_form(*self._login, fields), answers.read_release)
 
     @property
     def _login(self) -> tuple[str, str]:
         return self.email, self._password.get_secret_value()
 
-    async def _ask(self, path: str, form: dict[str, str], read: Callable[[bytes], A]) -> A:
-        """Make a call that changes nothing at MyFax, so that an unusable answer is only a reason to ask again."""
+    async def _query(self, path: str, form: dict[str, str], read: Callable[[bytes], Answer]) -> Answer:
+        """Make a call that changes nothing at MyFax: without a usable answer it may simply be repeated."""
         try:
-            return classify(await make(self._asking, path, form, None, self._timeout), read)
+            return classify(await post(self._query_http, path, form, None, self._timeout), read)
         except InDoubt as error:
             raise NotTaken(str(error)) from None
 
-    async def _act(
+    async def _action(
         self,
         path: str,
         form: dict[str, str],
-        read: Callable[[bytes], A],
+        read: Callable[[bytes], Answer],
         files: list[tuple[str, Any]] | None = None,
-        before_last: Callable[[], Awaitable[None]] | None = None,
-    ) -> A:
-        return classify(await make(self._acting, path, form, files, self._timeout, before_last), read)
+        before_last_chunk: Callable[[], Awaitable[None]] | None = None,
+    ) -> Answer:
+        return classify(await post(self._action_http, path, form, files, self._timeout, before_last_chunk), read)
 
 
-def _following(answer: xml_codec.IncomingPage, page: int) -> int:
-    """Return the page after this one; the same where this is the last."""
-    following = answer.next_page
-    if following is None and answer.pages is not None:
-        following = page + 1
-    # Pages count from 0. Beyond the last there is nothing, whatever a list calls its next page.
-    if following is None or (answer.pages is not None and following >= answer.pages) or not answer.items:
+def _next_page(answer: IncomingPage, page: int) -> int:
+    """Return the number of the page after `page`, or `page` itself if it is the last. Pages count from 0."""
+    next_page = answer.next_page
+    if next_page is None and answer.pages is not None:
+        next_page = page + 1
+    # After the last page there is nothing, whatever its NEXT_PAGE says.
+    if next_page is None or (answer.pages is not None and next_page >= answer.pages) or not answer.items:
         return page
-    return following
+    return next_page

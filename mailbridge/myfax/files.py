@@ -1,4 +1,4 @@
-"""The files of a fax as parts of a multipart request, read from disk while they are sent."""
+"""The files of a fax as parts of a multipart request (RFC 7578), read from disk while they are sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mailbridge.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file to fax. `open` gives a fresh seekable binary file, which is read in chunks and closed after the call."""
+    """One file to fax. `open` returns a new seekable binary file, which is read in chunks and closed after the call."""
 
     name: str
     content_type: str
@@ -25,7 +25,7 @@ File = Upload | str | os.PathLike[str]
 
 
 class _EmptyName(str):
-    """The name of an empty file field. httpx leaves out a name that is false; browsers send `filename=""`."""
+    """The name of an empty file field, sent as `filename=""` as browsers do. httpx would leave out a name that is false."""
 
     __slots__ = ()
 
@@ -33,19 +33,22 @@ class _EmptyName(str):
         return True
 
 
-def listed(documents: File | Sequence[File]) -> list[File]:
-    """Return the files in their order, also where only one was given."""
+def as_list(documents: File | Sequence[File]) -> list[File]:
+    """Return the files in their order; a single one as a list."""
     return [documents] if isinstance(documents, Upload | str | os.PathLike) else list(documents)
 
 
-def parts(documents: Sequence[File], opened: ExitStack) -> list[tuple[str, Any]] | None:
-    """Open the files; several go as parts of their own beside an empty `theFile`. Raises InvalidArgument for a path."""
+def multipart_files(documents: Sequence[File], opened: ExitStack) -> list[tuple[str, Any]] | None:
+    """Open the files: one is `theFile`, several are parts of their own beside an empty `theFile`.
+
+    Raises InvalidArgument for a path that cannot be read.
+    """
     if not documents:
         return None
     files = [_part(document, opened) for document in documents]
     if len(files) == 1:
         return [("theFile", files[0])]
-    # Without a name it would be no file at all for a server, but a text field.
+    # Without a file name, a server would take it for a text field.
     empty = ("theFile", (_EmptyName(), b"", "application/octet-stream"))
     return [empty, *((f"file{number}", part) for number, part in enumerate(files, 1))]
 
@@ -58,10 +61,10 @@ def _part(document: File, opened: ExitStack) -> tuple[str, BinaryIO, str]:
     try:
         return name, opened.enter_context(open(path, "rb")), guess_type(name)[0] or "application/octet-stream"
     except (OSError, ValueError) as error:
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is no path"
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is not a path"
         raise InvalidArgument("theFile", f"{_sendable(path)} cannot be read ({why})") from None
 
 
 def _sendable(name: str) -> str:
-    """Return a name without the bytes that a file system may have and no text can."""
+    """Return a name with every byte replaced that a file system allows and UTF-8 does not."""
     return name.encode("utf-8", "replace").decode()

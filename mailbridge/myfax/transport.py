@@ -1,4 +1,10 @@
-"""One call to MyFax: how far it got, and one function that says what each outcome means."""
+"""One HTTP call to MyFax: how far it got, and the one function that decides what its outcome means.
+
+A call that changes something at MyFax must not happen twice by itself, so: HTTP/1.1 with Content-Length for a form with files,
+no redirects, no retries in the HTTP library, and for such calls a new connection each, since a kept one may be dead already.
+Whether MyFax can have the request is known from the request's last chunk, not from the error: the same exception may come before
+it or after it.
+"""
 
 from __future__ import annotations
 
@@ -13,46 +19,47 @@ import httpcore
 import httpx
 
 from mailbridge.errors import InDoubt, MailbridgeError, MyFaxError, NeedsPerson, NotTaken, Rejected
-from mailbridge.myfax import xml_codec
+from mailbridge.myfax.answers import IncomingPage, RegisterAnswer, ReleaseAnswer, StatusAnswer, UploadAnswer
+from mailbridge.myfax.xml_parser import MAX_ANSWER, Unreadable
 
-_AGAIN: Final = frozenset({408, 429})
-_PERSON: Final = frozenset({400, 401, 403, 404, 405, 411, 413, 415})
+# HTTP statuses that prove that the request was not taken (RFC 9110 section 15.5, RFC 6585 section 4).
+_TRANSIENT: Final = frozenset({408, 429})
+_PERMANENT: Final = frozenset({400, 401, 403, 404, 405, 411, 413, 415})
 
 # Linux's TCP_ESTABLISHED, the first byte of its tcp_info.
 _ESTABLISHED: Final = 1
 
-A = TypeVar(
-    "A", xml_codec.UploadAnswer, xml_codec.StatusAnswer, xml_codec.RegisterAnswer, xml_codec.ReleaseAnswer, xml_codec.IncomingPage
-)
+BeforeLastChunk = Callable[[], Awaitable[None]]
+Answer = TypeVar("Answer", UploadAnswer, StatusAnswer, RegisterAnswer, ReleaseAnswer, IncomingPage)
 
 
 @dataclass(slots=True)
 class Call:
-    """How far one call got: whether its request was let out whole, and what came back."""
+    """How far one call got, and what came back."""
 
-    whole: bool = False
-    status: int | None = None
+    whole: bool = False  # whether the last chunk of the request may have left
+    status: int | None = None  # of HTTP
     body: bytearray = field(default_factory=bytearray)
-    failure: str | None = None
+    failure: str | None = None  # why there is no answer
     connection: httpcore.AsyncNetworkStream | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
-    def without_secrets(self, text: str) -> str:
-        """Return what a peer said, which may echo what it was sent."""
+    def redacted(self, text: str) -> str:
+        """Return what MyFax said without the passwords that it may echo."""
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
 
-    async def watch(self, event: str, info: dict[str, Any]) -> None:
-        """Note the connection that is opened for this call, and its answer's status: httpx's `trace` extension."""
+    async def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Note the connection of this call and the status of its answer, as told by httpx's extension `trace`."""
         if event == "connection.connect_tcp.complete":
             self.connection = info["return_value"]
         elif event == "http11.receive_response_headers.complete":
-            # Of a redirect to what is no address httpx raises, and hands no response over.
+            # For a redirect to something that is not a URL httpx raises, and gives no response.
             self.status = info["return_value"][1]
 
-    def cut(self) -> bool:
-        """Whether the peer has surely closed or reset the connection; where the system does not tell, it has not."""
+    def peer_has_closed(self) -> bool:
+        """Whether the peer has certainly closed or reset the connection; False on systems that do not say."""
         if self.connection is None or not hasattr(socket, "TCP_INFO"):
             return False
         try:
@@ -62,11 +69,13 @@ class Call:
         return bool(state[0] != _ESTABLISHED)
 
 
-class _Watched(httpx.AsyncByteStream):
-    """A request body that looks one chunk ahead, so that the last chunk leaves only after `before_last`."""
+class _HeldBody(httpx.AsyncByteStream):
+    """A request body that holds its last chunk back until `before_last_chunk` has returned."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, call: Call, before_last: Callable[[], Awaitable[None]] | None) -> None:
-        self._stream, self._call, self._before_last = stream, call, before_last
+    def __init__(
+        self, stream: httpx.AsyncByteStream, call: Call, before_last_chunk: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        self._stream, self._call, self._before_last_chunk = stream, call, before_last_chunk
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         held: bytes | None = None
@@ -74,25 +83,26 @@ class _Watched(httpx.AsyncByteStream):
             if held is not None:
                 yield held
             held = chunk
-        if self._before_last is not None:
-            await self._before_last()
-        if self._call.cut():
-            # Written now, the last chunk would look as if it had left. As after a failed write, an early answer is still read.
-            raise httpcore.WriteError("the connection was cut before the request was whole")
+        if self._before_last_chunk is not None:
+            await self._before_last_chunk()
+        if self._call.peer_has_closed():
+            # Writing now would succeed and look as if the chunk had left. After this error, as after a failed write, httpcore
+            # still reads an answer that came early.
+            raise httpcore.WriteError("the connection was closed before the request was whole")
         self._call.whole = True
         yield held or b""
 
 
-def classify(call: Call, read: Callable[[bytes], A]) -> A:
-    """Return the answer of a call, or raise what its outcome means (lifecycle: What each outcome means).
+def classify(call: Call, read: Callable[[bytes], Answer]) -> Answer:
+    """Return the answer of a call, or raise the error that its outcome means.
 
-    Raises Rejected for a RESPONSE_CODE below 0, NeedsPerson and NotTaken where MyFax provably did not take the request, and
-    InDoubt for all else once the request had left whole.
+    Raises Rejected for a RESPONSE_CODE below 0; NeedsPerson or NotTaken if MyFax provably did not take the request; InDoubt for
+    everything else after the request was whole.
     """
     if call.status is not None:
-        if call.status in _AGAIN:
+        if call.status in _TRANSIENT:
             raise NotTaken(f"MyFax answered with HTTP status {call.status}")
-        if call.status in _PERSON or 300 <= call.status < 400:
+        if call.status in _PERMANENT or 300 <= call.status < 400:
             raise NeedsPerson(f"MyFax answered with HTTP status {call.status}")
     problem = call.failure
     if problem is None and call.status != 200:
@@ -100,20 +110,20 @@ def classify(call: Call, read: Callable[[bytes], A]) -> A:
     if problem is None:
         try:
             answer = read(bytes(call.body))
-        except xml_codec.Unreadable as error:
+        except Unreadable as error:
             problem = str(error)
         else:
             if answer.response_code < 0:
-                raise Rejected(answer.response_code, call.without_secrets(answer.text))
-            if not isinstance(answer, xml_codec.UploadAnswer) or answer.fax_code:
+                raise Rejected(answer.response_code, call.redacted(answer.text))
+            if not isinstance(answer, UploadAnswer) or answer.fax_code:
                 return answer
             problem = "MyFax answered without a FAX_CODE"
-    problem = call.without_secrets(problem)
+    problem = call.redacted(problem)
     raise InDoubt(problem) if call.whole else NotTaken(problem)
 
 
-def connect(base: str, timeout: float, trusted: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncClient:
-    """Return connections to MyFax that follow no redirect, take no compressed answer and look at no environment variable."""
+def open_client(base: str, timeout: float, trusted: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncClient:
+    """Return an HTTP client that follows no redirect, accepts no compression and ignores the environment's proxies."""
     return httpx.AsyncClient(
         base_url=base,
         verify=trusted,
@@ -126,26 +136,29 @@ def connect(base: str, timeout: float, trusted: ssl.SSLContext, limits: httpx.Li
     )
 
 
-async def make(
+async def post(
     http: httpx.AsyncClient,
     path: str,
     form: dict[str, str],
     files: list[tuple[str, Any]] | None,
     timeout: float,
-    before_last: Callable[[], Awaitable[None]] | None = None,
+    before_last_chunk: BeforeLastChunk | None = None,
 ) -> Call:
-    """Send a form, with files as multipart, and take the answer, all in `timeout` seconds. What fails is noted in the Call."""
+    """POST a form, as multipart if there are files, and read the answer, within `timeout` seconds altogether.
+
+    A failure is noted in the Call. Raises only the MyFaxErrors of `before_last_chunk` and of reading the files.
+    """
     call = Call(secrets=tuple(value for name, value in form.items() if value and name.lower().endswith("password")))
-    request = http.build_request("POST", path, data=form, files=files, extensions={"trace": call.watch})
+    request = http.build_request("POST", path, data=form, files=files, extensions={"trace": call.trace})
     assert isinstance(request.stream, httpx.AsyncByteStream)
-    request.stream = _Watched(request.stream, call, before_last)
+    request.stream = _HeldBody(request.stream, call, before_last_chunk)
     try:
         async with asyncio.timeout(timeout):
             await _exchange(http, request, call)
     except TimeoutError:
-        call.failure = f"MyFax gave no answer in {timeout:g} s"
+        call.failure = f"MyFax gave no answer within {timeout:g} s"
     except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-        # httpx's errors hold the request, and with it the password: only their text goes on.
+        # httpx's errors hold the request, and with it the password: only their text is kept.
         call.failure = f"the call to MyFax failed: {type(error).__name__}: {error}".rstrip(": ")
     except MyFaxError:
         raise
@@ -160,7 +173,7 @@ async def _exchange(http: httpx.AsyncClient, request: httpx.Request, call: Call)
         call.status = response.status_code
         async for chunk in response.aiter_raw():
             call.body += chunk
-            if len(call.body) > xml_codec.MAX_ANSWER:
+            if len(call.body) > MAX_ANSWER:
                 break
     finally:
         await response.aclose()

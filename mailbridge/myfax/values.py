@@ -1,8 +1,8 @@
-"""Values as MyFax prints them, and as a program wants them: times, numbers and money. Pure.
+"""Times, numbers and amounts, converted from and to the way MyFax prints them. Pure.
 
-Israel's clocks leave out an hour in March and repeat one in October, and MyFax prints times without a zone. A time in the hour
-that is left out is read as if the clocks had not been set yet (02:30 is 03:30 of summer). A time in the repeated hour is read as
-the first of the two.
+MyFax prints times without a zone, and Israel's clocks skip an hour in March and repeat one in October. A time in the skipped hour
+is read as if the clocks had not changed yet (02:30 is 03:30 in summer time). A time in the repeated hour is read as the first of
+the two.
 """
 
 from __future__ import annotations
@@ -15,31 +15,34 @@ from typing import Final
 import phonenumbers
 
 REGION: Final = "IL"
-# The years between which a time can be told in every zone.
+# Between these years a time can be converted to every zone.
 FIRST, LAST = 1900, 9999
 
 _FRACTION = re.compile(r"\.[0-9]+$", re.ASCII)
 _NUMBER = re.compile(r"\+?[0-9() .\-]{3,40}", re.ASCII)
-# No more digits than str() writes without an exponent: the value goes on as text.
+# At most as many digits as str() writes without an exponent, because the amount is stored as text.
 _MONEY = re.compile(r"[+-]?[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII)
 
 
 def moment(printed: str | None, zone: tzinfo) -> datetime | None:
-    """Return a printed time in UTC, such as `2020-12-21 14:19:42.0`; without a zone of its own it is in `zone`.
+    """Return a printed time such as `2020-12-21 14:19:42.0` in UTC; if it has no zone of its own, it is in `zone`.
 
-    None where it is none, or so near the ends of the calendar (`9999-12-31`, for never) that no zone nor hour can be added.
+    Returns None for anything else, and for years so near the ends of the calendar that they cannot be converted (`9999-12-31`,
+    meaning never).
     """
     try:
-        told = datetime.fromisoformat(_FRACTION.sub("", printed or ""))
-        return (told if told.tzinfo else told.replace(tzinfo=zone)).astimezone(UTC) if FIRST < told.year < LAST else None
+        time = datetime.fromisoformat(_FRACTION.sub("", printed or ""))
     except ValueError:
         return None
+    if not FIRST < time.year < LAST:
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def wall_clock(time: datetime, zone: tzinfo, *, end: bool) -> str:
-    """Return an aware time as `yyyy-MM-dd HH:mm:ss` in `zone`, as the start of a stretch of time or as its end.
+    """Return an aware time as `yyyy-MM-dd HH:mm:ss` in `zone`, to be used as the start or the end of a range.
 
-    In the repeated hour a stretch becomes longer rather than shorter: nothing in it is missed.
+    In the repeated hour the range becomes longer rather than shorter, so that nothing in it is missed.
     """
     local = time.astimezone(zone)
     if end and local.microsecond:
@@ -52,7 +55,7 @@ def wall_clock(time: datetime, zone: tzinfo, *, end: bool) -> str:
 
 
 def e164(printed: str | None, region: str = REGION) -> str | None:
-    """Return a number as `+97239876543`, or None where it is no whole number; without a country code it is one of `region`."""
+    """Return a printed number as `+97239876543`, None if it is not complete. Without a country code it is one of `region`."""
     text = (printed or "").strip()
     if not _NUMBER.fullmatch(text):
         return None
@@ -63,11 +66,11 @@ def e164(printed: str | None, region: str = REGION) -> str | None:
         number = phonenumbers.parse(f"+{digits}" if whole else digits, region)
     except phonenumbers.NumberParseException:
         return None
-    # Judged by length: some live Israeli ranges count as invalid.
+    # Only the length is checked: phonenumbers calls some Israeli ranges in use invalid.
     possible = phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if possible else None
 
 
 def money(printed: str | None) -> Decimal | None:
-    """Return a price or a credit exactly as printed, so that its text is `0.40` again; None where it is no plain amount."""
+    """Return an amount exactly as printed, so that its text is `0.40` again; None if it is not a plain decimal number."""
     return Decimal(printed) if printed is not None and _MONEY.fullmatch(printed) else None

@@ -10,7 +10,7 @@ from typing import Any
 from mailbridge import log
 from mailbridge.errors import IllegalTransition
 from mailbridge.model import Cursor, ErrorCode, Failure, Fax, ReceivedItem, Report, last_attempt, rfc3339
-from mailbridge.myfax.xml_codec import DELIVERED, Outcome, describe, report_outcome
+from mailbridge.myfax.status_codes import DELIVERED, Outcome, describe, report_outcome
 from mailbridge.report.listing_match import NEAR, nearest, number
 from mailbridge.report.match import SKEW, How, Match, clues, e164, match
 from mailbridge.store.interface import Transaction

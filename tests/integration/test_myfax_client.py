@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import InDoubt, MyFaxError, NeedsPerson, NotTaken, Rejected, StoreUnavailable
 from mailbridge.myfax import MyFax, Upload
-from mailbridge.myfax.xml_codec import MAX_ANSWER
+from mailbridge.myfax.xml_parser import MAX_ANSWER
 from tests.integration.scripted_servers import (
     PASSWORD,
     PDF,

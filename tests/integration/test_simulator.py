@@ -21,7 +21,7 @@ from mailbridge.demo.accounts import FIRST_LINE
 from mailbridge.demo.actions import BY_LAST_DIGITS, FINAL_STATUS, PAGE_SIZE
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import InDoubt, MyFaxError, NeedsPerson, NotTaken, Rejected
-from mailbridge.myfax import MyFax, UploadAnswer, xml_codec
+from mailbridge.myfax import MyFax, UploadAnswer, answers
 from tests.integration.scripted_servers import upload
 
 OFFICE = ("office@example.co.il", "demo")
@@ -49,7 +49,7 @@ def played(scenario: Scenario, step: float = 0.0) -> None:
 
 async def told(client: httpx.AsyncClient, action: str, form: dict[str, Any]) -> tuple[int, str]:
     """The code and the text of an action's answer."""
-    answer = xml_codec.read_release((await client.post(action, data=form)).content)
+    answer = answers.read_release((await client.post(action, data=form)).content)
     return answer.response_code, answer.text
 
 
@@ -181,7 +181,7 @@ def test_lists_come_in_pages_by_kind_and_between_two_times() -> None:
             stand_in.incoming["incoming"].append({"ID": str(minute), "TIME": f"2026-01-04 09:{minute:02}:00.0"})
 
         async def page(**form: str) -> tuple[int, int | None, int | None]:
-            got = xml_codec.read_incoming((await client.post("incoming.do", data={**LOGIN, **form})).content, UTC)
+            got = answers.read_incoming((await client.post("incoming.do", data={**LOGIN, **form})).content, UTC)
             return len(got.items), got.pages, got.next_page
 
         assert await page() == (PAGE_SIZE, 3, 1)

@@ -1,4 +1,4 @@
-"""Whatever MyFax answers, reading it raises nothing but Unreadable, takes no time to speak of, and never mends what is cut."""
+"""Fuzzing the answers: reading one raises only Unreadable, is quick, and never completes a truncated one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mailbridge.myfax import values, xml_codec
-from mailbridge.myfax.xml_codec import Unreadable
+from mailbridge.myfax import answers, values
+from mailbridge.myfax.xml_parser import Unreadable
 
 ISRAEL = ZoneInfo("Asia/Jerusalem")
 SPACED = """<?xml version="1.0" encoding="UTF-8"?>
@@ -41,11 +41,11 @@ PIECES = [
 ]
 Reader = Callable[[bytes], object]
 READERS: list[Reader] = [
-    xml_codec.read_upload,
-    xml_codec.read_status,
-    xml_codec.read_register,
-    xml_codec.read_release,
-    partial(xml_codec.read_incoming, zone=ISRAEL),
+    answers.read_upload,
+    answers.read_status,
+    answers.read_register,
+    answers.read_release,
+    partial(answers.read_incoming, zone=ISRAEL),
 ]
 
 
@@ -62,18 +62,18 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=400, deadline=None)
 @given(mutated() | st.binary(max_size=300), st.sampled_from(READERS))
-def test_only_our_own_error_is_raised(body: bytes, read: Callable[[bytes], object]) -> None:
+def test_a_mutated_answer_raises_only_unreadable(body: bytes, read: Callable[[bytes], object]) -> None:
     with contextlib.suppress(Unreadable):
         read(body)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(SEEDS), st.data())
-def test_a_cut_answer_is_never_read_as_whole(body: bytes, data: st.DataObject) -> None:
+def test_a_truncated_upload_answer_is_unreadable(body: bytes, data: st.DataObject) -> None:
     # Blanks and a UTF-16 code unit at the end are the only bytes that may be missing without loss.
     cut = body[: data.draw(st.integers(0, len(body) - 2))]
     with pytest.raises(Unreadable):
-        xml_codec.read_upload(cut)
+        answers.read_upload(cut)
 
 
 WHOLE_READ = [(body, read, read(body)) for body in SEEDS for read in READERS]
@@ -81,7 +81,7 @@ WHOLE_READ = [(body, read, read(body)) for body in SEEDS for read in READERS]
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(WHOLE_READ), st.data())
-def test_no_reader_takes_a_cut_answer_for_a_whole_one(whole: tuple[bytes, Reader, object], data: st.DataObject) -> None:
+def test_a_truncated_answer_is_unreadable_to_every_reader(whole: tuple[bytes, Reader, object], data: st.DataObject) -> None:
     body, read, _ = whole
     with pytest.raises(Unreadable):
         read(body[: data.draw(st.integers(0, len(body) - 2))])
@@ -92,9 +92,7 @@ BLANKS = st.text(" \t\r\n", max_size=4)
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(WHOLE_READ), st.data())
-def test_blanks_in_the_tags_and_before_the_answer_change_nothing(
-    whole: tuple[bytes, Reader, object], data: st.DataObject
-) -> None:
+def test_blanks_in_tags_and_before_the_answer_change_nothing(whole: tuple[bytes, Reader, object], data: st.DataObject) -> None:
     body, read, result = whole
     encoding = "utf-16" if body[:2] == b"\xff\xfe" else "utf-8" if b"\xd7" in body or body.isascii() else "windows-1255"
     text = body.decode(encoding)
@@ -110,7 +108,7 @@ def test_blanks_in_the_tags_and_before_the_answer_change_nothing(
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=40) | st.from_regex(r"[0-9+:. TZ-]{0,30}", fullmatch=True), st.sampled_from(["IL", "US", "", "XX"]))
-def test_values_are_read_or_none(printed: str, region: str) -> None:
+def test_a_printed_value_is_read_or_none(printed: str, region: str) -> None:
     read = values.moment(printed, ISRAEL)
     assert read is None or read.tzinfo is UTC
     number = values.e164(printed, region)
@@ -121,7 +119,7 @@ def test_values_are_read_or_none(printed: str, region: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.decimals(min_value=-(10**9), max_value=10**9, places=2))
-def test_an_amount_is_the_text_that_was_printed(amount: Decimal) -> None:
+def test_an_amount_keeps_its_printed_text(amount: Decimal) -> None:
     assert str(values.money(f"{amount:f}")) == f"{amount:f}"
 
 
@@ -131,19 +129,19 @@ def test_an_amount_is_the_text_that_was_printed(amount: Decimal) -> None:
     st.timedeltas(timedelta(), timedelta(hours=30)),
     st.floats(0, 1),
 )
-def test_what_is_in_a_stretch_of_time_is_asked_for(start: datetime, length: timedelta, share: float) -> None:
+def test_a_time_in_a_range_is_between_its_wall_clock_bounds(start: datetime, length: timedelta, share: float) -> None:
     moment = (start + length * share).replace(microsecond=0)
     assume(start <= moment)
-    told = f"{moment.astimezone(ISRAEL):%Y-%m-%d %H:%M:%S}"
+    printed = f"{moment.astimezone(ISRAEL):%Y-%m-%d %H:%M:%S}"
     first, last = (values.wall_clock(one, ISRAEL, end=one is not start) for one in (start, start + length))
-    assert first <= told <= last
+    assert first <= printed <= last
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(PIECES), st.sampled_from(SEEDS), st.integers(0, 60))
-def test_repetition_costs_no_time(piece: bytes, seed: bytes, place: int) -> None:
+def test_a_repetitive_answer_is_read_quickly(piece: bytes, seed: bytes, place: int) -> None:
     body = seed[:place] + piece * (200_000 // len(piece)) + seed[place:]
     begun = time.process_time()
     with contextlib.suppress(Unreadable):
-        xml_codec.read_upload(body)
+        answers.read_upload(body)
     assert time.process_time() - begun < 1.0

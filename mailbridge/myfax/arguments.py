@@ -1,4 +1,4 @@
-"""What may be sent to MyFax: each check names the documented parameter that it is about."""
+"""Checks of arguments. Each returns the value to send, or raises InvalidArgument with the documented name of the parameter."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ T = TypeVar("T", str, int)
 
 
 def text(field: str, value: str, limit: int | None = None) -> str:
-    """Return a text that is not longer than `limit` characters. Raises InvalidArgument."""
+    """Return a text of at most `limit` characters. Raises InvalidArgument."""
     if limit is not None and len(value) > limit:
-        raise InvalidArgument(field, f"it has {len(value)} characters, and at most {limit} are taken")
+        raise InvalidArgument(field, f"it has {len(value)} characters; at most {limit} are allowed")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidArgument(field, "it holds characters that are no text") from None
+        raise InvalidArgument(field, "it has characters that cannot be encoded as UTF-8") from None
     return value
 
 
-def needed(field: str, value: str) -> str:
+def required(field: str, value: str) -> str:
     """Return a text that is not empty. Raises InvalidArgument."""
     if not value.strip():
         raise InvalidArgument(field, "it is empty")
@@ -40,27 +40,27 @@ def email(field: str, value: str, limit: int | None = None) -> str:
     try:
         validate_email(value, check_deliverability=False)
     except EmailNotValidError as error:
-        raise InvalidArgument(field, f"it is no valid mail address: {error}") from None
+        raise InvalidArgument(field, f"invalid mail address: {error}") from None
     return value
 
 
 def number(field: str, value: str, region: str) -> str:
     """Return a number that can be dialled, as it was given. Raises InvalidArgument."""
     if e164(value, region) is None:
-        raise InvalidArgument(field, "it is no whole phone number; write it like 03-9876543 or +97239876543")
+        raise InvalidArgument(field, "not a complete phone number; write it like 03-9876543 or +97239876543")
     return value.strip()
 
 
 def international(field: str, value: str) -> str:
-    """Return a number given with its country code in E.164. Raises InvalidArgument."""
+    """Return a number with its country code in E.164. Raises InvalidArgument."""
     found = e164(value) if value.strip().startswith("+") else None
     if found is None:
-        raise InvalidArgument(field, "it is no international phone number; write it like +97239876543")
+        raise InvalidArgument(field, "not an international phone number; write it like +97239876543")
     return found
 
 
 def one_of(field: str, value: T, allowed: Collection[T]) -> T:
-    """Return a value that is among those `allowed` by MyFax's document. Raises InvalidArgument."""
+    """Return a value that is one of those `allowed` by MyFax's document. Raises InvalidArgument."""
     if isinstance(value, bool) or value not in allowed:
         raise InvalidArgument(field, f"it must be {' or '.join(str(one) for one in allowed)}")
     return value
@@ -74,24 +74,26 @@ def web_address(field: str, value: str) -> str:
     except ValueError:
         found = False
     if not found or any(character.isspace() for character in value):
-        raise InvalidArgument(field, "it is no web address; write it like https://example.co.il/contract.pdf")
+        raise InvalidArgument(field, "not a web address; write it like https://example.co.il/contract.pdf")
     return value
 
 
 def service(field: str, value: str) -> str:
-    """Return the service's own address with a slash at its end; in clear only to this machine. Raises InvalidArgument."""
+    """Return the address of the service, with a slash at its end; plain http only on loopback. Raises InvalidArgument."""
     parts = urlsplit(web_address(field, value))
     if parts.scheme != "https" and not _loopback(parts.hostname or ""):
-        raise InvalidArgument(field, "it would send the password in clear; plain http is for a stand-in on this machine only")
+        raise InvalidArgument(
+            field, "plain http sends the password in clear text; use it only for a MyFax simulator on this machine"
+        )
     return value if value.endswith("/") else f"{value}/"
 
 
 def aware(field: str, value: datetime) -> datetime:
-    """Return a time that has a zone, and a year that can be told in any other zone. Raises InvalidArgument."""
+    """Return an aware time whose year exists in every zone. Raises InvalidArgument."""
     if value.utcoffset() is None:
         raise InvalidArgument(field, "it has no time zone")
     if not FIRST < value.year < LAST:
-        raise InvalidArgument(field, f"the year {value.year} is out of reach")
+        raise InvalidArgument(field, f"the year {value.year} is out of range")
     return value
 
 
