@@ -53,6 +53,7 @@ PURE = (
     "submission/covering.py",
     "submission/mime_parameters.py",
     "submission/covering_phrases.py",
+    "submission/file_name.py",
     "submission/letter.py",
     "submission/limits.py",
     "submission/policy.py",

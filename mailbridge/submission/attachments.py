@@ -12,7 +12,10 @@ from collections.abc import Iterator
 
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Document
-from mailbridge.submission import body, document_types
+from mailbridge.submission import body
+from mailbridge.submission.document_check import check, image_size, refusal
+from mailbridge.submission.document_types import EXTENSIONS, TYPES, declared_kind
+from mailbridge.submission.file_name import safe_name
 from mailbridge.submission.mime import Mail
 from mailbridge.submission.mime_part import Part
 
@@ -62,16 +65,16 @@ def find_documents(mail: Mail, relpath: str, shown: frozenset[str]) -> Iterator[
 
 def _attached(mail: Mail, relpath: str, part: Part, number: int) -> Document | None:
     """Return the document in the mail's part of this number, None for a logo or an empty text of Exchange. Raises Refused."""
-    extension = document_types.EXTENSIONS.get(part.content_type, "")
-    name = document_types.safe_name(part.filename, f"document-{number}{extension}")
+    extension = EXTENSIONS.get(part.content_type, "")
+    name = safe_name(part.filename, f"document-{number}{extension}")
     if name.lower() == "winmail.dat" or part.content_type in ("application/ms-tnef", "application/vnd.ms-tnef"):
         reason = "Outlook packed the documents into it; send the mail as HTML or plain text, not as Rich Text"
-        raise document_types.refusal(name, reason)
-    kind = document_types.claimed_kind(name, part.content_type)
+        raise refusal(name, reason)
+    kind = declared_kind(name, part.content_type)
     if kind is None:
         if _is_logo(mail, part, b""):
             return None
-        raise document_types.refusal(name, "only PDF, TIFF, JPEG, PNG, Word, Excel, ODT, text and HTML can be")
+        raise refusal(name, "only PDF, TIFF, JPEG, PNG, Word, Excel, ODT, text and HTML can be")
     content = mail.content(part, MAX_CONTENT)
     if _is_logo(mail, part, content) or (_EXCHANGE_TEXT.fullmatch(name) and not content.strip()):
         return None
@@ -93,14 +96,14 @@ def _external(mail: Mail, relpath: str) -> Document:
 def _document(relpath: str, name: str, kind: str, part: Part, content: bytes) -> Document:
     return Document(
         name=name,
-        content_type=document_types.TYPES[kind],
+        content_type=TYPES[kind],
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         path=relpath,
         offset=part.offset,
         length=part.length,
         encoding=part.encoding,
-        pages=document_types.check(name, kind, content),
+        pages=check(name, kind, content),
     )
 
 
@@ -115,6 +118,6 @@ def _is_logo(mail: Mail, part: Part, content: bytes) -> bool:
     # Gmail and Exchange give attachments a Content-ID too; HTML text would show a logo by its Content-ID.
     if part.disposition == "attachment" and (part.cid is None or body.has_html(mail)):
         return False
-    size = document_types.image_size(content) if content else None
+    size = image_size(content) if content else None
     small = (len(content) or part.length) < _LOGO_BYTES
     return small if size is None else min(size) < (_PAGE_PIXELS if small else _LOGO_PIXELS)

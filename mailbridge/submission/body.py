@@ -16,7 +16,7 @@ _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 
 
 def is_text(part: Part) -> bool:
-    """Tell whether a part is text to be read in the mail itself, rather than a file."""
+    """Return whether a part is text of the mail itself, rather than a file."""
     return (
         part.content_type in ("text/plain", "text/html", "text/enriched")
         and not part.filename
@@ -25,15 +25,15 @@ def is_text(part: Part) -> bool:
 
 
 def has_html(mail: Mail) -> bool:
-    """Tell whether the mail's own text comes as HTML, alone or beside plain text."""
+    """Return whether the mail has HTML text, alone or beside plain text."""
     return any(part.content_type == "text/html" and is_text(part) for part in mail.parts)
 
 
 def read(mail: Mail) -> tuple[str, frozenset[str]]:
-    """Return the mail's text, and the cids of the pictures that its HTML shows.
+    """Return the mail's text, and the Content-IDs of the pictures that its HTML shows.
 
-    Plain text is taken where there is any, else HTML stripped of its tags; a forwarded mail's own text only where the outer mail
-    has none. Raises Refused for a text of more than 2 MB.
+    Plain text is preferred to the text of HTML. The text of a forwarded mail counts only if the outer mail has none. Raises
+    Refused for a text of more than 2 MB.
     """
     plain: dict[int, list[str]] = {}
     rich: dict[int, list[str]] = {}
@@ -54,7 +54,7 @@ def read(mail: Mail) -> tuple[str, frozenset[str]]:
 
 
 def decode(content: bytes, charset: str | None) -> str:
-    """Return text in its declared charset; a wrong or missing one is read as UTF-8, else as windows-1255, whatever bytes come."""
+    """Return text by its declared charset, or where that fails by UTF-8, windows-1255 or Latin-1. Never fails."""
     for candidate in (known_charset(charset or "utf-8"), "utf-8", "cp1255"):
         try:
             return content.decode(candidate)

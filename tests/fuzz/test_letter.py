@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.errors import Refused
-from mailbridge.submission.document_types import MAX_NAME, safe_name
+from mailbridge.submission.file_name import MAX_NAME, safe_name
 from mailbridge.submission.letter_parser import read_letter
 
 PIECES = st.sampled_from(
