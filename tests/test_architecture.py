@@ -55,6 +55,8 @@ PURE = (
     "submission/covering_phrases.py",
     "submission/file_name.py",
     "submission/letter.py",
+    "submission/html_text.py",
+    "submission/html_tokens.py",
     "submission/limits.py",
     "submission/policy.py",
     "myfax/values.py",

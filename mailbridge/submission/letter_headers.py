@@ -24,7 +24,7 @@ def read_headers(headers: Headers) -> Letter:
     auto_submitted = str(headers.get("Auto-Submitted", "no")).split(";")[0].strip().lower()
     return Letter(
         message_id=str(headers.get("Message-ID", "")).strip()[:998] or None,
-        subject=page.clean(decode_words(str(headers.get("Subject", "")))).replace("\n", " ").strip()[:998],
+        subject=page.clean_line(decode_words(str(headers.get("Subject", "")))).strip()[:998],
         sender=authors[0] if authors else None,
         authors=authors,
         documents=(),

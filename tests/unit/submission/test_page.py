@@ -16,7 +16,7 @@ import pytest
 import uharfbuzz
 
 from mailbridge.submission import typeface
-from mailbridge.submission.page import clean, render
+from mailbridge.submission.page import clean, clean_line, render
 
 HEBREW = """שלום רב,
 מצורפת הזמנה מספר 4711 עבור 12 קרטונים (דגם A4-80). נא לאשר עד 15/03/2026 בשעה 14:30, טלפון 03-1234567.
@@ -241,7 +241,8 @@ def test_a_process_holds_nothing_of_the_pages_it_made() -> None:
 
 
 @pytest.mark.parametrize(
-    "sign", ["a", "א ", "(", "()", "א(a)", "$", "א$1,", "אa", "אa1 ", "a\u0301", "Te. ", "\n.", "\U0001f9ff", "a\u200d"]
+    "sign",
+    ["a", "א ", "(", "()", "א(a)", "$", "א$1,", "אa", "אa1 ", "a\u0301", "Te. ", "\n.", "a\tא\n", "\t", "\U0001f9ff", "a\u200d"],
 )
 def test_the_work_grows_with_the_length_of_a_text_and_not_faster(sign: str) -> None:
     render(sign)
@@ -249,5 +250,25 @@ def test_the_work_grows_with_the_length_of_a_text_and_not_faster(sign: str) -> N
     assert calls(lambda: render(long)) < 4.5 * calls(lambda: render(short)) + 500
 
 
+def test_columns_stand_under_each_other_and_begin_at_the_side_of_the_language() -> None:
+    text = "Item\tQty\nA\t1\nLonger\t2"
+    at = places(render(text)[0])
+    assert at["1"] == pytest.approx(at["2"], abs=1)
+    assert at["I"] == pytest.approx(at["A"], abs=2)
+    with opened(render("פריט\tכמות\nנייר\t1\nע\t2\n")[0]) as [page]:
+        rights = {page.get_text_range(index, 1): page.get_charbox(index)[2] for index in range(page.count_chars())}
+    assert rights["ע"] == pytest.approx(rights["פ"], abs=2)
+    assert rights["ע"] > rights["1"] + 20
+    assert rights["1"] == pytest.approx(rights["2"], abs=1)
+
+
+def test_columns_that_are_too_wide_are_lines_and_tabs_at_the_start_indent() -> None:
+    [text] = extracted(render("a\t" + "word " * 60 + "\nx\ty")[0])
+    assert Counter(text.split()) == Counter(["a", "x", "y", *["word"] * 60])
+    assert places(render("\ta")[0])["a"] > places(render("a")[0])["a"] + 5
+
+
 def test_marks_of_direction_and_controls_go() -> None:
     assert clean("a\u202eb\u200fc\x00d\r\ne\xa0f\ufeffg\xadh") == "abcd\ne fgh"
+    assert clean("\ta\tb\n \tc") == "    a\tb\n    c"
+    assert clean_line("a\n\tb\tc") == "a     b c"
