@@ -56,7 +56,7 @@ class IllegalTransition(MailbridgeError):
 
     def __init__(self, state: str, trigger: str) -> None:
         self.state, self.trigger = state, trigger
-        super().__init__(f"cannot {trigger} what is {state}")
+        super().__init__(f"no transition {trigger!r} from state {state!r}")
 
 
 class Refused(MailbridgeError):

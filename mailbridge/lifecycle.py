@@ -1,7 +1,7 @@
-"""All states of a fax and of a delivery, and every legal move between them.
+"""All states of a fax and of a delivery, and every legal transition between them.
 
-Two literal tables and two pure functions. A move's third column lists the events that it raises, in order; nothing else
-in mailbridge decides what may happen next.
+Literal tables and two pure functions. The table of a fax's transitions also lists the events of each, in order; nothing else in
+mailbridge decides what may happen next.
 """
 
 from __future__ import annotations
@@ -10,18 +10,50 @@ from typing import Final, Literal, NamedTuple
 
 from mailbridge.errors import IllegalTransition
 
-FaxState = Literal["queued", "uploading", "submitted", "in_doubt", "delivered", "failed", "cancelled"]
-FaxTrigger = Literal[
-    "claim", "cancel", "expire", "accept", "defer", "reject", "lose", "resend", "confirm", "fail", "abandon", "redial"
+FaxState = Literal[
+    "queued",  # waits for its turn, for its time, or to be dialled again
+    "uploading",  # the upload is recorded, and under way
+    "submitted",  # MyFax has accepted it and given a FAX_CODE; the result is pending
+    "in_doubt",  # whether MyFax accepted it is unknown; it is not sent again until the doubt is resolved
+    "delivered",  # final
+    "failed",  # final
+    "cancelled",  # final
 ]
-DeliveryState = Literal["pending", "sending", "delivered", "dead"]
-DeliveryTrigger = Literal["claim", "deliver", "defer", "reject", "exhaust", "lose", "replay"]
+FaxTrigger = Literal[
+    "claim",  # the uploader starts
+    "cancel",  # a person cancels it
+    "expire",  # its time is over
+    "accept",  # MyFax accepted it, or a person says so, with the FAX_CODE
+    "defer",  # MyFax provably did not accept it; try again later
+    "reject",  # MyFax, or a check before the upload, refused it
+    "lose",  # the upload's outcome is unknown
+    "resend",  # a person resolves the doubt: send it again
+    "confirm",  # it arrived: a status poll, a report or a person says so
+    "fail",  # it did not arrive: a status poll or a report says so
+    "abandon",  # a person, or `on_doubt`, resolves the doubt: give it up
+    "redial",  # busy or no answer: try again
+]
+DeliveryState = Literal[
+    "pending",  # waits until it is due
+    "sending",  # claimed by the dispatcher
+    "delivered",  # final
+    "dead",  # given up, until a person replays it
+]
+DeliveryTrigger = Literal[
+    "claim",  # the dispatcher starts
+    "deliver",  # the endpoint answered 2xx
+    "defer",  # it failed; try again later
+    "reject",  # the endpoint wants no more events (410), or a person discarded it
+    "exhaust",  # the last attempt failed
+    "lose",  # an earlier run ended while it was sending
+    "replay",  # a person sends it again
+]
 
 FAX_FINAL: Final[frozenset[FaxState]] = frozenset({"delivered", "failed", "cancelled"})
 
 
 class Transition(NamedTuple):
-    """Where a trigger leads, and the types of the events to raise on the way."""
+    """The state that a trigger leads to, and the types of the events to emit, in order."""
 
     state: FaxState
     events: tuple[str, ...] = ()
@@ -48,7 +80,7 @@ FAX: Final[dict[tuple[FaxState, FaxTrigger], Transition]] = {
     ("submitted", "expire"): Transition("failed", ("fax.failed",)),
 }
 
-# What may still arrive when all is over: word that agrees is ignored, word that contradicts is told and moves nothing.
+# Results that arrive after the final state. The state stays; one that agrees is ignored, one that contradicts emits an event.
 FAX_AFTER_FINAL: Final[dict[tuple[FaxState, FaxTrigger], Transition]] = {
     ("delivered", "confirm"): Transition("delivered"),
     ("delivered", "accept"): Transition("delivered"),
@@ -78,7 +110,7 @@ DELIVERY: Final[dict[tuple[DeliveryState, DeliveryTrigger], DeliveryState]] = {
 
 
 def fax_transition(state: FaxState, trigger: FaxTrigger) -> Transition:
-    """Return where `trigger` leads from `state`. Raises IllegalTransition where no table has the pair."""
+    """Return the transition by `trigger` from `state`. Raises IllegalTransition."""
     transition = FAX.get((state, trigger)) or FAX_AFTER_FINAL.get((state, trigger))
     if transition is None:
         raise IllegalTransition(state, trigger)
@@ -86,7 +118,7 @@ def fax_transition(state: FaxState, trigger: FaxTrigger) -> Transition:
 
 
 def delivery_transition(state: DeliveryState, trigger: DeliveryTrigger) -> DeliveryState:
-    """Return where `trigger` leads from `state`. Raises IllegalTransition where the table has no such pair."""
+    """Return the state that `trigger` leads to from `state`. Raises IllegalTransition."""
     try:
         return DELIVERY[state, trigger]
     except KeyError:

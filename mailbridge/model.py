@@ -1,4 +1,7 @@
-"""The nouns: Envelope, Fax, Document, Report, Event, Delivery. Frozen, without behaviour; every time is an aware UTC datetime."""
+"""The records: Envelope, Fax, Document, Report, Event, Delivery and others. Frozen, without behaviour.
+
+Every time is an aware datetime in UTC. Every `path` is relative to the spool.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any, Final, Literal
 from mailbridge.lifecycle import DeliveryState, FaxState
 
 Encoding = Literal["identity", "base64", "quoted-printable"]
+# Where the last change of a fax came from; "mail" and "listing" are those of received faxes.
 Source = Literal["poll", "report", "upload", "person", "expiry", "mail", "listing"]
 ErrorCode = Literal[
     "no_answer",
@@ -39,65 +43,60 @@ def new_id(prefix: str) -> str:
 
 
 def new_token() -> str:
-    """Return the short mark that travels in an upload's file name, such as `MB-7K3QXA2M` (40 random bits)."""
+    """Return a new token such as `MB-7K3QXA2M` (40 random bits): part of an upload's file name, to match its report."""
     return f"MB-{_base32(int.from_bytes(os.urandom(5)), 8)}"
 
 
-# A document that lives elsewhere (RFC 2046 section 5.2.3, RFC 2017): its name is the URL from which MyFax fetches it.
+# The content type of a document elsewhere (RFC 2046 section 5.2.3, RFC 2017): its name is the URL that MyFax fetches it from.
 EXTERNAL: Final = "message/external-body"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A file in the spool, or a stretch of one: an attachment is not copied out of its mail, but decoded while it is read.
+    """A file in the spool, or a part of one: an attachment is not copied out of its mail, but decoded while it is read."""
 
-    `path` is relative to the spool, and empty once the document was deleted; `offset` and `length` are the stretch in bytes as
-    stored, `encoding` how it is stored there. `size` (bytes) and `sha256` are of the decoded content. `pages` is None where the
-    format does not tell.
-    """
-
-    name: str
-    content_type: str
-    size: int
-    sha256: str
-    path: str
-    offset: int
-    length: int
-    encoding: Encoding = "identity"
-    pages: int | None = None
+    name: str  # file name for people; of an EXTERNAL document, its URL
+    content_type: str  # media type
+    size: int  # bytes, decoded
+    sha256: str  # hex, of the decoded content; of an EXTERNAL document, of its URL
+    path: str  # empty once retention deleted the file
+    offset: int  # bytes from the start of the file
+    length: int  # bytes as stored
+    encoding: Encoding = "identity"  # how it is stored
+    pages: int | None = None  # None if the format does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """One accepted RCPT. `notify` and `orcpt` are the RFC 3461 parameters as they came, None where none came."""
+    """One accepted RCPT (RFC 5321 section 4.1.1.3)."""
 
-    number: str
-    address: str
-    notify: str | None = None
-    orcpt: str | None = None
+    number: str  # E.164
+    address: str  # as the client sent it
+    notify: str | None = None  # NOTIFY (RFC 3461 section 4.1), as received
+    orcpt: str | None = None  # ORCPT (RFC 3461 section 4.2), as received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """One accepted mail. `path` is its file in the spool; `envid` and `ret` are the RFC 3461 parameters of MAIL."""
+    """One accepted mail."""
 
-    id: str
-    sender: str
+    id: str  # env_…
+    sender: str  # MAIL FROM; empty for the null reverse-path
     recipients: tuple[Recipient, ...]
-    path: str
-    size: int
+    path: str  # of the mail
+    size: int  # bytes
     received_at: datetime
-    message_id: str | None
-    subject: str
-    account: str
-    user: str | None = None
-    envid: str | None = None
-    ret: str | None = None
+    message_id: str | None  # the Message-ID field
+    subject: str  # decoded
+    account: str  # name of the MyFax account that sends its faxes
+    user: str | None = None  # who logged in; None for mail from a trusted network
+    envid: str | None = None  # ENVID (RFC 3461 section 4.4), as received
+    ret: str | None = None  # RET (RFC 3461 section 4.3), as received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Email:
-    """What an event tells of the mail that a fax came from."""
+    """What events show of the mail that a fax was made from."""
 
     message_id: str | None = None
     envelope_id: str | None = None
@@ -107,110 +106,106 @@ class Email:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a fax failed. `provider_code` is MyFax's own number, where it gave one."""
+    """Why a fax failed."""
 
     code: ErrorCode
-    message: str
-    provider_code: int | None = None
+    message: str  # for people
+    provider_code: int | None = None  # MyFax's own number, if it gave one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One upload: the intent is on disk before a socket opens. `whole_at` is set just before the last bytes of the body leave."""
+    """One upload. It is on disk before a socket is opened."""
 
-    n: int
+    n: int  # 1 for the first
     started_at: datetime
-    digests: tuple[str, ...] = ()
-    whole_at: datetime | None = None
-    ended_at: datetime | None = None
-    fax_code: str | None = None
-    error_code: str | None = None
+    digests: tuple[str, ...] = ()  # SHA-256 of each document
+    whole_at: datetime | None = None  # set just before the last bytes of the request are sent: from then on MyFax may have it
+    ended_at: datetime | None = None  # when this attempt's result was known
+    fax_code: str | None = None  # MyFax's id of the fax (FAX_CODE)
+    error_code: str | None = None  # why it did not succeed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A mail from MyFax, as its headers tell it. `status_code` is None where the header is missing or no number.
+    """A mail from MyFax, as its headers describe it."""
 
-    `kind` is `report` for the result of a fax that was sent (X-Fax-Status), `incoming` for a received one (X-Fax-Sender).
-    `text` is the mail's readable text, cut to 16,000 characters, in which a token or a FAX_CODE may stand.
-    """
-
-    kind: Literal["report", "incoming"]
-    status: str | None = None
-    status_code: int | None = None
-    subject: str = ""
-    sender: str | None = None
+    kind: Literal["report", "incoming"]  # the result of a sent fax (X-Fax-Status), or a received fax (X-Fax-Sender)
+    status: str | None = None  # X-Fax-Status
+    status_code: int | None = None  # X-Fax-Status-Code; None if it is missing or not a number
+    subject: str = ""  # decoded
+    sender: str | None = None  # X-Fax-Sender: the caller of a received fax, as written
     message_id: str | None = None
-    date: datetime | None = None
-    to: str | None = None
-    trusted: bool = False
-    defects: tuple[str, ...] = ()
-    text: str = ""
+    date: datetime | None = None  # the Date field
+    to: str | None = None  # the called number of a received fax
+    trusted: bool = False  # whether it passed the mailbox's trust setting
+    defects: tuple[str, ...] = ()  # what is wrong with the mail, for people
+    text: str = ""  # readable text, up to 16,000 characters, in which a token or FAX_CODE may occur
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fax:
-    """One outbound fax to one number. `due_at` is when the next upload or poll is due; `seq` counts its events."""
+    """One outbound fax to one number."""
 
-    id: str
-    envelope_id: str | None
-    account: str
-    number: str
+    id: str  # fax_…
+    envelope_id: str | None  # the mail that it was made from
+    account: str  # name of the MyFax account that sends it
+    number: str  # E.164
     state: FaxState
-    token: str
+    token: str  # MB-…, see `new_token`
     documents: tuple[Document, ...]
     created_at: datetime
-    due_at: datetime
-    expires_at: datetime
-    seq: int = 0
-    pages: int | None = None
-    fax_code: str | None = None
-    attempts: tuple[Attempt, ...] = ()
-    polls: int = 0
-    failure: Failure | None = None
-    price: str | None = None
-    credit_left: str | None = None
-    source: Source | None = None
+    due_at: datetime  # when the next upload (queued) or poll (submitted) is due
+    expires_at: datetime  # when it fails if there is no result
+    seq: int = 0  # counts its events
+    pages: int | None = None  # of all documents, or as MyFax counted them; None if unknown
+    fax_code: str | None = None  # MyFax's id of the fax (FAX_CODE), once accepted
+    attempts: tuple[Attempt, ...] = ()  # its uploads, oldest first
+    polls: int = 0  # status requests without a result since the last upload
+    failure: Failure | None = None  # when failed
+    price: str | None = None  # as MyFax writes it
+    credit_left: str | None = None  # of the account after this fax, as MyFax writes it
+    source: Source | None = None  # where the last change came from
     email: Email = field(default_factory=Email)
-    report: Mapping[str, Any] | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    final_at: datetime | None = None
+    report: Mapping[str, Any] | None = None  # the report mail that was matched, as events show it
+    tags: Mapping[str, str] = field(default_factory=dict)  # X-Mailbridge-Tag, by key
+    final_at: datetime | None = None  # when it became delivered, failed or cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One row of the outbox. `id` is the webhook-id of every delivery of it; `data` is the contract's `data` object.
+    """One row of the outbox.
 
-    A received document stands in `data["document"]` as `{"path", "sha256", "size", "content_type", "filename", "pages"}`;
-    `webhook.payload` turns the path into what each endpoint asked for.
+    A received document is in `data["document"]` as `{"path", "sha256", "size", "content_type", "filename", "pages"}`;
+    `webhook.payload` replaces the path by what each endpoint is configured to get.
     """
 
-    id: str
-    type: str
-    at: datetime
-    fax_id: str | None
-    seq: int
-    data: Mapping[str, Any]
+    id: str  # evt_…; the webhook-id of each of its deliveries
+    type: str  # such as fax.delivered
+    at: datetime  # when it was emitted
+    fax_id: str | None  # of the outbound or received fax that it is about
+    seq: int  # the fax's `seq`; 0 for an event of no fax
+    data: Mapping[str, Any]  # the body's `data` (docs/webhooks.md)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event on its way to one endpoint. `attempts` counts tries that have begun; `status` is the last HTTP status."""
+    """One event on its way to one endpoint."""
 
-    id: str
+    id: str  # dlv_…
     event_id: str
-    endpoint: str
+    endpoint: str  # name of the webhook
     state: DeliveryState
-    due_at: datetime
-    attempts: int = 0
-    status: int | None = None
-    error: str | None = None
-    settled_at: datetime | None = None
+    due_at: datetime  # when the next attempt is due
+    attempts: int = 0  # attempts that have begun
+    status: int | None = None  # HTTP status of the last attempt; None without an answer
+    error: str | None = None  # what went wrong in the last attempt
+    settled_at: datetime | None = None  # when it became delivered or dead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppedWebhook:
-    """A webhook that answered 410 Gone, and gets no more events until a person replays its deliveries."""
+    """A webhook that answered 410 Gone, and gets no more events until its deliveries are replayed."""
 
     endpoint: str  # name of the webhook
     stopped_at: datetime  # when the 410 arrived
@@ -219,52 +214,49 @@ class StoppedWebhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedItem:
-    """One fax or voicemail that came in, by mail (`mailed`) or by the list of `incoming.do` (`listing_id`), or by both.
+    """A received fax or voicemail, known by mail, by a list of `incoming.do`, or by both.
 
-    `caller` and `called` are E.164 where they can be, None where unknown; `at` is when it came in as the mail or the list tells,
-    `noted_at` when it was first seen here. `due_at` is when the list's side raises the event unless a mail does before. Without
-    `due_at` and `event_id` it is older than the first start and raises nothing. `sha256` is of the document; `tries` counts its
-    failed downloads from `url`.
+    Without `due_at` and `event_id` it is older than the first start, and is not reported.
     """
 
-    id: str
-    account: str
-    kind: Literal["incoming", "voice"]
-    caller: str | None
-    called: str | None
-    at: datetime
-    noted_at: datetime
-    listing_id: str | None = None
-    url: str | None = None
-    mailed: bool = False
-    trusted: bool = True
-    sha256: str | None = None
-    event_id: str | None = None
-    due_at: datetime | None = None
-    tries: int = 0
+    id: str  # fax_…; the `fax_id` of its event
+    account: str  # name of the MyFax account
+    kind: Literal["incoming", "voice"]  # the list's type: faxes or voicemails
+    caller: str | None  # E.164 if possible; None when unknown
+    called: str | None  # likewise
+    at: datetime  # when it was received, as the mail or the list says
+    noted_at: datetime  # when mailbridge first saw it
+    listing_id: str | None = None  # its id in the list; None while only a mail is known
+    url: str | None = None  # of the document, from the list
+    mailed: bool = False  # whether a mail reported it
+    trusted: bool = True  # whether that mail passed the mailbox's trust setting
+    sha256: str | None = None  # hex, of the document
+    event_id: str | None = None  # of its event, once emitted
+    due_at: datetime | None = None  # when the list's side emits the event unless a mail comes first
+    tries: int = 0  # failed downloads from `url`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingProgress:
-    """How far the list of `incoming.do` was compared with the mails: since the first start, and `until` the last good round."""
+    """How far a list of `incoming.do` was compared with the mails."""
 
-    started_at: datetime
-    until: datetime | None = None
+    started_at: datetime  # the first start; older items are ignored
+    until: datetime | None = None  # the last complete comparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """How far a mailbox folder was read: every UID up to `last_uid` of this UIDVALIDITY is handled (RFC 3501 section 2.3.1.1)."""
+    """How far a mailbox folder was read (RFC 3501 section 2.3.1.1)."""
 
     uidvalidity: int
-    last_uid: int
+    last_uid: int  # every UID up to this one was processed
 
 
 def rfc3339(moment: datetime) -> str:
-    """Return a time as events print it: RFC 3339 in UTC, to the second."""
+    """Return a time in the format of events: RFC 3339 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def last_attempt(fax: Fax, **changes: Any) -> tuple[Attempt, ...]:
-    """Return the attempts of a fax with its last one changed; none where it has none."""
+    """Return the attempts of a fax, the last one with these changes; () if there are none."""
     return (*fax.attempts[:-1], replace(fax.attempts[-1], **changes)) if fax.attempts else ()

@@ -1,4 +1,4 @@
-"""docs/lifecycle.md shows the tables of `mailbridge.lifecycle`; `python -m tests.unit.test_lifecycle_doc` draws it anew."""
+"""docs/lifecycle.md is generated from `mailbridge.lifecycle`: `python -m tests.unit.test_lifecycle_doc` writes it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ PAGE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
 _HEAD = """\
 # The life of a fax, and of a delivery
 
-Drawn from the two tables of `mailbridge/lifecycle.py`; a test holds this page against them.
+Generated from the tables of `mailbridge/lifecycle.py`; a test compares them.
 
-A fax is *queued* until its upload begins. While it is *uploading* the intent is on disk, so that a crash leaves either a fax that
-MyFax provably did not take, which is queued again, or one *in doubt*, which nobody sends again by guessing. A *submitted* fax is
-MyFax's to deliver. *Delivered*, *failed* and *cancelled* are final: word that agrees is ignored afterwards, and word that
-contradicts raises `fax.conflict` and moves nothing.
+A fax is *queued* until its upload begins. While it is *uploading*, the upload is recorded on disk. So after a crash the fax is
+either queued again, if MyFax provably did not accept it, or *in doubt*; a fax in doubt is not resent automatically. A *submitted*
+fax was accepted by MyFax, which now sends it. *Delivered*, *failed* and *cancelled* are final: a later result that agrees is
+ignored, and one that contradicts emits `fax.conflict` and changes nothing.
 """
 
 
-def drawing(start: str, moves: Iterable[tuple[str, str, str]], final: Iterable[str]) -> str:
-    lines = [f"    [*] --> {start}", *(f"    {state} --> {to}: {trigger}" for state, trigger, to in moves)]
+def drawing(start: str, transitions: Iterable[tuple[str, str, str]], final: Iterable[str]) -> str:
+    lines = [f"    [*] --> {start}", *(f"    {state} --> {to}: {trigger}" for state, trigger, to in transitions)]
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, *(f"    {state} --> [*]" for state in final), "```"])
 
 

@@ -1,4 +1,4 @@
-"""Ids, tokens, and what the nouns promise."""
+"""Ids, tokens, and what all records have in common."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize("prefix", ["fax", "evt", "env", "dlv"])
-def test_an_id_is_its_kind_and_a_ulid(prefix: str) -> None:
+def test_an_id_is_a_prefix_and_a_ulid(prefix: str) -> None:
     assert re.fullmatch(rf"{prefix}_[{ALPHABET}]{{26}}", new_id(prefix))
 
 
@@ -63,13 +63,13 @@ def test_a_token_can_be_read_aloud_and_found_in_a_file_name() -> None:
     assert set("".join(tokens)) == {*ALPHABET, "M", "B", "-"}
 
 
-def test_nouns_are_frozen_and_have_no_behaviour() -> None:
-    nouns = [one for one in vars(model).values() if dataclasses.is_dataclass(one) and isinstance(one, type)]
-    assert len(nouns) >= 10
-    for noun in nouns:
-        assert noun.__dataclass_params__.frozen, noun  # type: ignore[attr-defined]
-        assert hasattr(noun, "__slots__"), noun
-        assert not [name for name in vars(noun) if not name.startswith("_") and callable(getattr(noun, name))], noun
+def test_records_are_frozen_and_have_no_behaviour() -> None:
+    records = [one for one in vars(model).values() if dataclasses.is_dataclass(one) and isinstance(one, type)]
+    assert len(records) >= 10
+    for record in records:
+        assert record.__dataclass_params__.frozen, record  # type: ignore[attr-defined]
+        assert hasattr(record, "__slots__"), record
+        assert not [name for name in vars(record) if not name.startswith("_") and callable(getattr(record, name))], record
 
 
 def test_a_fax_cannot_be_changed_in_place() -> None:
