@@ -55,6 +55,7 @@ PURE = (
     "submission/covering_phrases.py",
     "submission/file_name.py",
     "submission/letter.py",
+    "submission/flowed.py",
     "submission/html_text.py",
     "submission/html_tokens.py",
     "submission/limits.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from mailbridge.submission.flowed import join_flowed
 from mailbridge.submission.html_text import text_of_html
 from mailbridge.submission.mime import Mail
 from mailbridge.submission.mime_parameters import known_charset
@@ -44,7 +45,7 @@ def read(mail: Mail) -> tuple[str, frozenset[str]]:
             shown.update(unquote(cid) for cid in _CID.findall(text))
             rich.setdefault(part.forwarded, []).append(text_of_html(text))
         else:
-            plain.setdefault(part.forwarded, []).append(text)
+            plain.setdefault(part.forwarded, []).append(join_flowed(text, part.delsp) if part.flowed else text)
     for level in sorted(plain.keys() | rich.keys()):
         for texts in (plain.get(level, []), rich.get(level, [])):
             text = "\n".join(clean(text).strip("\n") for text in texts)
