@@ -1,4 +1,4 @@
-"""The process around the daemon: signals, what systemd is told, and the configuration read again on SIGHUP."""
+"""The process of the daemon: signals, reloads of the configuration, and notifications to systemd."""
 
 from __future__ import annotations
 
@@ -15,92 +15,102 @@ from mailbridge.errors import ConfigError
 from mailbridge.webhook.schemas import EVENTS
 
 
+async def serve(path: Path, environ: Mapping[str, str], *, catch_up: bool = False) -> None:
+    """Run the daemon with the configuration at `path` until SIGTERM or SIGINT.
+
+    SIGHUP reloads the configuration; an invalid one is only logged. For `catch_up` see `Daemon`. Raises ConfigError and what
+    `Daemon.run` raises.
+    """
+    await _Process(path, environ, catch_up).run(load(path, environ))
+
+
 class _Process:
-    """One run of the process: a daemon, and on SIGHUP the next one with the configuration as it is then."""
+    """A process that runs one daemon after another: SIGHUP stops the daemon and starts one with the new configuration.
+
+    Signal handlers only set `_pending` and `_stop`, so that no signal is lost, not even one during a start.
+    """
 
     def __init__(self, path: Path, environ: Mapping[str, str], catch_up: bool) -> None:
         self._path, self._environ, self._catch_up = path, environ, catch_up
+        # Kept open for the life of the process, so that clients can connect while the daemon is replaced.
         self._sockets = systemd.passed_sockets(environ)
-        self._next: Config | None = None
+        # The configuration to start next; None after SIGTERM.
+        self._pending: Config | None = None
+        # Ends the present daemon.
         self._stop = asyncio.Event()
-        self._is_ready = False
+        # Whether the present daemon has started.
+        self._started = False
 
     async def run(self, config: Config) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+            loop.add_signal_handler(number, self._on_terminate)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
         watchdog = asyncio.create_task(systemd.watchdog(self._environ))
         try:
-            await self._serve(config)
-            while (following := self._next) is not None:
-                self._next = None
-                config = await self._replace(config, following)
+            await self._run_daemon(config)
+            while (pending := self._pending) is not None:
+                self._pending = None
+                config = await self._run_reloaded(pending, config)
         finally:
             watchdog.cancel()
         log.daemon_stopped("daemon")
 
-    async def _replace(self, old: Config, new: Config) -> Config:
-        """Serve with the new configuration; where that cannot even start (a port is taken, say), with the old one."""
+    async def _run_reloaded(self, new: Config, old: Config) -> Config:
+        """Run the daemon with the new configuration, or with the old one if it cannot start; return the one that ran last.
+
+        A valid configuration may still fail to start, for example because a port is in use.
+        """
         try:
-            await self._serve(new)
+            await self._run_daemon(new)
         except Exception as error:
-            if self._is_ready:
+            if self._started:
                 raise
-            log.config_rejected("daemon", error=_words(error))
-            # A signal that came meanwhile, to end or to read again, counts.
+            log.config_rejected("daemon", error=_message(error))
+            # SIGTERM or SIGHUP arrived during the failed start: `run` acts on it instead.
             if not self._stop.is_set():
-                await self._serve(old)
+                await self._run_daemon(old)
             return old
         return new
 
-    async def _serve(self, config: Config) -> None:
+    async def _run_daemon(self, config: Config) -> None:
+        """Run one daemon until `_stop` is set."""
         self._stop.clear()
-        self._is_ready = False
+        self._started = False
         log.setup(config.log.level, config.log.format)
         for warning in config_warnings(config, EVENTS):
             log.config_warning("daemon", warning=str(warning))
-        # Each daemon closes its sockets; those that systemd handed over are kept, so that nobody is refused meanwhile.
-        sockets = [kept.dup() for kept in self._sockets]
+        # The daemon closes its sockets at its end, so it gets duplicates.
+        sockets = [passed.dup() for passed in self._sockets]
         daemon = Daemon(config, self._environ, sockets, catch_up=self._catch_up)
-        await daemon.run(self._stop, lambda: self._ready(daemon))
+        await daemon.run(self._stop, lambda: self._on_started(daemon))
 
-    def _ready(self, daemon: Daemon) -> None:
-        self._is_ready = True
+    def _on_started(self, daemon: Daemon) -> None:
+        self._started = True
         systemd.notify("READY=1", self._environ)
         smtp = ", ".join(f"{host}:{port}" for host, port in daemon.smtp)
         log.daemon_started("daemon", smtp=smtp, http=f"{daemon.http[0]}:{daemon.http[1]}")
 
-    def _end(self) -> None:
+    def _on_terminate(self) -> None:
         systemd.notify("STOPPING=1", self._environ)
         log.daemon_stopping("daemon")
-        self._next = None
+        self._pending = None
         self._stop.set()
 
-    def _reload(self) -> None:
+    def _on_reload(self) -> None:
         try:
             config = load(self._path, self._environ)
-        except ConfigError as error:
-            for mistake in (error, *error.others):
-                log.config_rejected("daemon", error=str(mistake))
+        except ConfigError as first:
+            for error in (first, *first.others):
+                log.config_rejected("daemon", error=str(error))
             return
-        if not self._ending():
-            self._next = config
+        terminating = self._stop.is_set() and self._pending is None
+        if not terminating:
+            self._pending = config
             log.config_reloaded("daemon", file=str(self._path))
             self._stop.set()
 
-    def _ending(self) -> bool:
-        return self._stop.is_set() and self._next is None
 
-
-def _words(error: BaseException) -> str:
-    """Return an error's words, and those of a group's first."""
-    return _words(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else str(error)
-
-
-async def serve(path: Path, environ: Mapping[str, str], *, catch_up: bool = False) -> None:
-    """Run the daemon with the configuration at `path` until SIGTERM or SIGINT; SIGHUP reads it anew, and a bad one is only told.
-
-    `catch_up` see `Daemon`. Raises ConfigError and what `Daemon.run` raises.
-    """
-    await _Process(path, environ, catch_up).run(load(path, environ))
+def _message(error: BaseException) -> str:
+    """Return the message of an error, or of the first error in a group."""
+    return _message(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else str(error)

@@ -1,4 +1,4 @@
-"""What systemd and a service say to each other: sd_notify(3) and sd_listen_fds(3), without a library."""
+"""The protocols between systemd and a service, without a library: sd_notify(3) and sd_listen_fds(3)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ import os
 import socket
 from collections.abc import Mapping
 
+# SD_LISTEN_FDS_START: the first descriptor that systemd passes.
 _FIRST_PASSED = 3
-# Seconds that a full channel may hold up the event loop.
-_PATIENCE = 1.0
+# Seconds that a full notification socket may block the event loop.
+_TIMEOUT = 1.0
 
 
 def notify(state: str, environ: Mapping[str, str]) -> None:
-    """Tell systemd `READY=1`, `STOPPING=1`, `WATCHDOG=1`; without NOTIFY_SOCKET there is nobody to tell.
+    """Send `READY=1`, `STOPPING=1` or `WATCHDOG=1` to systemd; do nothing without NOTIFY_SOCKET.
 
-    A word that does not arrive is no reason to end: systemd itself acts on what it does not hear.
+    A failure to send is ignored, because systemd itself acts on a missing notification.
     """
     address = environ.get("NOTIFY_SOCKET")
     if not address:
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.settimeout(_PATIENCE)
+        channel.settimeout(_TIMEOUT)
         channel.connect("\0" + address[1:] if address.startswith("@") else address)
         channel.sendall(state.encode())
 
 
 async def watchdog(environ: Mapping[str, str]) -> None:
-    """Tell systemd twice in each WATCHDOG_USEC that the event loop still turns; return at once where it does not ask."""
+    """Notify systemd twice per WATCHDOG_USEC that the event loop runs. Return if systemd does not watch this process."""
     usec = environ.get("WATCHDOG_USEC")
     if not usec or environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return
@@ -38,7 +39,7 @@ async def watchdog(environ: Mapping[str, str]) -> None:
 
 
 def passed_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
-    """Return the listening sockets that a `.socket` unit handed over, none when they were meant for another process."""
+    """Return the listening sockets that a `.socket` unit passed to this process, an empty list if there are none."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = int(environ.get("LISTEN_FDS", "0"))

@@ -1,4 +1,4 @@
-"""The command `mailbridge`. Each subcommand is imported when it is called, so that `--help` answers at once."""
+"""The command `mailbridge`. A subcommand is imported when it is called, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from typing import Final, NoReturn
 import click
 
 from mailbridge import __version__
-from mailbridge.cli.output import harmless
+from mailbridge.cli.output import printable
 from mailbridge.errors import ConfigError, MailbridgeError, SchemaTooNew, StateLocked
 
-# sysexits.h: EX_CONFIG; and what a shell gives a process that Ctrl-C ended.
+# EX_CONFIG of sysexits.h, and the status that shells report after Ctrl-C (128 + SIGINT).
 EXIT_CONFIG, EXIT_INTERRUPTED = 78, 130
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": ("mailbridge.cli.serve:serve", "Run the daemon."),
-    "demo": ("mailbridge.cli.demo:demo", "Watch one fax go all the way round on this machine."),
-    "check": ("mailbridge.cli.check:check", "Validate a configuration; --online also tries every login in it."),
-    "send": ("mailbridge.cli.send:send", "Hand a fax to the daemon."),
-    "queue": ("mailbridge.cli.queue:queue", "List faxes, the newest first."),
-    "show": ("mailbridge.cli.queue:show", "Tell what happened to one fax."),
-    "cancel": ("mailbridge.cli.actions:cancel", "Cancel a fax that waits."),
-    "retry": ("mailbridge.cli.actions:retry", "Send a waiting fax now, or a failed one again."),
-    "resolve": ("mailbridge.cli.actions:resolve", "Settle a fax whose upload got no answer: sent, failed or send again."),
-    "events": ("mailbridge.cli.events:events", "List events, the newest first."),
-    "deliveries": ("mailbridge.cli.events:deliveries", "List deliveries to webhooks, the newest first."),
-    "replay": ("mailbridge.cli.actions:replay", "Deliver again the events that were given up."),
-    "incoming": ("mailbridge.cli.incoming:incoming", "List received faxes or voicemails at MyFax, and save them."),
-    "status": ("mailbridge.cli.status:status", "Ask MyFax about a fax by its FAX_CODE."),
-    "line": ("mailbridge.cli.line:line", "Register and release fax lines, as a distributor."),
-    "simulator": ("mailbridge.cli.demo:simulator", "Run the MyFax stand-in alone."),
+    "demo": ("mailbridge.cli.demo:demo", "Send a fax through a complete setup on this machine."),
+    "check": ("mailbridge.cli.check:check", "Validate the configuration; --online tests its logins."),
+    "send": ("mailbridge.cli.send:send", "Send a fax through the daemon."),
+    "queue": ("mailbridge.cli.queue:queue", "List faxes, newest first."),
+    "show": ("mailbridge.cli.queue:show", "Show the history of a fax."),
+    "cancel": ("mailbridge.cli.actions:cancel", "Cancel a waiting fax."),
+    "retry": ("mailbridge.cli.actions:retry", "Send a waiting fax now, or a failed fax again."),
+    "resolve": ("mailbridge.cli.actions:resolve", "Settle a fax in doubt: sent, failed, or send again."),
+    "events": ("mailbridge.cli.events:events", "List events, newest first."),
+    "deliveries": ("mailbridge.cli.events:deliveries", "List deliveries to webhooks, newest first."),
+    "replay": ("mailbridge.cli.actions:replay", "Deliver dead deliveries again."),
+    "incoming": ("mailbridge.cli.incoming:incoming", "List or download received faxes and voicemails at MyFax."),
+    "status": ("mailbridge.cli.status:status", "Query the status of a fax at MyFax."),
+    "line": ("mailbridge.cli.line:line", "Register or release a fax line, as a distributor."),
+    "simulator": ("mailbridge.cli.demo:simulator", "Run the MyFax simulator."),
     "migrate": ("mailbridge.cli.serve:migrate", "Migrate the database to this version's schema."),
-    "hash-password": ("mailbridge.cli.user:hash_password", "Make the password_hash of an SMTP user."),
+    "hash-password": ("mailbridge.cli.user:hash_password", "Hash the password of an SMTP user."),
 }
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by a literal table, and imports one when it is asked for."""
+    """A group that imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -66,10 +66,10 @@ Examples:
   mailbridge queue --state failed
 
 \b
-The configuration is --config FILE, else $MAILBRIDGE_CONFIG, else
-/etc/mailbridge/config.toml. Most commands take --json.
-Exit codes: 0 done, 1 refused or failed, 2 wrong use, 78 bad configuration,
-130 ended by Ctrl-C.
+The configuration is --config FILE, otherwise $MAILBRIDGE_CONFIG, otherwise
+/etc/mailbridge/config.toml. Most commands have --json.
+Exit codes: 0 done, 1 refused or failed, 2 usage error, 78 bad configuration,
+130 stopped by Ctrl-C.
 """
 
 
@@ -77,7 +77,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong use, 78 bad configuration,
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def mailbridge(ctx: click.Context) -> int | None:
-    """Faxes by mail through MyFax: SMTP in, MyFax out, reports by IMAP, webhooks out."""
+    """Email gateway for the fax service MyFax: faxes in by SMTP, reports by IMAP, events by webhook."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         return 2
@@ -85,13 +85,13 @@ def mailbridge(ctx: click.Context) -> int | None:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 refused or failed, 2 usage, 78 bad configuration."""
+    """Run a command and exit: 0 done, 1 refused or failed, 2 usage error, 78 bad configuration."""
     try:
         status = _run(argv)
-        if sys.stdout is not None:  # closed, as by `>&-`
+        if sys.stdout is not None:  # None if it was closed by `>&-`
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader (head, say) has had enough; what is still buffered must not be tried again at exit.
+        # The reader, such as head, has closed the pipe. Python must not flush the rest of the buffer at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)
@@ -111,23 +111,23 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        known = _known(error)
-        if known is None:
+        expected = _expected(error)
+        if expected is None:
             raise
-        bad = isinstance(known, ConfigError | StateLocked | SchemaTooNew)
-        for one in (known, *getattr(known, "others", ())):
-            status = _fail(str(one), EXIT_CONFIG if bad else 1)
+        status = EXIT_CONFIG if isinstance(expected, ConfigError | StateLocked | SchemaTooNew) else 1
+        for one in (expected, *getattr(expected, "others", ())):
+            _fail(str(one), status)
         return status
 
 
-def _known(error: BaseException) -> Exception | None:
-    """Return the error that has words for a person: one of ours or of the system, also out of a TaskGroup. None for a bug."""
+def _expected(error: BaseException) -> Exception | None:
+    """Return the error to show, one of mailbridge or of the system, also out of an exception group. None for a bug."""
     if isinstance(error, BaseExceptionGroup):
-        found = [known for known in map(_known, error.exceptions) if known is not None]
-        return next(iter(sorted(found, key=lambda known: not isinstance(known, MailbridgeError))), None)
+        found = [expected for expected in map(_expected, error.exceptions) if expected is not None]
+        return next(iter(sorted(found, key=lambda expected: not isinstance(expected, MailbridgeError))), None)
     return error if isinstance(error, MailbridgeError | OSError) else None
 
 
-def _fail(words: str, status: int) -> int:
-    click.echo(f"mailbridge: {harmless(' '.join(words.split()))}", err=True)
+def _fail(message: str, status: int) -> int:
+    click.echo(f"mailbridge: {printable(' '.join(message.split()))}", err=True)
     return status

@@ -1,4 +1,4 @@
-"""`check`: is the configuration right, and with `--online`, does everything that it names let us in?"""
+"""`check`: validates the configuration and, with `--online`, tests every login in it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from mailbridge.online_check import Check
 
 
-@click.command(epilog="Exit codes: 0 right, 1 a login or a ping failed, 2 wrong use, 78 a mistake in the file.")
-@click.option("--online", is_flag=True, help="Also log in to MyFax, the mailboxes and the relay, and send ping to the webhooks.")
+@click.command(epilog="Exit codes: 0 valid, 1 a login or ping failed, 2 usage error, 78 bad configuration.")
+@click.option("--online", is_flag=True, help="Also log in to MyFax, mailboxes and mail relay, and send ping to the webhooks.")
 @json_option
 @config_option
 def check(online: bool, as_json: bool, config_path: Path) -> int:
-    """Validate a configuration: a line for each mistake.
+    """Validate the configuration, and print each error on a line.
 
-    A warning tells of a key that does not do what it seems to; it does not change the exit code. As root, for the service:
+    A warning is about a key without the expected effect; it does not change the exit code. Run as root, so that all files can
+    be read:
 
     \b
       mailbridge check --online
@@ -36,9 +37,9 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
     from mailbridge.webhook.schemas import EVENTS
 
     environ = environment(config_path)
-    mistakes = problems(config_path, environ)
-    if mistakes:
-        _print({"ok": False, "mistakes": mistakes, "warnings": [], "checks": []}, as_json, config_path)
+    errors = problems(config_path, environ)
+    if errors:
+        _print({"ok": False, "mistakes": errors, "warnings": [], "checks": []}, as_json, config_path)
         return EXIT_CONFIG
     config = load(config_path, environ)
     checks: list[Check] = []
@@ -46,25 +47,25 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
         from mailbridge.online_check import check_all
 
         checks = asyncio.run(check_all(config))
-    well = all(one.ok for one in checks)
-    _print({"ok": well, "mistakes": [], "warnings": config_warnings(config, EVENTS), "checks": checks}, as_json, config_path)
-    return 0 if well else 1
+    ok = all(one.ok for one in checks)
+    _print({"ok": ok, "mistakes": [], "warnings": config_warnings(config, EVENTS), "checks": checks}, as_json, config_path)
+    return 0 if ok else 1
 
 
-def _print(found: dict[str, Any], as_json: bool, config_path: Path) -> None:
+def _print(result: dict[str, Any], as_json: bool, config_path: Path) -> None:
     if as_json:
-        told = {part: [_told(one) for one in found[part]] for part in ("mistakes", "warnings")}
-        print_json({"ok": found["ok"], **told, "checks": [asdict(one) for one in found["checks"]]})
+        errors = {part: [_payload(one) for one in result[part]] for part in ("mistakes", "warnings")}
+        print_json({"ok": result["ok"], **errors, "checks": [asdict(one) for one in result["checks"]]})
         return
-    for one in found["mistakes"]:
+    for one in result["mistakes"]:
         click.echo(f"mailbridge: {plain(str(one))}", err=True)
-    for one in found["warnings"]:
+    for one in result["warnings"]:
         click.echo(f"mailbridge: warning: {plain(str(one))}", err=True)
-    for one in found["checks"]:
+    for one in result["checks"]:
         click.echo(f"{'ok    ' if one.ok else 'FAILED'}  {one.part}: {plain(one.words)}")
-    if found["ok"] and not found["checks"]:
-        click.echo(f"{config_path} is right")
+    if result["ok"] and not result["checks"]:
+        click.echo(f"{config_path} is valid")
 
 
-def _told(one: ConfigError) -> dict[str, str]:
-    return {"key": one.key, "fault": one.fault, "remedy": one.remedy}
+def _payload(error: ConfigError) -> dict[str, str]:
+    return {"key": error.key, "fault": error.fault, "remedy": error.remedy}

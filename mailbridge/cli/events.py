@@ -1,4 +1,4 @@
-"""`events` and `deliveries`: the outbox."""
+"""`events` and `deliveries`: the events, and their deliveries to webhooks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mailbridge.errors import ConfigError
     metavar="[TYPE]",
     is_flag=False,
     flag_value="*",
-    help="Print the JSON Schema of a type, or of all.",
+    help="Print the JSON Schema of an event type, or of all types.",
 )
 @limit_option
 @json_option
 @config_option
 def events(fax: str | None, schema: str | None, limit: int, as_json: bool, config_path: Path) -> None:
-    """List events, the newest first.
+    """List events, newest first.
 
     \b
       mailbridge events --fax fax_01M87C14PBQ5WTSC4GKPEBFKJX
@@ -43,14 +43,15 @@ def events(fax: str | None, schema: str | None, limit: int, as_json: bool, confi
 
 
 @click.command(epilog=EXITS)
-@click.option("--dead", is_flag=True, help="Only those that were given up.")
+@click.option("--dead", is_flag=True, help="Only deliveries that were given up.")
 @limit_option
 @json_option
 @config_option
 def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None:
-    """List deliveries to webhooks, the newest first.
+    """List deliveries to webhooks, newest first.
 
-    What waits for a webhook that left the configuration stays; mailbridge replay --endpoint NAME --retire gives it up.
+    Deliveries to a webhook that was removed from the configuration stay pending. To discard them, use
+    mailbridge replay --endpoint NAME --retire.
 
     \b
       mailbridge deliveries --dead
@@ -82,12 +83,12 @@ def _print_schema(type_: str) -> None:
     from mailbridge.webhook import schemas
 
     if type_ != "*" and type_ not in schemas.EVENTS:
-        raise click.UsageError(f"{type_!r} is no type of an event; use one of {', '.join(schemas.EVENTS)}")
+        raise click.UsageError(f"unknown event type {type_!r}; use one of {', '.join(schemas.EVENTS)}")
     print_json({name: schemas.schema(name) for name in schemas.EVENTS} if type_ == "*" else schemas.schema(type_))
 
 
 def _webhooks(config_path: Path) -> frozenset[str] | None:
-    """Return the names in the configuration, or None to a person who cannot read all of it."""
+    """Return the webhooks of the configuration, None if the user may not read it."""
     from mailbridge.config import load
 
     try:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mailbridge.cli.myfax_call import account_option, by_account, configuration
-from mailbridge.cli.options import EXITS, config_option, json_option
+from mailbridge.cli.myfax_call import by_account, configuration
+from mailbridge.cli.options import EXITS, account_option, config_option, json_option
 from mailbridge.cli.output import local, print_json, print_table
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`line register` and `line release`: the distributor's two calls."""
+"""`line register` and `line release`: fax lines of a distributor."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _TYPES: dict[str, Literal[1, 17]] = {"mobile": 1, "landline": 17}
 
 @click.group(no_args_is_help=False)
 def line() -> None:
-    """Register and release fax lines, as a distributor of MyFax.
+    """Register or release a fax line, as a distributor of MyFax.
 
-    Both work without a daemon, by the login in [distributor], and take --json.
+    Both commands work without a daemon, with the login in [distributor], and have --json.
     """
 
 
 @line.command(epilog=EXITS)
 @click.argument("email")
-@click.option("--number", metavar="N", help="The number to ask for.  [default: MyFax chooses]")
-@click.option("--type", "type_", type=click.Choice(list(_TYPES)), help="What kind of number.  [default: MyFax's own, mobile]")
-@click.option("--name", metavar="NAME", help="The user's full name.")
-@click.option("--company", metavar="NAME", help="The user's company.")
-@click.option("--address", metavar="ADDRESS", help="The company's address.")
-@click.option("--ask-password", is_flag=True, help="Give the user a password: asked for, or a line of standard input.")
+@click.option("--number", metavar="N", help="Requested number.  [default: MyFax chooses]")
+@click.option("--type", "type_", type=click.Choice(list(_TYPES)), help="Kind of number.  [default: mobile]")
+@click.option("--name", metavar="NAME", help="Full name of the user.")
+@click.option("--company", metavar="NAME", help="Company of the user.")
+@click.option("--address", metavar="ADDRESS", help="Address of the company.")
+@click.option("--ask-password", is_flag=True, help="Set the user's password, from a prompt or standard input.")
 @json_option
 @config_option
 def register(
@@ -48,7 +48,7 @@ def register(
     as_json: bool,
     config_path: Path,
 ) -> None:
-    """Create a MyFax user with a line of its own. MyFax may charge for it.
+    """Create a MyFax user with a fax line. MyFax may charge for it.
 
     \b
       mailbridge line register dana@example.co.il --name "Dana Levi"
@@ -72,19 +72,19 @@ def register(
         ),
     )
     if as_json:
-        print_json(_told(answer, email))
+        print_json(_payload(answer, email))
     else:
-        _print(_told(answer, email))
+        _print(_payload(answer, email))
 
 
-def _print(told: dict[str, Any]) -> None:
-    click.echo(f"{plain(told['email'])} has {plain(told['number'])}")
+def _print(user: dict[str, Any]) -> None:
+    click.echo(f"{plain(user['email'])} has {plain(user['number'])}")
     for fact in ("user_id", "price", "expires"):
-        if told[fact] is not None:
-            click.echo(f"  {fact.replace('_', ' '):8} {plain(told[fact])}")
+        if user[fact] is not None:
+            click.echo(f"  {fact.replace('_', ' '):8} {plain(user[fact])}")
 
 
-def _told(answer: RegisterAnswer, email: str) -> dict[str, Any]:
+def _payload(answer: RegisterAnswer, email: str) -> dict[str, Any]:
     return {
         "user_id": answer.user_id,
         "email": answer.email or email,
@@ -94,31 +94,31 @@ def _told(answer: RegisterAnswer, email: str) -> dict[str, Any]:
     }
 
 
-@line.command(epilog=EXITS, short_help="Release a line: its number is lost.")
-@click.option("--number", metavar="N", help="The line, by its number.")
-@click.option("--user", metavar="EMAIL", help="The line, by its user.")
-@click.option("--no-renew", "no_renew", is_flag=True, help="Let it end when its paid time is over, not now.")
-@click.option("--block", is_flag=True, help="Block the user too.")
-@click.option("--yes", is_flag=True, help="Release it without asking.")
+@line.command(epilog=EXITS, short_help="Release a fax line and its number.")
+@click.option("--number", metavar="N", help="Number of the line.")
+@click.option("--user", metavar="EMAIL", help="Email address of the line's user.")
+@click.option("--no-renew", "no_renew", is_flag=True, help="Release it when the paid period ends, not now.")
+@click.option("--block", is_flag=True, help="Also block the user.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @config_option
 def release(
     number: str | None, user: str | None, no_renew: bool, block: bool, yes: bool, as_json: bool, config_path: Path
 ) -> None:
-    """Release a line: its number is lost, and faxes to it do not come any more.
+    """Release a fax line. Its number is lost, and faxes to it are no longer received.
 
     \b
       mailbridge line release --number 03-9876543 --no-renew
       mailbridge line release --user dana@example.co.il --block
     """
     if (number is None) == (user is None):
-        raise click.UsageError("say which line: --number or --user, and not both")
+        raise click.UsageError("give either --number or --user")
     if no_renew and block:
-        raise click.UsageError("MyFax takes one of --no-renew and --block, not both")
+        raise click.UsageError("give either --no-renew or --block")
     config = configuration(config_path)
     did = None if number is None else _international(number, config)
     which = f"the line {did}" if did else f"the line of {plain(user)}"
-    _make_sure(f"{which}, for {config.distributor.email}" if config.distributor else which, yes)
+    _confirm(f"{which}, for {config.distributor.email}" if config.distributor else which, yes)
     action: Literal["noRenew", "blockUser"] | None = "noRenew" if no_renew else "blockUser" if block else None
     answer = by_distributor(
         config, f"MyFax released {which}", lambda myfax: myfax.release(line=did, user_email=user, action=action)
@@ -126,23 +126,25 @@ def release(
     if as_json:
         print_json({"number": did, "user": user, "action": action, "text": answer.text})
     else:
-        click.echo(f"{which} is not renewed" if no_renew else f"{which} is released" + (", its user blocked" if block else ""))
+        click.echo(
+            f"{which} will not be renewed" if no_renew else f"{which} is released" + (", and its user blocked" if block else "")
+        )
 
 
-def _make_sure(which: str, yes: bool) -> None:
+def _confirm(which: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.ClickException(f"nobody is here to be asked whether to release {which}; write --yes to release it")
-    if not click.confirm(f"Release {which}? Its number is lost", err=True):
-        raise click.ClickException(f"{which} is not released")
+        raise click.ClickException(f"releasing {which} needs confirmation; run it on a terminal, or add --yes")
+    if not click.confirm(f"Release {which}? Its number will be lost", err=True):
+        raise click.ClickException(f"{which} was not released")
 
 
 def _international(number: str, config: Config) -> str:
-    """Return a number as MyFax's document writes it: local ones are of `smtp.region`."""
+    """Return a number in E.164, as MyFax requires. Local numbers belong to `smtp.region`."""
     from mailbridge.report.match import e164
 
     found = e164(number, config.smtp.region)
     if found is None:
-        raise click.UsageError("--number is no telephone number; write it as +97239876543")
+        raise click.UsageError("--number is not a telephone number; write it as +97239876543")
     return found

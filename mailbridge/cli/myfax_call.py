@@ -1,4 +1,4 @@
-"""A call to MyFax from the command line, by an account or the distributor of the configuration, without a daemon."""
+"""Calls to MyFax without the daemon, with the login of an account or of the distributor."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-account_option = click.option("--account", metavar="NAME", help="The account to ask by.  [default: the first]")
-
 
 def configuration(config_path: Path) -> Config:
     """Return the configuration. Raises ConfigError."""
@@ -29,27 +27,27 @@ def configuration(config_path: Path) -> Config:
 
 
 def by_account(config: Config, name: str | None, work: Callable[[MyFax], Awaitable[T]]) -> T:
-    """Do `work` with an account's access to MyFax.
+    """Do `work` with a MyFax client for an account.
 
-    Raises UsageError where there is none of that name, and MyFaxError with its remedy.
+    Raises UsageError for an unknown account, MyFaxError with its remedy.
     """
     account = config.default_account if name is None else name
     if account not in config.accounts:
-        raise click.UsageError(f"--account names no account; write one of {', '.join(config.accounts)}")
+        raise click.UsageError(f"unknown account {name!r}; write one of {', '.join(config.accounts)}")
     return _run(config, config.accounts[account], f"account.{account}", work)
 
 
 def by_distributor(config: Config, what: str, work: Callable[[MyFax], Awaitable[T]]) -> T:
-    """Do `work` with the distributor's access; `what` says in words what is in doubt where its answer was lost.
+    """Do `work` with a MyFax client for the distributor. `what` describes it, for the error if the answer is lost.
 
-    Raises ConfigError without a distributor, and as `by_account`; InDoubt with its remedy.
+    Raises ConfigError without a distributor, InDoubt and MyFaxError with their remedies.
     """
     if config.distributor is None:
-        raise ConfigError("distributor", "is missing", "add [distributor] with email and password, as MyFax gave them to you")
+        raise ConfigError("distributor", "is missing", "add [distributor] with your email and password as a distributor")
     try:
         return _run(config, config.distributor, "distributor", work)
     except InDoubt as error:
-        raise InDoubt(f"nobody knows whether {what}: {error}; it may have happened, so ask MyFax before you try again") from None
+        raise InDoubt(f"unknown whether {what}: {error}; check with MyFax before you try again") from None
 
 
 def _run(config: Config, login: Any, section: str, work: Callable[[MyFax], Awaitable[T]]) -> T:
@@ -67,8 +65,8 @@ def _run(config: Config, login: Any, section: str, work: Callable[[MyFax], Await
     except (InDoubt, InvalidArgument):
         raise
     except Rejected as error:
-        raise MyFaxError(f"{error}; look at what was asked for, and at the login in [{section}]") from None
+        raise MyFaxError(f"{error}; check the request, and the login in [{section}]") from None
     except NotTaken as error:
-        raise MyFaxError(f"{error}; try again in a while, or look at myfax.url") from None
+        raise MyFaxError(f"{error}; try again later, or check myfax.url") from None
     except NeedsPerson as error:
-        raise MyFaxError(f"{error}; look at myfax.url, which may name another address now") from None
+        raise MyFaxError(f"{error}; check whether myfax.url has changed") from None

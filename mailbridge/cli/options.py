@@ -1,4 +1,4 @@
-"""What several commands ask of their caller: options, and a password."""
+"""Options and arguments that several commands share, and their input: the environment and passwords."""
 
 from __future__ import annotations
 
@@ -9,47 +9,48 @@ from pathlib import Path
 
 import click
 
-# The end of a page of help.
-EXITS = "Exit codes: 0 done, 1 refused or failed, 2 wrong use, 78 bad configuration."
+# The last line of each help page.
+EXITS = "Exit codes: 0 done, 1 refused or failed, 2 usage error, 78 bad configuration."
 
 DEFAULT_CONFIG = "/etc/mailbridge/config.toml"
-
-
-def environment(config_path: Path) -> Mapping[str, str]:
-    """Return the environment, outside the service with the `credentials` beside the configuration that systemd hands to it."""
-    beside = config_path.parent / "credentials"
-    if "CREDENTIALS_DIRECTORY" in os.environ or not beside.is_dir():
-        return os.environ
-    return {**os.environ, "CREDENTIALS_DIRECTORY": str(beside)}
-
-
-def read_password(prompt: str) -> str:
-    """Return a password: asked for twice on a terminal, else a line of standard input. Raises UsageError for an empty one.
-
-    It is never an argument, which every user of the machine could read.
-    """
-    if sys.stdin.isatty():
-        password = str(click.prompt(prompt, hide_input=True, confirmation_prompt="Again", err=True))
-    else:
-        password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise click.UsageError("the password is empty; type one, or pipe one line into standard input")
-    return password
-
 
 config_option = click.option(
     "--config",
     "config_path",
     metavar="FILE",
-    # What cannot be read is a bad configuration, which click would call a wrong use.
+    # An unreadable file is a bad configuration (78); click would call it a usage error (2).
     type=click.Path(path_type=Path, readable=False),
     envvar="MAILBRIDGE_CONFIG",
     default=DEFAULT_CONFIG,
     show_default=True,
     show_envvar=True,
-    help="The configuration.",
+    help="Configuration file.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 limit_option = click.option(
-    "--limit", metavar="N", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most."
+    "--limit", metavar="N", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Maximum number of rows."
 )
+account_option = click.option("--account", metavar="NAME", help="MyFax account to use.  [default: the first]")
+fax_argument = click.argument("id")
+
+
+def environment(config_path: Path) -> Mapping[str, str]:
+    """Return the environment. Outside the service, CREDENTIALS_DIRECTORY is the `credentials` folder beside the configuration."""
+    credentials = config_path.parent / "credentials"
+    if "CREDENTIALS_DIRECTORY" in os.environ or not credentials.is_dir():
+        return os.environ
+    return {**os.environ, "CREDENTIALS_DIRECTORY": str(credentials)}
+
+
+def read_password(prompt: str) -> str:
+    """Return a password from two prompts on a terminal, otherwise from a line of standard input. Raises UsageError if empty.
+
+    A password is never an argument, which every user of the machine could read.
+    """
+    if sys.stdin.isatty():
+        password = str(click.prompt(prompt, hide_input=True, confirmation_prompt="Repeat", err=True))
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.UsageError("the password is empty; type one, or pipe one line to standard input")
+    return password

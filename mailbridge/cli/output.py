@@ -1,4 +1,4 @@
-"""What commands print: a short table for people, JSON for machines."""
+"""Output of commands: tables for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import click
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document, in ASCII: what came in a mail's subject must not steer a terminal."""
+    """Print a JSON document in ASCII, so that text from a mail cannot control the terminal."""
     click.echo(json.dumps(value, indent=2))
 
 
 def plain(value: object) -> str:
-    """Return a cell's text: `-` for nothing, and no character that could steer a terminal or that it cannot show."""
-    text = harmless("" if value is None else str(value))
-    encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"  # there is none where it was closed
+    """Return a value as text: `-` if empty, without characters that control the terminal or that it cannot show."""
+    text = printable("" if value is None else str(value))
+    encoding = (sys.stdout and sys.stdout.encoding) or "utf-8"  # None if it was closed
     return text.encode(encoding, "replace").decode(encoding) or "-"
 
 
-def harmless(text: str) -> str:
-    """Return a text without the characters that could steer a terminal."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
+def printable(text: str) -> str:
+    """Return a text in which every character that could control a terminal is replaced."""
+    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def local(time: str | None, form: str = "%Y-%m-%d %H:%M:%S", zone: tzinfo | None = None) -> str:
-    """Return an ISO 8601 time as people read it, in this machine's zone or another."""
+    """Return an ISO 8601 time for people, in this machine's time zone or in `zone`."""
     return "-" if time is None else datetime.fromisoformat(time).astimezone(zone).strftime(form)
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
-    """Print a table, or the sentence `empty`. Into a pipe a row is one line, whatever its width."""
+    """Print a table, or the sentence `empty` if it has no rows. In a pipe every row is one line of any width."""
     if not rows:
         click.echo(empty)
         return

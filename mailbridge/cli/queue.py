@@ -1,4 +1,4 @@
-"""`queue` and `show`: faxes."""
+"""`queue` and `show`: faxes and their history."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from mailbridge.cli.options import EXITS, config_option, json_option, limit_option
+from mailbridge.cli.options import EXITS, config_option, fax_argument, json_option, limit_option
 from mailbridge.cli.output import local, plain, print_json, print_table
 from mailbridge.cli.store_query import ask
 from mailbridge.lifecycle import FaxState
@@ -24,7 +24,7 @@ from mailbridge.lifecycle import FaxState
 @json_option
 @config_option
 def queue(state: str | None, limit: int, as_json: bool, config_path: Path) -> None:
-    """List faxes, the newest first.
+    """List faxes, newest first.
 
     \b
       mailbridge queue --state in_doubt
@@ -43,11 +43,11 @@ def queue(state: str | None, limit: int, as_json: bool, config_path: Path) -> No
 
 
 @click.command(epilog=EXITS)
-@click.argument("id")
+@fax_argument
 @json_option
 @config_option
 def show(id: str, as_json: bool, config_path: Path) -> None:
-    """Tell what happened to one fax: its documents, uploads, events, and what webhooks answered.
+    """Show the history of a fax: its documents, attempts, events and webhook deliveries.
 
     \b
       mailbridge show fax_01M87C14PBQ5WTSC4GKPEBFKJX
@@ -56,11 +56,11 @@ def show(id: str, as_json: bool, config_path: Path) -> None:
     if as_json:
         print_json(fax)
     else:
-        click.echo("\n".join(life(fax)))
+        click.echo("\n".join(history(fax)))
 
 
 def reason(fax: dict[str, Any]) -> str:
-    """Return why a fax failed, in one line; empty where it did not."""
+    """Return why a fax failed, in one line; empty if it did not."""
     failure = fax["failure"]
     if failure is None:
         return ""
@@ -68,8 +68,8 @@ def reason(fax: dict[str, Any]) -> str:
     return f"{failure['code']}{number}: {failure['message']}"
 
 
-def life(fax: dict[str, Any]) -> list[str]:
-    """Return the lines that tell a fax's life to a person."""
+def history(fax: dict[str, Any]) -> list[str]:
+    """Return the history of a fax as lines of text."""
     facts = {
         "state": fax["state"],
         "reason": reason(fax),
@@ -95,18 +95,18 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 
 def _document(document: dict[str, Any]) -> str:
-    gone = "  deleted" if document["deleted"] else ""
-    return f"{plain(document['name'])}  {document['content_type']}  {document['size']:,} bytes{gone}"
+    deleted = "  deleted" if document["deleted"] else ""
+    return f"{plain(document['name'])}  {document['content_type']}  {document['size']:,} bytes{deleted}"
 
 
 def _attempt(attempt: dict[str, Any]) -> str:
     if attempt["fax_code"]:
-        end = f"taken as {plain(attempt['fax_code'])}"
+        outcome = f"accepted as {plain(attempt['fax_code'])}"
     elif attempt["error_code"]:
-        end = plain(attempt["error_code"])
+        outcome = plain(attempt["error_code"])
     else:
-        end = "under way" if attempt["ended_at"] is None else "not taken"
-    return f"{local(attempt['started_at'])}  {attempt['n']}: {end}"
+        outcome = "in progress" if attempt["ended_at"] is None else "not accepted"
+    return f"{local(attempt['started_at'])}  {attempt['n']}: {outcome}"
 
 
 def _delivery(delivery: dict[str, Any]) -> str:

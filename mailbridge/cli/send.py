@@ -1,4 +1,4 @@
-"""`send`: hand a fax to the daemon."""
+"""`send`: sends a fax through the daemon."""
 
 from __future__ import annotations
 
@@ -15,27 +15,26 @@ from typing import Any
 
 import click
 
-from mailbridge.cli.options import EXITS, config_option, json_option
+from mailbridge.cli.options import EXITS, account_option, config_option, json_option
 from mailbridge.cli.output import print_json
 from mailbridge.cli.queue import reason
 from mailbridge.cli.store_query import ask, ask_daemon
 from mailbridge.errors import ControlError
 from mailbridge.lifecycle import FAX_FINAL
 
-_LOOK_EVERY = 0.5
-# Seconds without an answer while a daemon that was stopped starts again.
-_PATIENCE = 60.0
-# Office documents, which Python's own table lacks on some systems.
+# Seconds between queries with --wait, and how long the daemon may be away, as during a restart.
+_QUERY_INTERVAL, _RESTART_TIMEOUT = 0.5, 60.0
+# Office documents, missing from the MIME types of some systems.
 _TYPES = {".docx": "vnd.openxmlformats-officedocument.wordprocessingml.document", ".odt": "vnd.oasis.opendocument.text"}
 
 
 @click.command(epilog=EXITS)
 @click.argument("number")
 @click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--url", metavar="URL", help="Let MyFax fetch the document from there; then without files.")
-@click.option("--subject", default="", help="What it is called in `queue` and in events.")
-@click.option("--account", metavar="NAME", help="The account to send by.  [default: the first]")
-@click.option("--wait", is_flag=True, help="Wait until it is final and show each step: exit 0 when it was delivered, else 1.")
+@click.option("--url", metavar="URL", help="Instead of files: let MyFax fetch the document from this URL.")
+@click.option("--subject", default="", help="Subject, shown in `mailbridge queue` and in events.")
+@account_option
+@click.option("--wait", is_flag=True, help="Wait for the final state and print each state; exit 0 if delivered, otherwise 1.")
 @json_option
 @config_option
 def send(
@@ -48,7 +47,7 @@ def send(
     as_json: bool,
     config_path: Path,
 ) -> int:
-    """Hand a fax to the running daemon: the files, as one fax, to a number. Its id is printed.
+    """Send files as one fax through the daemon, and print its ID.
 
     \b
       mailbridge send 03-9876543 contract.pdf
@@ -57,9 +56,9 @@ def send(
       mailbridge send 03-9876543 --url https://www.example.co.il/contract.pdf
     """
     if bool(files) == bool(url):
-        raise click.UsageError("give files or --url, and not both")
+        raise click.UsageError("give either files or --url")
     if url and _one_line(url) != url:
-        raise click.UsageError("--url holds blanks or line breaks that no URL has")
+        raise click.UsageError("--url contains spaces or line breaks")
     mail = _mail(number, files, url, subject, account)
     answer = ask_daemon(config_path, "send", mail.as_bytes(), numbers=[number], sender=_sender())
     fax_id = answer["reply"].split()[4]
@@ -78,17 +77,17 @@ def _sender() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        user = str(os.getuid())  # in a container a user may have no name
+        user = str(os.getuid())  # a container may have no name for its user
     return f"{user}@{socket.gethostname()}"
 
 
 def _one_line(text: str) -> str:
-    """Return what a mail's header can hold: in one line, with a mark where the shell gave bytes that are no text."""
+    """Return a text for a mail header: in one line, and with `?` for bytes that are not text."""
     return " ".join(text.encode("utf-8", "replace").decode().split())
 
 
 def _mail(number: str, files: tuple[Path, ...], url: str | None, subject: str, account: str | None) -> EmailMessage:
-    """The fax as a mail, which the daemon takes as if a mail client had sent it."""
+    """Return the fax as a mail, which the daemon accepts like one from a mail client."""
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = _sender(), _one_line(number.replace("@", "")), _one_line(subject)
     mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain="mailbridge.invalid")
@@ -97,7 +96,7 @@ def _mail(number: str, files: tuple[Path, ...], url: str | None, subject: str, a
         mail["X-Mailbridge-Account"] = _one_line(account)
     if url is not None:
         mail.make_mixed()
-        mail.attach(_elsewhere(url))
+        mail.attach(_external(url))
         return mail
     mail.set_content("")
     for file in files:
@@ -107,8 +106,8 @@ def _mail(number: str, files: tuple[Path, ...], url: str | None, subject: str, a
     return mail
 
 
-def _elsewhere(url: str) -> EmailMessage:
-    """A document that MyFax fetches by itself (RFC 2017)."""
+def _external(url: str) -> EmailMessage:
+    """Return a part that refers to a document at a URL (RFC 2017)."""
     part = EmailMessage()
     part["Content-Type"] = "message/external-body"
     part.set_param("access-type", "URL")
@@ -117,22 +116,22 @@ def _elsewhere(url: str) -> EmailMessage:
     return part
 
 
-def _follow(fax_id: str, say: Callable[[str], None], config_path: Path) -> dict[str, Any]:
-    """Tell each new state, and return the fax when it is final, or when only a person can help it on."""
-    told, heard = "", time.monotonic()
+def _follow(fax_id: str, print_line: Callable[[str], None], config_path: Path) -> dict[str, Any]:
+    """Print each new state, and return the fax once it is final or in doubt."""
+    state, last_answer = "", time.monotonic()
     while True:
         try:
             fax: dict[str, Any] = ask(config_path, "show", id=fax_id)
         except ControlError:
-            # The fax is in the store, whatever becomes of the daemon.
-            if time.monotonic() - heard >= _PATIENCE:
+            # The fax is in the store, so a restart of the daemon does not affect it.
+            if time.monotonic() - last_answer >= _RESTART_TIMEOUT:
                 raise
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_QUERY_INTERVAL)
             continue
-        heard = time.monotonic()
-        if fax["state"] != told:
-            told = fax["state"]
-            say(f"{fax_id} {told}" + (f": {reason(fax)}" if fax["failure"] else ""))
-        if told in (*FAX_FINAL, "in_doubt"):
+        last_answer = time.monotonic()
+        if fax["state"] != state:
+            state = fax["state"]
+            print_line(f"{fax_id} {state}" + (f": {reason(fax)}" if fax["failure"] else ""))
+        if state in (*FAX_FINAL, "in_doubt"):
             return fax
-        time.sleep(_LOOK_EVERY)
+        time.sleep(_QUERY_INTERVAL)

@@ -1,4 +1,4 @@
-"""`serve` and `migrate`: the daemon, and its database."""
+"""`serve` and `migrate`: the daemon and its database."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mailbridge.cli.output import print_json
 
 
 @click.command(
-    epilog="Exit codes: 0 ended by SIGTERM or Ctrl-C, 1 failed, 2 wrong use, 78 a bad configuration, a state_dir in which "
-    "another daemon works, or a database of a newer version."
+    epilog="Exit codes: 0 stopped by SIGTERM or Ctrl-C, 1 failed, 2 usage error, 78 bad configuration, state_dir in use by "
+    "another daemon, or database of a newer version."
 )
 @click.option(
     "--catch-up",
     is_flag=True,
-    help="When a mailbox is watched for the first time, also take the mails that are in it already; later it changes nothing.",
+    help="On the first start with a mailbox, also process the mail that is already in it.",
 )
 @config_option
 def serve(catch_up: bool, config_path: Path) -> None:
-    """Run the daemon until SIGTERM or Ctrl-C; SIGHUP reads the configuration again.
+    """Run the daemon until SIGTERM or Ctrl-C. SIGHUP reloads the configuration.
 
-    It logs to standard error. docs/troubleshooting.md tells what its lines mean.
+    The daemon logs to standard error; docs/troubleshooting.md explains the log.
 
     \b
       mailbridge serve --config config.toml
@@ -40,7 +40,7 @@ def serve(catch_up: bool, config_path: Path) -> None:
 def migrate(as_json: bool, config_path: Path) -> None:
     """Migrate the database of a stopped daemon to this version's schema.
 
-    `serve` does so by itself when it starts; this is for seeing it done before.
+    `mailbridge serve` does the same when it starts.
     """
     from mailbridge.app import migrate as run
     from mailbridge.config import load
@@ -49,4 +49,4 @@ def migrate(as_json: bool, config_path: Path) -> None:
     if as_json:
         print_json({"found": found, "now": now})
     else:
-        click.echo(f"the database has schema {now}" + (f", it had {found}" if found != now else " already"))
+        click.echo(f"migrated from schema {found} to {now}" if found != now else f"the database already has schema {now}")

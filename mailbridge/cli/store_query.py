@@ -1,4 +1,4 @@
-"""A question about the store: to the daemon, or to the store itself when no daemon works on it."""
+"""Requests to the daemon, or to the store itself while no daemon runs."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from mailbridge.control.client import NoDaemon, ask_first
 from mailbridge.control.socket_path import candidates
 from mailbridge.errors import ConfigError, ControlError, StateLocked
 
-# Seconds for a daemon that starts or stops, or another command, to let go of the state_dir.
-_PATIENCE, _LOOK_AGAIN = 5.0, 0.2
+# Seconds to wait while a daemon that starts or stops, or another command, has the state_dir locked; and between attempts.
+_LOCK_TIMEOUT, _LOCK_INTERVAL = 5.0, 0.2
 
 
 def ask(config_path: Path, command: str, **args: object) -> Any:
-    """Return what `control.commands` answers. Raises ConfigError, ControlError, NotFound, StoreUnavailable."""
-    state_dir, begun = find_state_dir(config_path), time.monotonic()
+    """Return the answer to a command of `control.commands`. Raises ConfigError, ControlError, NotFound, StoreUnavailable."""
+    state_dir, deadline = find_state_dir(config_path), time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
             return ask_first(candidates(state_dir, os.environ), command, **args)
         except NoDaemon:
             if not (state_dir / "mailbridge.sqlite3").exists():
                 raise ControlError(
-                    f"no mailbridge runs on {state_dir} and it holds no faxes; start it with mailbridge serve"
+                    f"no daemon runs with state_dir {state_dir}, and there is no database; start mailbridge serve"
                 ) from None
         try:
             return _ask_store(config_path, command, args)
         except StateLocked:
-            if time.monotonic() - begun >= _PATIENCE:
+            if time.monotonic() >= deadline:
                 raise ControlError(
-                    "the daemon is starting or stopping, ask again in a moment; or it has a $RUNTIME_DIRECTORY, set the same here"
+                    "the daemon is starting or stopping; try again, or set $RUNTIME_DIRECTORY as the daemon has it"
                 ) from None
-        time.sleep(_LOOK_AGAIN)
+        time.sleep(_LOCK_INTERVAL)
 
 
 def ask_daemon(config_path: Path, command: str, body: bytes, /, **args: object) -> Any:
-    """Return what the running daemon answers to a command with a body. Raises ConfigError, ControlError where none runs too."""
+    """Return the daemon's answer to a command with a body. Raises ConfigError, ControlError (also if no daemon runs)."""
     return ask_first(candidates(find_state_dir(config_path), os.environ), command, body, **args)
 
 
 def find_state_dir(config_path: Path) -> Path:
-    """Return the state_dir alone: a person who asks the daemon need not be able to read its secrets. Raises ConfigError."""
+    """Return only the state_dir, so that a user of the daemon need not be able to read its secrets. Raises ConfigError."""
     try:
         tree = tomllib.loads(config_path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):

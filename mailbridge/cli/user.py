@@ -1,4 +1,4 @@
-"""`hash-password`: the hash of an SMTP user's password."""
+"""`hash-password`: hashes the password of an SMTP user."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from mailbridge.cli.options import json_option, read_password
 from mailbridge.cli.output import print_json
 
 
-@click.command("hash-password", epilog="Exit codes: 0 done, 2 no password was given.")
+@click.command("hash-password", epilog="Exit codes: 0 done, 2 no password.")
 @json_option
 def hash_password(as_json: bool) -> None:
-    """Make the password_hash of an SMTP user.
+    """Hash a password for password_hash of an SMTP user.
 
-    Asks twice on a terminal; else reads one line from standard input.
+    Prompts twice on a terminal, otherwise reads one line from standard input.
 
     \b
       mailbridge hash-password

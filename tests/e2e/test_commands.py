@@ -1,4 +1,4 @@
-"""What a person may do from the command line, with the daemon and without, and what is refused."""
+"""Commands that change faxes and deliveries, with the daemon and without."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def refused(world: World, *args: str) -> str:
     return errors
 
 
-def test_cancel_a_waiting_fax_and_retry_it_as_a_new_one(tmp_path: Path) -> None:
+def test_cancel_and_retry(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876543")
         cancelled = await world.ask("cancel", fax)
@@ -62,7 +62,7 @@ def test_cancel_a_waiting_fax_and_retry_it_as_a_new_one(tmp_path: Path) -> None:
         again = await world.ask("retry", fax)
         assert again["id"] != fax
         assert again["tags"] == {"retry_of": fax}
-        # MyFax cannot be reached, so it waits for its back-off; now it is due at once.
+        # MyFax is unreachable, so the fax waits for its next attempt; `retry` makes it due now.
         async with asyncio.timeout(PATIENCE):
             while not ((shown := await world.ask("show", again["id"]))["tries"] and shown["state"] == "queued"):
                 await asyncio.sleep(0.05)
@@ -76,7 +76,7 @@ def test_cancel_a_waiting_fax_and_retry_it_as_a_new_one(tmp_path: Path) -> None:
     in_a_world(tmp_path, scenario, myfax=False)
 
 
-def test_what_myfax_has_cannot_be_cancelled_or_retried(tmp_path: Path) -> None:
+def test_submitted_fax_cannot_be_cancelled_retried_or_resolved(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876598")
         await state_of(world, fax, "submitted")
@@ -97,13 +97,13 @@ def test_what_myfax_has_cannot_be_cancelled_or_retried(tmp_path: Path) -> None:
     ],
     ids=["sent", "sent-with-code", "failed", "resend"],
 )
-def test_a_doubt_is_resolved_by_a_persons_word(tmp_path: Path, how: list[str], state: str, uploads: int) -> None:
+def test_resolve(tmp_path: Path, how: list[str], state: str, uploads: int) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876591")
         await state_of(world, fax, "in_doubt")
         assert "end the doubt with mailbridge resolve" in await refused(world, "cancel", fax)
         assert "end the doubt with mailbridge resolve" in await refused(world, "retry", fax)
-        # What the stand-in took under this code is delivered, as faxStatus.do tells.
+        # faxStatus.do reports this code as delivered.
         taken = world.simulator.uploads[0]
         taken.outcome = "delivered"
         await world.ask("resolve", fax, *(taken.fax_code if word == "CODE" else word for word in how))
@@ -122,22 +122,22 @@ def test_a_doubt_is_resolved_by_a_persons_word(tmp_path: Path, how: list[str], s
     in_a_world(tmp_path, scenario, reports=False, more='\n[fax]\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n')
 
 
-def test_resolve_wants_a_word(tmp_path: Path) -> None:
+def test_resolve_usage_errors(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         status, _, errors = await world.command("resolve", "fax_X")
         assert (status, "one of --sent, --resend and --failed" in errors) == (2, True)
         status, _, errors = await world.command("resolve", "fax_X", "--failed", "--resend")
         assert (status, "one of --sent, --resend and --failed" in errors) == (2, True)
         status, _, errors = await world.command("resolve", "fax_X", "--failed", "--fax-code", "x")
-        assert (status, "goes with --sent" in errors) == (2, True)
+        assert (status, "requires --sent" in errors) == (2, True)
         status, _, errors = await world.command("resolve", "fax_X", "--sent", "--fax-code", "")
-        assert (status, "goes with --sent" in errors) == (2, True)
+        assert (status, "requires --sent" in errors) == (2, True)
         assert "no fax has the id fax_X" in await refused(world, "resolve", "fax_X", "--failed")
 
     in_a_world(tmp_path, scenario)
 
 
-def test_replay_delivers_what_was_given_up(tmp_path: Path) -> None:
+def test_replay(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         world.receiver.answers.append((410, {}))
         fax = await fax_to(world, "03-9876543")
@@ -145,20 +145,20 @@ def test_replay_delivers_what_was_given_up(tmp_path: Path) -> None:
         [dead] = await world.ask("deliveries", "--dead")
         assert (dead["status"], dead["type"]) == (410, "fax.queued")
         assert "no event has the id evt_X" in await refused(world, "replay", "evt_X")
-        # One bad id among good ones: nothing is replayed.
+        # If one ID is unknown, nothing is replayed.
         await refused(world, "replay", dead["event_id"], "evt_X")
         assert len(await world.ask("deliveries", "--dead")) == 1
         [replayed] = await world.ask("replay", dead["event_id"])
         assert (replayed["id"], replayed["state"]) == (dead["id"], "pending")
         assert "nothing of" in await refused(world, "replay", dead["id"])
-        # 410 had stopped the webhook; a replay lets it go on.
+        # 410 stopped the webhook; the replay re-enabled it.
         event = await world.receiver.wait("fax.queued", PATIENCE)
         assert event["data"]["fax_id"] == fax
 
     in_a_world(tmp_path, scenario)
 
 
-def test_commands_work_on_the_store_itself_when_no_daemon_runs(tmp_path: Path) -> None:
+def test_commands_without_a_daemon(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876543")
         assert await world.stop() == 0
@@ -169,7 +169,7 @@ def test_commands_work_on_the_store_itself_when_no_daemon_runs(tmp_path: Path) -
     in_a_world(tmp_path, scenario, myfax=False)
 
 
-def test_send_hands_files_over_and_waits_for_the_outcome(tmp_path: Path) -> None:
+def test_send_files_and_wait(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         page, _ = render("עמוד")
         (tmp_path / "one.pdf").write_bytes(page)
@@ -189,7 +189,7 @@ def test_send_hands_files_over_and_waits_for_the_outcome(tmp_path: Path) -> None
     in_a_world(tmp_path, scenario)
 
 
-def test_send_says_what_is_wrong(tmp_path: Path) -> None:
+def test_send_errors(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         (tmp_path / "a.exe").write_bytes(b"MZ\x00\x01")
         (tmp_path / "a.txt").write_text("a letter\n")
@@ -205,7 +205,7 @@ def test_send_says_what_is_wrong(tmp_path: Path) -> None:
     in_a_world(tmp_path, scenario, myfax=False)
 
 
-def test_send_a_url_that_myfax_fetches(tmp_path: Path) -> None:
+def test_send_url(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         url = "https://www.example.co.il/" + "a" * 200 + "/contract.pdf?x=1&y=%20;z"
         fax = await world.ask("send", "03-9876543", "--url", url, "--wait")

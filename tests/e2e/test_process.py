@@ -1,4 +1,4 @@
-"""The process: signals, the configuration read again, and a second daemon on the same state."""
+"""The process: signals, reloads, and a second daemon on the same state_dir."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tests.wait_helpers import PATIENCE
 Until = Callable[[], Awaitable[bool]]
 
 
-async def said(world: World, words: str, times: int = 1) -> None:
-    """Wait until the log has these words so many times."""
+async def logged(world: World, text: str, times: int = 1) -> None:
+    """Wait until the log contains a text so many times."""
     async with asyncio.timeout(PATIENCE):
-        while world.log.read_text(encoding="utf-8").count(words) < times:
+        while world.log.read_text(encoding="utf-8").count(text) < times:
             await asyncio.sleep(0.02)
 
 
-def test_sighup_with_a_bad_file_keeps_the_old_configuration(tmp_path: Path) -> None:
+def test_reload_of_an_invalid_file_keeps_the_old_configuration(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         good = world.config.read_text(encoding="utf-8")
         world.config.write_text(good.replace("[smtp]", "[smpt]"), encoding="utf-8")
         world.signal(signal.SIGHUP)
-        await said(world, "configuration rejected, keeping the current one")
+        await logged(world, "configuration rejected, keeping the current one")
         assert "did you mean smtp" in world.log.read_text(encoding="utf-8")
         await state_of(world, await fax_to(world, "03-9876543"), "delivered")
         assert "daemon stopped" not in world.log.read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def test_sighup_with_a_bad_file_keeps_the_old_configuration(tmp_path: Path) -> N
     in_a_world(tmp_path, scenario)
 
 
-def test_sighup_with_a_good_file_takes_it_up_and_loses_nothing(tmp_path: Path) -> None:
+def test_reload_applies_the_new_configuration_and_loses_nothing(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876543")
         config = world.config.read_text(encoding="utf-8").replace(
@@ -43,7 +43,7 @@ def test_sighup_with_a_good_file_takes_it_up_and_loses_nothing(tmp_path: Path) -
         )
         world.config.write_text(config + '\n[numbers]\ndeny = ["+9723"]\n', encoding="utf-8")
         world.signal(signal.SIGHUP)
-        await said(world, '"daemon started"', 2)
+        await logged(world, '"daemon started"', 2)
         reply = await world.send("dana@example.co.il", ["03-9876543@fax.local"], MAIL.read_bytes())
         assert reply.startswith("550 5.7.1"), reply
         await world.start_myfax()
@@ -55,7 +55,7 @@ def test_sighup_with_a_good_file_takes_it_up_and_loses_nothing(tmp_path: Path) -
     in_a_world(tmp_path, scenario, myfax=False)
 
 
-def test_sighup_reads_the_file_of_contacts_again(tmp_path: Path) -> None:
+def test_reload_reads_the_contacts_file(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         contacts = tmp_path / "contacts.csv"
         contacts.write_text("leumi,03-9876543\n", encoding="utf-8")
@@ -64,34 +64,34 @@ def test_sighup_reads_the_file_of_contacts_again(tmp_path: Path) -> None:
         )
         world.config.write_text(f'{config}\n[contacts]\nfile = "{contacts}"\nbanks = ["leumi"]\n', encoding="utf-8")
         world.signal(signal.SIGHUP)
-        await said(world, '"daemon started"', 2)
+        await logged(world, '"daemon started"', 2)
         assert (await world.send("dana@example.co.il", ["banks@fax.local"], MAIL.read_bytes())).startswith("250 ")
         contacts.write_text("leumi,03-987654\n", encoding="utf-8")
         world.signal(signal.SIGHUP)
-        await said(world, "configuration rejected, keeping the current one")
+        await logged(world, "configuration rejected, keeping the current one")
         contacts.write_text("leumi,03-9876543\nclalit,04-8765432\n", encoding="utf-8")
         world.signal(signal.SIGHUP)
-        await said(world, '"daemon started"', 3)
+        await logged(world, '"daemon started"', 3)
         assert (await world.send("dana@example.co.il", ["clalit@fax.local"], MAIL.read_bytes())).startswith("250 ")
 
     in_a_world(tmp_path, scenario)
 
 
-def test_sighup_with_a_taken_port_goes_on_with_the_old_configuration(tmp_path: Path) -> None:
+def test_reload_with_a_port_in_use_restores_the_old_configuration(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         config = world.config.read_text(encoding="utf-8")
         taken = f'listen = ["127.0.0.1:{world.mailbox.port}"]'
         world.config.write_text(config.replace('listen = ["127.0.0.1:0"]', taken), encoding="utf-8")
         world.signal(signal.SIGHUP)
-        await said(world, "configuration rejected, keeping the current one")
-        await said(world, '"daemon started"', 2)
+        await logged(world, "configuration rejected, keeping the current one")
+        await logged(world, '"daemon started"', 2)
         world.config.write_text(config, encoding="utf-8")
         assert (await world.command("queue"))[0] == 0
 
     in_a_world(tmp_path, scenario)
 
 
-def test_a_second_daemon_on_the_same_state_refuses_with_78(tmp_path: Path) -> None:
+def test_second_daemon_exits_78(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         status, _, errors = await world.command("serve")
         assert status == 78
@@ -102,7 +102,7 @@ def test_a_second_daemon_on_the_same_state_refuses_with_78(tmp_path: Path) -> No
     in_a_world(tmp_path, scenario)
 
 
-def test_sigterm_in_data_lets_the_mail_finish(tmp_path: Path) -> None:
+def test_sigterm_during_data_completes_the_mail(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         reader, writer = await asyncio.open_connection(*world.smtp)
         for line in (b"EHLO x", b"MAIL FROM:<dana@example.co.il>", b"RCPT TO:<03-9876543@fax.local>", b"DATA"):
@@ -113,7 +113,7 @@ def test_sigterm_in_data_lets_the_mail_finish(tmp_path: Path) -> None:
         writer.write(content[:200])
         await writer.drain()
         world.signal(signal.SIGTERM)
-        await said(world, "daemon stopping")
+        await logged(world, "daemon stopping")
         writer.write(content[200:] + b"\r\n.\r\n")
         assert (await reply(reader)).startswith(b"250 2.0.0 queued as")
         writer.close()
@@ -131,9 +131,9 @@ async def reply(reader: asyncio.StreamReader) -> bytes:
     return line
 
 
-def test_sigterm_in_an_upload_leaves_the_right_state(tmp_path: Path) -> None:
+def test_sigterm_during_an_upload_leaves_the_fax_in_doubt(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
-        # The stand-in takes the upload and never answers.
+        # The simulator accepts the upload and never answers.
         fax = await fax_to(world, "03-9876592")
         async with asyncio.timeout(PATIENCE):
             while not world.simulator.uploads:

@@ -1,4 +1,4 @@
-"""Every command as a person or a script runs it: a real process, its output, its one line of error, its exit status."""
+"""Commands as a person or a script runs them: a real process, its output, one line of error, and exit status."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ WEBHOOK_KEY = base64.b64encode(b"a secret of thirty-two bytes....").decode()
 SECRET = f"whsec_{WEBHOOK_KEY}"
 NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
 NEVER = datetime(2100, 1, 1, tzinfo=UTC)
-# What a mail's subject may try with the terminal of who lists it: a colour, and text that runs backwards.
-NASTY = "חוזה \x1b[31m\u202egnp.exe"
-LEAST = """
+# A subject that tries to control the terminal: a colour, and right-to-left override.
+HOSTILE = "חוזה \x1b[31m\u202egnp.exe"
+MINIMAL = """
 state_dir = "{state}"
 [account.office]
 email = "office@example.co.il"
@@ -61,7 +61,7 @@ listen = "127.0.0.1:{http}"
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left: its exit status, its output, its errors."""
+    """The result of a command."""
 
     status: int
     output: str
@@ -81,12 +81,12 @@ def run(*arguments: str | Path, stdin: str = "", **more: str) -> Done:
 
 
 async def run_beside(*arguments: str | Path) -> Done:
-    """Run `mailbridge` while stand-ins answer in this process."""
+    """Run `mailbridge` while simulators answer in this process."""
     return await asyncio.to_thread(run, *arguments)
 
 
 def one_line(done: Done) -> str:
-    """The one line of error, which is all that a command that failed may say."""
+    """Return the one line of error, the only output of a failed command."""
     assert done.output == ""
     assert done.errors.startswith("mailbridge: ")
     assert done.errors.count("\n") == 1, done.errors
@@ -98,7 +98,7 @@ def write_config(folder: Path, more: str = "", **values: object) -> Path:
     (folder / "state").mkdir(exist_ok=True)
     path = folder / "config.toml"
     given = {"state": folder / "state", "password": PASSWORD, "myfax": "http://127.0.0.1:1/action/", "smtp": 0, "http": 0}
-    path.write_text(LEAST.format(**{**given, **values}) + more, encoding="utf-8")
+    path.write_text(MINIMAL.format(**{**given, **values}) + more, encoding="utf-8")
     return path
 
 
@@ -110,13 +110,13 @@ def config(tmp_path: Path) -> Path:
 # Help and usage
 
 
-def test_no_command_shows_the_help_and_is_a_mistake() -> None:
+def test_no_command_is_a_usage_error_with_help() -> None:
     done = run()
     assert (done.status, done.output) == (2, "")
     assert done.errors == run("--help").output == run("-h").output
 
 
-def test_the_help_lists_every_command() -> None:
+def test_help_lists_every_command() -> None:
     done = run("--help")
     assert (done.status, done.errors) == (0, "")
     for name, (_, job) in COMMANDS.items():
@@ -125,14 +125,14 @@ def test_the_help_lists_every_command() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_its_help(name: str) -> None:
+def test_every_command_has_help(name: str) -> None:
     done = run(name, "--help")
     assert (done.status, done.errors) == (0, "")
     assert done.output.startswith(f"Usage: mailbridge {name} ")
     assert "--json" in done.output or name in ("serve", "hash-password")
 
 
-def test_the_version_is_told() -> None:
+def test_version() -> None:
     assert run("--version") == Done(0, f"mailbridge {mailbridge.__version__}\n", "")
 
 
@@ -150,12 +150,12 @@ def test_the_version_is_told() -> None:
         (("hash-password", "hunter2"), "Got unexpected extra argument"),
     ],
 )
-def test_a_mistake_in_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], words: str) -> None:
+def test_usage_error_is_one_line_and_exit_2(arguments: tuple[str, ...], words: str) -> None:
     done = run(*arguments)
     assert done.status == 2
-    told = one_line(done)
-    assert told.startswith(words)
-    assert told.endswith(" --help")
+    answer = one_line(done)
+    assert answer.startswith(words)
+    assert answer.endswith(" --help")
 
 
 # Configuration
@@ -170,7 +170,7 @@ def bad(tmp_path: Path) -> Path:
     return path
 
 
-def test_check_tells_every_mistake_in_a_line_of_its_own(bad: Path) -> None:
+def test_check_prints_each_error_on_a_line(bad: Path) -> None:
     done = run("check", "--config", bad)
     assert (done.status, done.output) == (78, "")
     lines = done.errors.splitlines()
@@ -180,22 +180,22 @@ def test_check_tells_every_mistake_in_a_line_of_its_own(bad: Path) -> None:
     assert len(lines) == 4
 
 
-def test_check_tells_machines_the_same(bad: Path) -> None:
+def test_check_json(bad: Path) -> None:
     done = run("check", "--json", "--config", bad)
     assert (done.status, done.errors) == (78, "")
-    told = json.loads(done.output)
-    assert (told["ok"], told["checks"]) == (False, [])
-    assert [set(mistake) for mistake in told["mistakes"]] == [{"key", "fault", "remedy"}] * 4
-    assert {"key": "lanugage", "fault": "unknown key", "remedy": "did you mean language?"} in told["mistakes"]
+    answer = json.loads(done.output)
+    assert (answer["ok"], answer["checks"]) == (False, [])
+    assert [set(mistake) for mistake in answer["mistakes"]] == [{"key", "fault", "remedy"}] * 4
+    assert {"key": "lanugage", "fault": "unknown key", "remedy": "did you mean language?"} in answer["mistakes"]
 
 
-def test_check_is_content_with_a_good_file(config: Path) -> None:
-    assert run("check", "--config", config) == Done(0, f"{config} is right\n", "")
+def test_check_of_a_valid_file(config: Path) -> None:
+    assert run("check", "--config", config) == Done(0, f"{config} is valid\n", "")
     done = run("check", "--json", "--config", config)
     assert (done.status, json.loads(done.output)) == (0, {"ok": True, "mistakes": [], "warnings": [], "checks": []})
 
 
-def test_the_environment_stands_in_for_the_option(config: Path, bad: Path) -> None:
+def test_environment_variable_replaces_the_config_option(config: Path, bad: Path) -> None:
     assert run("check", MAILBRIDGE_CONFIG=str(config)).status == 0
     assert run("check", "--config", bad, MAILBRIDGE_CONFIG=str(config)).status == 78
 
@@ -207,7 +207,7 @@ def test_the_environment_stands_in_for_the_option(config: Path, bad: Path) -> No
         *((command, content) for command in ("serve", "queue") for content in (b"[smtp\n", b"\xff\xfe")),
     ],
 )
-def test_a_file_that_cannot_be_read_is_exit_78_in_one_line(tmp_path: Path, command: str, content: bytes | None) -> None:
+def test_unreadable_configuration_is_exit_78_in_one_line(tmp_path: Path, command: str, content: bytes | None) -> None:
     path = tmp_path / "config.toml"
     if content is not None:
         path.write_bytes(content)
@@ -216,7 +216,7 @@ def test_a_file_that_cannot_be_read_is_exit_78_in_one_line(tmp_path: Path, comma
     assert one_line(done).startswith(f"{path}: ")
 
 
-def test_a_file_of_another_user_is_exit_78_in_one_line(
+def test_configuration_without_read_permission_is_exit_78_in_one_line(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def forbidden(*_: object, **__: object) -> str:
@@ -232,44 +232,44 @@ def test_a_file_of_another_user_is_exit_78_in_one_line(
     assert (end.value.code, errors.count("\n"), "Permission denied" in errors) == (78, 1, True), errors
 
 
-def test_serve_refuses_a_bad_configuration(bad: Path) -> None:
+def test_serve_rejects_an_invalid_configuration(bad: Path) -> None:
     done = run("serve", "--config", bad)
     assert (done.status, done.output) == (78, "")
     assert "Traceback" not in done.errors
     assert re.search(r"^mailbridge: \S+: .*; ", done.errors)
 
 
-# The store, asked with and without a daemon
+# The store, with and without a daemon
 
 
 @dataclass(frozen=True)
 class Seeded:
-    """A state with three faxes in it: one that waits, one in doubt, and one that failed."""
+    """A state_dir with three faxes: one queued, one in doubt, one failed."""
 
     config: Path
-    waiting: str
+    queued: str
     doubted: str
     failed: str
 
 
 def seed(folder: Path) -> Seeded:
-    # The endpoint is never called: whatever was to go there is settled.
+    # The endpoint is never called, because every delivery to it is final.
     webhook = f'[webhook.crm]\nurl = "http://127.0.0.1:1/"\nsecret = "{SECRET}"\nallow_private = true\n'
     return asyncio.run(_seed(write_config(folder, webhook)))
 
 
 async def _seed(config: Path) -> Seeded:
-    # Of one millisecond, they do not sort by time.
+    # IDs of the same millisecond are in no order.
     ids = sorted(new_id("fax") for _ in range(3))
     document = replace(a_fax().documents[0], name="חוזה.pdf")
-    email = Email(message_id="<1@x>", sender="dana@example.co.il", subject=NASTY)
+    email = Email(message_id="<1@x>", sender="dana@example.co.il", subject=HOSTILE)
     plain = {"documents": (document,), "email": email, "due_at": NEVER, "expires_at": NEVER, "tags": {}}
-    waiting, doubted, failed = (a_fax(NOW, id=id, **plain) for id in ids)
-    envelope = an_envelope(NOW, subject=NASTY)
+    queued, doubted, failed = (a_fax(NOW, id=id, **plain) for id in ids)
+    envelope = an_envelope(NOW, subject=HOSTILE)
     attempt = (Attempt(n=1, started_at=NOW),)
     busy = Failure(code="busy", message="the line was busy", provider_code=3)
     async with SqliteStore(config.parent / "state", lambda fax: {"fax_id": fax.id}, lambda type_: ["crm"]) as store:
-        await store.run(lambda tx: tx.submissions.add(envelope, (waiting, doubted, failed), None, NOW))
+        await store.run(lambda tx: tx.submissions.add(envelope, (queued, doubted, failed), None, NOW))
         for fax in (doubted, failed):
             await store.run(lambda tx, fax=fax: tx.faxes.transition(fax.id, "claim", NOW, attempts=attempt))  # type: ignore[misc]  # a default has no type
         await store.run(lambda tx: tx.faxes.transition(doubted.id, "lose", NOW))
@@ -278,7 +278,7 @@ async def _seed(config: Path) -> Seeded:
         for delivery, event in claimed:
             end = ("reject", {"status": 410, "error": "HTTP 410"}) if event.type == "fax.failed" else ("deliver", {"status": 204})
             await store.run(lambda tx, id=delivery.id, end=end: tx.deliveries.transition(id, end[0], NOW, **end[1]))  # type: ignore[misc]  # a default has no type
-    return Seeded(config, waiting.id, doubted.id, failed.id)
+    return Seeded(config, queued.id, doubted.id, failed.id)
 
 
 @contextlib.contextmanager
@@ -296,26 +296,26 @@ def serving(config: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
-    """The state with a daemon that runs on it."""
+    """The state_dir with a daemon."""
     seeded = seed(tmp_path_factory.mktemp("seeded"))
     with serving(seeded.config):
         yield seeded
 
 
-def test_without_a_daemon_the_commands_read_the_state_themselves(tmp_path: Path) -> None:
+def test_commands_read_the_store_without_a_daemon(tmp_path: Path) -> None:
     seeded = seed(tmp_path)
-    asked = [("queue",), ("show", seeded.failed, "--json"), ("show", "fax_1"), ("deliveries", "--dead")]
-    alone = [run(*command, "--config", seeded.config) for command in asked]
+    commands = [("queue",), ("show", seeded.failed, "--json"), ("show", "fax_1"), ("deliveries", "--dead")]
+    alone = [run(*command, "--config", seeded.config) for command in commands]
     with serving(seeded.config):
-        assert [run(*command, "--config", seeded.config) for command in asked] == alone
+        assert [run(*command, "--config", seeded.config) for command in commands] == alone
     assert [done.status for done in alone] == [0, 0, 1, 0]
     assert "fax_1" in one_line(alone[2])
 
 
-def told(seeded: Seeded, *arguments: str) -> Any:
+def read_json(seeded: Seeded, *arguments: str) -> Any:
     done = run(*arguments, "--json", "--config", seeded.config)
     assert (done.status, done.errors) == (0, "")
-    assert done.output.isascii(), "what stood in a mail must not reach the terminal as it is"
+    assert done.output.isascii(), "text from a mail must not reach the terminal unescaped"
     return json.loads(done.output)
 
 
@@ -326,33 +326,33 @@ def table(seeded: Seeded, *arguments: str) -> list[str]:
     return done.output.splitlines()
 
 
-def test_the_queue_for_machines(seeded: Seeded) -> None:
-    faxes = told(seeded, "queue")
-    assert [fax["id"] for fax in faxes] == [seeded.failed, seeded.doubted, seeded.waiting]
+def test_queue_json(seeded: Seeded) -> None:
+    faxes = read_json(seeded, "queue")
+    assert [fax["id"] for fax in faxes] == [seeded.failed, seeded.doubted, seeded.queued]
     assert [fax["state"] for fax in faxes] == ["failed", "in_doubt", "queued"]
     assert faxes[0]["failure"] == {"code": "busy", "message": "the line was busy", "provider_code": 3}
-    assert faxes[2]["subject"] == NASTY
-    assert [fax["id"] for fax in told(seeded, "queue", "--state", "in_doubt")] == [seeded.doubted]
-    assert [fax["id"] for fax in told(seeded, "queue", "--limit", "1")] == [seeded.failed]
-    assert told(seeded, "queue", "--state", "cancelled") == []
+    assert faxes[2]["subject"] == HOSTILE
+    assert [fax["id"] for fax in read_json(seeded, "queue", "--state", "in_doubt")] == [seeded.doubted]
+    assert [fax["id"] for fax in read_json(seeded, "queue", "--limit", "1")] == [seeded.failed]
+    assert read_json(seeded, "queue", "--state", "cancelled") == []
 
 
-def test_the_queue_for_people(seeded: Seeded) -> None:
+def test_queue_table(seeded: Seeded) -> None:
     head, *rows = table(seeded, "queue")
     assert head.split() == ["ID", "STATE", "NUMBER", "SINCE", "TRIES", "FROM", "SUBJECT", "REASON"]
-    assert [row.split()[0] for row in rows] == [seeded.failed, seeded.doubted, seeded.waiting]
+    assert [row.split()[0] for row in rows] == [seeded.failed, seeded.doubted, seeded.queued]
     assert "busy (3): the line was busy" in rows[0]
     assert "dana@example.co.il" in rows[2]
     assert "חוזה" in rows[2]
     assert table(seeded, "queue", "--state", "cancelled") == ["no faxes are cancelled"]
 
 
-def test_the_life_of_one_fax(seeded: Seeded) -> None:
-    life = told(seeded, "show", seeded.failed)
-    assert [event["type"] for event in life["events"]] == ["fax.queued", "fax.failed"]
-    assert [(d["type"], d["state"]) for d in life["deliveries"]] == [("fax.queued", "delivered"), ("fax.failed", "dead")]
-    assert life["documents"][0]["name"] == "חוזה.pdf"
-    assert life["attempts"][0]["n"] == 1
+def test_show(seeded: Seeded) -> None:
+    fax = read_json(seeded, "show", seeded.failed)
+    assert [event["type"] for event in fax["events"]] == ["fax.queued", "fax.failed"]
+    assert [(d["type"], d["state"]) for d in fax["deliveries"]] == [("fax.queued", "delivered"), ("fax.failed", "dead")]
+    assert fax["documents"][0]["name"] == "חוזה.pdf"
+    assert fax["attempts"][0]["n"] == 1
     lines = table(seeded, "show", seeded.failed)
     assert lines[0] == seeded.failed
     text = "\n".join(lines)
@@ -366,29 +366,29 @@ def test_the_life_of_one_fax(seeded: Seeded) -> None:
 
 
 def test_events_and_deliveries(seeded: Seeded) -> None:
-    events = told(seeded, "events")
+    events = read_json(seeded, "events")
     assert sorted(event["type"] for event in events) == ["fax.failed", "fax.in_doubt", *["fax.queued"] * 3]
-    assert [event["type"] for event in told(seeded, "events", "--fax", seeded.doubted)] == ["fax.in_doubt", "fax.queued"]
+    assert [event["type"] for event in read_json(seeded, "events", "--fax", seeded.doubted)] == ["fax.in_doubt", "fax.queued"]
     assert len(table(seeded, "events")) == 1 + len(events)
-    dead = told(seeded, "deliveries", "--dead")
+    dead = read_json(seeded, "deliveries", "--dead")
     assert [(one["type"], one["endpoint"], one["status"], one["error"]) for one in dead] == [
         ("fax.failed", "crm", 410, "HTTP 410")
     ]
-    assert len(told(seeded, "deliveries")) == 5
-    assert len(told(seeded, "deliveries", "--limit", "2")) == 2
+    assert len(read_json(seeded, "deliveries")) == 5
+    assert len(read_json(seeded, "deliveries", "--limit", "2")) == 2
     head, row = table(seeded, "deliveries", "--dead")
     assert head.split()[:4] == ["ENDPOINT", "TYPE", "STATE", "TRIES"]
     assert row.split()[:5] == ["crm", "fax.failed", "dead", "1", "410"]
 
 
 @pytest.mark.parametrize("id", ["fax_01J00000000000000000000000", "x", "", "'; DROP TABLE fax; --", "חוזה", "../../etc/passwd"])
-def test_an_unknown_id_is_exit_1_in_one_line(seeded: Seeded, id: str) -> None:
+def test_unknown_id_is_exit_1_in_one_line(seeded: Seeded, id: str) -> None:
     done = run("show", "--config", seeded.config, "--", id)
     assert done.status == 1
     assert id in one_line(done)
 
 
-def test_a_reader_that_has_had_enough_is_no_error_to_tell(seeded: Seeded) -> None:
+def test_closed_pipe_prints_no_error(seeded: Seeded) -> None:
     shell = 'set -o pipefail; "$0" -m mailbridge events --json --config "$1" | head -1'
     done = subprocess.run(
         ["bash", "-c", shell, sys.executable, str(seeded.config)],
@@ -398,7 +398,7 @@ def test_a_reader_that_has_had_enough_is_no_error_to_tell(seeded: Seeded) -> Non
         env=environment(),
     )
     assert (done.stdout, done.stderr) == ("[\n", "")
-    # The reader is gone before a single line comes.
+    # The reader closes before the first line.
     for command in (["queue"], ["queue", "--json"], ["show", seeded.failed]):
         read, write = os.pipe()
         os.close(read)
@@ -409,15 +409,15 @@ def test_a_reader_that_has_had_enough_is_no_error_to_tell(seeded: Seeded) -> Non
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_terminal_without_hebrew_is_no_reason_to_fail(seeded: Seeded, encoding: str) -> None:
-    for command in (("queue",), ("show", seeded.waiting)):
+def test_output_in_an_encoding_without_hebrew(seeded: Seeded, encoding: str) -> None:
+    for command in (("queue",), ("show", seeded.queued)):
         done = run(*command, "--config", seeded.config, PYTHONIOENCODING=encoding)
         assert (done.status, done.errors) == (0, ""), command
         assert "dana" in done.output
 
 
 @pytest.mark.parametrize("command", ["migrate", "queue"])
-def test_a_database_of_an_older_schema_leaves_the_json_whole(config: Path, command: str) -> None:
+def test_migration_does_not_disturb_json_output(config: Path, command: str) -> None:
     old = Path(__file__).parent.parent / "store" / "schema-1.sql"
     with sqlite3.connect(load(config, environment()).state_dir / "mailbridge.sqlite3") as database:
         database.executescript(old.read_text(encoding="utf-8"))
@@ -427,16 +427,16 @@ def test_a_database_of_an_older_schema_leaves_the_json_whole(config: Path, comma
     json.loads(done.output)
 
 
-def test_a_state_without_a_store_is_told(config: Path) -> None:
+def test_missing_database_is_one_line(config: Path) -> None:
     done = run("queue", "--config", config)
     assert done.status == 1
-    assert one_line(done).endswith("start it with mailbridge serve")
+    assert one_line(done).endswith("start mailbridge serve")
 
 
 # The daemon
 
 
-def test_a_second_daemon_on_the_same_state_is_refused(tmp_path: Path) -> None:
+def test_second_daemon_on_the_same_state_dir_is_refused(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     with serving(config) as first:
         done = run("serve", "--config", config)
@@ -447,26 +447,26 @@ def test_a_second_daemon_on_the_same_state_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("section", "key"), [("smtp", "smtp.listen"), ("http", "http.listen")])
-def test_a_taken_port_ends_the_start_in_one_line(tmp_path: Path, section: str, key: str) -> None:
+def test_port_in_use_is_one_line(tmp_path: Path, section: str, key: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run("serve", "--config", write_config(tmp_path, **{section: port}))
     assert (done.status, done.output) == (78, "")
-    # Beside what is logged, each line of which is JSON, there is one line for the person.
-    [told] = [line for line in done.errors.splitlines() if not line.startswith("{")]
-    assert told.startswith(f"mailbridge: {key}: ")
-    assert f"127.0.0.1:{port}" in told
-    assert "; " in told, "a remedy is named"
+    # Log lines are JSON; the error is the only other line.
+    [error] = [line for line in done.errors.splitlines() if not line.startswith("{")]
+    assert error.startswith(f"mailbridge: {key}: ")
+    assert f"127.0.0.1:{port}" in error
+    assert "; " in error, "a remedy is named"
 
 
-def test_a_state_dir_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_state_dir_without_a_parent_is_one_line(tmp_path: Path) -> None:
     config = write_config(tmp_path, state=tmp_path / "gone" / "state")
     done = run("serve", "--config", config)
     assert done.status == 1
     assert one_line(done).startswith(f"state_dir {tmp_path / 'gone' / 'state'} cannot be written")
 
 
-def test_the_daemon_makes_its_state_dir_for_itself_alone(tmp_path: Path) -> None:
+def test_daemon_creates_its_state_dir_with_mode_700(tmp_path: Path) -> None:
     with serving(write_config(tmp_path, state=tmp_path / "new")):
         assert (tmp_path / "new" / "mailbridge.sqlite3").exists()
         assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
@@ -476,7 +476,7 @@ def test_the_daemon_makes_its_state_dir_for_itself_alone(tmp_path: Path) -> None
 
 
 class Relay:
-    """A mail relay that knows one login."""
+    """A mail relay with one login."""
 
     def __init__(self, user: str = "", password: str = "") -> None:
         self._token = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
@@ -508,8 +508,8 @@ class Relay:
 
 
 @dataclass
-class Around:
-    """The stand-ins of everything that `check --online` asks, and the values that a configuration names them by."""
+class Peers:
+    """Simulators for every check of `check --online`, and the values that refer to them in a configuration."""
 
     mailbox: DemoMailbox
     receiver: Receiver
@@ -536,12 +536,12 @@ relay = "{relay}"
 
 
 @contextlib.asynccontextmanager
-async def stand_ins() -> AsyncIterator[Around]:
+async def peers_running() -> AsyncIterator[Peers]:
     simulator, receiver = Simulator(password=PASSWORD), Receiver(SECRET)
     async with DemoMailbox(password="hunter2-imap") as mailbox, Relay("office", "hunter2-relay") as relay:
         myfax, webhook = await simulator.start(), await receiver.start()
         try:
-            yield Around(
+            yield Peers(
                 mailbox,
                 receiver,
                 {
@@ -562,10 +562,10 @@ async def stand_ins() -> AsyncIterator[Around]:
             await receiver.stop()
 
 
-def with_stand_ins(scenario: Callable[[Around], Awaitable[None]]) -> None:
+def with_peers(scenario: Callable[[Peers], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(PATIENCE), stand_ins() as around:
-            await scenario(around)
+        async with asyncio.timeout(PATIENCE), peers_running() as peers:
+            await scenario(peers)
 
     asyncio.run(main())
 
@@ -573,23 +573,23 @@ def with_stand_ins(scenario: Callable[[Around], Awaitable[None]]) -> None:
 PARTS = ["account office", "mailbox office", "webhook crm", "relay"]
 
 
-def test_check_online_logs_in_everywhere(tmp_path: Path) -> None:
-    async def scenario(around: Around) -> None:
-        config = around.config(tmp_path)
+def test_check_online_tests_every_login(tmp_path: Path) -> None:
+    async def scenario(peers: Peers) -> None:
+        config = peers.config(tmp_path)
         done = await run_beside("check", "--online", "--config", config)
         assert (done.status, done.errors.startswith("mailbridge: warning: notice.relay: ")) == (0, True)
         lines = done.output.splitlines()
         assert [line[:8] + line[8:].split(":")[0] for line in lines] == [f"ok      {part}" for part in PARTS]
         assert "office@example.co.il may log in and open INBOX, with IDLE" in lines[1]
-        assert [event["type"] for event in around.receiver.events] == ["ping"]
-        assert around.receiver.forged == 0
+        assert [event["type"] for event in peers.receiver.events] == ["ping"]
+        assert peers.receiver.forged == 0
         done = await run_beside("check", "--online", "--json", "--config", config)
-        told = json.loads(done.output)
-        assert (done.status, told["ok"], told["mistakes"]) == (0, True, [])
-        assert [(check["part"], check["ok"]) for check in told["checks"]] == [(part, True) for part in PARTS]
+        answer = json.loads(done.output)
+        assert (done.status, answer["ok"], answer["mistakes"]) == (0, True, [])
+        assert [(check["part"], check["ok"]) for check in answer["checks"]] == [(part, True) for part in PARTS]
         assert "hunter2" not in done.output
 
-    with_stand_ins(scenario)
+    with_peers(scenario)
 
 
 WRONG = [
@@ -611,40 +611,40 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("part", "changed", "words"), WRONG)
-def test_the_part_that_fails_is_told_and_no_secret(tmp_path: Path, part: str, changed: dict[str, str], words: str) -> None:
-    async def scenario(around: Around) -> None:
-        filled = {key: value.format(**around.values) for key, value in changed.items()}
-        checks = {one.part: one for one in await check_all(load(around.config(tmp_path, **filled), {}))}
+def test_check_online_names_the_failed_part_and_no_secret(tmp_path: Path, part: str, changed: dict[str, str], words: str) -> None:
+    async def scenario(peers: Peers) -> None:
+        filled = {key: value.format(**peers.values) for key, value in changed.items()}
+        checks = {one.part: one for one in await check_all(load(peers.config(tmp_path, **filled), {}))}
         assert list(checks) == PARTS
         assert {name for name, one in checks.items() if not one.ok} == {part}, checks
         assert words in checks[part].words
         assert "hunter2" not in str(checks)
 
-    with_stand_ins(scenario)
+    with_peers(scenario)
 
 
-def test_check_online_fails_when_a_part_does(tmp_path: Path) -> None:
-    async def scenario(around: Around) -> None:
-        config = around.config(tmp_path, password="hunter2-wrong", relay="smtp://office:hunter2@127.0.0.1:1")
+def test_check_online_fails_if_a_part_fails(tmp_path: Path) -> None:
+    async def scenario(peers: Peers) -> None:
+        config = peers.config(tmp_path, password="hunter2-wrong", relay="smtp://office:hunter2@127.0.0.1:1")
         done = await run_beside("check", "--online", "--config", config)
         assert (done.status, done.errors.startswith("mailbridge: warning: notice.relay: ")) == (1, True)
-        told = [line.split(":")[0] for line in done.output.splitlines()]
-        assert told == ["FAILED  account office", "ok      mailbox office", "ok      webhook crm", "FAILED  relay"]
+        answer = [line.split(":")[0] for line in done.output.splitlines()]
+        assert answer == ["FAILED  account office", "ok      mailbox office", "ok      webhook crm", "FAILED  relay"]
         assert "hunter2" not in done.output
         assert WEBHOOK_KEY not in done.output
         done = await run_beside("check", "--online", "--json", "--config", config)
-        told_to_machines = json.loads(done.output)
-        assert (done.status, told_to_machines["ok"]) == (1, False)
-        assert [check["ok"] for check in told_to_machines["checks"]] == [False, True, True, False]
+        report = json.loads(done.output)
+        assert (done.status, report["ok"]) == (1, False)
+        assert [check["ok"] for check in report["checks"]] == [False, True, True, False]
         assert "hunter2" not in done.output
 
-    with_stand_ins(scenario)
+    with_peers(scenario)
 
 
-def test_a_part_that_does_not_answer_is_told_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_online_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(online_check, "PATIENCE", 0.2)
 
-    async def scenario(around: Around) -> None:
+    async def scenario(peers: Peers) -> None:
         over = asyncio.Event()
 
         async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -654,20 +654,20 @@ def test_a_part_that_does_not_answer_is_told_in_time(tmp_path: Path, monkeypatch
         server = await asyncio.start_server(silent, "127.0.0.1", 0)
         port = str(server.sockets[0].getsockname()[1])
         deaf = {"myfax": f"http://127.0.0.1:{port}/", "imap": port, "webhook": f"http://127.0.0.1:{port}/"}
-        checks = await check_all(load(around.config(tmp_path, **deaf, relay=f"smtp://127.0.0.1:{port}"), {}))
+        checks = await check_all(load(peers.config(tmp_path, **deaf, relay=f"smtp://127.0.0.1:{port}"), {}))
         over.set()
         server.close()
         assert [one.part for one in checks] == PARTS
         assert not any(one.ok for one in checks)
         assert all("0.2 s" in one.words or "timed out" in one.words for one in checks), checks
 
-    with_stand_ins(scenario)
+    with_peers(scenario)
 
 
-# The small ones
+# hash-password and simulator
 
 
-def test_a_password_from_a_pipe_becomes_a_hash_that_checks() -> None:
+def test_hash_password_reads_a_pipe() -> None:
     done = run("hash-password", stdin="סוד hunter2\n")
     assert (done.status, done.errors) == (0, "")
     assert "hunter2" not in done.output
@@ -675,18 +675,17 @@ def test_a_password_from_a_pipe_becomes_a_hash_that_checks() -> None:
     assert "\n" not in hashed
     assert check_password(hashed, "סוד hunter2")
     assert not check_password(hashed, "hunter2")
-    # As a configuration takes it.
     assert run("hash-password", stdin="x").output.startswith("scrypt$")
 
 
 @pytest.mark.parametrize("stdin", ["", "\n"])
-def test_an_empty_password_is_refused(stdin: str) -> None:
+def test_hash_password_rejects_an_empty_password(stdin: str) -> None:
     done = run("hash-password", stdin=stdin)
     assert done.status == 2
     assert one_line(done).startswith("the password is empty")
 
 
-def test_the_simulator_says_where_it_is_and_answers() -> None:
+def test_simulator_prints_its_addresses_and_answers() -> None:
     words = [sys.executable, "-m", "mailbridge", "simulator", "--port", "0", "--imap-port", "0", "--json"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     try:
@@ -707,7 +706,7 @@ def test_the_simulator_says_where_it_is_and_answers() -> None:
     assert errors == ""
 
 
-def test_the_simulator_on_a_taken_port_ends_in_one_line() -> None:
+def test_simulator_on_a_port_in_use_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run("simulator", "--port", str(taken.getsockname()[1]))
     assert done.status == 1

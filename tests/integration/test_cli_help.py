@@ -1,4 +1,4 @@
-"""The pages of help: whole, narrow, with an example and the exit codes. And what `check` warns of."""
+"""Help pages: width, examples, exit codes. Warnings of `check`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ relay = "smtp://office:hunter2@mail.example.co.il:587"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=" ".join)
-def test_a_page_of_help_is_narrow_and_has_examples_and_exit_codes(page: list[str]) -> None:
+def test_help_page_is_narrow_and_has_examples_and_exit_codes(page: list[str]) -> None:
     shown = CliRunner().invoke(mailbridge, [*page, "--help"]).output
     assert max(map(len, shown.splitlines())) <= 100
     if page != ["line"]:
@@ -32,18 +32,18 @@ def test_a_page_of_help_is_narrow_and_has_examples_and_exit_codes(page: list[str
         assert re.search(rf"^    .*mailbridge {' '.join(page)}", shown, re.MULTILINE) or page == ["migrate"], shown
 
 
-def test_the_configuration_with_a_relay_is_right_and_warned_of(tmp_path: Path) -> None:
+def test_check_warns_of_a_relay(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(RELAY, encoding="utf-8")
     command = [sys.executable, "-m", "mailbridge", "check", "--config", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stdout) == (0, f"{path} is right\n")
+    assert (done.returncode, done.stdout) == (0, f"{path} is valid\n")
     assert done.stderr.startswith("mailbridge: warning: notice.relay: this version sends no notifications yet; ")
-    told = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=30).stdout)
-    assert (told["ok"], told["mistakes"], [one["key"] for one in told["warnings"]]) == (True, [], ["notice.relay"])
+    checked = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=30).stdout)
+    assert (checked["ok"], checked["mistakes"], [one["key"] for one in checked["warnings"]]) == (True, [], ["notice.relay"])
 
 
-def test_serve_tells_every_mistake_and_ends_with_78(tmp_path: Path) -> None:
+def test_serve_prints_every_error_and_exits_78(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(RELAY + '[smtp]\nlisen = []\n[log]\nlevel = "loud"\n', encoding="utf-8")
     command = [sys.executable, "-m", "mailbridge", "serve", "--config", str(path)]

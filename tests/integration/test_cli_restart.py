@@ -1,4 +1,4 @@
-"""Commands while the daemon starts, stops, or is not there for a moment."""
+"""Commands while the daemon starts, stops or restarts."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def _store(config: Path) -> SqliteStore:
 
 @pytest.fixture
 def busy(config: Path) -> Iterator[threading.Event]:
-    """A store with a fax, in which another process works until the event is set."""
-    begun, let_go = threading.Event(), threading.Event()
+    """A store with a fax, which another user keeps locked until the event is set."""
+    locked, release = threading.Event(), threading.Event()
 
     async def work() -> None:
         async with _store(config) as store:
             await store.run(lambda tx: tx.submissions.add(an_envelope(), [a_fax()], None, NOW))
-            begun.set()
-            await asyncio.to_thread(let_go.wait, 30)
+            locked.set()
+            await asyncio.to_thread(release.wait, 30)
 
     thread = threading.Thread(target=asyncio.run, args=(work(),))
     thread.start()
-    assert begun.wait(30)
-    yield let_go
-    let_go.set()
+    assert locked.wait(30)
+    yield release
+    release.set()
     thread.join()
 
 
-def test_a_command_waits_for_who_works_on_the_state(config: Path, busy: threading.Event) -> None:
+def test_command_waits_for_the_lock(config: Path, busy: threading.Event) -> None:
     timer = threading.Timer(0.3, busy.set)
     timer.start()
     try:
@@ -57,33 +57,33 @@ def test_a_command_waits_for_who_works_on_the_state(config: Path, busy: threadin
         timer.join()
 
 
-def test_a_command_does_not_wait_for_ever(config: Path, busy: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_query, "_PATIENCE", 0.3)
+def test_command_gives_up_waiting_for_the_lock(config: Path, busy: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_query, "_LOCK_TIMEOUT", 0.3)
     with pytest.raises(ControlError, match="starting or stopping"):
         store_query.ask(config, "queue")
 
 
-@pytest.mark.parametrize("patience", [60.0, 0.0], ids=["back in time", "gone for good"])
-def test_send_waits_on_while_the_daemon_is_started_again(config: Path, monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+@pytest.mark.parametrize("timeout", [60.0, 0.0], ids=["restarts", "stays down"])
+def test_send_waits_during_a_restart(config: Path, monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
     answers: list[Any] = [
         {"state": "submitted", "failure": None},
         ControlError("the daemon hung up; look at its log"),
         {"state": "delivered", "failure": None},
     ]
 
-    def told(*_: object, **__: object) -> Any:
+    def ask(*_: object, **__: object) -> Any:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    monkeypatch.setattr(send, "ask", told)
-    monkeypatch.setattr(send, "_PATIENCE", patience)
+    monkeypatch.setattr(send, "ask", ask)
+    monkeypatch.setattr(send, "_RESTART_TIMEOUT", timeout)
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    if patience:
-        said: list[str] = []
-        assert send._follow("fax_X", said.append, config)["state"] == "delivered"
-        assert said == ["fax_X submitted", "fax_X delivered"]
+    if timeout:
+        printed: list[str] = []
+        assert send._follow("fax_X", printed.append, config)["state"] == "delivered"
+        assert printed == ["fax_X submitted", "fax_X delivered"]
     else:
         with pytest.raises(ControlError):
             send._follow("fax_X", lambda _: None, config)

@@ -1,4 +1,4 @@
-"""The mail that `mailbridge send` makes, of whatever a shell hands over."""
+"""The mail that `mailbridge send` builds from any arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mailbridge.cli import send
 
 
 @pytest.mark.parametrize("odd", ["a\nb", "a\r\nX-Tag: k", "a\u2028b", "a\x85b", os.fsdecode(b"a\xff\xfeb")], ids=ascii)
-def test_no_word_of_a_command_line_breaks_the_mail(tmp_path: Path, odd: str) -> None:
+def test_arguments_with_line_breaks_or_invalid_bytes(tmp_path: Path, odd: str) -> None:
     file = tmp_path / f"{odd}.txt"
     file.write_bytes(b"a letter")
     made = send._mail(odd, (file,), None, odd, odd)
@@ -30,12 +30,12 @@ def test_no_word_of_a_command_line_breaks_the_mail(tmp_path: Path, odd: str) -> 
     assert part.get_content() == "a letter"
 
 
-def test_a_url_with_a_line_break_is_a_wrong_use(tmp_path: Path) -> None:
+def test_url_with_a_line_break_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(click.UsageError, match="line breaks"):
         send.send.main(["03-9876543", "--url", "https://x/a\nb.pdf", "--config", str(tmp_path / "x")], standalone_mode=False)
 
 
-def test_a_user_without_a_name_may_send(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sender_of_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def nameless() -> NoReturn:
         raise KeyError("getpwuid(): uid not found: 12345")
 

@@ -1,4 +1,4 @@
-"""The units as systemd reads them, and the daemon as systemd starts, watches and stops it."""
+"""The systemd units, and the daemon started, watched and stopped as by systemd."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.wait_helpers import PATIENCE
 
 UNITS = Path(__file__).parents[2] / "systemd"
 MAILBRIDGE = Path(sys.executable).with_name("mailbridge")
-LEAST = """
+MINIMAL = """
 state_dir = "{state}"
 [account.office]
 email = "office@example.co.il"
@@ -41,14 +41,14 @@ listen = ["127.0.0.1:0"]
 listen = "127.0.0.1:0"
 """
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
-# Becomes the daemon as systemd makes it: the process that was named in LISTEN_PID, with its socket as descriptor 3.
+# Socket activation: becomes the daemon, with LISTEN_PID set and the socket as descriptor 3.
 ACTIVATE = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 os.execv(sys.executable, [sys.executable, "-m", "mailbridge", *sys.argv[2:]])
 """
-# MemoryDenyWriteExecute as the kernel itself can enforce it since 6.3 (PR_SET_MDWE), inherited by every child.
+# MemoryDenyWriteExecute= as the kernel enforces it since 6.3 (PR_SET_MDWE), inherited by child processes.
 DENY = """
 import ctypes, os, sys
 if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)
@@ -64,7 +64,7 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def options(name: str, section: str) -> dict[str, list[str]]:
-    """The options of a unit; one that stands several times has all its values, in order."""
+    """Return the options in a section of a unit, each with all its values."""
     found: dict[str, list[str]] = {}
     here = ""
     for line in (UNITS / name).read_text(encoding="utf-8").splitlines():
@@ -78,9 +78,9 @@ def options(name: str, section: str) -> dict[str, list[str]]:
 
 @needs_systemd
 @pytest.mark.parametrize("name", ["mailbridge.service", "mailbridge.socket"])
-def test_systemd_finds_nothing_to_say_about_the_units(tmp_path: Path, name: str) -> None:
+def test_units_pass_systemd_analyze_verify(tmp_path: Path, name: str) -> None:
     for unit in UNITS.glob("mailbridge.s*[et]"):
-        # The one thing that is not as on the owner's machine: there is no /opt/mailbridge here.
+        # There is no /opt/mailbridge here.
         text = unit.read_text(encoding="utf-8").replace("/opt/mailbridge/bin/mailbridge", str(MAILBRIDGE))
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
     done = analyze("verify", "--man=no", tmp_path / name)
@@ -88,39 +88,39 @@ def test_systemd_finds_nothing_to_say_about_the_units(tmp_path: Path, name: str)
 
 
 @needs_systemd
-def test_the_service_is_shut_in() -> None:
+def test_service_is_sandboxed() -> None:
     done = analyze("security", "--offline=true", "--no-pager", UNITS / "mailbridge.service")
     level = re.search(r"Overall exposure level for mailbridge.service: ([\d.]+)", done.stdout)
     assert level, done.stderr
     assert float(level[1]) <= 1.5
 
 
-def test_the_service_starts_what_the_package_installs() -> None:
+def test_service_options() -> None:
     service = options("mailbridge.service", "Service")
     assert service["ExecStart"] == ["/opt/mailbridge/bin/mailbridge serve --config /etc/mailbridge/config.toml"]
     assert service["Type"] == ["notify"]
     assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
     assert (service["Restart"], service["RestartPreventExitStatus"]) == (["on-failure"], ["78"])
-    # The daemon takes up to 30 s; systemd must not kill it before.
+    # The daemon may take 30 s to stop.
     assert float(service["TimeoutStopSec"][0]) > 30
     assert service["StateDirectory"] == service["RuntimeDirectory"] == ["mailbridge"]
     assert service["User"] == service["Group"] == ["mailbridge"]
 
 
-def test_what_fails_for_a_while_is_tried_again_for_ever() -> None:
-    """The limit of starts is for the socket, whose clients would start a bad configuration over and over."""
+def test_restarts_stay_below_the_start_limit() -> None:
+    """The limit is for the socket, whose clients would start a service with a bad configuration again and again."""
     unit, service = options("mailbridge.service", "Unit"), options("mailbridge.service", "Service")
     assert float(service["RestartSec"][0]) * int(unit["StartLimitBurst"][0]) > float(unit["StartLimitIntervalSec"][0])
 
 
-def test_the_socket_opens_what_the_example_listens_on() -> None:
+def test_socket_has_the_address_of_the_example() -> None:
     example = (UNITS.parent / "config.example.toml").read_text(encoding="utf-8")
     assert options("mailbridge.socket", "Socket")["ListenStream"] == ["127.0.0.1:2525"]
     assert 'listen = ["127.0.0.1:2525"]' in example
 
 
 @needs_systemd
-def test_the_units_user_can_be_made_from_the_file_beside_it(tmp_path: Path) -> None:
+def test_sysusers_creates_the_user(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     conf = UNITS / "mailbridge.sysusers.conf"
     done = subprocess.run(
@@ -136,35 +136,35 @@ def test_the_units_user_can_be_made_from_the_file_beside_it(tmp_path: Path) -> N
     assert shell.endswith("nologin")
 
 
-# What systemd and the daemon say to each other
+# Notifications and sockets
 
 
-class Line:
-    """A notify socket of our own: what arrives, in order."""
+class NotifySocket:
+    """The receiving end of sd_notify: notifications in order of arrival."""
 
     def __init__(self, address: str) -> None:
-        self.heard: list[str] = []
+        self.received: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(address)
         self._socket.settimeout(PATIENCE)
 
-    def until(self, word: str, times: int = 1) -> None:
-        while self.heard.count(word) < times:
-            self.heard.append(self._socket.recv(4096).decode())
+    def until(self, state: str, times: int = 1) -> None:
+        while self.received.count(state) < times:
+            self.received.append(self._socket.recv(4096).decode())
 
     def rest(self) -> None:
         self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
-                self.heard.append(self._socket.recv(4096).decode())
+                self.received.append(self._socket.recv(4096).decode())
 
     def close(self) -> None:
         self._socket.close()
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
-    line = Line(str(tmp_path / "notify"))
+def line(tmp_path: Path) -> Iterator[NotifySocket]:
+    line = NotifySocket(str(tmp_path / "notify"))
     yield line
     line.close()
 
@@ -179,7 +179,7 @@ def config_in(folder: Path) -> Path:
     state = folder / "state"
     state.mkdir()
     path = folder / "config.toml"
-    path.write_text(LEAST.format(state=state), encoding="utf-8")
+    path.write_text(MINIMAL.format(state=state), encoding="utf-8")
     return path
 
 
@@ -187,7 +187,7 @@ def config_in(folder: Path) -> Path:
 def running(
     *before: str, config: Path, environ: dict[str, str], pass_fds: tuple[int, ...] = ()
 ) -> Iterator[subprocess.Popen[str]]:
-    """`serve`, killed at the end if it still runs."""
+    """Run `serve`; kill it at the end if it still runs."""
     words = [sys.executable, *(before or ("-m", "mailbridge")), "serve", "--config", str(config)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environ, pass_fds=pass_fds)
     try:
@@ -199,20 +199,20 @@ def running(
 
 
 def address(stderr: IO[str]) -> tuple[str, int]:
-    """Where the daemon takes mail, as its log says."""
-    for told in stderr:
-        facts = json.loads(told)
+    """Return the SMTP address from the log of the daemon."""
+    for entry in stderr:
+        facts = json.loads(entry)
         if facts["event"] == "daemon started":
             host, _, port = facts["smtp"].rpartition(":")
             return host, int(port)
     raise AssertionError("the daemon ended before it was ready")
 
 
-def test_the_daemon_tells_systemd_what_it_is_at(tmp_path: Path, line: Line) -> None:
+def test_notifications_from_start_to_stop(tmp_path: Path, line: NotifySocket) -> None:
     environ = environment(NOTIFY_SOCKET=tmp_path / "notify", WATCHDOG_USEC=200_000)
     with running(config=config_in(tmp_path), environ=environ) as process:
         line.until("READY=1")
-        line.until("WATCHDOG=1", line.heard.count("WATCHDOG=1") + 3)
+        line.until("WATCHDOG=1", line.received.count("WATCHDOG=1") + 3)
         assert process.stderr is not None
         smtp = address(process.stderr)
         with smtplib.SMTP(*smtp, timeout=PATIENCE) as client:
@@ -220,15 +220,15 @@ def test_the_daemon_tells_systemd_what_it_is_at(tmp_path: Path, line: Line) -> N
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
         line.rest()
-    assert line.heard.count("READY=1") == line.heard.count("STOPPING=1") == 1
-    assert line.heard.index("READY=1") < line.heard.index("STOPPING=1")
-    assert set(line.heard) == {"READY=1", "WATCHDOG=1", "STOPPING=1"}
+    assert line.received.count("READY=1") == line.received.count("STOPPING=1") == 1
+    assert line.received.index("READY=1") < line.received.index("STOPPING=1")
+    assert set(line.received) == {"READY=1", "WATCHDOG=1", "STOPPING=1"}
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(smtp, timeout=PATIENCE)
 
 
-def test_ready_is_told_only_once_mail_is_taken_in(tmp_path: Path, line: Line) -> None:
-    """systemd starts what comes after the daemon at READY=1, and that may send mail at once."""
+def test_ready_is_sent_once_smtp_answers(tmp_path: Path, line: NotifySocket) -> None:
+    """At READY=1 systemd starts units that depend on the daemon, and they may send mail immediately."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = config_in(tmp_path)
@@ -239,18 +239,18 @@ def test_ready_is_told_only_once_mail_is_taken_in(tmp_path: Path, line: Line) ->
             assert client.ehlo()[0] == 250
 
 
-def test_a_daemon_that_cannot_start_never_says_ready(tmp_path: Path, line: Line) -> None:
+def test_failed_start_sends_no_ready(tmp_path: Path, line: NotifySocket) -> None:
     config = config_in(tmp_path)
     config.write_text("nonsense = 1\n", encoding="utf-8")
     with running(config=config, environ=environment(NOTIFY_SOCKET=tmp_path / "notify")) as process:
         assert process.wait(timeout=PATIENCE) == 78
         line.rest()
-    assert line.heard == []
+    assert line.received == []
 
 
-def test_mail_comes_in_by_the_socket_that_systemd_opened(tmp_path: Path) -> None:
+def test_socket_activation(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        # As while the daemon restarts: who connects before it runs waits, and is not refused.
+        # As during a restart: a client that connects before the daemon runs waits and is not refused.
         host, port = listener.getsockname()
         early = socket.create_connection((host, port), timeout=PATIENCE)
         descriptor = listener.fileno()
@@ -267,36 +267,36 @@ def test_mail_comes_in_by_the_socket_that_systemd_opened(tmp_path: Path) -> None
             early.close()
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=10) == 0
-        # systemd's own copy of the socket is open still.
+        # systemd still has the socket open.
         with socket.create_connection((host, port), timeout=PATIENCE):
             pass
 
 
-def test_a_socket_that_others_reach_is_not_served_without_a_login(tmp_path: Path) -> None:
+def test_socket_beyond_loopback_requires_authentication(tmp_path: Path) -> None:
     """`mailbridge.socket` may listen elsewhere than `smtp.listen`, which the configuration alone cannot know."""
     config = config_in(tmp_path)
     config.write_text(config.read_text().replace("[smtp]\n", '[smtp]\nauth = "off"\n'))
     with socket.socket() as bound:
-        # Bound, and never listening: nobody reaches it meanwhile.
+        # Bound but not listening, so that nobody can connect during the test.
         bound.bind(("0.0.0.0", 0))
         descriptor = bound.fileno()
         activated = ("-c", ACTIVATE, str(descriptor))
         with running(*activated, config=config, environ=environment(), pass_fds=(descriptor,)) as process:
             assert process.wait(timeout=PATIENCE) == 78
             assert process.stderr is not None
-            told = process.stderr.read().splitlines()[-1]
-    assert 'smtp.auth: "off" would let anyone who reaches 0.0.0.0' in told
+            error = process.stderr.read().splitlines()[-1]
+    assert 'smtp.auth: "off" would let anyone who reaches 0.0.0.0' in error
 
 
-def test_a_port_that_the_service_may_not_open_is_told_with_its_remedy(tmp_path: Path) -> None:
-    # Root may open every port, unless it gives its capabilities up.
+def test_port_without_permission_names_the_remedy(tmp_path: Path) -> None:
+    # Root may open every port, unless it drops its capabilities.
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root and setpriv")
     config = config_in(tmp_path)
     config.write_text(config.read_text().replace('[smtp]\nlisten = ["127.0.0.1:0"]', '[smtp]\nlisten = ["127.0.0.1:465"]'))
     lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     if lowest <= 465:
-        pytest.skip("here everybody may open port 465 (ip_unprivileged_port_start)")
+        pytest.skip("every user may open port 465 here (ip_unprivileged_port_start)")
     without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     words = [*without, sys.executable, "-m", "mailbridge", "serve", "--config", str(config)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, env=environment())
@@ -304,7 +304,7 @@ def test_a_port_that_the_service_may_not_open_is_told_with_its_remedy(tmp_path: 
     assert "127.0.0.1:465 (Permission denied); choose a port from 1024 on, or let systemd open it" in done.stderr
 
 
-def test_sockets_for_another_process_are_left_alone(tmp_path: Path) -> None:
+def test_sockets_for_another_process_are_ignored(tmp_path: Path) -> None:
     environ = environment(LISTEN_FDS=1, LISTEN_PID=1)
     with running(config=config_in(tmp_path), environ=environ) as process:
         assert process.stderr is not None
@@ -315,14 +315,14 @@ def test_sockets_for_another_process_are_left_alone(tmp_path: Path) -> None:
     assert systemd.passed_sockets({}) == []
 
 
-def test_children_read_mails_where_memory_is_never_both_written_and_run(tmp_path: Path) -> None:
+def test_worker_processes_with_memory_deny_write_execute(tmp_path: Path) -> None:
     with running("-c", DENY, config=config_in(tmp_path), environ=environment()) as process:
         assert process.stderr is not None
         try:
             smtp = address(process.stderr)
         except AssertionError:
             if process.wait(timeout=PATIENCE) == 77:
-                pytest.skip("this kernel does not know PR_SET_MDWE (6.3)")
+                pytest.skip("this kernel has no PR_SET_MDWE (6.3)")
             raise
         threading.Thread(target=process.stderr.read, daemon=True).start()
         with smtplib.SMTP(*smtp, timeout=PATIENCE) as client:
@@ -335,7 +335,7 @@ def test_children_read_mails_where_memory_is_never_both_written_and_run(tmp_path
 
 
 def _letter(attach: bool) -> bytes:
-    """A mail whose page PDFium has to count, and one whose page has to be made."""
+    """Return a mail with a PDF to count pages of, or a mail whose text becomes a page."""
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "dana@example.co.il", "03-9876543@fax.local", "חוזה"
     mail["Message-ID"] = f"<{attach}@example.co.il>"
@@ -345,12 +345,12 @@ def _letter(attach: bool) -> bytes:
     return mail.as_bytes()
 
 
-# The words themselves
+# The functions
 
 
-def test_notify_speaks_to_abstract_addresses_too() -> None:
+def test_notify_to_an_abstract_address() -> None:
     name = f"mailbridge-test-{os.getpid()}"
-    line = Line(f"\0{name}")
+    line = NotifySocket(f"\0{name}")
     try:
         systemd.notify("READY=1", {"NOTIFY_SOCKET": f"@{name}"})
         line.until("READY=1")
@@ -358,13 +358,13 @@ def test_notify_speaks_to_abstract_addresses_too() -> None:
         line.close()
 
 
-def test_what_systemd_does_not_hear_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notify_ignores_a_failure_to_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     systemd.notify("READY=1", {})
     systemd.notify("READY=1", {"NOTIFY_SOCKET": ""})
     systemd.notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "gone")})
-    # A systemd that does not read holds the daemon up for a moment, and not for ever.
-    monkeypatch.setattr(systemd, "_PATIENCE", 0.01)
-    line = Line(str(tmp_path / "notify"))
+    # A systemd that does not read blocks the daemon only for a moment.
+    monkeypatch.setattr(systemd, "_TIMEOUT", 0.01)
+    line = NotifySocket(str(tmp_path / "notify"))
     try:
         while _sends(tmp_path / "notify"):
             pass
@@ -372,13 +372,13 @@ def test_what_systemd_does_not_hear_ends_nothing(tmp_path: Path, monkeypatch: py
         systemd.notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert time.monotonic() - began < 5
         line.rest()
-        assert "READY=1" not in line.heard
+        assert "READY=1" not in line.received
     finally:
         line.close()
 
 
 def _sends(address: Path) -> bool:
-    """Send as much as one sender may; whether that was anything."""
+    """Fill the send buffer of one sender; return whether anything was sent."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.connect(str(address))
         sender.setblocking(False)
@@ -389,24 +389,24 @@ def _sends(address: Path) -> bool:
         return sent > 0
 
 
-def test_the_watchdog_is_fed_only_where_it_is_asked_of_us(tmp_path: Path, line: Line) -> None:
-    async def fed(**environ: str) -> bool:
-        """Whether it goes on feeding."""
+def test_watchdog_notifies_only_if_systemd_watches_this_process(tmp_path: Path, line: NotifySocket) -> None:
+    async def runs(**environ: str) -> bool:
+        """Whether the watchdog keeps running."""
         task = asyncio.create_task(systemd.watchdog({"NOTIFY_SOCKET": str(tmp_path / "notify"), **environ}))
         done, _ = await asyncio.wait({task}, timeout=0.05)
         task.cancel()
         return not done
 
-    assert not asyncio.run(fed())
-    assert not asyncio.run(fed(WATCHDOG_USEC="10000", WATCHDOG_PID="1"))
+    assert not asyncio.run(runs())
+    assert not asyncio.run(runs(WATCHDOG_USEC="10000", WATCHDOG_PID="1"))
     line.rest()
-    assert line.heard == []
-    assert asyncio.run(fed(WATCHDOG_USEC="10000", WATCHDOG_PID=str(os.getpid())))
+    assert line.received == []
+    assert asyncio.run(runs(WATCHDOG_USEC="10000", WATCHDOG_PID=str(os.getpid())))
     line.rest()
-    assert line.heard.count("WATCHDOG=1") >= 2
+    assert line.received.count("WATCHDOG=1") >= 2
 
 
-def test_passed_sockets_do_not_reach_children(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passed_sockets_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         copy = os.dup(listener.fileno())
         os.set_inheritable(copy, True)

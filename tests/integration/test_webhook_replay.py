@@ -209,17 +209,17 @@ def test_the_command_replays_by_endpoint_and_time(tmp_path: Path, state: Path, c
     assert (status, out) == (0, "old: 1 replayed\n")
     assert command(tmp_path, capsys, "replay", "--endpoint", "old", "--retire")[1] == "old: 1 retired\n"
     assert command(tmp_path, capsys, "replay", "--since", "2026-01-04")[1] == "crm: 2 replayed\nold: 4 replayed\n"
-    assert command(tmp_path, capsys, "replay", "--until", "2026-01-03")[1] == "nothing replayed\n"
+    assert command(tmp_path, capsys, "replay", "--until", "2026-01-03")[1] == "no deliveries replayed\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "name ids, or choose by --endpoint"),
-        (("evt_1", "--endpoint", "crm"), "name ids, or choose by --endpoint"),
-        (("--limit", "3"), "--limit goes with"),
-        (("--since", "yesterday"), "'yesterday' is no time"),
-        (("--retire", "--since", "2026-01-04"), "--retire goes with --endpoint alone"),
+        ((), "give IDs, or select by --endpoint"),
+        (("evt_1", "--endpoint", "crm"), "give IDs, or select by --endpoint"),
+        (("--limit", "3"), "--limit requires"),
+        (("--since", "yesterday"), "'yesterday' is not a time"),
+        (("--retire", "--since", "2026-01-04"), "--retire requires --endpoint"),
     ],
 )
 def test_the_command_refuses_what_it_cannot_mean(

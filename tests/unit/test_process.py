@@ -1,4 +1,4 @@
-"""The process: what a signal does while a new configuration fails to start."""
+"""Signals while the daemon fails to start with a new configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ password = "secret"
 
 
 @pytest.mark.parametrize(("number", "languages"), [(signal.SIGTERM, ["he", "he"]), (signal.SIGHUP, ["he", "he", "en"])])
-def test_a_signal_during_a_start_that_fails_is_not_lost(
+def test_signal_during_a_failed_start_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, languages: list[str]
 ) -> None:
     path = tmp_path / "config.toml"
