@@ -26,7 +26,7 @@ def with_contacts_file(config: Config) -> tuple[Config, list[ConfigError]]:
     except ConfigError as error:
         return config, [error]
     for name in contacts.keys() & config.contacts.entries.keys():
-        errors.append(ConfigError(f"contacts.{name}", f"is in {config.contacts.file} too", "leave one of them"))
+        errors.append(ConfigError(f"contacts.{name}", f"is in {config.contacts.file} too", "keep one of them"))
     return config.model_copy(update={"contacts": config.contacts.model_copy(update=contacts)}), errors
 
 
@@ -37,7 +37,7 @@ def _read(path: Path) -> tuple[dict[str, str], list[ConfigError]]:
         if len(cells) != 2 or not all(cells) or cells[0] == _RESERVED:
             errors.append(_error(f"line {line} of {path} is not a contact", "write it as name,number; file cannot be a name"))
         elif contacts.setdefault(cells[0], cells[1]) != cells[1]:
-            errors.append(_error(f"line {line} of {path} has {cells[0]!r} again, with another number", "leave one of them"))
+            errors.append(_error(f"line {line} of {path} has {cells[0]!r} again, with another number", "keep one of them"))
     return contacts, errors
 
 
@@ -60,7 +60,7 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         fault = f"{path} cannot be read ({error.strerror})"
-        raise _error(fault, "check the path and that mailbridge's user may read it") from None
+        raise _error(fault, "check the path, and that the user mailbridge may read it") from None
     for encoding in _ENCODINGS:
         try:
             return content.decode(encoding)

@@ -71,7 +71,7 @@ def test_empty_columns_and_a_line_that_is_there_twice_do_no_harm(tmp_path: Path)
         ),
         (b"leumi,39876543\n", "contacts.leumi: '39876543': the leading 0 is missing; write it like"),
         (b"leumi,03-9876543\nLEUMI,03-9876544\n", "contacts.LEUMI: the contact 'leumi' has the same name; "),
-        (b"banks,03-9876543\n", "contacts.banks: is in contacts.csv too; leave one of them"),
+        (b"banks,03-9876543\n", "contacts.banks: is in contacts.csv too; keep one of them"),
         (b'leumi,"03-9876543\n', "contacts.file: line 1 of contacts.csv is not CSV (unexpected end of data); save it as CSV"),
         (
             "leumi,03-9876543".encode("utf-16"),
