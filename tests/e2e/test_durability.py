@@ -31,7 +31,7 @@ from mailbridge.webhook.payload import fax_data
 from tests.e2e.environment import SECRET, World
 from tests.e2e.failing_disk import Faults, build_shim, fill, read_only, small_disk
 from tests.e2e.test_commands import Scenario, in_a_world
-from tests.e2e.test_process import reply, said
+from tests.e2e.test_process import logged, reply
 from tests.factories import a_fax, an_envelope
 from tests.wait_helpers import PATIENCE, until
 
@@ -166,7 +166,7 @@ def test_a_client_that_disconnects_during_the_commit_has_its_fax_whole(tmp_path:
         with suppress(ConnectionError):
             await writer.wait_closed()
         faults.heal()
-        await said(world, '"fax queued"')
+        await logged(world, '"fax queued"')
         [fax] = await ask(world, "queue")
         assert await taken(world, a_mail()) == fax["id"]
         await one_fax(world, fax["id"])
@@ -497,7 +497,7 @@ def test_a_clock_set_on_a_day_loses_and_repeats_nothing(tmp_path: Path, faults: 
         polls = world.log.read_text().count('"fax polled"')
         believe_any_time(world)
         faults.skew(86400)
-        await said(world, '"fax polled"', polls + 2)
+        await logged(world, '"fax polled"', polls + 2)
         fresh = await taken(world, a_mail("<three@example.co.il>"), "03-9876544")
         await comes_to(world, fresh, "delivered")
         for _ in range(2):
@@ -505,7 +505,7 @@ def test_a_clock_set_on_a_day_loses_and_repeats_nothing(tmp_path: Path, faults: 
             # At its start the daemon looks at once for what is old.
             assert await world.stop() == 0
             await world.start()
-            await said(world, '"fax polled"', world.log.read_text().count('"fax polled"') + 1)
+            await logged(world, '"fax polled"', world.log.read_text().count('"fax polled"') + 1)
         assert not any(document["deleted"] for document in (await ask(world, "show", id=done))["documents"])
         assert len(spooled(world)) == len(await ask(world, "queue")) == 3
         assert len(world.simulator.uploads) == 3
