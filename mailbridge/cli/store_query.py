@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mailbridge.cli.options import environment
-from mailbridge.control.client import NoDaemon, ask_first
+from mailbridge.control.client import NoDaemon, call_first
 from mailbridge.control.socket_path import candidates
 from mailbridge.errors import ConfigError, ControlError, StateLocked
 
@@ -22,7 +22,7 @@ def ask(config_path: Path, command: str, **args: object) -> Any:
     state_dir, deadline = find_state_dir(config_path), time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
-            return ask_first(candidates(state_dir, os.environ), command, **args)
+            return call_first(candidates(state_dir, os.environ), command, **args)
         except NoDaemon:
             if not (state_dir / "mailbridge.sqlite3").exists():
                 raise ControlError(
@@ -40,7 +40,7 @@ def ask(config_path: Path, command: str, **args: object) -> Any:
 
 def ask_daemon(config_path: Path, command: str, body: bytes, /, **args: object) -> Any:
     """Return the daemon's answer to a command with a body. Raises ConfigError, ControlError (also if no daemon runs)."""
-    return ask_first(candidates(find_state_dir(config_path), os.environ), command, body, **args)
+    return call_first(candidates(find_state_dir(config_path), os.environ), command, body, **args)
 
 
 def find_state_dir(config_path: Path) -> Path:

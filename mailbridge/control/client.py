@@ -1,4 +1,4 @@
-"""A command's end of the control socket: one question, one answer."""
+"""The client of the control socket: one request, one answer."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from typing import Any
 from mailbridge.control.socket_path import addressable
 from mailbridge.errors import ControlError
 
-_LONGEST_ANSWER = 256 * 1024 * 1024
-# Seconds between two pieces of an answer.
-_PATIENCE = 30.0
+_MAX_ANSWER = 256 * 1024 * 1024
+# Seconds without a byte of the answer.
+_TIMEOUT = 30.0
 
 
 class NoDaemon(ControlError):
-    """No daemon listens there."""
+    """No daemon listens on this path."""
 
 
 class _NotAllowed(ControlError):
-    """A daemon may listen there, but not to this user."""
+    """A daemon may listen on this path, but this user may not connect."""
 
 
-def ask(path: Path, command: str, body: bytes | None = None, /, **args: object) -> Any:
-    """Return the daemon's result of a command, with a body where the command takes one.
+def call(path: Path, command: str, body: bytes | None = None, /, **args: object) -> Any:
+    """Return the daemon's result of a command; `body` is for a command that takes one.
 
-    Raises NoDaemon where none listens, ControlError where it does not answer or says no.
+    Raises NoDaemon if none listens, ControlError if it does not answer or refuses the command.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        peer.settimeout(_PATIENCE)
+        peer.settimeout(_TIMEOUT)
         try:
             with addressable(path) as name:
                 peer.connect(name)
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             raise NoDaemon(f"no mailbridge listens on {path}; start it with mailbridge serve") from None
         except PermissionError:
-            raise _NotAllowed(f"{path} is for root and the daemon's own user; use sudo") from None
+            raise _NotAllowed(f"only root and the daemon's user may use {path}; use sudo") from None
         except OSError as error:
-            raise ControlError(f"{path} cannot be asked ({error.strerror or error}); is the daemon well?") from None
+            raise ControlError(f"cannot connect to {path} ({error.strerror or error}); check the daemon's log") from None
         try:
-            # A daemon that finds a request too long says so and hangs up before it has read all of it.
+            # A daemon that gets too long a request answers and closes before it has read all of it.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 size = {} if body is None else {"size": len(body)}
                 peer.sendall(json.dumps({"command": command, "args": args, **size}).encode() + b"\n")
                 peer.sendall(body or b"")
-            answer = json.loads(_line(peer))
+            answer = json.loads(_read_line(peer))
         except TimeoutError:
-            raise ControlError(f"the daemon gave no answer in {_PATIENCE:g} s; look at its log") from None
+            raise ControlError(f"no answer from the daemon within {_TIMEOUT:g} s; check its log") from None
         except (OSError, ValueError, RecursionError):
-            raise ControlError("the daemon hung up; look at its log") from None
+            raise ControlError("the daemon closed the connection; check its log") from None
     return _result(answer, path)
 
 
@@ -62,28 +62,28 @@ def _result(answer: Any, path: Path) -> Any:
         case {"ok": False, "error": str(error)}:
             raise ControlError(error)
         case _:
-            raise ControlError(f"what listens on {path} is no mailbridge, or one of another version")
+            raise ControlError(f"the server on {path} is not mailbridge, or of another version")
 
 
-def ask_first(paths: Sequence[Path], command: str, body: bytes | None = None, /, **args: object) -> Any:
-    """Ask the first of `paths` on which a daemon listens. Raises NoDaemon where none does, ControlError."""
+def call_first(paths: Sequence[Path], command: str, body: bytes | None = None, /, **args: object) -> Any:
+    """Call the daemon on the first of `paths` on which one listens. Raises NoDaemon if none does, ControlError."""
     forbidden: ControlError | None = None
     for path in paths:
         try:
-            return ask(path, command, body, **args)
+            return call(path, command, body, **args)
         except NoDaemon as error:
             last = error
         except _NotAllowed as error:
-            # The daemon's state_dir is closed to others, but its socket may be elsewhere.
+            # The state_dir is closed to other users, but the socket may be on a later path.
             forbidden = forbidden or error
     raise forbidden or last
 
 
-def _line(peer: socket.socket) -> bytearray:
+def _read_line(peer: socket.socket) -> bytearray:
     answer = bytearray()
     while not answer.endswith(b"\n"):
         chunk = peer.recv(256 * 1024)
-        if not chunk or len(answer) > _LONGEST_ANSWER:
-            raise ValueError("the answer is cut")
+        if not chunk or len(answer) > _MAX_ANSWER:
+            raise ValueError("the answer is incomplete")
         answer += chunk
     return answer

@@ -1,4 +1,4 @@
-"""What may be asked of a store, as JSON, without changing it: in the daemon, or in a command itself when no daemon runs."""
+"""Queries of the store, answered as JSON."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from mailbridge.lifecycle import FaxState
 from mailbridge.model import Attempt, Delivery, Document, Event, Failure, Fax
 from mailbridge.store.interface import Store, Transaction
 
-# More than any fax has; the answer stays bounded all the same.
+# More than any fax has; it bounds the answer.
 _ALL_OF_ONE_FAX = 1000
 
 
 async def queue(store: Store, *, state: FaxState | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """Return the newest faxes first, of one state where it is given. Raises ControlError for a state that does not exist."""
+    """Return faxes, newest first; with `state`, only those. Raises ControlError for an unknown state."""
     if state is not None and state not in get_args(FaxState):
-        raise ControlError(f"{state!r} is no state of a fax; use one of {', '.join(get_args(FaxState))}")
-    return [fax_told(fax) for fax in await store.run(lambda tx: tx.faxes.newest(state, limit))]
+        raise ControlError(f"unknown state {state!r}; use one of {', '.join(get_args(FaxState))}")
+    return [fax_as_json(fax) for fax in await store.run(lambda tx: tx.faxes.newest(state, limit))]
 
 
 async def show(store: Store, *, id: str) -> dict[str, Any]:
-    """Return the life of one fax: itself, its attempts and documents, its events, and their deliveries. Raises NotFound."""
+    """Return the full history of one fax: its attempts and documents, its events and their deliveries. Raises NotFound."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         fax = tx.faxes.get(id)
-        raised = list(reversed(tx.events.newest(id, _ALL_OF_ONE_FAX)))
-        sent = [(event, tx.deliveries.newest(None, event.id, _ALL_OF_ONE_FAX)) for event in raised]
+        events = list(reversed(tx.events.newest(id, _ALL_OF_ONE_FAX)))
+        sent = [(event, tx.deliveries.newest(None, event.id, _ALL_OF_ONE_FAX)) for event in events]
         return {
-            **fax_told(fax),
+            **fax_as_json(fax),
             "documents": [_document(document) for document in fax.documents],
             "attempts": [_attempt(attempt) for attempt in fax.attempts],
-            "events": [_event(event) for event in raised],
+            "events": [_event(event) for event in events],
             "deliveries": [_delivery(delivery, event.type) for event, found in sent for delivery in found],
         }
 
@@ -40,21 +40,21 @@ async def show(store: Store, *, id: str) -> dict[str, Any]:
 
 
 async def events(store: Store, *, fax: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """Return the newest events first, of one fax where its id is given."""
+    """Return events, newest first; with the id of a `fax`, only those of that fax."""
     return [_event(event) for event in await store.run(lambda tx: tx.events.newest(fax, limit))]
 
 
 async def deliveries(store: Store, *, dead: bool = False, limit: int = 100) -> list[dict[str, Any]]:
-    """Return the newest deliveries first, or only those that were given up."""
+    """Return deliveries, newest first; with `dead`, only those that were given up."""
 
     def work(tx: Transaction) -> list[dict[str, Any]]:
         found = tx.deliveries.newest("dead" if dead else None, None, limit)
-        return [_delivery(delivery, _type(tx, delivery.event_id)) for delivery in found]
+        return [_delivery(delivery, _event_type(tx, delivery.event_id)) for delivery in found]
 
     return await store.run(work)
 
 
-def _type(tx: Transaction, event_id: str) -> str | None:
+def _event_type(tx: Transaction, event_id: str) -> str | None:
     try:
         return tx.events.get(event_id).type
     except NotFound:
@@ -65,8 +65,8 @@ def _at(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat(timespec="milliseconds")
 
 
-def fax_told(fax: Fax) -> dict[str, Any]:
-    """Return a fax as commands tell it."""
+def fax_as_json(fax: Fax) -> dict[str, Any]:
+    """Return a fax as commands print it with `--json`."""
     return {
         "id": fax.id,
         "state": fax.state,
@@ -97,8 +97,8 @@ def _failure(failure: Failure | None) -> dict[str, Any] | None:
 
 
 def _document(document: Document) -> dict[str, Any]:
-    told = {name: getattr(document, name) for name in ("name", "content_type", "size", "sha256", "pages")}
-    return {**told, "deleted": not document.path}
+    kept = {name: getattr(document, name) for name in ("name", "content_type", "size", "sha256", "pages")}
+    return {**kept, "deleted": not document.path}
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""The daemon's end of the control socket: JSON lines, for root and for the daemon's own user alone.
+"""The server of the control socket: JSON lines, only for root and the daemon's own user.
 
-A request is `{"command": …, "args": {…}}`. One with a body has its `size` in bytes beside them and the body after the line; it is
-the last of its connection. An answer is `{"ok": true, "result": …}` or `{"ok": false, "error": …, "kind": …}`.
+A request is `{"command": …, "args": {…}}`. A request with a body has its size in bytes as `"size"`; the body follows the line,
+and the connection takes no further request.
+
+An answer is `{"ok": true, "result": …}` or `{"ok": false, "error": …, "kind": …}`; the kind is the name of the error's class.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ from mailbridge.control.socket_path import addressable
 from mailbridge.errors import ControlError, MailbridgeError
 
 Command = Callable[..., Awaitable[object]]
-# A request is a few options, and at most the ids of all dead deliveries; who sends more is not one of our commands.
-_LONGEST_LINE = 1024 * 1024
+# A request has a few options, and at most the ids of all dead deliveries.
+_MAX_LINE = 1024 * 1024
 _CHUNK = 256 * 1024
-# Seconds that a request, or a piece of its body, may take to come, and that an answer may take to be read.
-_IDLE = 30.0
-_PATIENCE = 30.0
+# Seconds that a client may take to send a request or a piece of its body, and to read an answer.
+_READ_TIMEOUT = 30.0
+_WRITE_TIMEOUT = 30.0
 
 
 class ControlService:
@@ -36,25 +38,25 @@ class ControlService:
 
     def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
         self._path, self._commands = path, commands
-        self._talks: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen. A socket that a killed daemon left is replaced: the lock of the state_dir tells that none is alive.
+        """Listen. A socket that a killed daemon left is replaced: the lock of the state_dir shows that no other daemon runs.
 
-        Raises ControlError where the socket cannot be made.
+        Raises ControlError if the socket cannot be created.
         """
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._clear()
+            self._remove_stale()
             with addressable(self._path) as name:
                 listener.bind(name)
             # Nobody can connect before listen(), so the mode is right from the first moment.
             os.chmod(self._path, 0o600)
-            self._server = await asyncio.start_unix_server(self._meet, sock=listener, limit=_LONGEST_LINE)
+            self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=_MAX_LINE)
         except OSError as error:
             listener.close()
             raise ControlError(
-                f"the control socket {self._path} cannot be made ({error.strerror}); check who owns its folder"
+                f"cannot create the control socket {self._path} ({error.strerror}); check who owns its directory"
             ) from None
         except BaseException:
             listener.close()
@@ -63,49 +65,51 @@ class ControlService:
     async def stop(self) -> None:
         """Stop listening, end what is under way, and remove the socket."""
         self._server.close()
-        for talk in self._talks:
-            talk.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
-    def _clear(self) -> None:
+    def _remove_stale(self) -> None:
         try:
             mode = os.lstat(self._path).st_mode
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(mode):
-            raise ControlError(f"{self._path} is in the way of the control socket; move it away")
+            raise ControlError(f"{self._path} exists and is not a socket; move it away")
         self._path.unlink()
 
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._talks.add(task)
+        self._connections.add(task)
         try:
-            if _may_ask(writer.get_extra_info("socket")):
-                await self._talk(reader, writer)
+            if _is_allowed(writer.get_extra_info("socket")):
+                await self._serve(reader, writer)
             else:
-                await _say(writer, _no("only root and the daemon's own user may ask it; use sudo", "ControlError"))
+                await _send(
+                    writer, _refusal("only root and the daemon's user may use the control socket; use sudo", "ControlError")
+                )
         except (OSError, TimeoutError, asyncio.CancelledError):
-            # An answer that its asker does not read must not hold up the end of the daemon.
+            # A client that does not read its answer must not delay the end of the daemon.
             writer.transport.abort()
         finally:
-            self._talks.discard(task)
+            self._connections.discard(task)
             writer.close()
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             try:
-                line = await asyncio.wait_for(reader.readline(), _IDLE)
+                line = await asyncio.wait_for(reader.readline(), _READ_TIMEOUT)
             except ValueError:
-                await _say(writer, _no(f"a request has at most {_LONGEST_LINE:,} bytes", "ControlError"))
+                await _send(writer, _refusal(f"the request is longer than {_MAX_LINE:,} bytes", "ControlError"))
                 return
             if not line.endswith(b"\n"):
                 return
             answer, more = await self._answer(line, reader)
-            await _say(writer, answer)
+            await _send(writer, answer)
             if not more:
                 return
 
@@ -118,51 +122,51 @@ class ControlService:
             if has_body:
                 args = {**args, "body": _body(reader, int(request["size"]))}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return _UNREADABLE, True
-        return await self._do(name, args), not has_body
+            return _INVALID, True
+        return await self._run(name, args), not has_body
 
-    async def _do(self, name: str, args: dict[str, Any]) -> dict[str, object]:
+    async def _run(self, name: str, args: dict[str, Any]) -> dict[str, object]:
         try:
             command = self._commands.get(name)
             if command is None:
-                return _no(f"this daemon knows no command {name!r}; it may be of another version", "ControlError")
+                return _refusal(f"unknown command {name!r}; the daemon may be of another version", "ControlError")
             inspect.signature(command).bind(**args)
         except TypeError:
-            return _UNREADABLE
+            return _INVALID
         try:
             return {"ok": True, "result": await command(**args)}
         except MailbridgeError as error:
-            return _no(str(error), type(error).__name__)
+            return _refusal(str(error), type(error).__name__)
         except Exception as error:
             log.command_crashed("control", command=name, error=repr(error))
-            return _no("the daemon failed at this command; its log says why", "ControlError")
+            return _refusal("the daemon failed to carry out this command; check its log", "ControlError")
 
 
-def _may_ask(peer: socket.socket) -> bool:
-    """Whether the peer is root or of the daemon's own user; where the kernel does not tell, the socket's mode has to do."""
+def _is_allowed(peer: socket.socket) -> bool:
+    """Whether the peer is root or the daemon's user. Where the kernel does not say, the socket's mode protects it alone."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True
     _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     return uid in (0, os.geteuid())
 
 
-def _no(error: str, kind: str) -> dict[str, object]:
+def _refusal(error: str, kind: str) -> dict[str, object]:
     return {"ok": False, "error": error, "kind": kind}
 
 
-_UNREADABLE = _no("the request cannot be understood; client and daemon may be of different versions", "ControlError")
+_INVALID = _refusal("invalid request; client and daemon may be of different versions", "ControlError")
 
 
 async def _body(reader: asyncio.StreamReader, size: int) -> AsyncIterator[bytes]:
-    """Yield the `size` bytes after a request. Raises ControlError where they do not come."""
+    """Yield the `size` bytes after a request. Raises ControlError if fewer come."""
     while size > 0:
-        chunk = await asyncio.wait_for(reader.read(min(size, _CHUNK)), _IDLE)
+        chunk = await asyncio.wait_for(reader.read(min(size, _CHUNK)), _READ_TIMEOUT)
         if not chunk:
-            raise ControlError("what was to follow the request did not come whole")
+            raise ControlError("the request's body is incomplete")
         size -= len(chunk)
         yield chunk
 
 
-async def _say(writer: asyncio.StreamWriter, answer: dict[str, object]) -> None:
+async def _send(writer: asyncio.StreamWriter, answer: dict[str, object]) -> None:
     writer.write(json.dumps(answer).encode() + b"\n")
-    await asyncio.wait_for(writer.drain(), _PATIENCE)
+    await asyncio.wait_for(writer.drain(), _WRITE_TIMEOUT)

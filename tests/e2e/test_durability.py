@@ -20,7 +20,7 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from mailbridge.control.client import ask as control_ask
+from mailbridge.control.client import call as control_ask
 from mailbridge.control.socket_path import socket_path
 from mailbridge.errors import ControlError
 from mailbridge.store.interface import Transaction

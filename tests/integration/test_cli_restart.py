@@ -67,7 +67,7 @@ def test_command_gives_up_waiting_for_the_lock(config: Path, busy: threading.Eve
 def test_send_waits_during_a_restart(config: Path, monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
     answers: list[Any] = [
         {"state": "submitted", "failure": None},
-        ControlError("the daemon hung up; look at its log"),
+        ControlError("the daemon closed the connection; check its log"),
         {"state": "delivered", "failure": None},
     ]
 

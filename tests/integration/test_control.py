@@ -1,4 +1,4 @@
-"""The control socket between a real server and its client: who may ask, what is answered, and what must not hold it up."""
+"""The control socket between a real server and its client: who may connect, what is answered, and what must not block it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any, cast
 import pytest
 
 from mailbridge.control import client, server
-from mailbridge.control.client import NoDaemon, ask, ask_first
+from mailbridge.control.client import NoDaemon, call, call_first
 from mailbridge.control.server import Command, ControlService
 from mailbridge.control.socket_path import candidates, socket_path
 from mailbridge.errors import ControlError, NotFound
@@ -63,7 +63,7 @@ def with_server(path: Path, scenario: Callable[[], Awaitable[None]], commands: d
 
 
 async def asked(path: Path, command: str, /, **args: object) -> Any:
-    return await asyncio.to_thread(ask, path, command, **args)
+    return await asyncio.to_thread(call, path, command, **args)
 
 
 async def said(path: Path, request: bytes) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "control.sock"
 
 
-def test_a_command_is_answered_and_its_refusal_is_told(path: Path) -> None:
+def test_a_command_is_answered_and_its_error_is_passed_on(path: Path) -> None:
     async def scenario() -> None:
         assert await asked(path, "echo", text="שלום\n\u2028") == "שלום\n\u2028"
         with pytest.raises(ControlError, match=r"^there is no fax fax_1$"):
@@ -106,14 +106,14 @@ def test_a_long_answer_arrives_whole(path: Path) -> None:
     with_server(path, scenario)
 
 
-def test_an_unknown_command_and_wrong_arguments_are_told(path: Path) -> None:
+def test_an_unknown_command_and_wrong_arguments_are_refused(path: Path) -> None:
     async def scenario() -> None:
-        with pytest.raises(ControlError, match=r"^this daemon knows no command 'format_disk'; it may be of another version$"):
+        with pytest.raises(ControlError, match=r"^unknown command 'format_disk'; the daemon may be of another version$"):
             await asked(path, "format_disk")
         for wrong in ({"tekst": "x"}, {"text": "x", "more": 1}):
-            with pytest.raises(ControlError, match="cannot be understood"):
+            with pytest.raises(ControlError, match="invalid request"):
                 await asked(path, "echo", **wrong)
-        with pytest.raises(ControlError, match="cannot be understood"):
+        with pytest.raises(ControlError, match="invalid request"):
             await asked(path, "missing")
 
     with_server(path, scenario)
@@ -137,19 +137,19 @@ def test_an_unknown_command_and_wrong_arguments_are_told(path: Path) -> None:
         b'{"command": "echo", "args": {"text": ' + b"9" * 10_000 + b"}}\n",
     ],
 )
-def test_garbage_is_answered_in_words_and_hurts_nobody(path: Path, garbage: bytes) -> None:
+def test_an_invalid_request_is_answered_and_harms_nobody(path: Path, garbage: bytes) -> None:
     async def scenario() -> None:
         answer = await said(path, garbage)
         assert answer["ok"] is False
-        assert "cannot be understood" in answer["error"]
+        assert "invalid request" in answer["error"]
         assert await asked(path, "echo", text="well") == "well"
 
     with_server(path, scenario)
 
 
-def test_a_bug_in_a_command_is_told_without_its_insides(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_error_in_a_command_is_logged_and_not_disclosed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async def scenario() -> None:
-        with pytest.raises(ControlError, match=r"^the daemon failed at this command; its log says why$"):
+        with pytest.raises(ControlError, match=r"^the daemon failed to carry out this command; check its log$"):
             await asked(path, "broken")
         assert await asked(path, "echo", text="well") == "well"
 
@@ -158,9 +158,9 @@ def test_a_bug_in_a_command_is_told_without_its_insides(path: Path, capsys: pyte
     assert "hunter2" in told.out + told.err
 
 
-def test_a_request_that_is_too_long_is_refused_in_words(path: Path) -> None:
+def test_a_request_that_is_too_long_is_refused_with_the_limit(path: Path) -> None:
     async def scenario() -> None:
-        with pytest.raises(ControlError, match=r"^a request has at most 1,048,576 bytes$"):
+        with pytest.raises(ControlError, match=r"^the request is longer than 1,048,576 bytes$"):
             await asked(path, "echo", text="x" * 3_000_000)
         assert await asked(path, "echo", text="x" * 500_000) == "x" * 500_000
 
@@ -179,7 +179,7 @@ def test_several_requests_on_one_connection(path: Path) -> None:
     with_server(path, scenario)
 
 
-def test_many_ask_at_once(path: Path) -> None:
+def test_many_clients_are_answered_at_once(path: Path) -> None:
     arrived = 0
     everyone = asyncio.Event()
 
@@ -200,7 +200,7 @@ def test_many_ask_at_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("half", [b"", b'{"command": ', b'{"command": "big", "args": {"size": 5000000}}\n'])
-def test_who_hangs_up_is_let_go(path: Path, half: bytes) -> None:
+def test_a_client_that_hangs_up_is_dropped(path: Path, half: bytes) -> None:
     async def scenario() -> None:
         for _ in range(20):
             _, writer = await asyncio.open_unix_connection(str(path))
@@ -211,8 +211,8 @@ def test_who_hangs_up_is_let_go(path: Path, half: bytes) -> None:
     with_server(path, scenario)
 
 
-def test_who_says_nothing_is_let_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_IDLE", 0.05)
+def test_a_silent_client_is_dropped_after_the_timeout(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_READ_TIMEOUT", 0.05)
 
     async def scenario() -> None:
         reader, writer = await asyncio.open_unix_connection(str(path))
@@ -223,7 +223,7 @@ def test_who_says_nothing_is_let_go(path: Path, monkeypatch: pytest.MonkeyPatch)
     with_server(path, scenario)
 
 
-def test_who_does_not_read_does_not_hold_up_the_end(path: Path) -> None:
+def test_a_client_that_does_not_read_does_not_delay_the_end(path: Path) -> None:
     async def scenario() -> None:
         deaf = socket.socket(UNIX, socket.SOCK_STREAM)
         deaf.connect(str(path))
@@ -237,7 +237,7 @@ def test_who_does_not_read_does_not_hold_up_the_end(path: Path) -> None:
     held[0].close()
 
 
-def test_a_command_under_way_does_not_hold_up_the_end(path: Path) -> None:
+def test_a_running_command_does_not_delay_the_end(path: Path) -> None:
     begun = asyncio.Event()
 
     async def forever() -> None:
@@ -251,13 +251,13 @@ def test_a_command_under_way_does_not_hold_up_the_end(path: Path) -> None:
         async with asyncio.timeout(PATIENCE):
             await begun.wait()
             await service.stop()
-            with pytest.raises(ControlError, match=r"^the daemon hung up; look at its log$"):
+            with pytest.raises(ControlError, match=r"^the daemon closed the connection; check its log$"):
                 await asking
 
     asyncio.run(main())
 
 
-def test_the_socket_is_its_owners_alone_and_goes_with_the_daemon(path: Path) -> None:
+def test_the_socket_is_private_and_is_removed_with_the_daemon(path: Path) -> None:
     async def scenario() -> None:
         mode = path.stat().st_mode
         assert stat.S_ISSOCK(mode)
@@ -270,7 +270,7 @@ def test_the_socket_is_its_owners_alone_and_goes_with_the_daemon(path: Path) -> 
         os.umask(previous)
     assert not path.exists()
     with pytest.raises(NoDaemon, match=r"no mailbridge listens on .*; start it with mailbridge serve"):
-        ask(path, "echo")
+        call(path, "echo")
 
 
 class Peer:
@@ -283,14 +283,14 @@ class Peer:
         return struct.pack("3i", 1, self._uid, self._uid)
 
 
-def test_root_and_the_daemons_own_user_may_ask_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_root_and_the_daemons_user_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    may = {uid: server._may_ask(cast("socket.socket", Peer(uid))) for uid in (0, 4711, 4712, 65534)}
+    may = {uid: server._is_allowed(cast("socket.socket", Peer(uid))) for uid in (0, 4711, 4712, 65534)}
     assert may == {0: True, 4711: True, 4712: False, 65534: False}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="this machine runs the tests as somebody who cannot ask as another user")
-def test_a_foreign_user_who_gets_through_is_refused_in_words() -> None:
+def test_another_user_who_can_connect_is_refused_with_an_explanation() -> None:
     # pytest's own folder is closed to others, so that the question would not reach the socket.
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
@@ -304,7 +304,7 @@ def test_a_foreign_user_who_gets_through_is_refused_in_words() -> None:
             assert told.startswith("{"), told
             answer = json.loads(told)
             assert answer["ok"] is False
-            assert answer["error"] == "only root and the daemon's own user may ask it; use sudo"
+            assert answer["error"] == "only root and the daemon's user may use the control socket; use sudo"
 
         with_server(path, scenario)
 
@@ -330,7 +330,7 @@ def test_a_socket_that_a_killed_daemon_left_is_replaced(path: Path) -> None:
         killed.bind(str(path))
     assert path.is_socket()
     with pytest.raises(NoDaemon):
-        ask(path, "echo")
+        call(path, "echo")
 
     async def scenario() -> None:
         assert await asked(path, "echo", text="well") == "well"
@@ -339,7 +339,7 @@ def test_a_socket_that_a_killed_daemon_left_is_replaced(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_what_is_in_the_way_is_told_and_kept(path: Path, tmp_path: Path, kind: str) -> None:
+def test_a_file_at_the_sockets_path_is_reported_and_kept(path: Path, tmp_path: Path, kind: str) -> None:
     if kind == "file":
         path.write_text("precious")
     elif kind == "folder":
@@ -347,17 +347,20 @@ def test_what_is_in_the_way_is_told_and_kept(path: Path, tmp_path: Path, kind: s
     else:
         path.symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(ControlError, match=r"control\.sock is in the way of the control socket; move it away$"):
+    with pytest.raises(ControlError, match=r"control\.sock exists and is not a socket; move it away$"):
         asyncio.run(ControlService(path, COMMANDS).start())
     assert path.is_symlink() or path.exists()
 
 
-def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ControlError, match=r"cannot be made \(No such file or directory\); check who owns its folder$"):
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(
+        ControlError,
+        match=r"^cannot create .* \(No such file or directory\); check who owns its directory$",
+    ):
         asyncio.run(ControlService(tmp_path / "gone" / "control.sock", COMMANDS).start())
 
 
-def test_a_path_that_is_too_long_for_an_address_serves_all_the_same(tmp_path: Path) -> None:
+def test_a_path_too_long_for_a_socket_address_still_works(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 40) / ("longer" * 30)
     folder.mkdir(parents=True)
     path = folder / "control.sock"
@@ -369,9 +372,9 @@ def test_a_path_that_is_too_long_for_an_address_serves_all_the_same(tmp_path: Pa
     with_server(path, scenario)
     assert not path.exists()
     with pytest.raises(NoDaemon):
-        ask(path, "echo")
+        call(path, "echo")
     with pytest.raises(NoDaemon):
-        ask(folder / "gone" / "control.sock", "echo")
+        call(folder / "gone" / "control.sock", "echo")
 
 
 @contextlib.contextmanager
@@ -403,24 +406,24 @@ def listener(path: Path, answer: bytes | None) -> Iterator[None]:
 @pytest.mark.parametrize(
     "answer", [b"[]\n", b"null\n", b"{}\n", b'{"ok": true}\n', b'{"ok": false, "error": null}\n', b'"\\n"\n']
 )
-def test_an_answer_of_somebody_else_is_told(path: Path, answer: bytes) -> None:
-    with listener(path, answer), pytest.raises(ControlError, match=r"is no mailbridge, or one of another version$"):
-        ask(path, "echo")
+def test_an_answer_of_another_server_is_reported(path: Path, answer: bytes) -> None:
+    with listener(path, answer), pytest.raises(ControlError, match=r"is not mailbridge, or of another version$"):
+        call(path, "echo")
 
 
 @pytest.mark.parametrize("answer", [b"", b'{"ok": true, "resu', b"220 hello\r\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n"])
-def test_an_answer_that_is_cut_or_no_json_is_told(path: Path, answer: bytes) -> None:
-    with listener(path, answer), pytest.raises(ControlError, match=r"^the daemon hung up; look at its log$"):
-        ask(path, "echo")
+def test_an_answer_that_is_truncated_or_not_json_is_reported(path: Path, answer: bytes) -> None:
+    with listener(path, answer), pytest.raises(ControlError, match=r"^the daemon closed the connection; check its log$"):
+        call(path, "echo")
 
 
-def test_a_daemon_that_does_not_answer_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_PATIENCE", 0.05)
-    with listener(path, None), pytest.raises(ControlError, match=r"^the daemon gave no answer in 0\.05 s; look at its log$"):
-        ask(path, "echo")
+def test_a_daemon_that_does_not_answer_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_TIMEOUT", 0.05)
+    with listener(path, None), pytest.raises(ControlError, match=r"^no answer from the daemon within 0\.05 s; check its log$"):
+        call(path, "echo")
 
 
-def test_the_socket_is_where_systemd_says_else_in_the_state_dir() -> None:
+def test_the_socket_is_in_the_runtime_directory_otherwise_in_the_state_dir() -> None:
     state = Path("/var/lib/mailbridge")
     assert socket_path(state, {"RUNTIME_DIRECTORY": "/run/mailbridge"}) == Path("/run/mailbridge/control.sock")
     assert socket_path(state, {"RUNTIME_DIRECTORY": "/run/a:/run/b"}) == Path("/run/a/control.sock")
@@ -430,20 +433,20 @@ def test_the_socket_is_where_systemd_says_else_in_the_state_dir() -> None:
     assert candidates(Path("/srv/fax"), {}) == [Path("/srv/fax/control.sock")]
 
 
-def test_every_place_is_tried(tmp_path: Path) -> None:
+def test_every_candidate_path_is_tried(tmp_path: Path) -> None:
     path = tmp_path / "run" / "control.sock"
     path.parent.mkdir()
 
     async def scenario() -> None:
         places = [tmp_path / "control.sock", path]
-        assert await asyncio.to_thread(ask_first, places, "echo", text="well") == "well"
+        assert await asyncio.to_thread(call_first, places, "echo", text="well") == "well"
 
     with_server(path, scenario)
     with pytest.raises(NoDaemon, match=r"run/control\.sock"):
-        ask_first([tmp_path / "control.sock", path], "echo")
+        call_first([tmp_path / "control.sock", path], "echo")
 
 
-def test_a_state_dir_that_is_closed_to_us_does_not_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_this_user_may_not_use_does_not_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(peer: socket.socket, address: str) -> None:
         if "closed" in address:
             raise PermissionError
@@ -454,9 +457,9 @@ def test_a_state_dir_that_is_closed_to_us_does_not_end_the_search(tmp_path: Path
     closed, path = tmp_path / "closed.sock", tmp_path / "control.sock"
 
     async def scenario() -> None:
-        assert await asyncio.to_thread(ask_first, [closed, path], "echo", text="well") == "well"
+        assert await asyncio.to_thread(call_first, [closed, path], "echo", text="well") == "well"
 
     with_server(path, scenario)
-    # The one that is closed is the likelier reason than the one that is not there.
-    with pytest.raises(ControlError, match=r"closed\.sock is for root and the daemon's own user; use sudo$"):
-        ask_first([closed, path], "echo")
+    # The path without permission is the more likely cause than the missing one.
+    with pytest.raises(ControlError, match=r"only root and the daemon's user may use .*closed\.sock; use sudo$"):
+        call_first([closed, path], "echo")

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 from structlog.testing import capture_logs
 
-from mailbridge.control import actions
+from mailbridge.control import delivery_actions
 from mailbridge.errors import NotFound
 from mailbridge.model import Event, rfc3339
 from tests.integration.webhook_fixtures import NEW, OLD, Hooks, drip_body, drip_head, hang, in_hooks, raw, receiving, render
@@ -103,7 +103,7 @@ def test_410_stops_the_endpoint_until_it_is_replayed(tmp_path: Path) -> None:
             await hooks.store.run(lambda tx: None)
             assert [(await hooks.of(event)).state for event in waiting] == ["pending"] * 20
             assert len(receiver.requests) == 1
-            await actions.replay(hooks.store, hooks.clock, ids=[dead.id])
+            await delivery_actions.replay(hooks.store, hooks.clock, ids=[dead.id])
             for event in (first, *waiting):
                 assert (await hooks.settled(event, "delivered")).attempts == 1
             assert not sender.stopped
@@ -171,7 +171,7 @@ def test_a_stopped_endpoint_stays_stopped_over_a_restart_until_it_is_replayed(tm
     async def replayed(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
             sender = hooks.start("crm", url)
-            assert (await actions.replay(hooks.store, hooks.clock, endpoint="crm"))["replayed"] == 1
+            assert (await delivery_actions.replay(hooks.store, hooks.clock, endpoint="crm"))["replayed"] == 1
             for event in events:
                 await hooks.settled(event, "delivered")
             assert (sender.stopped, len(receiver.requests)) == (False, 3)
@@ -189,7 +189,7 @@ def test_a_replay_starts_an_endpoint_that_has_nothing_dead(tmp_path: Path) -> No
             await hooks.store.run(lambda tx: tx.stopped_webhooks.add("crm", "gone", hooks.clock()))
             hooks.start("crm", url)
             event = await hooks.emit()
-            assert (await actions.replay(hooks.store, hooks.clock, endpoint="crm"))["replayed"] == 0
+            assert (await delivery_actions.replay(hooks.store, hooks.clock, endpoint="crm"))["replayed"] == 0
             await hooks.settled(event, "delivered")
 
     in_hooks(tmp_path, scenario)
@@ -201,7 +201,7 @@ def test_what_is_discarded_of_a_stopped_endpoint_does_not_start_it(tmp_path: Pat
             await hooks.store.run(lambda tx: tx.stopped_webhooks.add("crm", "gone", hooks.clock()))
             sender = hooks.start("crm", url)
             event = await hooks.emit()
-            assert (await actions.replay(hooks.store, hooks.clock, endpoint="crm", retire=True))["retired"] == 1
+            assert (await delivery_actions.replay(hooks.store, hooks.clock, endpoint="crm", retire=True))["retired"] == 1
             await hooks.settled(event, "dead")
             await hooks.emit()
             await hooks.store.run(lambda tx: None)

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from mailbridge.cli import main
-from mailbridge.control import actions
+from mailbridge.control import delivery_actions
 from mailbridge.errors import ControlError
 from mailbridge.model import Event
 from mailbridge.store.sqlite import SqliteStore
@@ -69,16 +69,16 @@ async def pending(store: SqliteStore, endpoint: str) -> list[int]:
 
 
 def test_all_of_an_endpoint_are_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "_BATCH", 4)
+    monkeypatch.setattr(delivery_actions, "_BATCH", 4)
 
     async def work(store: SqliteStore) -> None:
         await dead_letters(store, 10)
-        answer = await actions.replay(store, clock, endpoint="crm")
+        answer = await delivery_actions.replay(store, clock, endpoint="crm")
         assert (answer["replayed"], answer["endpoints"], answer["more"]) == (10, {"crm": 10}, False)
         assert (await pending(store, "crm"), await pending(store, "old")) == (list(range(10)), [])
         delivery = (await store.run(lambda tx: tx.deliveries.newest("pending")))[0]
         assert (delivery.attempts, delivery.due_at) == (0, clock())
-        assert (await actions.replay(store, clock, endpoint="crm"))["replayed"] == 0
+        assert (await delivery_actions.replay(store, clock, endpoint="crm"))["replayed"] == 0
 
     in_store(tmp_path, work)
 
@@ -87,9 +87,11 @@ def test_events_of_a_time_are_replayed_and_at_most_a_count_the_oldest_first(tmp_
     async def work(store: SqliteStore) -> None:
         await dead_letters(store, 10)
         hour = {n: (DAY + timedelta(hours=n)).isoformat() for n in range(10)}
-        assert (await actions.replay(store, clock, since=hour[8]))["endpoints"] == {"crm": 2, "old": 2}
-        assert (await actions.replay(store, clock, until=hour[1], endpoint="old"))["replayed"] == 2
-        assert (await actions.replay(store, clock, since=hour[3], until=hour[6], endpoint="crm", limit=3))["replayed"] == 3
+        assert (await delivery_actions.replay(store, clock, since=hour[8]))["endpoints"] == {"crm": 2, "old": 2}
+        assert (await delivery_actions.replay(store, clock, until=hour[1], endpoint="old"))["replayed"] == 2
+        assert (await delivery_actions.replay(store, clock, since=hour[3], until=hour[6], endpoint="crm", limit=3))[
+            "replayed"
+        ] == 3
         assert await pending(store, "crm") == [3, 4, 5, 8, 9]
         assert await pending(store, "old") == [0, 1, 8, 9]
 
@@ -97,16 +99,16 @@ def test_events_of_a_time_are_replayed_and_at_most_a_count_the_oldest_first(tmp_
 
 
 def test_what_dies_again_while_much_is_replayed_is_not_replayed_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "_AT_ONCE", 6)
+    monkeypatch.setattr(delivery_actions, "_PER_ANSWER", 6)
 
     async def work(store: SqliteStore) -> None:
         await dead_letters(store, 10)
-        first = await actions.replay(store, clock, endpoint="crm")
+        first = await delivery_actions.replay(store, clock, endpoint="crm")
         assert (first["replayed"], first["more"]) == (6, True)
         later = clock() + timedelta(seconds=1)
         for delivery, _ in await store.run(lambda tx: tx.deliveries.claim("crm", later, 10)):
             await store.run(lambda tx, id=delivery.id: tx.deliveries.transition(id, "reject", later))  # type: ignore[misc]  # a default has no type
-        second = await actions.replay(store, lambda: later, endpoint="crm", before=first["before"])
+        second = await delivery_actions.replay(store, lambda: later, endpoint="crm", before=first["before"])
         assert (second["replayed"], second["more"]) == (4, False)
 
     in_store(tmp_path, work)
@@ -115,18 +117,18 @@ def test_what_dies_again_while_much_is_replayed_is_not_replayed_for_ever(tmp_pat
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"endpoint": "cmr"}, "no delivery is for an endpoint 'cmr'; there are some for crm, old"),
-        ({"since": "yesterday"}, "cannot be read"),
-        ({"colour": "red"}, "cannot be read"),
+        ({"endpoint": "cmr"}, "no deliveries for an endpoint 'cmr'; there are some for crm, old"),
+        ({"since": "yesterday"}, "invalid selection of deliveries"),
+        ({"colour": "red"}, "invalid selection of deliveries"),
         ({"retire": True}, "retire goes with an endpoint"),
         ({"retire": True, "endpoint": "crm", "limit": 3}, "retire goes with an endpoint"),
     ],
 )
-def test_a_choice_that_means_nothing_is_refused_in_words(tmp_path: Path, asked: dict[str, Any], words: str) -> None:
+def test_an_invalid_selection_is_refused_with_an_explanation(tmp_path: Path, asked: dict[str, Any], words: str) -> None:
     async def work(store: SqliteStore) -> None:
         await dead_letters(store, 1)
         with pytest.raises(ControlError, match=words):
-            await actions.replay(store, clock, **asked)
+            await delivery_actions.replay(store, clock, **asked)
 
     in_store(tmp_path, work)
 
@@ -138,13 +140,13 @@ def test_what_waits_for_a_webhook_that_left_is_told_retired_and_can_come_back(tm
             assert await log_removed_endpoints(store, {"crm"}) == {"old": 5}
         assert [line["id"] for line in lines] == ["old"]
         assert "mailbridge replay --endpoint old --retire" in lines[0]["error"]
-        answer = await actions.replay(store, clock, endpoint="old", retire=True)
+        answer = await delivery_actions.replay(store, clock, endpoint="old", retire=True)
         assert (answer["retired"], answer["endpoints"]) == (5, {"old": 5})
         assert len(await pending(store, "crm")) == 5
         retired = await store.run(lambda tx: tx.deliveries.newest("dead"))
         assert {(one.endpoint, one.attempts, (one.error or "")[:8]) for one in retired} == {("old", 0, "retired:")}
         assert await log_removed_endpoints(store, {"crm"}) == {}
-        assert (await actions.replay(store, clock, endpoint="old"))["replayed"] == 5
+        assert (await delivery_actions.replay(store, clock, endpoint="old"))["replayed"] == 5
 
     in_store(tmp_path, work)
 
@@ -157,7 +159,7 @@ def test_replay_of_a_stopped_endpoint_starts_it_again(tmp_path: Path) -> None:
             gone = await hooks.emit()
             await hooks.settled(gone, "dead")
             waiting = await hooks.emit()
-            assert (await actions.replay(hooks.plain, hooks.clock, endpoint="crm"))["replayed"] == 1
+            assert (await delivery_actions.replay(hooks.plain, hooks.clock, endpoint="crm"))["replayed"] == 1
             for event in (gone, waiting):
                 await hooks.settled(event, "delivered")
             assert not sender.stopped

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.control.actions import replay, resolve
+from mailbridge.control.delivery_actions import replay
+from mailbridge.control.fax_actions import resolve
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, a_fax, an_envelope
 from tests.store.factories import go, with_store
