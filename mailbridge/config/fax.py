@@ -51,6 +51,11 @@ class FaxOptions(Section):
         default=86400.0,
         description="A fax without a final status after this time fails as expired.",
     )
+    per_number: int = Field(
+        default=1,
+        ge=0,
+        description="Maximum number of calls to one number at a time; 0 is no limit. A second call would only find it busy.",
+    )
     redial: Redial = Field(
         default=Redial(),
         description="Redialing after busy or no answer, in addition to MyFax's own retries.",

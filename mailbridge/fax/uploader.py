@@ -46,6 +46,8 @@ DOUBTS_BEFORE_PAUSE = 3
 PAUSE = timedelta(minutes=5)
 # The system's clock can be set, and the machine can sleep: never wait longer than these seconds without reading the clock again.
 _LONGEST_WAIT = 30.0
+# Seconds until a fax that is due and was not claimed is looked at again.
+_DUE_AGAIN = 1.0
 # Seconds until a store that was unavailable is tried again.
 _STORE_PAUSE = 1.0
 
@@ -147,17 +149,22 @@ class Uploader:
         due = await self._store.run(lambda tx: tx.faxes.next_due("queued", self._name))
         if due is None:
             return _LONGEST_WAIT
-        # At least a millisecond, so that a clock that has just reached due_at does not make the loop spin.
-        return min(_LONGEST_WAIT, max(0.001, (due - self._clock()).total_seconds()))
+        seconds = (due - self._clock()).total_seconds()
+        # A fax that is due and was not claimed waits for a call to its number to end, which wakes the loop; or it became due just
+        # now, so look again soon.
+        return min(_LONGEST_WAIT, seconds if seconds > 0 else _DUE_AGAIN)
 
     def _claim(self, tx: Transaction, slots: int) -> list[Fax]:
         """Step 1: move due faxes to `uploading`, each with its new Attempt, and fail those that have expired."""
         now = self._clock()
         claimed = []
-        for fax in tx.faxes.due("queued", now, self._name, limit=slots):
+        per_number = self._options.per_number
+        for fax in tx.faxes.due_uploads(now, self._name, per_number, limit=slots):
             if fax.expires_at <= now:
                 claimed.append(expire(tx, fax, now))
                 continue
+            if per_number and tx.faxes.calls_to(fax.number) >= per_number:
+                continue  # another fax of this batch calls the number
             digests = tuple(document.sha256 for document in fax.documents)
             attempt = Attempt(n=len(fax.attempts) + 1, started_at=now, digests=digests)
             # The source and report of an earlier attempt say nothing about this one.

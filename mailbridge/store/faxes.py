@@ -27,6 +27,25 @@ _ALL_DUE = select(schema.fax).where(_fax.state == bindparam("state"), _fax.due_a
 _OF_ACCOUNT = _fax.account == bindparam("account")
 _DUE: Final = _ALL_DUE.order_by(_fax.due_at).limit(bindparam("limit"))
 _DUE_OF_ACCOUNT: Final = _ALL_DUE.where(_OF_ACCOUNT).order_by(_fax.due_at).limit(bindparam("limit"))
+# A call that is under way: the fax is on its way to MyFax, or MyFax has it and dials.
+_calling = schema.fax.alias("calling")
+_CALLS: Final = select(func.count()).where(_fax.number == bindparam("number"), _fax.state.in_(("uploading", "submitted")))
+_CALLS_TO_ITS_NUMBER = (
+    select(func.count())
+    .where(_calling.c.number == _fax.number, _calling.c.state.in_(("uploading", "submitted")))
+    .correlate(schema.fax)
+    .scalar_subquery()
+)
+_DUE_UPLOADS: Final = (
+    select(schema.fax)
+    .where(_fax.state == "queued", _OF_ACCOUNT, _fax.due_at <= bindparam("now"))
+    .where(bindparam("per_number") > _CALLS_TO_ITS_NUMBER)
+    .order_by(_fax.due_at)
+    .limit(bindparam("limit"))
+)
+_WAITING_FOR_NUMBER: Final = (
+    select(_fax.account).distinct().where(_fax.number == bindparam("number"), _fax.state == "queued").limit(100)
+)
 _NEXT_DUE: Final = select(func.min(_fax.due_at)).where(_fax.state == bindparam("state"))
 _NEXT_DUE_OF_ACCOUNT: Final = _NEXT_DUE.where(_OF_ACCOUNT)
 _EXPIRED: Final = (
@@ -79,6 +98,14 @@ class Faxes:
             return self._found(_DUE, state=state, now=now, limit=limit)
         return self._found(_DUE_OF_ACCOUNT, state=state, now=now, account=account, limit=limit)
 
+    def due_uploads(self, now: datetime, account: str, per_number: int, limit: int) -> list[Fax]:
+        if per_number == 0:
+            return self.due("queued", now, account, limit)
+        return self._found(_DUE_UPLOADS, now=now, account=account, per_number=per_number, limit=limit)
+
+    def calls_to(self, number: str) -> int:
+        return int(self._sql.execute(_CALLS, {"number": number}).scalar_one())
+
     def next_due(self, state: FaxState, account: str | None = None) -> datetime | None:
         if account is None:
             return self._sql.execute(_NEXT_DUE, {"state": state}).scalar()
@@ -129,10 +156,13 @@ class Faxes:
         if self._sql.execute(_change(frozenset(changed)), {**changed, **was}).rowcount != 1:
             raise StoreUnavailable(f"{before.id} was changed by another process")
         if {"state", "due_at"} & changed.keys():
-            self._notify(after)
+            self._notify(before, after)
 
-    def _notify(self, fax: Fax) -> None:
-        if fax.state == "queued":
-            self._sql.topics.add(f"upload:{fax.account}")
-        elif fax.state == "submitted":
+    def _notify(self, before: Fax, after: Fax) -> None:
+        if after.state == "queued":
+            self._sql.topics.add(f"upload:{after.account}")
+        elif after.state == "submitted":
             self._sql.topics.add("poll")
+        if before.state in ("uploading", "submitted") and after.state not in ("uploading", "submitted"):
+            waiting = self._sql.rows(_WAITING_FOR_NUMBER, number=after.number)
+            self._sql.topics.update(f"upload:{row['account']}" for row in waiting)

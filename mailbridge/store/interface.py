@@ -69,6 +69,15 @@ class Faxes(Protocol):
     def due(self, state: FaxState, now: datetime, account: str | None = None, limit: int = 1) -> list[Fax]:
         """Return faxes in `state` whose due_at has come, earliest due_at first; with `account`, only its faxes."""
 
+    def due_uploads(self, now: datetime, account: str, per_number: int, limit: int) -> list[Fax]:
+        """Return queued faxes of an account whose due_at has come, earliest first, to numbers with fewer calls than `per_number`.
+
+        0 is no limit. A call is a fax that is uploading or submitted, of any account.
+        """
+
+    def calls_to(self, number: str) -> int:
+        """Return how many faxes to this number are uploading or submitted."""
+
     def next_due(self, state: FaxState, account: str | None = None) -> datetime | None:
         """Return the earliest due_at in `state`, or None."""
 

@@ -105,6 +105,7 @@ fax = Table(
     Index("fax_final", "final_at"),
     Index("fax_documents", "final_at", sqlite_where=_UNDELETED, postgresql_where=_UNDELETED),
     Index("fax_number", "number", "final_at"),
+    Index("fax_calls", "number", "state"),
     Index("fax_code", text("lower(fax_code)")),
 )
 

@@ -21,6 +21,7 @@ from mailbridge.fax import uploader as module
 from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, PAUSE, recover_interrupted, upload_name
 from mailbridge.model import Attempt, Document, Failure, Fax, new_id
 from mailbridge.store.interface import Transaction
+from tests.factories import NUMBER
 from tests.integration.fax_fixtures import World, fax_world, stand_in
 from tests.integration.scripted_servers import (
     PDF,
@@ -865,3 +866,51 @@ def test_a_bug_in_settling_is_told_and_others_go_on(tmp_path: Path) -> None:
         await world.becomes(other, "submitted")
 
     with_stand_in(tmp_path, scenario)
+
+
+# one call at a time to one number
+
+
+def test_second_fax_to_a_number_waits_for_the_first_to_end(tmp_path: Path) -> None:
+    async def scenario(world: World, simulator: Simulator) -> None:
+        world.sender(uploads=5)
+        first, second, other = await world.queued(NUMBER, NUMBER, "+97221234567")
+        await world.becomes(first, "submitted")
+        await world.becomes(other, "submitted")
+        assert (await world.now(second)).state == "queued"
+        await world.store.run(lambda tx: tx.faxes.transition(first.id, "confirm", world.clock()))
+        await world.becomes(second, "submitted")
+        assert [taken.number for taken in simulator.uploads].count(NUMBER) == 2
+
+    with_stand_in(tmp_path, scenario, per_number=1)
+
+
+def test_number_is_busy_for_all_accounts(tmp_path: Path) -> None:
+    async def scenario(world: World, _: Simulator) -> None:
+        [other] = await world.queued(NUMBER, account="other")
+        await world.store.run(
+            lambda tx: tx.faxes.transition(other.id, "claim", world.clock(), attempts=(Attempt(n=1, started_at=world.clock()),))
+        )
+        world.sender()
+        blocked, free = await world.queued(NUMBER, "+97221234567")
+        await world.becomes(free, "submitted")
+        assert (await world.now(blocked)).state == "queued"
+        await world.store.run(lambda tx: tx.faxes.transition(other.id, "lose", world.clock()))
+        await world.becomes(blocked, "submitted")
+
+    with_stand_in(tmp_path, scenario, per_number=1)
+
+
+@pytest.mark.parametrize("per_number", [0, 2])
+def test_more_calls_to_a_number_are_made_if_configured(tmp_path: Path, per_number: int) -> None:
+    async def scenario(world: World, _: Simulator) -> None:
+        world.sender(uploads=5)
+        first, second, third = await world.queued(NUMBER, NUMBER, NUMBER)
+        await world.becomes(first, "submitted")
+        await world.becomes(second, "submitted")
+        if per_number == 0:
+            await world.becomes(third, "submitted")
+        else:
+            assert (await world.now(third)).state == "queued"
+
+    with_stand_in(tmp_path, scenario, per_number=per_number)

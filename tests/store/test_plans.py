@@ -20,6 +20,8 @@ LATER = NOW + timedelta(days=999)
 
 HOT: dict[str, Callable[[Transaction], Any]] = {
     "due faxes": lambda tx: tx.faxes.due("queued", NOW, "office"),
+    "due uploads": lambda tx: tx.faxes.due_uploads(NOW, "office", 1, 8),
+    "calls to a number": lambda tx: tx.faxes.calls_to(NUMBER),
     "due faxes of any account": lambda tx: tx.faxes.due("submitted", NOW, limit=8),
     "next due": lambda tx: tx.faxes.next_due("queued", "office"),
     "next due of any account": lambda tx: tx.faxes.next_due("submitted"),

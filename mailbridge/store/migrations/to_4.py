@@ -1,4 +1,4 @@
-"""Schema 4: tables renamed after what they hold, and webhooks that 410 stopped stay stopped over a restart."""
+"""Schema 4: tables renamed after what they hold, webhooks stay stopped over a restart, an index of calls by number."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def upgrade(op: Operations) -> None:
     _counter(op)
     _audit(op)
     _stopped_webhook(op)
+    op.create_index("fax_calls", "fax", ["number", "state"])
     op.execute("UPDATE meta SET key = 'condition: ' || substr(key, 7) WHERE key LIKE 'mark: %'")
 
 
