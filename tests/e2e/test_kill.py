@@ -105,7 +105,7 @@ async def rounds(state: Path) -> None:
     chance, port, done = random.Random(SEED), free_port(), threading.Event()
     page, _ = render("A page.")
     clients = [Client(f"client{n}", port, page, done) for n in range(CLIENTS)]
-    more = '\n[fax]\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
+    more = '\n[fax]\nper_number = 0\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
     async with World(state, more=more, step=0.05, smtp_port=port) as world:
         await world.start_myfax()
         moments = Moments(world, chance)
