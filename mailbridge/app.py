@@ -277,7 +277,7 @@ async def _follow_clock_jumps(store: Store, clock: Clock) -> None:
             except StoreUnavailable as error:
                 log.store_unavailable("clock", error=str(error))
                 continue
-            clock.believe(jump)
+            clock.accept_jump(jump)
             log.clock_jumped("clock", by=str(jump), moved=moved)
 
 

@@ -1,7 +1,8 @@
-"""The time of day, without its jumps: what waits is shifted before a clock that was set is believed.
+"""The time of day without jumps: after the system's clock is set, deadlines are shifted before anyone sees the new time.
 
-The system's clock is followed as it is, also where it is slewed. Where it jumps against the clock that nobody can set, the old
-time goes on until `believe` is called: whoever keeps deadlines moves them first, so that none comes early, late or twice.
+`Clock` follows the system's clock, also while it is slewed. When that jumps relative to a clock that nobody can set, `Clock`
+continues with the old time until `accept_jump` is called. Whoever keeps deadlines shifts them first, so that nothing happens
+early, late or twice.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-# Less than this may be a slow machine between two readings; more is somebody who set the clock.
+# A smaller difference may be a slow machine between two readings; a larger one means that the clock was set.
 _JUMP = timedelta(seconds=20)
 
 
 def _steady() -> float:
-    """Seconds of a clock that cannot be set; on Linux it goes on while the machine sleeps."""
+    """Return the seconds of a clock that cannot be set; on Linux it also counts while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
@@ -25,31 +26,31 @@ def _system() -> datetime:
 
 
 class Clock:
-    """Call it for the time now, aware, in UTC. `steady` gives seconds, `system` the time of the clock that can be set."""
+    """Call it for the current time, aware, in UTC. `steady` returns seconds, `system` the time of the clock that can be set."""
 
     def __init__(self, steady: Callable[[], float] = _steady, system: Callable[[], datetime] = _system) -> None:
         self._steady, self._system = steady, system
         self._anchor, self._anchored_at = system(), steady()
 
     def __call__(self) -> datetime:
-        steady, kept, system = self._read()
-        if _is_jump(system - kept):
-            return kept
+        steady, expected, system = self._read()
+        if _is_jump(system - expected):
+            return expected
         self._anchor, self._anchored_at = system, steady
         return system
 
     @property
     def jump(self) -> timedelta:
-        """By how much the system's clock was set since it was last believed, zero where it was not."""
-        _, kept, system = self._read()
-        return system - kept if _is_jump(system - kept) else timedelta()
+        """By how much the system's clock was set since the last accepted jump; zero if it was not."""
+        _, expected, system = self._read()
+        return system - expected if _is_jump(system - expected) else timedelta()
 
-    def believe(self, jump: timedelta) -> None:
-        """Follow the system's clock again, after a jump whose deadlines have been moved."""
+    def accept_jump(self, jump: timedelta) -> None:
+        """Follow the system's clock again. Call it after all deadlines have been shifted by `jump`."""
         self._anchor += jump
 
     def _read(self) -> tuple[float, datetime, datetime]:
-        """Return one reading of the steady clock, the time that goes on by it, and the system's."""
+        """Return the steady clock's seconds, the time expected by it, and the system's time."""
         steady = self._steady()
         return steady, self._anchor + timedelta(seconds=steady - self._anchored_at), self._system()
 

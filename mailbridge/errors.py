@@ -1,4 +1,4 @@
-"""The error tree.
+"""Every error that mailbridge raises on purpose. Whether to try again is in its class.
 
 MailbridgeError
 ├── ConfigError          the configuration is wrong: names the key, the fault and the remedy (exit 78)
@@ -6,16 +6,16 @@ MailbridgeError
 ├── SchemaTooNew         the database was written by a newer mailbridge (exit 78)
 ├── NotFound             no fax, event or delivery has this id
 ├── IllegalTransition    the lifecycle has no such transition from the present state
-├── Refused              a mail that cannot be taken, with its SMTP reply (permanent)
-├── StoreUnavailable     the disk or the database cannot take it now (transient)
-│   └── Undecided        a commit failed at its last step: after a crash it may turn out to have happened
-├── ControlError         the daemon does not answer, or said no
-├── MyFaxError           a call to MyFax that gave no answer to use
-│   ├── NotTaken         provably not taken; safe to try again
-│   ├── NeedsPerson      provably not taken; trying again will not help
+├── Refused              a mail or recipient that is rejected, with its SMTP reply (permanent)
+├── StoreUnavailable     the disk or the database does not work now (transient)
+│   └── Undecided        a commit failed while it was made durable: after a crash it may have happened
+├── ControlError         the daemon does not answer, or refuses the command
+├── MyFaxError           a call to MyFax without a usable answer
+│   ├── NotTaken         provably not taken; safe to try again (transient)
+│   ├── NeedsPerson      provably not taken; trying again will not help (permanent)
 │   │   └── InvalidArgument  not even sent: a parameter is not as MyFax documents it
-│   ├── Rejected         MyFax answered with a RESPONSE_CODE below 0
-│   └── InDoubt          the request left whole and its outcome is unknown
+│   ├── Rejected         MyFax answered with a RESPONSE_CODE below 0 (permanent)
+│   └── InDoubt          the request left whole, and its outcome is unknown
 └── MailboxError         the IMAP mailbox cannot be watched now
 """
 
@@ -23,14 +23,14 @@ from __future__ import annotations
 
 
 class MailbridgeError(Exception):
-    """The root of every error that mailbridge raises on purpose."""
+    """The base class of every error that mailbridge raises on purpose."""
 
 
 class ConfigError(MailbridgeError):
     """A configuration that cannot be used.
 
-    `key` is the dotted path of the key, `fault` says what is wrong with it and `remedy` what to write instead. `others` are the
-    file's other mistakes.
+    `key` is the dotted path of the key, `fault` says what is wrong with it, and `remedy` what to write instead. `others` are the
+    other mistakes in the same file.
     """
 
     def __init__(self, key: str, fault: str, remedy: str) -> None:
@@ -60,9 +60,9 @@ class IllegalTransition(MailbridgeError):
 
 
 class Refused(MailbridgeError):
-    """A mail or recipient refused in the SMTP dialogue (RFC 5321 section 4.2, RFC 3463).
+    """A mail or recipient rejected in the SMTP session (RFC 5321 section 4.2, RFC 3463).
 
-    `reply` is the whole reply line: the code, the enhanced code, and one sentence for a person in an office.
+    `reply` is the complete reply: the code, the enhanced status code, and a sentence for the sender.
     """
 
     def __init__(self, reply: str) -> None:
@@ -71,11 +71,11 @@ class Refused(MailbridgeError):
 
 
 class StoreUnavailable(MailbridgeError):
-    """The spool or the database cannot take anything at this moment; the client should try again later."""
+    """The spool or the database does not work at this moment; the client should try again later (transient)."""
 
 
 class Undecided(StoreUnavailable):
-    """A commit that failed when it was to be made durable: it has not happened, but after a crash it may have."""
+    """A commit that failed while it was made durable: it has not happened, but after a crash it may have."""
 
 
 class ControlError(MailbridgeError):
@@ -83,7 +83,7 @@ class ControlError(MailbridgeError):
 
 
 class MyFaxError(MailbridgeError):
-    """A call to MyFax without an answer that can be used."""
+    """A call to MyFax without a usable answer."""
 
 
 class NotTaken(MyFaxError):
@@ -95,9 +95,9 @@ class NeedsPerson(MyFaxError):
 
 
 class InvalidArgument(NeedsPerson, ValueError):
-    """An argument that MyFax does not take, found before anything was sent.
+    """An argument that MyFax does not accept, found before anything was sent.
 
-    `field` is the parameter's documented name, `fault` says what is wrong with it and never repeats its value.
+    `field` is the documented name of the parameter; `fault` says what is wrong with it, and never repeats its value.
     """
 
     def __init__(self, field: str, fault: str) -> None:
@@ -114,8 +114,8 @@ class Rejected(MyFaxError):
 
 
 class InDoubt(MyFaxError):
-    """The request left whole and nothing tells whether MyFax took it."""
+    """The request left whole, and it is not known whether MyFax took it."""
 
 
 class MailboxError(MailbridgeError):
-    """The mailbox cannot be watched now: not reachable, login refused, or the server broke the protocol."""
+    """The mailbox cannot be watched now: it is not reachable, it refused the login, or it broke the protocol (transient)."""

@@ -1,4 +1,4 @@
-"""When to try again: attempt number and randomness in, seconds out. Pure; `jitter` is always a number in [0, 1)."""
+"""Retry schedules: attempt number and randomness in, seconds out. Pure; `jitter` is always a number in [0, 1)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
 
-# The last number is the cap: MyFax may be away for a night, and a fax is given up only by its own expiry.
+# Seconds. The last one repeats: MyFax may be down for a night, and only its expiry ends a fax.
 UPLOAD: Final = (2.0, 10.0, 30.0, _MINUTE, 5 * _MINUTE)
 
-# The schedule that Standard Webhooks recommends; each number is the wait before that try, the first being immediate.
+# Seconds before each attempt, the first being immediate: the schedule that Standard Webhooks 1.0 recommends.
 WEBHOOK: Final = (
     0.0,
     5.0,
@@ -30,14 +30,14 @@ RECONNECT_SLOWEST: Final = 5 * _MINUTE
 
 
 def _spread(delay: float, jitter: float, by: float) -> float:
-    """Return `delay` moved by at most the fraction `by`, down or up."""
+    """Return `delay` changed by at most the fraction `by`, down or up."""
     return delay * (1 - by + 2 * by * jitter)
 
 
 def backoff(attempt: int, first: float, slowest: float, jitter: float, *, factor: float = 2.0) -> float:
     """Return the seconds to wait after `attempt` failures (1 or more): `first`, growing by `factor` up to `slowest`.
 
-    The wait is spread by a fifth either way, but never past `slowest`.
+    The delay is spread by a fifth either way, but never exceeds `slowest`.
     """
     delay = first
     for _ in range(max(0, attempt - 1)):
@@ -48,7 +48,7 @@ def backoff(attempt: int, first: float, slowest: float, jitter: float, *, factor
 
 
 def upload_delay(attempt: int, jitter: float) -> float:
-    """Return the seconds before an upload that MyFax provably did not take is tried again, after `attempt` tries (1 or more)."""
+    """Return the seconds before the next upload of a fax that MyFax did not take, after `attempt` attempts (1 or more)."""
     return _spread(UPLOAD[min(max(attempt, 1), len(UPLOAD)) - 1], jitter, 0.2)
 
 
@@ -58,9 +58,9 @@ def poll_delay(polls: int, first: float, slowest: float, jitter: float) -> float
 
 
 def webhook_delay(attempts: int, jitter: float) -> float | None:
-    """Return the seconds before the next try of a delivery after `attempts` tries, or None when all are used up.
+    """Return the seconds before the next attempt of a delivery, after `attempts` attempts; None if there is no further one.
 
-    The jitter only adds (up to a tenth), so that no try comes before its place in the schedule.
+    The jitter only adds (up to a tenth), so that no attempt is earlier than the schedule says.
     """
     if attempts >= len(WEBHOOK):
         return None
@@ -68,5 +68,5 @@ def webhook_delay(attempts: int, jitter: float) -> float | None:
 
 
 def reconnect_delay(failures: int, jitter: float) -> float:
-    """Return the seconds before a mailbox is connected again after `failures` failures in a row (1 or more)."""
+    """Return the seconds before the next connection to a mailbox, after `failures` failures in a row (1 or more)."""
     return backoff(failures, RECONNECT_FIRST, RECONNECT_SLOWEST, jitter)

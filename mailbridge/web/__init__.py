@@ -1,1 +1,1 @@
-
+"""The HTTP service: health, readiness, metrics, and received documents by signed link."""

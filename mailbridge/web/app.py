@@ -1,4 +1,4 @@
-"""The routes: health, readiness, metrics, and received documents by signed link."""
+"""The routes: /healthz, /readyz, /metrics, and /documents/TOKEN for received documents by signed link."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from mailbridge.web import metrics
 from mailbridge.web.links import Links
 
 Check = Callable[[], Awaitable[bool]]
-# A store that does not answer within this many seconds is not ready, and its probe must not hang.
-_CHECK_SECONDS = 5.0
+# Seconds after which a part that does not answer counts as not ready, so that a probe never hangs.
+_CHECK_TIMEOUT = 5.0
 
 
 def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check], clock: Callable[[], datetime]) -> Starlette:
-    """Return the app. `checks` say, each by its name, whether a part of the daemon is ready."""
+    """Return the app. Each of `checks` returns whether the part of the daemon that it is named after is ready."""
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        states = await _ask(checks)
-        return JSONResponse({"ready": all(states.values()), "checks": states}, 200 if all(states.values()) else 503)
+        ready = await _run_checks(checks)
+        return JSONResponse({"ready": all(ready.values()), "checks": ready}, 200 if all(ready.values()) else 503)
 
     async def metrics_(_: Request) -> Response:
-        counts, states = await asyncio.gather(_counted(store), _ask(checks))
-        return Response(metrics.render(counts, states), media_type=CONTENT_TYPE_LATEST)
+        counts, ready = await asyncio.gather(_counts(store), _run_checks(checks))
+        return Response(metrics.render(counts, ready), media_type=CONTENT_TYPE_LATEST)
 
     async def document(request: Request) -> Response:
         linked = links.open(request.path_params["token"])
@@ -64,17 +64,17 @@ def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check],
     )
 
 
-async def _counted(store: Store) -> metrics.Counts | None:
+async def _counts(store: Store) -> metrics.Counts | None:
     try:
-        return await asyncio.wait_for(store.run(lambda tx: (tx.faxes.counts(), tx.deliveries.counts())), _CHECK_SECONDS)
+        return await asyncio.wait_for(store.run(lambda tx: (tx.faxes.counts(), tx.deliveries.counts())), _CHECK_TIMEOUT)
     except (MailbridgeError, TimeoutError):
         return None
 
 
-async def _ask(checks: Mapping[str, Check]) -> dict[str, bool]:
+async def _run_checks(checks: Mapping[str, Check]) -> dict[str, bool]:
     async def one(check: Check) -> bool:
         try:
-            return await asyncio.wait_for(check(), _CHECK_SECONDS)
+            return await asyncio.wait_for(check(), _CHECK_TIMEOUT)
         except (MailbridgeError, TimeoutError):
             return False
 

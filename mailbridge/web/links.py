@@ -1,4 +1,8 @@
-"""Signed, expiring links to received documents: whoever holds one may read that document until it expires, and nothing else."""
+"""Signed, expiring links to received documents. Whoever has a link can read that one document until the link expires.
+
+A link's token is `PAYLOAD.SIGNATURE`, both base64url: a JSON list of path, file name, content type and expiry (Unix time), and
+its HMAC-SHA256. Only the key is stored, not the links.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +22,25 @@ from mailbridge.store.fsync import sync_directory
 TTL = timedelta(days=7)
 
 
-class Linked(NamedTuple):
-    """What a link points at."""
+class LinkedDocument(NamedTuple):
+    """The document that a link leads to."""
 
-    path: str
+    path: str  # relative to the spool
     filename: str
     content_type: str
     expires_at: datetime
 
 
-def _pack(content: bytes) -> str:
+def _encode(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def _unpack(text: str) -> bytes:
+def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 class Links:
-    """Makes and opens links below `public_url`, signed with HMAC-SHA256 by `key`."""
+    """Makes and opens links below `public_url`, signed with `key` and valid for `ttl`."""
 
     def __init__(self, key: bytes, public_url: str, ttl: timedelta = TTL) -> None:
         self._key, self._base, self._ttl = key, public_url.rstrip("/"), ttl
@@ -44,37 +48,37 @@ class Links:
     def link(self, document: Mapping[str, Any], now: datetime) -> tuple[str, datetime]:
         """Return the URL of a stored document and when it expires."""
         expires = (now + self._ttl).replace(microsecond=0)
-        about = [document["path"], document.get("filename") or "document", document["content_type"], int(expires.timestamp())]
-        packed = _pack(json.dumps(about, separators=(",", ":")).encode())
-        return f"{self._base}/documents/{packed}.{self._sign(packed)}", expires
+        fields = [document["path"], document.get("filename") or "document", document["content_type"], int(expires.timestamp())]
+        payload = _encode(json.dumps(fields, separators=(",", ":")).encode())
+        return f"{self._base}/documents/{payload}.{self._sign(payload)}", expires
 
-    def open(self, token: str) -> Linked | None:
-        """Return what a link's last part points at, expired or not; None where the signature is not ours."""
-        packed, _, signature = token.partition(".")
-        if not token.isascii() or not hmac.compare_digest(signature, self._sign(packed)):
+    def open(self, token: str) -> LinkedDocument | None:
+        """Return the document of a token, even if the link has expired; None if the signature is not valid."""
+        payload, _, signature = token.partition(".")
+        if not token.isascii() or not hmac.compare_digest(signature, self._sign(payload)):
             return None
         try:
-            path, filename, content_type, expires = json.loads(_unpack(packed))
+            path, filename, content_type, expires = json.loads(_decode(payload))
         except (ValueError, binascii.Error):
             return None
-        return Linked(path, filename, content_type, datetime.fromtimestamp(expires, UTC))
+        return LinkedDocument(path, filename, content_type, datetime.fromtimestamp(expires, UTC))
 
-    def _sign(self, packed: str) -> str:
-        return _pack(hmac.digest(self._key, packed.encode(), hashlib.sha256))
+    def _sign(self, payload: str) -> str:
+        return _encode(hmac.digest(self._key, payload.encode(), hashlib.sha256))
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """Return the 32 random bytes in `path`, made at the first call and durable from then on. Raises OSError."""
+    """Return the 32 random bytes in `path`; the first call creates them, durably. Raises OSError."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         key = os.urandom(32)
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    new = path.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:
         file.write(key)
         file.flush()
         os.fsync(descriptor)
-    fresh.replace(path)
-    sync_directory(path.parent)  # else a power cut could take the key, and every link that was sent with it
+    new.replace(path)
+    sync_directory(path.parent)  # otherwise a power cut could lose the key, and invalidate every link sent
     return key

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, counted in the store when they are asked for."""
+"""Metrics for Prometheus, counted in the store at each scrape."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ class _Snapshot(Collector):
 
     def collect(self) -> Iterable[Metric]:
         if self._counts is not None:
-            yield from self._counted(*self._counts)
-        ready = GaugeMetricFamily("mailbridge_ready", "1 where a part of the daemon is ready", labels=["part"])
+            yield from self._count_metrics(*self._counts)
+        ready = GaugeMetricFamily("mailbridge_ready", "1 if this part of the daemon is ready", labels=["part"])
         for part, is_ready in self._checks.items():
             ready.add_metric([part], float(is_ready))
         yield ready
 
-    def _counted(
-        self, in_states: Mapping[FaxState, int], of_endpoints: Mapping[tuple[str, DeliveryState], int]
+    def _count_metrics(
+        self, fax_counts: Mapping[FaxState, int], delivery_counts: Mapping[tuple[str, DeliveryState], int]
     ) -> Iterable[Metric]:
         faxes = GaugeMetricFamily("mailbridge_faxes", "Faxes in the store by state", labels=["state"])
         for state in get_args(FaxState):
-            faxes.add_metric([state], in_states.get(state, 0))
+            faxes.add_metric([state], fax_counts.get(state, 0))
         yield faxes
         deliveries = GaugeMetricFamily("mailbridge_deliveries", "Deliveries by endpoint and state", labels=["endpoint", "state"])
-        for (endpoint, delivery_state), count in of_endpoints.items():
+        for (endpoint, delivery_state), count in delivery_counts.items():
             deliveries.add_metric([endpoint, delivery_state], count)
         yield deliveries
 
 
 def render(counts: Counts | None, checks: Mapping[str, bool]) -> bytes:
-    """Return the text format of one moment; without counts, where the store did not give them, it tells of readiness alone."""
+    """Return the metrics in the text format. Without `counts`, if the store did not answer, there is only readiness."""
     registry = CollectorRegistry()
     registry.register(_Snapshot(counts, checks))
     return generate_latest(registry)

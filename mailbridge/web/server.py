@@ -1,4 +1,4 @@
-"""The HTTP service: a starlette app on uvicorn, started and stopped inside the daemon's loop."""
+"""The HTTP server: an ASGI app on uvicorn, started and stopped inside the daemon's event loop."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-# Seconds for what is under way when the service stops; then it is cut.
-_LAST_WORDS = 2
-# Seconds in which uvicorn makes its Date header anew.
+# Seconds that requests in flight get when the server stops; then their connections are closed.
+_SHUTDOWN_TIMEOUT = 2
+# Seconds between updates of the Date header.
 _TICK = 1.0
 
 
 class QuietServer(uvicorn.Server):
-    """uvicorn without its signal handlers and its ten looks a second: the process's owner decides when it ends."""
+    """uvicorn without its signal handlers, and without waking up ten times a second: `end` stops it."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._ending = asyncio.Event()
 
     def end(self) -> None:
-        """Stop serving, at once."""
+        """Stop serving now."""
         self.should_exit = True
         self._ending.set()
 
     async def main_loop(self) -> None:
-        """Look after the Date header once a second, until the end."""
+        """Update the Date header once a second, until the end."""
         while not await self.on_tick(0):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), _TICK)
@@ -41,19 +41,20 @@ class QuietServer(uvicorn.Server):
 
 
 class WebService:
-    """Serves one app on one address."""
+    """Serves one ASGI app on one address."""
 
     def __init__(self, host: str, port: int, app: ASGIApp) -> None:
         self._host, self._port = host, port
         quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False, "server_header": False}
-        config = uvicorn.Config(app, interface="asgi3", timeout_graceful_shutdown=_LAST_WORDS, **quiet)
+        config = uvicorn.Config(app, interface="asgi3", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT, **quiet)
         self._server = QuietServer(config)
 
     async def start(self) -> tuple[str, int]:
-        """Listen; return the address. Raises OSError where it cannot be bound."""
+        """Listen; return the address. Raises OSError if it cannot be bound."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.create_server((self._host, self._port), family=family, backlog=512)
-        # asyncio does it only for sockets that name TCP, which this does not; without it an answer's second write waits 40 ms.
+        # asyncio sets this only on sockets created with IPPROTO_TCP, which this one is not. Without it, the second write of an
+        # answer is delayed by 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started and not self._task.done():
@@ -62,6 +63,6 @@ class WebService:
         return str(host), int(port)
 
     async def stop(self) -> None:
-        """Close the listener and what is connected."""
+        """Close the listener and all connections."""
         self._server.end()
         await self._task

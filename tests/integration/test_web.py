@@ -1,4 +1,4 @@
-"""Health, readiness, metrics and documents over real HTTP."""
+"""Health, readiness, metrics and document links over real HTTP."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
 STORED = {"path": "received/aa/x.pdf", "filename": 'חוזה "1".pdf', "content_type": "application/pdf"}
 
 
-class House:
-    """The web service with switches for what the tests turn."""
+class Settings:
+    """What the tests change: the time, and whether the mailbox is up or its check fails."""
 
     def __init__(self, state: Path) -> None:
         self.now, self.mailbox_up, self.broken = NOW, True, False
@@ -43,17 +43,17 @@ class House:
         return self.mailbox_up
 
 
-def with_web(state: Path, scenario: Callable[[httpx.AsyncClient, House], Awaitable[None]]) -> None:
+def with_web(state: Path, scenario: Callable[[httpx.AsyncClient, Settings], Awaitable[None]]) -> None:
     async def main() -> None:
-        house = House(state)
+        settings = Settings(state)
         async with SqliteStore(state, lambda fax: {}, lambda type_: ["crm"]) as store:
             await store.run(lambda tx: tx.events.emit("ping", {}, NOW))
-            app = build(store, Spool(state / "spool"), house.links, {"mailbox office": house.mailbox}, lambda: house.now)
+            app = build(store, Spool(state / "spool"), settings.links, {"mailbox office": settings.mailbox}, lambda: settings.now)
             web = WebService("127.0.0.1", 0, app)
             host, port = await web.start()
             try:
                 async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as http:
-                    await scenario(http, house)
+                    await scenario(http, settings)
             finally:
                 await web.stop()
 
@@ -79,20 +79,20 @@ def test_no_answer_waits_for_the_clients_acknowledgement() -> None:
     assert asyncio.run(main()) == [1]
 
 
-def test_health_and_readiness(tmp_path: Path) -> None:
-    async def scenario(http: httpx.AsyncClient, house: House) -> None:
+def test_healthz_and_readyz_answer(tmp_path: Path) -> None:
+    async def scenario(http: httpx.AsyncClient, settings: Settings) -> None:
         assert (await http.get("/healthz")).status_code == 200
         assert (await http.get("/readyz")).json() == {"ready": True, "checks": {"mailbox office": True}}
-        house.mailbox_up = False
+        settings.mailbox_up = False
         assert (await http.get("/readyz")).status_code == 503
-        house.mailbox_up, house.broken = True, True
+        settings.mailbox_up, settings.broken = True, True
         assert (await http.get("/readyz")).status_code == 503
 
     with_web(tmp_path, scenario)
 
 
 def test_metrics_count_the_store(tmp_path: Path) -> None:
-    async def scenario(http: httpx.AsyncClient, _: House) -> None:
+    async def scenario(http: httpx.AsyncClient, _: Settings) -> None:
         text = (await http.get("/metrics")).text
         assert 'mailbridge_deliveries{endpoint="crm",state="pending"} 1.0' in text
         assert 'mailbridge_faxes{state="queued"} 0.0' in text
@@ -101,14 +101,12 @@ def test_metrics_count_the_store(tmp_path: Path) -> None:
     with_web(tmp_path, scenario)
 
 
-def test_metrics_tell_what_is_not_ready_also_where_the_store_counts_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def scenario(http: httpx.AsyncClient, house: House) -> None:
+def test_metrics_show_readiness_even_if_the_store_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(http: httpx.AsyncClient, settings: Settings) -> None:
         async def unavailable(self: SqliteStore, work: Callable[..., object]) -> object:
             raise StoreUnavailable("the database cannot take it now")
 
-        house.broken = True
+        settings.broken = True
         monkeypatch.setattr(SqliteStore, "run", unavailable)
         answer = await http.get("/metrics")
         assert answer.status_code == 200
@@ -118,11 +116,11 @@ def test_metrics_tell_what_is_not_ready_also_where_the_store_counts_nothing(
     with_web(tmp_path, scenario)
 
 
-def test_a_store_that_fails_after_nobody_waits_any_more_says_nothing(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_a_store_error_after_its_caller_gave_up_is_not_reported(tmp_path: Path) -> None:
+    messages: list[str] = []
 
     async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: messages.append(context["message"]))
         async with SqliteStore(tmp_path, lambda fax: {}, lambda type_: []) as store:
             holding = sqlite3.connect(tmp_path / "mailbridge.sqlite3", isolation_level=None)
             holding.execute("BEGIN IMMEDIATE")
@@ -132,19 +130,19 @@ def test_a_store_that_fails_after_nobody_waits_any_more_says_nothing(tmp_path: P
         gc.collect()
 
     asyncio.run(main())
-    assert said == []
+    assert messages == []
 
 
 def _fail(_: object) -> None:
     raise StoreUnavailable("too late")
 
 
-def test_a_document_is_served_by_its_link_alone_until_it_expires(tmp_path: Path) -> None:
+def test_a_document_is_served_only_by_its_link_until_it_expires(tmp_path: Path) -> None:
     (tmp_path / "spool/received/aa").mkdir(parents=True)
     (tmp_path / "spool/received/aa/x.pdf").write_bytes(b"%PDF")
 
-    async def scenario(http: httpx.AsyncClient, house: House) -> None:
-        url, expires = house.links.link(STORED, NOW)
+    async def scenario(http: httpx.AsyncClient, settings: Settings) -> None:
+        url, expires = settings.links.link(STORED, NOW)
         assert url.startswith("https://fax.example/documents/")
         path = url.removeprefix("https://fax.example")
         answer = await http.get(path)
@@ -157,16 +155,16 @@ def test_a_document_is_served_by_its_link_alone_until_it_expires(tmp_path: Path)
             path.split(".")[0],
         ):
             assert (await http.get(forged)).status_code == 404
-        house.now = expires
+        settings.now = expires
         assert (await http.get(path)).status_code == 410
-        house.now = expires - timedelta(seconds=1)
+        settings.now = expires - timedelta(seconds=1)
         (tmp_path / "spool/received/aa/x.pdf").unlink()
         assert (await http.get(path)).status_code == 410
 
     with_web(tmp_path, scenario)
 
 
-def test_a_link_does_not_promise_a_document_that_is_deleted_before(tmp_path: Path) -> None:
+def test_a_link_does_not_outlive_its_document(tmp_path: Path) -> None:
     account = {"office": {"email": "office@example.co.il", "password": "x"}}
     for kept, ends in (("1d", timedelta(days=1)), ("90d", timedelta(days=7))):
         config = Config.model_validate({"state_dir": tmp_path, "account": account, "retention": {"documents": kept}})
@@ -174,14 +172,14 @@ def test_a_link_does_not_promise_a_document_that_is_deleted_before(tmp_path: Pat
         assert expires == NOW + ends
 
 
-def test_the_key_is_made_once_and_is_private(tmp_path: Path) -> None:
+def test_the_link_key_is_created_once_and_is_private(tmp_path: Path) -> None:
     key = load_or_create_key(tmp_path / "link.key")
     assert load_or_create_key(tmp_path / "link.key") == key
     assert len(key) == 32
     assert (tmp_path / "link.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_key_s_name_is_durable_before_a_link_is_signed_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_link_key_is_durable_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[tuple[int, bool]] = []
 
     def fsync(descriptor: int) -> None:

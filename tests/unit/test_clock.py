@@ -1,4 +1,4 @@
-"""The clock without its jumps."""
+"""Clock: how it follows the system's clock, and when it accepts a jump."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mailbridge.clock import Clock
 BEGIN = datetime(2026, 1, 4, 9, tzinfo=UTC)
 
 
-class Time:
-    """Both clocks of a machine: `steady` in seconds, and the system's, which is `set_by` off."""
+class Machine:
+    """Both clocks of a machine: `steady` in seconds, and the system's, which was set by `set_by`."""
 
     def __init__(self) -> None:
         self.steady, self.set_by = 100.0, timedelta()
@@ -21,36 +21,36 @@ class Time:
         return self.clock()
 
 
-def test_it_follows_the_system_also_where_that_is_slewed() -> None:
-    time = Time()
+def test_clock_follows_a_system_clock_that_is_slewed() -> None:
+    machine = Machine()
     for _ in range(10):
-        time.set_by += timedelta(seconds=10)
-        assert time.passes(60) == BEGIN + timedelta(seconds=time.steady - 100) + time.set_by
-        assert not time.clock.jump
+        machine.set_by += timedelta(seconds=10)
+        assert machine.passes(60) == BEGIN + timedelta(seconds=machine.steady - 100) + machine.set_by
+        assert not machine.clock.jump
 
 
-def test_a_jump_is_not_believed_before_it_is_dealt_with() -> None:
+def test_a_jump_is_not_visible_before_it_is_accepted() -> None:
     for jump in (timedelta(days=1), timedelta(hours=-1)):
-        time = Time()
-        time.set_by = jump
-        assert time.passes(5) == BEGIN + timedelta(seconds=5)
-        assert time.clock.jump == jump
-        time.clock.believe(time.clock.jump)
-        assert time.passes(5) == BEGIN + timedelta(seconds=10) + jump
-        assert not time.clock.jump
+        machine = Machine()
+        machine.set_by = jump
+        assert machine.passes(5) == BEGIN + timedelta(seconds=5)
+        assert machine.clock.jump == jump
+        machine.clock.accept_jump(machine.clock.jump)
+        assert machine.passes(5) == BEGIN + timedelta(seconds=10) + jump
+        assert not machine.clock.jump
 
 
-def test_a_second_jump_while_the_first_is_dealt_with_is_one_of_its_own() -> None:
-    time = Time()
-    time.set_by = timedelta(days=1)
-    first = time.clock.jump
-    time.set_by = timedelta(days=2)
-    time.clock.believe(first)
-    assert time.clock.jump == timedelta(days=1)
-    assert time.passes(1) == BEGIN + timedelta(days=1, seconds=1)
+def test_a_second_jump_before_the_first_is_accepted_stays_pending() -> None:
+    machine = Machine()
+    machine.set_by = timedelta(days=1)
+    first = machine.clock.jump
+    machine.set_by = timedelta(days=2)
+    machine.clock.accept_jump(first)
+    assert machine.clock.jump == timedelta(days=1)
+    assert machine.passes(1) == BEGIN + timedelta(days=1, seconds=1)
 
 
-def test_a_clock_that_is_set_while_it_is_read_is_not_believed() -> None:
+def test_a_clock_set_during_a_reading_counts_as_a_jump() -> None:
     readings = iter([BEGIN, BEGIN, BEGIN + timedelta(hours=1), BEGIN + timedelta(hours=1)])
     clock = Clock(lambda: 100.0, lambda: next(readings))
     assert [clock(), clock()] == [BEGIN, BEGIN]

@@ -1,4 +1,4 @@
-"""The schedules: growth, caps, and what jitter may and may not do."""
+"""Retry schedules: growth, limits, and jitter."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def test_backoff_of_many_failures_does_not_overflow() -> None:
     assert retry.backoff(100_000, 1, 300, 0.999) == 300
 
 
-def test_uploads_wait_ever_longer_and_stay_at_five_minutes() -> None:
+def test_upload_delays_grow_to_five_minutes() -> None:
     assert [retry.upload_delay(n, MIDDLE) for n in (1, 2, 3, 4, 5, 99)] == pytest.approx([2, 10, 30, 60, 300, 300])
 
 
-def test_polls_back_off_between_their_two_settings() -> None:
+def test_poll_delays_grow_from_first_to_slowest() -> None:
     delays = [retry.poll_delay(polls, 5, 300, MIDDLE) for polls in range(20)]
     assert delays[0] == pytest.approx(5)
     assert delays == sorted(delays)
@@ -31,13 +31,13 @@ def test_polls_back_off_between_their_two_settings() -> None:
     assert all(1.5 <= later / sooner <= 2 for sooner, later in itertools.pairwise(delays[:7]))
 
 
-def test_webhooks_follow_the_published_schedule_and_end() -> None:
+def test_webhook_delays_follow_the_published_schedule_and_end() -> None:
     hours = [(retry.webhook_delay(n, 0) or 0) / 3600 for n in range(10)]
     assert hours == pytest.approx([0, 5 / 3600, 5 / 60, 0.5, 2, 5, 10, 14, 20, 24])
     assert retry.webhook_delay(10, 0) is None
 
 
-def test_reconnects_start_at_a_second_and_stop_growing_at_five_minutes() -> None:
+def test_reconnect_delays_grow_from_one_second_to_five_minutes() -> None:
     assert retry.reconnect_delay(1, MIDDLE) == pytest.approx(1)
     assert retry.reconnect_delay(50, MIDDLE) == 300
 
