@@ -11,11 +11,10 @@ from pathlib import Path
 
 from mailbridge import log
 from mailbridge.store.interface import Store, Transaction
-from mailbridge.store.spool import Spool
+from mailbridge.store.spool import BESIDE_MAIL, Spool
 
 # SQLite takes 32,766 values in one question at most; a few hundred at once take no longer for each.
 _AT_ONCE = 500
-_PAGE = ".page.pdf"
 
 
 async def sweep(store: Store, spool: Spool, started: datetime, made: datetime | None = None) -> int:
@@ -50,10 +49,10 @@ def _owners(directory: Path, relative: str) -> dict[str, str]:
 def _owner(name: str, of_a_mail: bool) -> Iterator[str]:
     if not of_a_mail:
         yield name
-    elif name.endswith(_PAGE):
-        yield f"{name.removesuffix(_PAGE)}.eml"
-    elif name.endswith(".eml"):
-        yield name
+        return
+    for suffix in (".eml", *BESIDE_MAIL):
+        if name.endswith(suffix):
+            yield f"{name.removesuffix(suffix)}.eml"
 
 
 async def _known(store: Store, paths: list[str]) -> set[str]:

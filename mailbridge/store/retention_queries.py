@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, insert, or_, select,
 from mailbridge.store import schema
 from mailbridge.store.audit import Audit, event_line, fax_line
 from mailbridge.store.interface import AuditLine, PendingDeletion
+from mailbridge.store.spool import BESIDE_MAIL
 from mailbridge.store.sql import Sql
 
 _fax, _event, _delivery, _envelope = schema.fax.c, schema.event.c, schema.delivery.c, schema.envelope.c
@@ -43,8 +44,8 @@ class RetentionQueries:
 
     def _discard_mail(self, path: str, faxes: list[dict[str, Any]], now: datetime) -> int:
         paths = {document["path"] for fax in faxes for document in fax["documents"]} - {""}
-        page = str(PurePosixPath(path).with_suffix(".page.pdf"))
-        self._note(path, sorted({path, page, *paths}), [fax_line("document.deleted", fax) for fax in faxes])
+        beside = {str(PurePosixPath(path).with_suffix(suffix)) for suffix in BESIDE_MAIL}
+        self._note(path, sorted({path, *beside, *paths}), [fax_line("document.deleted", fax) for fax in faxes])
         for fax in faxes:
             without_path = [{**document, "path": ""} for document in fax["documents"]]
             changed = update(schema.fax).where(_fax.id == fax["id"]).values(documents=without_path, documents_deleted_at=now)

@@ -1,6 +1,7 @@
 """The spool: mails and received documents as files, durable on request, and read back decoded.
 
-`root/mail/XX/ID.eml` holds a mail as it came, `root/received/XX/ID` a received document. XX spreads files over directories,
+`root/mail/XX/ID.eml` holds a mail as it came, `ID.derived` beside it what was made of the mail: the page of its text, files that
+were packed in it, converted pictures. `root/received/XX/ID` is a received document. XX spreads files over directories,
 since creating in one with many deleted entries is slow on some filesystems; it changes with the half minute in an id, so that
 mails that come together share a directory, which is then synced once for all of them. Every path handed out is relative to the
 root.
@@ -29,10 +30,18 @@ _FAN = 64
 _FANNED = 11
 _A_MAIL = 1 << 16
 _SUSPECT_SECONDS = 10.0
+_DERIVED = ".derived"
+# Files beside a mail, which are deleted with it. Version 0.1.0 stored the page of the text as a PDF of its own.
+BESIDE_MAIL = (_DERIVED, ".page.pdf")
 
 
 def _fan(name: str) -> str:
     return f"{zlib.crc32(name[:_FANNED].encode()) % _FAN:02x}"
+
+
+def derived_path(mail: str) -> str:
+    """Return the path of the content derived from the mail at this path."""
+    return f"{mail.removesuffix('.eml')}{_DERIVED}"
 
 
 class SpoolFile:
@@ -103,8 +112,7 @@ class SpoolFile:
                 if self._descriptor >= 0:
                     os.close(self._descriptor)
                     self._descriptor = -1
-                # Beside it the page that was made of its text, if there is one.
-                for path in (self._path, self._path.with_suffix(".page.pdf")):
+                for path in (self._path, self._path.with_suffix(_DERIVED)):
                     with contextlib.suppress(OSError):
                         path.unlink(missing_ok=True)
                 return
@@ -136,26 +144,25 @@ class Spool:
             self.healthy = False
             raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
 
-    async def store_page(self, mail: SpoolFile, content: bytes) -> str:
-        """Write the page made of a mail's text, durable, beside the mail, with which it is deleted; return its path.
+    async def store_derived(self, mail: SpoolFile, content: bytes) -> None:
+        """Write what was derived from a mail, durable, to its `derived_path`; it is deleted with the mail.
 
-        A large page is written in a thread. Raises StoreUnavailable; nothing is left of the page then.
+        Large content is written in a thread. Raises StoreUnavailable; nothing is left of the content then.
         """
         try:
-            page = SpoolFile(self, (self.root / mail.relpath).with_suffix(".page.pdf"))
+            derived = SpoolFile(self, self.root / derived_path(mail.relpath))
         except OSError as error:
             self.healthy = False
             raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
         try:
             if len(content) > _A_MAIL:
-                await asyncio.to_thread(page.write, content)
+                await asyncio.to_thread(derived.write, content)
             else:
-                page.write(content)
-            await page.commit()
+                derived.write(content)
+            await derived.commit()
         except BaseException:
-            page.abort()
+            derived.abort()
             raise
-        return page.relpath
 
     def sync_with_others(self, file: SpoolFile) -> asyncio.Future[None]:
         """Make a file and its name durable, in one batch with the files that wait for the same."""

@@ -1,9 +1,9 @@
 """Acceptance: the way of a mail from its spool file to queued faxes in the store.
 
-Before the reply 250 these are durable, in this order: the mail's file and its name, the page made of its text and its name, and
-then the transaction with the envelope, the faxes and their events. A crash before that transaction leaves at most files that no
-record names, which the next start deletes; the client got no 250 and sends the mail again. A crash after it, but before the
-client read the 250, leaves a mail that the client sends again: its Message-ID and recipients are known for 24 hours, so it is
+Before the reply 250 these are durable, in this order: the mail's file and its name, the file of what was derived from it and its
+name, and then the transaction with the envelope, the faxes and their events. A crash before that transaction leaves at most files
+that no record names, which the next start deletes; the client got no 250 and sends the mail again. A crash after it, but before
+the client read the 250, leaves a mail that the client sends again: its Message-ID and recipients are known for 24 hours, so it is
 answered with the first id, and faxed once.
 """
 
@@ -14,13 +14,12 @@ from datetime import timedelta
 
 from mailbridge import log
 from mailbridge.errors import NotFound, StoreUnavailable, Undecided
-from mailbridge.model import Document
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import SpoolFile
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.daily_limits import DailyLimits
-from mailbridge.submission.letter import Letter, TextPage
+from mailbridge.submission.letter import Letter
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.queued_mail import QueuedMail, envelope_of, queue_mail
 
@@ -52,9 +51,10 @@ class Acceptance:
         try:
             letter = await self._read_and_sync(file)
             account = self._admission.admit(transaction, letter)
-            documents = await self._store_page(letter, file)
+            if letter.derived:
+                await self._runtime.spool.store_derived(file, letter.derived)
             envelope = envelope_of(transaction, letter, file, account, self._runtime.clock())
-            mail = queue_mail(envelope, letter, documents, self._expire_after)
+            mail = queue_mail(envelope, letter, self._expire_after)
         except BaseException:
             file.abort()
             raise
@@ -63,8 +63,11 @@ class Acceptance:
             file.abort()
             return _queued_reply(repeated)
         self._limits.add(transaction.user, len(mail.faxes))
+        facts = {"envelope": envelope.id, "account": account, "documents": len(letter.documents)}
+        if letter.passed_over:
+            facts["passed_over"] = list(letter.passed_over)
         for fax in mail.faxes:
-            log.fax_queued(fax.id, envelope=envelope.id, to=fax.number, account=fax.account, documents=len(fax.documents))
+            log.fax_queued(fax.id, to=fax.number, **facts)
         return _queued_reply(mail.fax_ids)
 
     async def _read_and_sync(self, file: SpoolFile) -> Letter:
@@ -75,13 +78,6 @@ class Acceptance:
         finally:
             # Also after a refusal: no thread may still use the file when it is deleted, and a failing disk is reported first.
             await synced
-
-    async def _store_page(self, letter: Letter, file: SpoolFile) -> tuple[Document, ...]:
-        """Return the documents to fax; a page made of the mail's text is stored and comes first."""
-        if letter.text_page is None:
-            return letter.documents
-        path = await self._runtime.spool.store_page(file, letter.text_page.content)
-        return (_page_document(letter.text_page, path), *letter.documents)
 
     async def _store(self, mail: QueuedMail, file: SpoolFile) -> list[str]:
         """Store a mail; return the fax ids of the same mail that was stored before, or []. Raises Refused, StoreUnavailable."""
@@ -113,19 +109,6 @@ class Acceptance:
             file.abort()
         except StoreUnavailable:
             log.spool_file_kept("store", error="the database did not answer; a mail's file stays in the spool", path=file.relpath)
-
-
-def _page_document(page: TextPage, path: str) -> Document:
-    return Document(
-        name="page.pdf",
-        content_type="application/pdf",
-        size=page.size,
-        sha256=page.sha256,
-        path=path,
-        offset=0,
-        length=page.size,
-        pages=page.pages,
-    )
 
 
 def _queued_reply(fax_ids: list[str]) -> str:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from mailbridge.model import Document
 
 PageMode = Literal["never", "auto", "always"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextPage:
-    """The mail's text as a PDF of `pages` pages. `size` is in bytes, `sha256` in hexadecimal."""
-
-    content: bytes
-    size: int
-    sha256: str
-    pages: int
+MAX_DERIVED: Final = 64_000_000  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """What one mail asks for: `text_page` is faxed first, then `documents` in their order.
+    """What one mail asks for: `documents` are faxed in their order; a page made of the mail's text is the first of them.
+
+    A document is a stretch of the mail, or of `derived`: the page, files that were packed in the mail, converted pictures, at
+    most MAX_DERIVED bytes. The spool stores it at `derived_path`. `passed_over` names the parts that are not faxed, because they
+    only accompany a mail.
 
     `sender` is the first address of From, `authors` are all of them. `account`, `page_mode`, `send_at` (UTC) and `tags` come from
     the X-Mailbridge headers, and are None or empty without them. `auto_submitted` marks a mail that a machine sent (RFC 3834),
@@ -35,7 +30,8 @@ class Letter:
     sender: str | None
     authors: tuple[str, ...] = ()
     documents: tuple[Document, ...]
-    text_page: TextPage | None = None
+    derived: bytes = b""
+    passed_over: tuple[str, ...] = ()
     account: str | None = None
     page_mode: PageMode | None = None
     send_at: datetime | None = None

@@ -6,7 +6,6 @@ and `auto` does so if the text says something that the documents do not (see `co
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from mailbridge.model import EXTERNAL, Document
 from mailbridge.submission import body, page
 from mailbridge.submission.attachments import find_documents
 from mailbridge.submission.covering import deserves_page
-from mailbridge.submission.letter import Letter, TextPage
+from mailbridge.submission.derived import DerivedContent
+from mailbridge.submission.letter import Letter
 from mailbridge.submission.letter_headers import read_headers
 from mailbridge.submission.mime import open_mail
 from mailbridge.submission.mime_headers import Headers
@@ -37,12 +37,13 @@ def read_letter(spool_root: Path, relpath: str, page_mode: str) -> Letter:
             return letter
         text, shown = body.read(mail)
         documents = tuple(find_documents(mail, relpath, shown))
+        derived = DerivedContent(relpath)
         if _becomes_page(text, letter.page_mode or page_mode, documents):
-            letter = replace(letter, text_page=_text_page(text, mail.headers, letter.subject))
+            documents = (_text_page(text, mail.headers, letter.subject, derived), *documents)
         elif not documents:
             why = "its text is not to be faxed" if text.strip() else "it has no text"
             raise Refused(f"554 5.6.0 The mail has nothing to fax: no document is attached and {why}")
-        return replace(letter, documents=documents)
+        return replace(letter, documents=documents, derived=derived.to_bytes())
 
 
 def _becomes_page(text: str, page_mode: str, documents: tuple[Document, ...]) -> bool:
@@ -52,9 +53,9 @@ def _becomes_page(text: str, page_mode: str, documents: tuple[Document, ...]) ->
     return page_mode == "always" or not documents or deserves_page(text)
 
 
-def _text_page(text: str, headers: Headers, subject: str) -> TextPage:
+def _text_page(text: str, headers: Headers, subject: str, derived: DerivedContent) -> Document:
     if len(text) > MAX_TEXT:
         raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_TEXT} characters; attach it as a document")
     sender, date = (decode_words(str(headers.get(name, ""))) for name in ("From", "Date"))
     content, pages = page.render(text, subject, sender, date)
-    return TextPage(content=content, size=len(content), sha256=hashlib.sha256(content).hexdigest(), pages=pages)
+    return derived.add("page.pdf", "application/pdf", content, pages)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
+from mailbridge.store.spool import derived_path
 from mailbridge.submission.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
 from mailbridge.submission.worker_protocol import MAX_SECONDS, UNREADABLE, Request, Response
@@ -100,17 +101,23 @@ class LetterReader:
 def checked_letter(response: Response, relpath: str) -> Letter:
     """Return the letter of a response, or raise its Refused or StoreUnavailable.
 
-    A hostile mail may have written the response. So a letter's documents must lie in its own mail, and a reply must be a refusal.
+    A hostile mail may have written the response. So a letter's documents must lie in its own mail or in what was derived from it,
+    and a reply must be a refusal.
     """
     if response.refused is not None:
         raise Refused(response.refused if _REFUSAL.fullmatch(response.refused) else UNREADABLE)
     if response.unavailable is not None:
         raise StoreUnavailable(response.unavailable[:200])
-    if response.letter is None or not all(_lies_in(relpath, document) for document in response.letter.documents):
+    letter = response.letter
+    if letter is None or not all(_is_of_mail(document, relpath, len(letter.derived)) for document in letter.documents):
         raise Refused(UNREADABLE)
-    return response.letter
+    return letter
 
 
-def _lies_in(relpath: str, document: Document) -> bool:
+def _is_of_mail(document: Document, relpath: str, derived_size: int) -> bool:
     is_name = "/" not in document.name or document.content_type == EXTERNAL
-    return document.path == relpath and min(document.offset, document.length, document.size) >= 0 and is_name
+    is_stretch = min(document.offset, document.length, document.size) >= 0
+    if document.path == derived_path(relpath):
+        whole = document.encoding == "identity" and document.size == document.length
+        return is_name and is_stretch and whole and document.offset + document.length <= derived_size
+    return is_name and is_stretch and document.path == relpath

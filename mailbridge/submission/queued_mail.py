@@ -45,7 +45,7 @@ def envelope_of(transaction: MailTransaction, letter: Letter, file: SpoolFile, a
     )
 
 
-def queue_mail(envelope: Envelope, letter: Letter, documents: Sequence[Document], expire_after: float) -> QueuedMail:
+def queue_mail(envelope: Envelope, letter: Letter, expire_after: float) -> QueuedMail:
     """Return the mail with a fax for each number. A fax expires `expire_after` seconds after it is due."""
     # One fax for each number, however often and in whatever spelling the mail names it.
     numbers = dict.fromkeys(recipient.number for recipient in envelope.recipients)
@@ -60,11 +60,11 @@ def queue_mail(envelope: Envelope, letter: Letter, documents: Sequence[Document]
             number=number,
             state="queued",
             token=new_token(),
-            documents=tuple(documents),
+            documents=letter.documents,
             created_at=envelope.received_at,
             due_at=due,
             expires_at=max(envelope.received_at, due) + timedelta(seconds=expire_after),
-            pages=_total_pages(documents),
+            pages=_total_pages(letter.documents),
             email=Email(message_id=letter.message_id, envelope_id=envelope.envid, sender=envelope.sender, subject=letter.subject),
             tags=letter.tags,
         )

@@ -53,7 +53,7 @@ def serve(requests: BinaryIO, responses: BinaryIO) -> None:
         signal.alarm(int(MAX_SECONDS) + 5)
         response = encode_response(respond(request))
         signal.alarm(0)
-        responses.write(response)
+        responses.writelines(response)
         responses.flush()
 
 

@@ -10,10 +10,9 @@ from collections import deque
 from pathlib import Path
 
 import mailbridge
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter import MAX_DERIVED, Letter
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
-    MAX_PAGE,
     MAX_RESPONSE,
     Request,
     Response,
@@ -103,7 +102,7 @@ class WorkerProcess:
     async def response(self) -> Response:
         """Return the response to the first job. Raises EOFError where the process died, ValueError for an invalid response."""
         content = await self._frame(MAX_RESPONSE)
-        return decode_response(content, await self._frame(MAX_PAGE))
+        return decode_response(content, await self._frame(MAX_DERIVED))
 
     async def _frame(self, limit: int) -> bytes:
         assert self._process is not None

@@ -1,8 +1,8 @@
 """What the daemon and a worker send each other, through the worker's standard input and output.
 
-A request is one frame, a response is two: the JSON, and then the content of the page that was made of the mail's text, empty
-where there is none. A frame is its length in 4 bytes, and that many bytes. The daemon bounds every frame, because a hostile mail
-may have taken over the worker that writes it.
+A request is one frame, a response is two: the JSON, and then the content derived from the mail (`Letter.derived`), which may be
+empty. A frame is its length in 4 bytes, and that many bytes. The daemon bounds every frame, because a hostile mail may have taken
+over the worker that writes it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter import MAX_DERIVED, Letter
 
 MAX_SECONDS = 30.0  # that a worker may take for one mail
 MAX_REQUEST = 10_000  # bytes
 MAX_RESPONSE = 4_000_000  # bytes of JSON
-MAX_PAGE = 16_000_000  # bytes; 100,000 characters of text make less than 2 MB
 UNREADABLE: Final = "554 5.6.0 The mail cannot be read within the limits of time and memory"
 _LENGTH: Final = struct.Struct("!I")
 HEAD_SIZE: Final = _LENGTH.size
@@ -56,32 +55,32 @@ def decode_request(content: bytes) -> Request:
     return _REQUEST.validate_json(content)
 
 
-def encode_response(response: Response) -> bytes:
-    """Return the two frames of a response; a page or a letter beyond the limits makes it a refusal."""
-    page = b""
-    if response.letter is not None and response.letter.text_page is not None:
-        page = response.letter.text_page.content
-        response = Response(letter=replace(response.letter, text_page=replace(response.letter.text_page, content=b"")))
+def encode_response(response: Response) -> tuple[bytes, bytes]:
+    """Return the frame with the JSON and the head of the second frame, and the content of that second frame.
+
+    A letter beyond the limits becomes a refusal.
+    """
+    derived = b""
+    if response.letter is not None:
+        derived = response.letter.derived
+        response = Response(letter=replace(response.letter, derived=b""))
     try:
         content = _RESPONSE.dump_json(response)
     except ValueError:  # half of a surrogate pair in a name
         content = b""
-    if not content or len(content) > MAX_RESPONSE or len(page) > MAX_PAGE:
-        content, page = _RESPONSE.dump_json(Response(refused=UNREADABLE)), b""
-    return _frame(content) + _frame(page)
+    if not content or len(content) > MAX_RESPONSE or len(derived) > MAX_DERIVED:
+        content, derived = _RESPONSE.dump_json(Response(refused=UNREADABLE)), b""
+    return _frame(content) + _LENGTH.pack(len(derived)), derived
 
 
-def decode_response(content: bytes, page: bytes) -> Response:
+def decode_response(content: bytes, derived: bytes) -> Response:
     """Return the response in the contents of two frames. Raises ValueError where they are not one."""
     response = _RESPONSE.validate_json(content)
-    letter = response.letter
-    if letter is None or letter.text_page is None:
-        if page:
-            raise ValueError("a page without a letter that has one")
+    if response.letter is None:
+        if derived:
+            raise ValueError("derived content without a letter")
         return response
-    if len(page) != letter.text_page.size:
-        raise ValueError("the page has another size than the letter says")
-    return replace(response, letter=replace(letter, text_page=replace(letter.text_page, content=page)))
+    return replace(response, letter=replace(response.letter, derived=derived))
 
 
 def _frame(content: bytes) -> bytes:

@@ -29,5 +29,5 @@ def test_a_mail_yields_what_it_must(mail: Path, tmp_path: Path) -> None:
         assert caught.value.reply == wanted["refused"]
         return
     letter = read_letter(tmp_path, "m.eml", "auto")
-    documents = [*(["page.pdf"] if letter.text_page else []), *(document.name for document in letter.documents)]
+    documents = [document.name for document in letter.documents]
     assert {"subject": letter.subject, "sender": letter.sender, "documents": documents} == wanted

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from mailbridge.config import Config
 from mailbridge.errors import ControlError, Refused, StoreUnavailable
 from mailbridge.model import Document, Fax
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool, SpoolFile
+from mailbridge.store.spool import Spool, SpoolFile, derived_path
 from mailbridge.store.sqlite import SqliteStore
-from mailbridge.submission.letter import Letter, TextPage
+from mailbridge.submission.letter import Letter
 from mailbridge.submission.local_submission import LocalSubmission
 from mailbridge.submission.password import hash_password
 from mailbridge.submission.server import SmtpService
@@ -63,7 +64,10 @@ class Gateway:
         self.letter_read.set()
         await asyncio.to_thread(self.judging)
         document = Document(name="a.txt", content_type="text/plain", size=1, sha256="", path=path, offset=0, length=1)
-        return Letter(documents=(document,), **self.letter)
+        if not (derived := self.letter.get("derived", b"")):
+            return Letter(documents=(document,), **self.letter)
+        page = replace(document, name="page.pdf", path=derived_path(path), size=len(derived), length=len(derived))
+        return Letter(documents=(page, document), **self.letter)
 
     async def _run(self, state: Path) -> None:
         self.loop = asyncio.get_running_loop()
@@ -357,30 +361,38 @@ def test_a_full_disk_is_told_as_such_without_a_path(tmp_path: Path, monkeypatch:
         assert mx.send()[0] == 250
 
 
-PAGE = TextPage(content=b"%PDF-page", size=9, sha256="ab", pages=2)
-
-
-def test_page_of_the_text_is_the_first_document_and_lies_beside_the_mail(tmp_path: Path) -> None:
+def test_derived_content_lies_beside_the_mail(tmp_path: Path) -> None:
     with gateway(tmp_path) as mx:
-        mx.letter["text_page"] = PAGE
+        mx.letter["derived"] = b"%PDF-page"
         assert mx.send()[0] == 250
         [fax] = mx.faxes()
         page, attached = fax.documents
-        assert (page.name, page.pages, page.size, attached.name) == ("page.pdf", 2, 9, "a.txt")
-        assert mx.spool.path(page.path).read_bytes() == PAGE.content
-        assert mx.spool.path(page.path).with_suffix("").with_suffix(".eml") == mx.files()[0]
+        assert (page.name, attached.name) == ("page.pdf", "a.txt")
+        assert mx.spool.path(page.path).read_bytes() == b"%PDF-page"
+        assert mx.spool.path(page.path).with_suffix(".eml") == mx.files()[0]
 
 
-def test_a_page_that_cannot_be_synced_leaves_neither_mail_nor_fax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_that_are_passed_over_are_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("info", "json")
+    with gateway(tmp_path) as mx:
+        mx.letter["passed_over"] = ("logo.png", "smime.p7s")
+        assert mx.send()[0] == 250
+    log.setup("warning")
+    assert '"passed_over": ["logo.png", "smime.p7s"]' in "".join(capsys.readouterr())
+
+
+def test_derived_content_that_cannot_be_synced_leaves_neither_mail_nor_fax(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".page.pdf"):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".derived"):
             raise OSError(5, "Input/output error")
         real(descriptor)
 
     with gateway(tmp_path) as mx:
-        mx.letter["text_page"] = PAGE
+        mx.letter["derived"] = b"%PDF-page"
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", fsync)
             assert mx.send()[1].startswith(b"4.3.0 ")

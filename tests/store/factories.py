@@ -13,7 +13,7 @@ from typing import Any
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Fax
 from mailbridge.store.interface import Store
-from mailbridge.store.spool import Spool
+from mailbridge.store.spool import Spool, derived_path
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, a_fax, an_envelope
 
@@ -42,7 +42,7 @@ async def a_mail(store: Store, spool: Spool, *states: FaxState, at: datetime = N
     file = spool.create(envelope.id)
     file.write(b"a mail")
     await file.commit()
-    page = spool.path(file.relpath).with_suffix(".page.pdf")
+    page = spool.path(derived_path(file.relpath))
     page.write_bytes(b"%PDF")
     envelope = replace(envelope, path=file.relpath)
     paths = (file.relpath, str(page.relative_to(spool.root)))

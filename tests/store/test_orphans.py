@@ -39,7 +39,8 @@ def test_files_without_a_record_are_deleted_and_counted(tmp_path: Path, capsys: 
         [fax] = await a_mail(store, spool, "queued")
         received = spool.store_received("fax_in", b"%PDF")
         await store.run(lambda tx: tx.events.emit("fax.received", {"document": {"path": received}}, NOW, "fax_in"))
-        lost = left(spool, "mail/00/env_a.eml", "mail/00/env_a.page.pdf", "mail/01/env_b.page.pdf", "received/3f/fax_c")
+        mails = left(spool, "mail/00/env_a.eml", "mail/00/env_a.derived", "mail/01/env_b.page.pdf")
+        lost = [*mails, *left(spool, "received/3f/fax_c")]
         foreign = left(spool, "mail/00/notes.txt", "mail/segment")
         age_all(spool)
         assert await orphans.sweep(store, spool, NOW) == 4

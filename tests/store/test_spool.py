@@ -16,7 +16,7 @@ import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document, Encoding
-from mailbridge.store.spool import Spool, SpoolFile
+from mailbridge.store.spool import Spool, SpoolFile, derived_path
 
 
 @pytest.fixture
@@ -147,17 +147,17 @@ def spooled_mail(spool: Spool) -> SpoolFile:
     return file
 
 
-def test_page_is_stored_beside_its_mail_and_goes_with_it(spool: Spool) -> None:
+def test_derived_content_is_stored_beside_its_mail_and_goes_with_it(spool: Spool) -> None:
     mail = spooled_mail(spool)
-    relpath = asyncio.run(spool.store_page(mail, b"%PDF"))
-    path = spool.path(relpath)
-    assert path == spool.path(mail.relpath).with_suffix(".page.pdf")
+    asyncio.run(spool.store_derived(mail, b"%PDF"))
+    path = spool.path(derived_path(mail.relpath))
+    assert path == spool.path(mail.relpath).with_suffix(".derived")
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"%PDF", 0o600)
     mail.abort()
     assert mails(spool) == []
 
 
-def test_page_and_its_name_are_synced(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_derived_content_and_its_name_are_synced(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     mail, synced, real = spooled_mail(spool), list[str](), os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -165,12 +165,13 @@ def test_page_and_its_name_are_synced(spool: Spool, monkeypatch: pytest.MonkeyPa
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    path = spool.path(asyncio.run(spool.store_page(mail, b"%PDF")))
+    asyncio.run(spool.store_derived(mail, b"%PDF"))
+    path = spool.path(derived_path(mail.relpath))
     assert synced == [str(path), str(path.parent)]
 
 
 @pytest.mark.parametrize(("size", "in_loop"), [(1 << 16, True), ((1 << 16) + 1, False)])
-def test_large_page_is_written_outside_the_event_loop(
+def test_large_derived_content_is_written_outside_the_event_loop(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, size: int, in_loop: bool
 ) -> None:
     mail, writers, real = spooled_mail(spool), list[bool](), os.write
@@ -181,13 +182,13 @@ def test_large_page_is_written_outside_the_event_loop(
         return real(descriptor, data)
 
     monkeypatch.setattr(os, "write", write)
-    relpath = asyncio.run(spool.store_page(mail, bytes(size)))
+    asyncio.run(spool.store_derived(mail, bytes(size)))
     assert writers == [in_loop]
-    assert spool.path(relpath).stat().st_size == size
+    assert spool.path(derived_path(mail.relpath)).stat().st_size == size
 
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_page_that_the_disk_does_not_take_is_gone_and_its_mail_stays(
+def test_derived_content_that_the_disk_does_not_take_is_gone_and_its_mail_stays(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def broken(*_: object) -> None:
@@ -198,7 +199,7 @@ def test_page_that_the_disk_does_not_take_is_gone_and_its_mail_stays(
     async def run() -> None:
         monkeypatch.setattr(os, call, broken)
         with pytest.raises(StoreUnavailable) as caught:
-            await spool.store_page(mail, b"%PDF")
+            await spool.store_derived(mail, b"%PDF")
         assert "/secret" not in str(caught.value)
 
     asyncio.run(run())

@@ -135,7 +135,7 @@ def test_alternative_text_for_other_readers_is_not_a_document(tmp_path: Path) ->
     message.add_alternative("<html amp4email>hello</html>", subtype="x-amp-html")
     message.add_alternative("<p>hello</p>", subtype="html")
     letter = read(tmp_path, message)
-    assert (letter.text_page is not None, letter.documents) == (True, ())
+    assert [document.name for document in letter.documents] == ["page.pdf"]
 
 
 def test_photograph_with_more_pictures_in_its_file_is_one_page(tmp_path: Path) -> None:

@@ -31,17 +31,15 @@ def test_text_beside_a_document_becomes_a_page_by_mode_and_content(
     message = mail(text, ("a.pdf", "application/pdf", PDF))
     for _ in range(2):
         letter = read(tmp_path, message, mode)
-        assert [document.name for document in letter.documents] == ["a.pdf"]
-        assert (letter.text_page is not None) is becomes_page
+        assert [document.name for document in letter.documents] == [*(["page.pdf"] if becomes_page else []), "a.pdf"]
         message["X-Mailbridge-Page"], mode = mode, "auto"
 
 
 def test_text_alone_is_a_page_and_nothing_at_all_is_refused(tmp_path: Path) -> None:
     letter = read(tmp_path, mail("שלום"))
-    page = letter.text_page
-    assert page is not None
-    assert (letter.documents, page.pages, page.content[:5]) == ((), 1, b"%PDF-")
-    assert (page.size, page.sha256) == (len(page.content), hashlib.sha256(page.content).hexdigest())
+    (page,) = letter.documents
+    assert (page.path, page.pages, letter.derived[:5]) == ("mail/m.derived", 1, b"%PDF-")
+    assert (page.size, page.sha256) == (len(letter.derived), hashlib.sha256(letter.derived).hexdigest())
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["m.eml"]
     assert refused(tmp_path, mail("  \n")).startswith("554 5.6.0 The mail has nothing to fax")
     reply = refused(tmp_path, mail("hello", **{"X-Mailbridge-Page": "never"}))

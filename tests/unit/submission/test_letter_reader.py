@@ -46,8 +46,9 @@ def test_mails_read_at_once_yield_complete_letters(root: Path) -> None:
             await reader.stop()
         for letter in letters:
             assert (letter.sender, letter.subject, letter.tags) == ("a@b.co", "s", {"k": "v"})
-            assert letter.text_page is not None
-            assert hashlib.sha256(letter.text_page.content).hexdigest() == letter.text_page.sha256
+            (page,) = letter.documents
+            assert (page.path, page.size) == ("mail/a.derived", len(letter.derived))
+            assert hashlib.sha256(letter.derived).hexdigest() == page.sha256
 
     asyncio.run(run())
 
@@ -179,7 +180,7 @@ def test_an_error_of_a_parser_refuses_the_mail(monkeypatch: pytest.MonkeyPatch) 
     "change",
     [
         {"path": "mail/other.eml"},
-        {"path": "mail/a.page.pdf"},
+        {"path": "mail/other.derived"},
         {"path": "../a.eml"},
         {"offset": -1},
         {"length": -1},
@@ -190,6 +191,17 @@ def test_an_error_of_a_parser_refuses_the_mail(monkeypatch: pytest.MonkeyPatch) 
 def test_a_response_that_leaves_its_mail_is_refused(change: dict[str, Any]) -> None:
     document = Document(name="a.pdf", content_type="application/pdf", size=1, sha256="", path="mail/a.eml", offset=0, length=1)
     letter = Letter(message_id=None, subject="", sender=None, documents=(document,))
+    assert checked_letter(Response(letter=letter), "mail/a.eml") == letter
+    with pytest.raises(Refused, match="within the limits"):
+        checked_letter(Response(letter=replace(letter, documents=(replace(document, **change),))), "mail/a.eml")
+
+
+@pytest.mark.parametrize(
+    "change", [{"offset": 4}, {"length": 5, "size": 5}, {"size": 2}, {"encoding": "base64"}, {"path": "mail/b.derived"}]
+)
+def test_document_outside_of_the_derived_content_is_refused(change: dict[str, Any]) -> None:
+    document = Document(name="a", content_type="application/pdf", size=4, sha256="", path="mail/a.derived", offset=3, length=4)
+    letter = Letter(message_id=None, subject="", sender=None, documents=(document,), derived=b"%PDF-12")
     assert checked_letter(Response(letter=letter), "mail/a.eml") == letter
     with pytest.raises(Refused, match="within the limits"):
         checked_letter(Response(letter=replace(letter, documents=(replace(document, **change),))), "mail/a.eml")
