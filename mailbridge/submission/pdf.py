@@ -40,19 +40,19 @@ class Rule:
 def write(pages: list[list[Text | Rule]], glyphs: Glyphs) -> bytes:
     """Return a PDF of A4 pages. PDFium can be used by one thread only. Raises RuntimeError where it fails."""
     document: Any = pypdfium2.PdfDocument.new()
-    font = _embed(document, glyphs)
     try:
+        font = _embed(document, glyphs)
         for items in pages:
             page: Any = document.new_page(WIDTH, HEIGHT)
             for item in items:
                 pdfium.FPDFPage_InsertObject(page, _text(document, font, item) if isinstance(item, Text) else _rule(item))
             page.gen_content()
             page.close()
+        pdfium.FPDFFont_Close(font)
         written = io.BytesIO()
         document.save(written)
         return written.getvalue()
     finally:
-        pdfium.FPDFFont_Close(font)
         document.close()
 
 
@@ -65,11 +65,8 @@ def _embed(document: Any, glyphs: Glyphs) -> Any:
 
 def _text(document: Any, font: Any, text: Text) -> Any:
     made = _made(pdfium.FPDFPageObj_CreateTextObj(document, font, text.size))
-    _made(
-        pdfium.FPDFText_SetCharcodes(
-            made, (ctypes.c_uint32 * len(text.codes)).from_buffer(array("I", text.codes)), len(text.codes)
-        )
-    )
+    codes = (ctypes.c_uint32 * len(text.codes)).from_buffer(array("I", text.codes))
+    _made(pdfium.FPDFText_SetCharcodes(made, codes, len(text.codes)))
     pdfium.FPDFPageObj_Transform(made, 1, 0, 0, 1, text.x, text.y)
     return made
 
