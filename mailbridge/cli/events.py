@@ -76,7 +76,7 @@ def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None
         )
         for d in found
     ]
-    print_table(heads, rows, "no dead deliveries" if dead else "no deliveries")
+    print_table(heads, rows, "no dead deliveries" if dead else "no deliveries", prose=("ERROR",))
 
 
 def _print_schema(type_: str) -> None:

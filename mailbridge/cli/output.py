@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime, tzinfo
 
 import click
+
+# Characters that a column of prose keeps at least, and those between columns.
+_PROSE_WIDTH, _GAP = 16, 2
 
 
 def print_json(value: object) -> None:
@@ -32,8 +35,11 @@ def local(time: str | None, form: str = "%Y-%m-%d %H:%M:%S", zone: tzinfo | None
     return "-" if time is None else datetime.fromisoformat(time).astimezone(zone).strftime(form)
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
-    """Print a table, or the sentence `empty` if it has no rows. In a pipe every row is one line of any width."""
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str, prose: Container[str] = ()) -> None:
+    """Print a table, or the sentence `empty` if it has no rows.
+
+    On a terminal only the columns in `prose` wrap, so that IDs and numbers can be copied. In a pipe every row is one line.
+    """
     if not rows:
         click.echo(empty)
         return
@@ -41,10 +47,15 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: s
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, highlight=False)
+    wraps = [sys.stdout.isatty() and head in prose for head in heads]
     table = Table(box=None, pad_edge=False, show_edge=False)
-    for head in heads:
-        table.add_column(head, no_wrap=not terminal, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    Console(file=sys.stdout, width=None if terminal else 100_000, highlight=False).print(table, soft_wrap=not terminal)
+    for head, wrap in zip(heads, wraps, strict=True):
+        table.add_column(head, no_wrap=not wrap, overflow="fold")
+    cells = [[Text(plain(cell)) for cell in row] for row in rows]
+    for row in cells:
+        table.add_row(*row)
+    # Wider than the terminal if it must be; then the terminal itself wraps the lines.
+    widths = (max(len(heads[n]), *(_PROSE_WIDTH if wrap else row[n].cell_len for row in cells)) for n, wrap in enumerate(wraps))
+    console.width = max(console.width if any(wraps) else 0, sum(widths) + _GAP * len(heads))
+    console.print(table, soft_wrap=not any(wraps))

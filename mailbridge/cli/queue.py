@@ -34,12 +34,12 @@ def queue(state: str | None, limit: int, as_json: bool, config_path: Path) -> No
     if as_json:
         print_json(faxes)
         return
-    heads = ("ID", "STATE", "NUMBER", "SINCE", "TRIES", "FROM", "SUBJECT", "REASON")
+    heads = ("ID", "STATE", "NUMBER", "CREATED", "TRIES", "FROM", "SUBJECT", "REASON")
     rows = [
         (f["id"], f["state"], f["number"], local(f["created_at"]), f["tries"], f["sender"], f["subject"], reason(f))
         for f in faxes
     ]
-    print_table(heads, rows, "no faxes" if state is None else f"no faxes are {state}")
+    print_table(heads, rows, "no faxes" if state is None else f"no faxes in state {state}", prose=("FROM", "SUBJECT", "REASON"))
 
 
 @click.command(epilog=EXITS)

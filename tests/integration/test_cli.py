@@ -339,12 +339,12 @@ def test_queue_json(seeded: Seeded) -> None:
 
 def test_queue_table(seeded: Seeded) -> None:
     head, *rows = table(seeded, "queue")
-    assert head.split() == ["ID", "STATE", "NUMBER", "SINCE", "TRIES", "FROM", "SUBJECT", "REASON"]
+    assert head.split() == ["ID", "STATE", "NUMBER", "CREATED", "TRIES", "FROM", "SUBJECT", "REASON"]
     assert [row.split()[0] for row in rows] == [seeded.failed, seeded.doubted, seeded.queued]
     assert "busy (3): the line was busy" in rows[0]
     assert "dana@example.co.il" in rows[2]
     assert "חוזה" in rows[2]
-    assert table(seeded, "queue", "--state", "cancelled") == ["no faxes are cancelled"]
+    assert table(seeded, "queue", "--state", "cancelled") == ["no faxes in state cancelled"]
 
 
 def test_show(seeded: Seeded) -> None:
