@@ -106,7 +106,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT))
             runtime = Runtime(store, Spool(self._config.state_dir / "spool"), self._clock, random.random)
-            await self._recover(runtime, store.made_at)
+            await self._recover(runtime, store.created_at)
             clients = {name: await stack.enter_async_context(_client(self._config, name)) for name in self._config.accounts}
             documents = await stack.enter_async_context(Documents(self._config.myfax.url, self._config.myfax.timeout))
             letter_reader = await self._start_letter_reader(stack, runtime.spool)
@@ -129,12 +129,12 @@ class Daemon:
             await stop.wait()
             await asyncio.gather(smtp.stop(GRACE), *(uploader.drain(GRACE) for uploader in uploaders))
 
-    async def _recover(self, runtime: Runtime, database_made_at: datetime | None) -> None:
+    async def _recover(self, runtime: Runtime, database_created_at: datetime | None) -> None:
         """Settle what an earlier run left unfinished, before anything new starts."""
         await runtime.store.run(lambda tx: tx.deliveries.requeue_interrupted())
         await log_removed_endpoints(runtime.store, self._config.webhooks)
         await recover_interrupted(runtime, self._config.fax.on_doubt)
-        await orphans.sweep(runtime.store, runtime.spool, self._clock(), database_made_at)
+        await orphans.sweep(runtime.store, runtime.spool, self._clock(), database_created_at)
 
     async def _start_letter_reader(self, stack: AsyncExitStack, spool: Spool) -> LetterReader:
         letter_reader = LetterReader(spool.root, self._config.fax.page)
@@ -289,7 +289,7 @@ def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 def _health_checks(store: SqliteStore, spool: Spool, watchers: list[Watcher]) -> dict[str, Check]:
     async def writable() -> bool:
         await store.run(lambda tx: None)
-        return store.healthy and await asyncio.to_thread(spool.prove)
+        return store.healthy and await asyncio.to_thread(spool.probe)
 
     async def connected(watcher: Watcher) -> bool:
         return watcher.connected

@@ -1,4 +1,4 @@
-"""Names that outlive a power cut: a file's own fsync does not make its directory entry durable."""
+"""Sync a directory: fsync of a file does not make its directory entry survive a power failure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sync_directory(path: Path) -> None:
-    """Fsync a directory, blocking, so that the names in it are durable. Raises OSError."""
+    """Fsync a directory, blocking, to make the names in it durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

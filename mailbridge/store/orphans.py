@@ -1,4 +1,4 @@
-"""Orphans: files in the spool that no record knows, left by a crash between a file and its row."""
+"""Orphans: files in the spool without a record, left by a crash between writing the file and its row."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from mailbridge import log
 from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.spool import BESIDE_MAIL, Spool
 
-# SQLite takes 32,766 values in one question at most; a few hundred at once take no longer for each.
-_AT_ONCE = 500
+# Paths in one query: SQLite accepts up to 32,766 values, and a few hundred take no longer for each.
+_BATCH = 500
 
 
-async def sweep(store: Store, spool: Spool, started: datetime, made: datetime | None = None) -> int:
-    """Delete the files that belong to no mail and no event, and return how many; none that is younger than `started`.
+async def sweep(store: Store, spool: Spool, started: datetime, created: datetime | None = None) -> int:
+    """Delete the files last changed before `started` that belong to no mail, event or pending deletion; return how many.
 
-    `made` is when the database was made. A file that is older was left by no crash of it: an earlier database was lost, and the
-    file may be all that is left of a mail that was taken. Such files stay, and a warning tells how many there are.
+    `created` is when the database was created. An older file was not left by a crash: an earlier database was lost, and the file
+    may be all that is left of an accepted mail. Such files are kept, and a warning says how many there are.
 
-    To be called before mail is taken in: then no file waits for its record. Raises StoreUnavailable.
+    Call it before mail is accepted, when no file waits for its record. Raises StoreUnavailable.
     """
-    deleted, old = 0, 0
-    since = 0.0 if made is None else made.timestamp()
+    deleted, kept = 0, 0
+    since = 0.0 if created is None else created.timestamp()
     for directory in sorted(path for kind in ("mail", "received") for path in (spool.root / kind).iterdir() if path.is_dir()):
         owners = await asyncio.to_thread(_owners, directory, str(directory.relative_to(spool.root)))
         known = await _known(store, sorted(set(owners.values())))
         unknown = [name for name, owner in owners.items() if owner not in known]
         if unknown:
-            ours, older = await asyncio.to_thread(_by_age, directory, unknown, since)
-            deleted += await asyncio.to_thread(_delete, directory, ours, started.timestamp())
-            old += len(older)
-    if old:
-        log.orphans_kept("spool", files=old, remedy="restore the database that knew them, or delete them")
+            orphans, older = await asyncio.to_thread(_by_age, directory, unknown, since)
+            deleted += await asyncio.to_thread(_delete, directory, orphans, started.timestamp())
+            kept += len(older)
+    if kept:
+        log.orphans_kept("spool", files=kept, remedy="restore the database that they belong to, or delete them")
     log.orphans_swept("spool", orphans=deleted)
     return deleted
 
 
 def _owners(directory: Path, relative: str) -> dict[str, str]:
-    """Return the files of one directory with the path under which a record would know each. Other files are not ours."""
+    """Return the mailbridge files in a directory, each with the path that its record would have."""
     return {name: f"{relative}/{owner}" for name in os.listdir(directory) for owner in _owner(name, relative.startswith("mail"))}
 
 
-def _owner(name: str, of_a_mail: bool) -> Iterator[str]:
-    if not of_a_mail:
+def _owner(name: str, is_mail: bool) -> Iterator[str]:
+    if not is_mail:
         yield name
         return
     for suffix in (".eml", *BESIDE_MAIL):
@@ -56,21 +56,21 @@ def _owner(name: str, of_a_mail: bool) -> Iterator[str]:
 
 
 async def _known(store: Store, paths: list[str]) -> set[str]:
-    pieces = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
+    batches = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
 
     def work(tx: Transaction) -> set[str]:
-        return {path for piece in pieces for path in tx.retention.known_files(piece)}
+        return {path for batch in batches for path in tx.retention.known_files(batch)}
 
-    return await store.run(work) if pieces else set()
+    return await store.run(work) if batches else set()
 
 
 def _by_age(directory: Path, names: list[str], since: float) -> tuple[list[str], list[str]]:
-    """Return the names of the files that were written at `since` or later, and those of the older ones."""
-    ours, older = list[str](), list[str]()
+    """Return the files changed at `since` (seconds since 1970) or later, and the older ones."""
+    newer, older = list[str](), list[str]()
     for name in names:
         with contextlib.suppress(OSError):
-            (ours if (directory / name).stat().st_mtime >= since else older).append(name)
-    return ours, older
+            (newer if (directory / name).stat().st_mtime >= since else older).append(name)
+    return newer, older
 
 
 def _delete(directory: Path, names: list[str], started: float) -> int:

@@ -1,4 +1,4 @@
-"""Retention: documents and records go when their time has come, and an audit line and a log line tell it."""
+"""Retention: deletes documents and records when they expire, with an audit line and a log line for each."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from mailbridge.store.fsync import sync_directory
 from mailbridge.store.interface import AuditLine, PendingDeletion, Store, Transaction
 from mailbridge.store.spool import Spool
 
-# So many rows a transaction: an SMTP client waits behind it for some 20 ms.
+# Rows in a transaction: an SMTP client may wait for it, about 20 ms.
 BATCH = 100
+# Seconds.
 _LONGEST_PAUSE = 600.0
-# A mail that is sent again within a day is known by its record, and must not be faxed again.
+# A mail that is sent again within a day is recognised by its record, and must not be faxed again.
 _RECORDS_AT_LEAST = timedelta(days=1)
-# The list of what came in is read up to 30 days back, and what it told of before is known by its receipt.
-_RECEIPTS_AT_LEAST = timedelta(days=32)
+# `incoming.do` is read up to 30 days back, and what it listed before is recognised by the stored item.
+_RECEIVED_AT_LEAST = timedelta(days=32)
 
 
-class Swept(NamedTuple):
-    """What one sweep deleted: documents of so many faxes, faxes, events of no fax, digests of handled mails, receipts."""
+class Deleted(NamedTuple):
+    """How much one sweep deleted."""
 
-    documents: int
+    documents: int  # sent faxes and received documents whose files were deleted
     faxes: int
-    events: int
-    handled: int
-    receipts: int = 0
+    events: int  # of no stored fax
+    processed_mails: int
+    received_items: int = 0
 
 
 class Retention:
     """Sweeps until cancelled. `documents` and `records` are seconds after the final state, or after a received fax's event.
 
-    Documents never outlive their record, and records are kept for a day at least. Nothing that is not final is deleted, nor
-    an event that is still to be delivered. A sweep that is broken off anywhere is taken up again by the next one.
+    Documents are deleted with their record at the latest, and records are kept for at least a day. A fax that is not final and an
+    event that is still to be delivered are kept. The next sweep finishes one that was interrupted.
     """
 
     def __init__(self, documents: float, records: float, store: Store, spool: Spool, clock: Callable[[], datetime]) -> None:
@@ -48,7 +49,7 @@ class Retention:
         self._store, self._spool, self._clock = store, spool, clock
 
     async def run(self) -> None:
-        """Sweep now, and again after a tenth of the shorter time, ten minutes at most."""
+        """Sweep now, and then at intervals of a tenth of the shorter time, at most ten minutes."""
         pause = min(_LONGEST_PAUSE, max(1.0, self._documents.total_seconds() / 10))
         while True:
             try:
@@ -57,33 +58,33 @@ class Retention:
                 log.store_unavailable("retention", error=str(error))
             await asyncio.sleep(pause)
 
-    async def sweep(self, now: datetime) -> Swept:
-        """Delete what is due at `now`, in batches; return how much it was. Raises StoreUnavailable."""
+    async def sweep(self, now: datetime) -> Deleted:
+        """Delete what has expired at `now`, in batches; return how much. Raises StoreUnavailable."""
         documents, records = now - self._documents, now - self._records
         while await self._store.run(lambda tx: tx.retention.discard_documents(documents, now, BATCH)):
             pass
         while await self._store.run(lambda tx: tx.retention.discard_received(documents, now, BATCH)):
             pass
-        return Swept(
-            documents=await self._erase(),
-            faxes=await self._delete(lambda tx: tx.retention.delete_faxes(records, now, BATCH)),
-            events=await self._delete(lambda tx: tx.retention.delete_events(records, now, BATCH)),
-            handled=await self._forget(lambda tx: tx.retention.delete_processed_mails(records, BATCH)),
-            receipts=await self._forget(
-                lambda tx: tx.retention.delete_received_items(min(records, now - _RECEIPTS_AT_LEAST), BATCH)
+        return Deleted(
+            documents=await self._delete_files(),
+            faxes=await self._delete_records(lambda tx: tx.retention.delete_faxes(records, now, BATCH)),
+            events=await self._delete_records(lambda tx: tx.retention.delete_events(records, now, BATCH)),
+            processed_mails=await self._delete_rows(lambda tx: tx.retention.delete_processed_mails(records, BATCH)),
+            received_items=await self._delete_rows(
+                lambda tx: tx.retention.delete_received_items(min(records, now - _RECEIVED_AT_LEAST), BATCH)
             ),
         )
 
-    async def _erase(self) -> int:
-        """Unlink what is noted for erasure, also by a sweep that was broken off, and tell it once it is gone for good."""
-        told, last = 0, ""
-        while noted := await self._store.run(partial(_noted, after=last)):
-            told += await self._erase_some({erasure.path: erasure.files for erasure in noted})
+    async def _delete_files(self) -> int:
+        """Unlink the files of pending deletions, also of an interrupted sweep; return how many documents were deleted."""
+        deleted, last = 0, ""
+        while noted := await self._store.run(partial(_pending, after=last)):
+            deleted += await self._unlink_batch({deletion.path: deletion.files for deletion in noted})
             last = noted[-1].path
-        return told
+        return deleted
 
-    async def _erase_some(self, noted: dict[str, tuple[str, ...]]) -> int:
-        gone = await asyncio.to_thread(erase, self._spool, noted)
+    async def _unlink_batch(self, noted: dict[str, tuple[str, ...]]) -> int:
+        gone = await asyncio.to_thread(unlink, self._spool, noted)
         for path in noted.keys() - gone:
             log.document_not_deleted("retention", error="a file cannot be deleted from the spool", path=path)
         lines = await self._store.run(lambda tx: tx.retention.finish_deletions(gone, self._clock()))
@@ -91,29 +92,29 @@ class Retention:
             log.document_deleted(line.subject, sha256=[document["sha256"] for document in line.record["documents"]])
         return len(lines)
 
-    async def _delete(self, work: Callable[[Transaction], Sequence[AuditLine]]) -> int:
-        told = 0
+    async def _delete_records(self, work: Callable[[Transaction], Sequence[AuditLine]]) -> int:
+        deleted = 0
         while lines := await self._store.run(work):
             for line in lines:
                 log.record_deleted(line.subject, what=line.what, state=line.record.get("state") or line.record.get("type"))
-            told += len(lines)
-        return told
+            deleted += len(lines)
+        return deleted
 
-    async def _forget(self, work: Callable[[Transaction], int]) -> int:
-        forgotten = 0
+    async def _delete_rows(self, work: Callable[[Transaction], int]) -> int:
+        deleted = 0
         while count := await self._store.run(work):
-            forgotten += count
-        return forgotten
+            deleted += count
+        return deleted
 
 
-def _noted(tx: Transaction, after: str) -> list[PendingDeletion]:
+def _pending(tx: Transaction, after: str) -> list[PendingDeletion]:
     return tx.retention.pending_deletions(BATCH, after)
 
 
-def erase(spool: Spool, wanted: Mapping[str, Sequence[str]]) -> set[str]:
-    """Remove the files of each key, blocking; return the keys whose files are gone, even after a power cut.
+def unlink(spool: Spool, wanted: Mapping[str, Sequence[str]]) -> set[str]:
+    """Unlink the files of each key, blocking; return the keys whose files are gone, and stay so after a power failure.
 
-    A file that cannot be removed keeps its key out. Raises StoreUnavailable where a directory cannot be synced.
+    A key with a file that cannot be unlinked is left out. Raises StoreUnavailable if a directory cannot be synced.
     """
     gone: set[str] = set()
     directories: set[Path] = set()

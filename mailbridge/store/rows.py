@@ -1,4 +1,4 @@
-"""Rows of the tables to the nouns of `model`, and back."""
+"""Converts rows of the tables to the records of `model`, and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mailbridge.model import Attempt, Delivery, Document, Email, Envelope, Event
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON can hold: mappings, lists and ISO 8601 times instead of dataclass values, tuples and datetimes."""
+    """Return a value as JSON can hold it: dataclasses as mappings, tuples as lists, datetimes in ISO 8601."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
@@ -23,6 +23,7 @@ def plain(value: Any) -> Any:
     return value
 
 
+# Columns of JSON.
 _STRUCTURED = ("documents", "attempts", "failure", "email", "report", "tags")
 
 
@@ -59,7 +60,7 @@ def to_fax(row: Mapping[str, Any]) -> Fax:
 
 
 def envelope_row(envelope: Envelope, key: str | None) -> dict[str, Any]:
-    """Return an Envelope as a row; what no query asks for stands in `record`."""
+    """Return an Envelope as a row. `record` has all of it, for what no query selects by."""
     return {
         "id": envelope.id,
         "key": key,
@@ -76,7 +77,7 @@ def to_event(row: Mapping[str, Any]) -> Event:
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """Return an Event as a row, with the path of its received document where it has one."""
+    """Return an Event as a row, with the path of its received document, if it has one."""
     document = event.data.get("document")
     row = {name: getattr(event, name) for name in _EVENT}
     return {**row, "data": plain(event.data), "document": document.get("path") or None if document else None}

@@ -1,4 +1,4 @@
-"""The store in one SQLite file: write-ahead log, synchronous=FULL, one connection in one thread."""
+"""The store in one SQLite file: write-ahead log, synchronous=FULL, one connection in one thread (see `store.writer`)."""
 
 from __future__ import annotations
 
@@ -24,34 +24,37 @@ from mailbridge.store.interface import Transaction
 from mailbridge.store.writer import Writer
 
 T = TypeVar("T")
-_LOOK_AGAIN = 0.05
+# Seconds between attempts to lock the state_dir.
+_LOCK_INTERVAL = 0.05
 
 
 class SqliteStore:
     """A Store (see `store.interface`) in `state_dir/mailbridge.sqlite3`.
 
-    `patience` is how many seconds to wait for another process to let go of the state_dir.
-    `describe` gives the data of a fax's event and `route` the endpoints of an event type. Use it as an async context manager.
-    The state_dir is made where only it is missing. `made_at` is when the database was made, None where nobody noted it.
-    Raises StateLocked where another process holds the state_dir, SchemaTooNew where a newer mailbridge wrote the file.
+    `describe` returns the data of an event about a fax, and `route` the endpoints of an event type. `patience` is the seconds to
+    wait for another process that has locked the state_dir. Use it as an async context manager; `created_at` is then when the
+    database was created, or None if that is unknown.
+
+    Creates the state_dir if its parent exists, and the database. Raises StateLocked if another process uses the state_dir,
+    SchemaTooNew if a newer mailbridge wrote the database, StoreUnavailable.
     """
 
     def __init__(self, state_dir: Path, describe: Describe, route: Route, patience: float = 0.0) -> None:
         self._state_dir, self._describe, self._route, self._patience = state_dir, describe, route, patience
-        self._bells: dict[str, asyncio.Event] = {}
+        self._subscribed: dict[str, asyncio.Event] = {}
         self._closed = False
 
     async def __aenter__(self) -> SqliteStore:
-        # Itself alone, as a path that is wrong further up is told below.
+        # Not its parents: a wrong path is reported below.
         with contextlib.suppress(OSError):
             self._state_dir.mkdir(mode=0o700, exist_ok=True)
-        self._lock = await _lock_in_time(self._state_dir, self._patience)
+        self._lock = await _lock_within(self._state_dir, self._patience)
         try:
             self._engine, _ = await asyncio.to_thread(_open, self._state_dir / "mailbridge.sqlite3")
         except BaseException:
             os.close(self._lock)
             raise
-        self.made_at = await asyncio.to_thread(_made_at, self._engine)
+        self.created_at = await asyncio.to_thread(_created_at, self._engine)
         self._writer = Writer(self._engine, self._describe, self._route, self._notify)
         return self
 
@@ -65,24 +68,24 @@ class SqliteStore:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         done = self._writer.submit(work)
-        # Whoever gave up waiting does not ask for the error, and nobody else is to be told that it was not asked for.
+        # A cancelled caller does not retrieve the error, and asyncio must not log that it was never retrieved.
         done.add_done_callback(lambda it: it.cancelled() or it.exception())
         return await asyncio.shield(done)
 
     @property
     def healthy(self) -> bool:
-        """Whether the database takes what is to be written, as far as the last transaction could tell."""
+        """Whether the last transaction could be written."""
         return self._writer.healthy
 
     def subscribe(self, topic: str) -> asyncio.Event:
-        return self._bells.setdefault(topic, asyncio.Event())
+        return self._subscribed.setdefault(topic, asyncio.Event())
 
     def _notify(self, topics: set[str]) -> None:
         for topic in topics:
             self.subscribe(topic).set()
 
 
-async def _lock_in_time(state_dir: Path, patience: float) -> int:
+async def _lock_within(state_dir: Path, patience: float) -> int:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
     while True:
@@ -91,11 +94,11 @@ async def _lock_in_time(state_dir: Path, patience: float) -> int:
         except StateLocked:
             if loop.time() >= deadline:
                 raise
-        await asyncio.sleep(_LOOK_AGAIN)
+        await asyncio.sleep(_LOCK_INTERVAL)
 
 
 def _lock(state_dir: Path) -> int:
-    """Take the state_dir for this process alone; the kernel gives it back when the process ends, however it ends."""
+    """Lock the state_dir for this process; the kernel releases the lock when the process ends, even if killed."""
     try:
         descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -111,7 +114,7 @@ def _lock(state_dir: Path) -> int:
 
 
 def migrate(state_dir: Path) -> tuple[int, int]:
-    """Migrate the database of a stopped daemon to the newest schema, blocking; return which schema it had and has.
+    """Migrate the database of a stopped daemon to the newest schema, blocking; return the schema found and the schema now.
 
     `SqliteStore` does the same when it opens. Raises StateLocked, SchemaTooNew, StoreUnavailable.
     """
@@ -128,16 +131,16 @@ def migrate(state_dir: Path) -> tuple[int, int]:
 
 
 def _open(path: Path) -> tuple[Engine, int]:
-    """Open the database with the newest schema; return also which one was found."""
+    """Open the database, and create or migrate its tables; return also the schema that was found."""
     engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
-        # Before the first connection: SQLite gives the mode to the files that it makes beside this one.
+        # Before the first connection: SQLite creates its other files with the mode of this one.
         path.touch(mode=0o600)
         path.chmod(0o600)
         with engine.begin() as connection:
-            found = _bring_up_to_date(connection, path)
+            found = _create_or_migrate(connection, path)
     except (DBAPIError, OSError) as error:
         engine.dispose()
         why = error.orig if isinstance(error, DBAPIError) else error.strerror
@@ -150,16 +153,16 @@ def _open(path: Path) -> tuple[Engine, int]:
     return engine, found
 
 
-def _bring_up_to_date(connection: Connection, path: Path) -> int:
-    """Make the tables, or migrate them to the newest schema, in one transaction; return the schema that was found."""
+def _create_or_migrate(connection: Connection, path: Path) -> int:
+    """Create the tables, or migrate them to the newest schema, in one transaction; return the schema that was found."""
     if not inspect(connection).has_table("meta"):
         schema.metadata.create_all(connection)
         facts = {"schema": str(schema.SCHEMA_VERSION), "made": datetime.now(UTC).isoformat()}
         connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in facts.items()])
-    noted = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
-    if noted is None or not noted.isdecimal():
-        raise StoreUnavailable(f"{path} does not say which schema it has; restore it or move it away")
-    found = int(noted)
+    stored = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
+    if stored is None or not stored.isdecimal():
+        raise StoreUnavailable(f"{path} has no schema number; restore it or move it away")
+    found = int(stored)
     if found > schema.SCHEMA_VERSION:
         raise SchemaTooNew(
             f"{path} has schema {found}, this mailbridge knows {schema.SCHEMA_VERSION}; install the newer version again"
@@ -169,13 +172,13 @@ def _bring_up_to_date(connection: Connection, path: Path) -> int:
     return found
 
 
-def _made_at(engine: Engine) -> datetime | None:
+def _created_at(engine: Engine) -> datetime | None:
     with engine.begin() as connection:
-        noted = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "made")).scalar()
-    return None if noted is None else datetime.fromisoformat(noted)
+        stored = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "made")).scalar()
+    return None if stored is None else datetime.fromisoformat(stored)
 
 
-def _prepare(connection: sqlite3.Connection, _: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy begins and commits; the driver's own guesses break savepoints
+def _configure(connection: sqlite3.Connection, _: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy begins and commits; the driver's implicit transactions break savepoints
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
         connection.execute(f"PRAGMA {pragma}")

@@ -1,4 +1,4 @@
-"""Files are made durable in batches: each file is synced, and then each of their directories once."""
+"""Makes files durable in batches: syncs each file, then each of their directories once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-# Threads that sync at once, each a batch, one file after the other: a flush takes time, and disks merge several.
+# Threads, each of which syncs the files of one batch in turn: a flush takes time, and disks merge concurrent ones.
 _THREADS = 4
+# Most files in a batch.
 _BATCH = 16
 
 
@@ -23,7 +24,7 @@ class _File(Protocol):
 
 
 class SyncBatches:
-    """Syncs files in a few threads, those that wait together at once. `sync_names` makes the names in a directory durable."""
+    """Syncs files in a few threads; files that wait share a batch. `sync_names` makes the names in a directory durable."""
 
     def __init__(self, sync_names: Callable[[Path], None]) -> None:
         self._sync_names = sync_names
@@ -31,7 +32,7 @@ class SyncBatches:
         self._threads = 0
 
     def add(self, file: _File) -> asyncio.Future[None]:
-        """Return the promise that `file` is durable; it may raise StoreUnavailable, and then the file is gone."""
+        """Sync a file; return a future that ends once it is durable, or raises StoreUnavailable: the file is then deleted."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._waiting.append((file, done))
@@ -55,10 +56,10 @@ class SyncBatches:
     def _end(
         self,
         loop: asyncio.AbstractEventLoop,
-        promises: Sequence[asyncio.Future[None]],
+        futures: Sequence[asyncio.Future[None]],
         errors: Sequence[Exception | None],
     ) -> None:
-        for done, error in zip(promises, errors, strict=True):
+        for done, error in zip(futures, errors, strict=True):
             if done.done():
                 continue
             if error is None:
@@ -68,7 +69,7 @@ class SyncBatches:
         self._begin(loop)
 
     def _sync(self, files: Sequence[_File]) -> list[Exception | None]:
-        """Sync a batch, blocking; return for each file what failed."""
+        """Sync a batch, blocking; return the error of each file, or None."""
         errors = [_error_of(file.sync) for file in files]
         durable = {file.directory for file, error in zip(files, errors, strict=True) if error is None}
         failed = {directory: _error_of(partial(self._sync_names, directory)) for directory in durable}
@@ -80,7 +81,7 @@ class SyncBatches:
 
 
 def _error_of(work: Callable[[], None]) -> Exception | None:
-    """Return what `work` raises, a bug too: an error that stays in its thread would leave the mail waiting for ever."""
+    """Return what `work` raises, even a bug: if the error stayed in its thread, the mail would wait for ever."""
     try:
         work()
     except Exception as error:

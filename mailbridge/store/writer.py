@@ -1,4 +1,4 @@
-"""One thread, one connection, group commit: whatever is waiting shares one durable transaction."""
+"""Writes to the database in one thread with one connection. Transactions that wait share one commit (group commit)."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from mailbridge.store.transaction import SqlTransaction
 
 T = TypeVar("T")
 Job = tuple[Callable[[Transaction], Any], "asyncio.Future[Any]"]
-# More would make the first of a batch wait for the last without saving a flush worth having.
+# Most transactions in a commit: with more, the first would wait for the last, and few flushes would be saved.
 _BATCH = 64
-# Bytes of the write-ahead log that the records of a mail take, with some to spare.
-_A_MAIL = 1 << 16
+# Bytes: more than the records of a mail take in the write-ahead log.
+_PROBE = 1 << 16
 
 
 class Writer:
-    """Runs transactions in its thread. Every result is handed over after the commit that made it durable.
+    """Runs transactions in its thread, and returns each result after the commit that made it durable.
 
-    `healthy` turns False at a commit that failed, and True again when something could be written.
+    `healthy` becomes False when a commit fails, and True when something could be written again. `notify` is called in the event
+    loop with the topics of a commit.
     """
 
     def __init__(self, engine: Engine, describe: Describe, route: Route, notify: Callable[[set[str]], None]) -> None:
         self._engine, self._describe, self._route, self._notify = engine, describe, route, notify
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.healthy = True
-        self._undecided = False
+        self._sync_failed = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="store")
         self._thread.start()
 
     def submit(self, work: Callable[[Transaction], T]) -> asyncio.Future[T]:
-        """Queue one transaction; the future has its result when it is durable."""
+        """Queue one transaction; the future gets its result once durable, or its error."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((work, future))
         return future
@@ -56,7 +57,7 @@ class Writer:
         with self._engine.connect() as connection:
             while batch := self._next_batch():
                 outcomes, topics = self._commit(connection, [job for job in batch if job is not None])
-                self._loop.call_soon_threadsafe(self._hand_over, outcomes, topics)
+                self._loop.call_soon_threadsafe(self._set_results, outcomes, topics)
                 if batch[-1] is None:
                     break
 
@@ -73,43 +74,43 @@ class Writer:
         outcomes: list[tuple[asyncio.Future[Any], Any]] = []
         topics: set[str] = set()
         if not self.healthy:
-            self._try_again(connection)
-        if self._undecided:
-            # What a failed sync left in the write-ahead log may come to life at the next start, as long as it stands there.
+            self._probe(connection)
+        if self._sync_failed:
+            # Data of the failed sync may still be in the write-ahead log, and would be recovered at the next start.
             return [(future, StoreUnavailable("the database cannot be synced")) for _, future in batch], set()
         try:
             with connection.begin():
                 for work, future in batch:
                     outcomes.append((future, self._run(connection, work, topics)))
         except (DBAPIError, OSError) as error:
-            # A full disk rolls back the whole transaction by itself, so nobody in the batch may be told that it is durable.
+            # SQLite rolls back the whole transaction when the disk is full, so nothing in the batch is durable.
             return [(future, self._failed(error)) for _, future in batch], set()
         return outcomes, topics
 
     def _failed(self, error: DBAPIError | OSError) -> StoreUnavailable:
-        """Note a failed commit, and return what is told of it."""
+        """Record a failed commit, and return the error for its transactions."""
         self.healthy = False
         cause = error.orig if isinstance(error, DBAPIError) else error
-        words = f"the database cannot take it now ({type(cause).__name__})"
+        message = f"the database cannot be written ({type(cause).__name__})"
         if "FSYNC" not in getattr(cause, "sqlite_errorname", ""):
-            return StoreUnavailable(words)
-        self._undecided = True
-        return Undecided(words)
+            return StoreUnavailable(message)
+        self._sync_failed = True
+        return Undecided(message)
 
-    def _try_again(self, connection: Connection) -> None:
-        """After a failed commit, write as much as a mail's records take."""
+    def _probe(self, connection: Connection) -> None:
+        """After a failed commit, try to write as much as a mail's records take."""
         try:
             with connection.begin():
                 connection.execute(delete(schema.meta).where(schema.meta.c.key == "written"))
-                connection.execute(insert(schema.meta), {"key": "written", "value": new_id("wrt").ljust(_A_MAIL)})
+                connection.execute(insert(schema.meta), {"key": "written", "value": new_id("wrt").ljust(_PROBE)})
         except (DBAPIError, OSError) as error:
             self._failed(error)
         else:
-            self.healthy, self._undecided = True, False
+            self.healthy, self._sync_failed = True, False
 
     def _run(self, connection: Connection, work: Callable[[Transaction], Any], topics: set[str]) -> Any:
         transaction = SqlTransaction(connection, self._describe, self._route)
-        # By hand: a savepoint by the library's own means costs as much as two inserts.
+        # Not SQLAlchemy's begin_nested, which takes as long as two inserts.
         connection.exec_driver_sql("SAVEPOINT job")
         try:
             result = work(transaction)
@@ -123,7 +124,7 @@ class Writer:
         topics |= transaction.topics
         return result
 
-    def _hand_over(self, outcomes: list[tuple[asyncio.Future[Any], Any]], topics: set[str]) -> None:
+    def _set_results(self, outcomes: list[tuple[asyncio.Future[Any], Any]], topics: set[str]) -> None:
         for future, outcome in outcomes:
             if future.done():
                 continue

@@ -61,12 +61,12 @@ def test_files_of_a_database_that_was_lost_stay_and_are_told(tmp_path: Path, cap
     made: list[datetime] = []
 
     async def scenario(store: SqliteStore) -> None:
-        assert store.made_at is not None
-        made.append(store.made_at)
-        second, later = timedelta(seconds=1), store.made_at + timedelta(days=1)
-        [old] = left(spool, "mail/00/env_old.eml", at=store.made_at - second)
-        [crashed] = left(spool, "mail/00/env_crashed.eml", at=store.made_at + second)
-        assert await orphans.sweep(store, spool, later, store.made_at) == 1
+        assert store.created_at is not None
+        made.append(store.created_at)
+        second, later = timedelta(seconds=1), store.created_at + timedelta(days=1)
+        [old] = left(spool, "mail/00/env_old.eml", at=store.created_at - second)
+        [crashed] = left(spool, "mail/00/env_crashed.eml", at=store.created_at + second)
+        assert await orphans.sweep(store, spool, later, store.created_at) == 1
         assert (old.exists(), crashed.exists()) == (True, False)
         told = "".join(capsys.readouterr())
         assert "files of a former database kept in the spool" in told

@@ -19,7 +19,7 @@ from mailbridge.lifecycle import FAX_FINAL, FaxState
 from mailbridge.model import ReceivedItem
 from mailbridge.store import retention
 from mailbridge.store.interface import AuditLine, Transaction
-from mailbridge.store.retention import Retention, Swept
+from mailbridge.store.retention import Deleted, Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, NUMBER
@@ -58,15 +58,15 @@ def test_documents_are_deleted_on_time_and_still_told(tmp_path: Path) -> None:
         [fax] = await a_mail(store, spool, "delivered")
         assert len(files(spool)) == 2
         keep = keeper(store, spool)
-        assert await keep.sweep(NOW + WEEK - MOMENT) == Swept(0, 0, 0, 0)
+        assert await keep.sweep(NOW + WEEK - MOMENT) == Deleted(0, 0, 0, 0)
         assert len(files(spool)) == 2
-        assert await keep.sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+        assert await keep.sweep(NOW + WEEK) == Deleted(1, 0, 0, 0)
         assert files(spool) == set()
         after = await stored(store, fax.id)
         assert after == replace(fax, documents=tuple(replace(document, path="") for document in fax.documents))
         with pytest.raises(NotFound):
             spool.open_document(after.documents[0])
-        assert await keep.sweep(NOW + WEEK) == Swept(0, 0, 0, 0)
+        assert await keep.sweep(NOW + WEEK) == Deleted(0, 0, 0, 0)
 
     with_store(tmp_path, scenario)
 
@@ -81,9 +81,9 @@ def test_nothing_that_is_not_final_is_ever_deleted(tmp_path: Path, state: FaxSta
         await settle_all(store)
         swept = await keeper(store, spool).sweep(NOW + 9 * LONG)
         if state in FAX_FINAL:
-            assert (swept, files(spool)) == (Swept(2, 2, 0, 0), set())
+            assert (swept, files(spool)) == (Deleted(2, 2, 0, 0), set())
         else:
-            assert (swept, len(files(spool))) == (Swept(0, 0, 0, 0), 2)
+            assert (swept, len(files(spool))) == (Deleted(0, 0, 0, 0), 2)
             assert [await stored(store, fax.id) for fax in faxes] == faxes
 
     with_store(tmp_path, scenario)
@@ -96,8 +96,8 @@ def test_a_file_waits_for_the_last_of_its_faxes_to_be_final_for_long_enough(tmp_
         _, late = await a_mail(store, spool, "delivered", "queued")
         await go(store, late.id, "failed", NOW + timedelta(days=3))
         keep = keeper(store, spool)
-        assert await keep.sweep(NOW + WEEK + timedelta(days=3) - MOMENT) == Swept(0, 0, 0, 0)
-        assert await keep.sweep(NOW + WEEK + timedelta(days=3)) == Swept(2, 0, 0, 0)
+        assert await keep.sweep(NOW + WEEK + timedelta(days=3) - MOMENT) == Deleted(0, 0, 0, 0)
+        assert await keep.sweep(NOW + WEEK + timedelta(days=3)) == Deleted(2, 0, 0, 0)
 
     with_store(tmp_path, scenario)
 
@@ -113,7 +113,7 @@ def test_a_file_waits_for_a_fax_of_another_envelope_that_shares_it(tmp_path: Pat
         database.execute("UPDATE envelope SET path = ? WHERE id = ?", (path, again.envelope_id))
         database.commit()
         database.close()
-        assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(0, 0, 0, 0)
+        assert await keeper(store, spool).sweep(NOW + WEEK) == Deleted(0, 0, 0, 0)
         assert path in files(spool)
 
     with_store(tmp_path, scenario)
@@ -128,7 +128,7 @@ def test_records_are_deleted_on_time_with_all_that_hangs_on_them(tmp_path: Path)
         await settle_all(store)
         keep = keeper(store, spool)
         assert (await keep.sweep(NOW + LONG - MOMENT)).faxes == 0
-        assert await keep.sweep(NOW + LONG) == Swept(0, 3, 0, 0)
+        assert await keep.sweep(NOW + LONG) == Deleted(0, 3, 0, 0)
         assert [fax.id for fax in await store.run(lambda tx: tx.faxes.newest())] == [waiting.id]
         assert ask(tmp_path, "SELECT id FROM envelope") == [(waiting.envelope_id,)]
         assert ask(tmp_path, "SELECT DISTINCT fax_id FROM event") == [(waiting.id,)]
@@ -152,14 +152,14 @@ def test_what_is_still_to_be_delivered_is_kept(tmp_path: Path, sending: bool) ->
             for endpoint in ("crm", "erp"):
                 await store.run(lambda tx, to=endpoint: tx.deliveries.claim(to, NOW, 99))  # type: ignore[misc]
         keep = keeper(store, spool)
-        assert await keep.sweep(NOW + LONG) == Swept(1, 0, 0, 0)
+        assert await keep.sweep(NOW + LONG) == Deleted(1, 0, 0, 0)
         assert files(spool) == {path}
         await stored(store, fax.id)
         if sending:
             await store.run(lambda tx: tx.deliveries.requeue_interrupted())
         await settle_all(store)
         # The received document first, then its event.
-        assert await keep.sweep(NOW + LONG) == Swept(1, 1, 2, 0)
+        assert await keep.sweep(NOW + LONG) == Deleted(1, 1, 2, 0)
         assert await store.run(lambda tx: tx.events.newest()) == []
 
     with_store(tmp_path, scenario)
@@ -172,8 +172,8 @@ def test_a_received_document_is_deleted_and_still_told(tmp_path: Path) -> None:
         await a_received(store, spool)
         await settle_all(store)
         keep = keeper(store, spool)
-        assert await keep.sweep(NOW + WEEK - MOMENT) == Swept(0, 0, 0, 0)
-        assert await keep.sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+        assert await keep.sweep(NOW + WEEK - MOMENT) == Deleted(0, 0, 0, 0)
+        assert await keep.sweep(NOW + WEEK) == Deleted(1, 0, 0, 0)
         assert files(spool) == set()
         [event] = await store.run(lambda tx: tx.events.newest("fax_in"))
         assert (event.data["document"]["path"], event.data["document"]["sha256"]) == ("", "cd")
@@ -189,7 +189,7 @@ def test_digests_of_handled_mails_are_forgotten_with_the_records(tmp_path: Path)
         old, new = NOW, NOW + timedelta(days=1)
         await store.run(lambda tx: [tx.mailboxes.mark_processed("office", f"{n}", old) for n in range(250)])
         await store.run(lambda tx: tx.mailboxes.mark_processed("office", "new", new))
-        assert (await keeper(store, Spool(tmp_path / "spool")).sweep(NOW + LONG)).handled == 250
+        assert (await keeper(store, Spool(tmp_path / "spool")).sweep(NOW + LONG)).processed_mails == 250
         assert not await store.run(lambda tx: tx.mailboxes.mark_processed("office", "new", new))
 
     with_store(tmp_path, scenario)
@@ -203,8 +203,8 @@ def test_what_came_in_is_forgotten_with_the_records_but_never_while_the_list_may
         for one in (old, *more, new):
             await store.run(lambda tx, one=one: tx.received.put(one))  # type: ignore[misc]
         short = keeper(store, Spool(tmp_path / "spool"), records=DAY)
-        assert (await short.sweep(NOW + timedelta(days=31))).receipts == 0
-        assert (await short.sweep(NOW + timedelta(days=32))).receipts == 250
+        assert (await short.sweep(NOW + timedelta(days=31))).received_items == 0
+        assert (await short.sweep(NOW + timedelta(days=32))).received_items == 250
         assert await store.run(lambda tx: tx.received.between("office", "incoming", NOW, NOW)) == [new]
 
     with_store(tmp_path, scenario)
@@ -326,10 +326,10 @@ def test_a_file_that_cannot_be_deleted_is_tried_again_and_stops_nothing(
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "unlink", unlink)
-            assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+            assert await keeper(store, spool).sweep(NOW + WEEK) == Deleted(1, 0, 0, 0)
         assert "cannot be deleted" in "".join(capsys.readouterr())
         assert [line.subject for line in await told(store, "document.deleted")] == [free.id]
-        assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+        assert await keeper(store, spool).sweep(NOW + WEEK) == Deleted(1, 0, 0, 0)
         assert files(spool) == set()
 
     with_store(tmp_path, scenario)
@@ -349,7 +349,7 @@ def test_nothing_is_told_as_deleted_that_a_power_cut_could_bring_back(tmp_path: 
             with pytest.raises(StoreUnavailable, match="synced"):
                 await keeper(store, spool).sweep(NOW + WEEK)
         assert await told(store, "document.deleted") == []
-        assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(1, 0, 0, 0)
+        assert await keeper(store, spool).sweep(NOW + WEEK) == Deleted(1, 0, 0, 0)
 
     with_store(tmp_path, scenario)
 
@@ -372,7 +372,7 @@ def test_many_go_in_batches_and_mail_is_taken_in_meanwhile(tmp_path: Path, monke
             return result
 
         store.run = run  # type: ignore[method-assign]
-        assert await keeper(store, spool).sweep(NOW + LONG) == Swept(24, 24, 0, 0)
+        assert await keeper(store, spool).sweep(NOW + LONG) == Deleted(24, 24, 0, 0)
         assert most == 10
 
     with_store(tmp_path, scenario)
@@ -386,8 +386,8 @@ def test_records_of_a_day_are_kept_whatever_is_configured(tmp_path: Path) -> Non
         await a_mail(store, spool, "delivered")
         await settle_all(store)
         keep = keeper(store, spool, documents=0, records=0)
-        assert await keep.sweep(NOW + timedelta(hours=23)) == Swept(1, 0, 0, 0)
-        assert await keep.sweep(NOW + timedelta(hours=24)) == Swept(0, 1, 0, 0)
+        assert await keep.sweep(NOW + timedelta(hours=23)) == Deleted(1, 0, 0, 0)
+        assert await keep.sweep(NOW + timedelta(hours=24)) == Deleted(0, 1, 0, 0)
 
     with_store(tmp_path, scenario)
 
@@ -398,7 +398,9 @@ def test_documents_never_outlive_their_record(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         await a_mail(store, spool, "delivered")
         await settle_all(store)
-        assert await keeper(store, spool, documents=99 * DAY, records=2 * DAY).sweep(NOW + timedelta(days=2)) == Swept(1, 1, 0, 0)
+        assert await keeper(store, spool, documents=99 * DAY, records=2 * DAY).sweep(NOW + timedelta(days=2)) == Deleted(
+            1, 1, 0, 0
+        )
         assert files(spool) == set()
 
     with_store(tmp_path, scenario)
@@ -415,7 +417,7 @@ def test_the_loop_sweeps_at_once_and_outlives_an_unavailable_store(
         real, tries = keep.sweep, 0
         swept = asyncio.Event()
 
-        async def sweep(now: datetime) -> Swept:
+        async def sweep(now: datetime) -> Deleted:
             nonlocal tries
             tries += 1
             if tries == 1:
@@ -443,7 +445,7 @@ def test_a_fax_dialled_again_keeps_its_documents_from_the_sweep(tmp_path: Path) 
         [failed] = await a_mail(store, spool, "failed")
         again = replace(failed, id="fax_again", token="MB-AGAIN", state="queued", final_at=None)
         await store.run(lambda tx: tx.faxes.add(again, NOW))
-        assert await keeper(store, spool).sweep(NOW + WEEK) == Swept(0, 0, 0, 0)
+        assert await keeper(store, spool).sweep(NOW + WEEK) == Deleted(0, 0, 0, 0)
         assert again.documents[0].path in files(spool)
 
     with_store(tmp_path, scenario)

@@ -101,11 +101,11 @@ def test_a_failed_fsync_is_not_tried_again(spool: Spool, monkeypatch: pytest.Mon
 
 
 def test_a_spool_that_takes_no_mail_says_so_before_one_comes(spool: Spool) -> None:
-    assert spool.prove()
+    assert spool.probe()
     away = spool.root.rename(spool.root.with_name("elsewhere"))
-    assert not spool.prove()
+    assert not spool.probe()
     away.rename(spool.root)
-    assert spool.prove()
+    assert spool.probe()
     assert not (spool.root / "probe").exists()
 
 
@@ -130,14 +130,14 @@ def test_a_sync_that_failed_once_is_told_until_a_mail_is_synced_or_a_while_has_p
                 commit(id)
 
     fail("env_1")
-    assert not spool.prove()
+    assert not spool.probe()
     commit("env_2")
-    assert spool.prove()
+    assert spool.probe()
     fail("env_3")
     now += 9.9
-    assert not spool.prove()
+    assert not spool.probe()
     now += 0.2
-    assert spool.prove()
+    assert spool.probe()
 
 
 def spooled_mail(spool: Spool) -> SpoolFile:

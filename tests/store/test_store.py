@@ -228,7 +228,7 @@ def test_a_database_that_does_not_say_its_schema_is_told(tmp_path: Path, spoil: 
     with sqlite3.connect(tmp_path / "mailbridge.sqlite3") as database:
         database.execute(spoil)
     database.close()
-    with pytest.raises(StoreUnavailable, match="which schema it has"):
+    with pytest.raises(StoreUnavailable, match="has no schema number"):
         with_store(tmp_path, scenario)
 
 

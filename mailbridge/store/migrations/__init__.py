@@ -1,6 +1,6 @@
-"""The way from each earlier schema to the newest: a module `to_N` leads from schema N-1 to N, within one transaction.
+"""Migrations from each released schema to the newest: a module `to_N` migrates schema N-1 to N, in one transaction.
 
-A module is frozen once it was released: it speaks of the tables as they were, and never imports `store.schema`.
+Do not change a module after its release. It describes the tables as they were then, so it never imports `store.schema`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 
 def migrate(connection: Connection, found: int, newest: int) -> None:
-    """Migrate the tables from schema `found` to `newest` and note it, in the transaction that `connection` is in."""
-    # Alembic takes 0.35 s to import, and most starts have nothing to migrate.
+    """Migrate the tables from schema `found` to `newest`, in the transaction of `connection`."""
+    # Importing Alembic takes 0.35 s, and most starts have nothing to migrate.
     from alembic.migration import MigrationContext
     from alembic.operations import Operations
 

@@ -1,4 +1,4 @@
-"""Schema 2: retention with its audit, counts that need no counting, and users and documents that can be looked up."""
+"""Schema 2: retention and its audit, counters, and columns to find mails by user and events by document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COUNT = (
 
 
 def upgrade(op: Operations) -> None:
-    """Lead schema 1 to schema 2."""
+    """Migrate schema 1 to schema 2."""
     _columns(op)
     _indexes(op)
     _tables(op)

@@ -1,4 +1,4 @@
-"""Schema 3: what came in, by mail or by the list of `incoming.do`, and how far that list was compared."""
+"""Schema 3: received faxes and voicemails, and how far the lists of `incoming.do` were compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from alembic.operations import Operations
 
 
 def upgrade(op: Operations) -> None:
-    """Lead schema 2 to schema 3."""
+    """Migrate schema 2 to schema 3."""
     _receipt(op)
     _listing(op)
 
