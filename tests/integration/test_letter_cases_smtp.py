@@ -8,7 +8,7 @@ import pytest
 
 from mailbridge.submission.letter_parser import read_letter
 from mailbridge.submission.password import hash_password
-from tests.integration.test_smtp import MAIL, gateway, read, talk
+from tests.integration.smtp_fixtures import MAIL, connect, gateway, read_reply
 
 ERP = {"erp": {"password_hash": hash_password("secret"), "senders": ["erp@office.example"]}}
 
@@ -25,14 +25,14 @@ ERP = {"erp": {"password_hash": hash_password("secret"), "senders": ["erp@office
 def test_s4_a_display_name_in_mail_from(tmp_path: Path, path: bytes) -> None:
     """Sources: vlang PR 27072, go-smtp 11, Papercut 183, mox 101."""
     with gateway(tmp_path) as mx:
-        line = talk(mx.port, b"EHLO scanner")
+        line = connect(mx.port, b"EHLO scanner")
         for said in (b"MAIL FROM:" + path, b"RCPT TO:<03-9876543@fax.local>"):
             line.sendall(said + b"\r\n")
-            assert read(line).startswith(b"250 ")
+            assert read_reply(line).startswith(b"250 ")
         line.sendall(b"DATA\r\n")
-        assert read(line).startswith(b"354 ")
+        assert read_reply(line).startswith(b"354 ")
         line.sendall(MAIL + b".\r\n")
-        assert read(line).startswith(b"250 ")
+        assert read_reply(line).startswith(b"250 ")
         line.close()
         [fax] = mx.faxes()
         assert fax.email is not None
@@ -41,9 +41,9 @@ def test_s4_a_display_name_in_mail_from(tmp_path: Path, path: bytes) -> None:
 
 def test_s4_an_address_that_cannot_be_read_is_refused_with_what_to_write(tmp_path: Path) -> None:
     with gateway(tmp_path) as mx:
-        line = talk(mx.port, b"EHLO scanner")
+        line = connect(mx.port, b"EHLO scanner")
         line.sendall(b"MAIL FROM:<Scanner <scan@office.example>\r\n")
-        reply = read(line)
+        reply = read_reply(line)
         assert reply.startswith(b"553 5.1.3 ")
         assert b"bare address" in reply
         line.close()
@@ -62,13 +62,13 @@ def test_s4_an_address_that_cannot_be_read_is_refused_with_what_to_write(tmp_pat
 def test_s5_a_fax_contact_of_outlook_and_a_display_name_in_rcpt_to(tmp_path: Path, path: bytes) -> None:
     """Sources: Microsoft KB 323351, MS-OXCMAIL 2.1.3.1.8, MAPI's address type FAX."""
     with gateway(tmp_path) as mx:
-        line = talk(mx.port, b"EHLO outlook", b"MAIL FROM:<dana@office.example>")
+        line = connect(mx.port, b"EHLO outlook", b"MAIL FROM:<dana@office.example>")
         line.sendall(b"RCPT TO:" + path + b"\r\n")
-        assert read(line).startswith(b"250 ")
+        assert read_reply(line).startswith(b"250 ")
         line.sendall(b"DATA\r\n")
-        read(line)
+        read_reply(line)
         line.sendall(MAIL + b".\r\n")
-        read(line)
+        read_reply(line)
         line.close()
         assert [fax.number for fax in mx.faxes()] == ["+97239876543"]
 

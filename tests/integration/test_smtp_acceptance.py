@@ -1,0 +1,165 @@
+"""From DATA to the reply: a mail is stored as a whole or leaves nothing, whoever hangs up, fails or stops."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from mailbridge import log
+from mailbridge.errors import Refused, StoreUnavailable
+from mailbridge.store.spool import SpoolFile
+from tests.integration.smtp_fixtures import MAIL, connect, gateway, read_reply, until
+
+
+def test_unexpected_error_is_answered_451_without_details(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+
+        def broken() -> None:
+            raise RuntimeError("/secret/path")
+
+        mx.while_reading = broken
+        status, words = mx.send()
+        assert (status, words[:5]) == (451, b"4.3.0")
+        assert b"secret" not in words
+        assert mx.files() == []
+
+        def refuse() -> None:
+            raise Refused("554 5.6.1 The file הצעה\r\n250 fake.doc cannot be faxed")
+
+        mx.while_reading = refuse
+        status, words = mx.send()
+        assert (status, words[:5]) == (554, b"5.6.1")
+        assert b"\n" not in words
+        mx.while_reading = lambda: None
+        assert mx.send()[0] == 250
+
+
+def test_full_disk_is_answered_451_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with gateway(tmp_path) as mx:
+
+        def full(self: SpoolFile, data: bytes) -> None:
+            raise StoreUnavailable("the spool cannot be written: No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SpoolFile, "write", full)
+            status, words = mx.send()
+        assert (status, words[:5]) == (451, b"4.3.0")
+        assert str(tmp_path).encode() not in words
+        assert mx.files() == []
+        assert mx.send()[0] == 250
+
+
+def test_derived_content_lies_beside_the_mail(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        mx.letter["derived"] = b"%PDF-page"
+        assert mx.send()[0] == 250
+        [fax] = mx.faxes()
+        page, attached = fax.documents
+        assert (page.name, attached.name) == ("page.pdf", "a.txt")
+        assert mx.spool.path(page.path).read_bytes() == b"%PDF-page"
+        assert mx.spool.path(page.path).with_suffix(".eml") == mx.files()[0]
+
+
+def test_parts_that_are_passed_over_are_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("info", "json")
+    with gateway(tmp_path) as mx:
+        mx.letter["passed_over"] = ("logo.png", "smime.p7s")
+        assert mx.send()[0] == 250
+    log.setup("warning")
+    assert '"passed_over": ["logo.png", "smime.p7s"]' in "".join(capsys.readouterr())
+
+
+def test_derived_content_that_cannot_be_synced_leaves_neither_mail_nor_fax(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".derived"):
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    with gateway(tmp_path) as mx:
+        mx.letter["derived"] = b"%PDF-page"
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            assert mx.send()[1].startswith(b"4.3.0 ")
+        assert [path for path in (mx.spool.root / "mail").rglob("*") if path.is_file()] == []
+        assert mx.faxes() == []
+        assert mx.send()[0] == 250
+
+
+def test_repeated_mail_is_answered_with_the_first_id(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        mx.letter["message_id"] = "<1@example.co.il>"
+        first = mx.send()
+        assert mx.send() == first
+        assert len(mx.faxes()) == len(mx.files()) == 1
+        assert mx.send(to="0501234567@fax.local")[1] != first[1]
+        assert len(mx.faxes()) == 2
+
+
+def test_repeated_mail_to_many_is_answered_with_the_same_first_id(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx, mx.client() as client:
+        replies = []
+        for again in range(8):
+            mx.letter["message_id"] = f"<{again // 2}@example.co.il>"
+            client.mail("anna@example.co.il")
+            for number in range(8):
+                client.rcpt(f"03987654{number}@fax.local")
+            replies.append(client.data(MAIL))
+        assert all(b"and 7 more" in reply[1] for reply in replies)
+        assert replies[::2] == replies[1::2]
+        assert len(mx.faxes()) == 4 * 8
+
+
+def test_client_that_hangs_up_during_the_commit_has_its_fax(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        go_on = threading.Event()
+        mx.while_reading = lambda: go_on.wait(10)
+        connection = connect(mx.port, b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<039876543@fax.local>", b"DATA")
+        connection.sendall(MAIL + b".\r\n")
+        assert mx.letter_read.wait(10)
+        connection.close()
+        go_on.set()
+        until(lambda: len(mx.faxes()) == 1)
+        assert len(mx.files()) == 1
+
+
+def test_client_that_hangs_up_during_the_data_leaves_nothing(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        connection = connect(mx.port, b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<039876543@fax.local>", b"DATA")
+        connection.sendall(b"x" * 500_000)
+        until(lambda: len(mx.files()) == 1)
+        connection.close()
+        until(lambda: mx.files() == [])
+        assert mx.faxes() == []
+
+
+def test_stop_lets_a_mail_finish_and_closes_idle_sessions(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        idle = connect(mx.port, b"EHLO x")
+        busy = connect(mx.port, b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<039876543@fax.local>", b"DATA")
+        mx.grace = 20.0
+        mx.begin_stop()
+        assert read_reply(idle).startswith(b"421 ")
+        busy.sendall(MAIL + b".\r\n")
+        answer = b""
+        while chunk := busy.recv(65536):
+            answer += chunk
+        assert answer.startswith(b"250 2.0.0 queued as fax_")
+        idle.close()
+        busy.close()
+
+
+def test_stop_ends_unfinished_data_with_421(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        mx.grace = 0.2
+        connection = connect(mx.port, b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<039876543@fax.local>", b"DATA")
+        mx.stop()
+        assert read_reply(connection).startswith(b"421 4.3.2 ")
+        connection.close()
+        assert mx.files() == []
