@@ -32,7 +32,7 @@ def demo(once: bool, port: int, verbose: bool, as_json: bool) -> int:
       mailbridge demo --port 2600
     """
     try:
-        from mailbridge.demo.demo_run import tour
+        from mailbridge.demo.demo_run import run_demo
     except ModuleNotFoundError as error:
         raise _missing(error) from None
 
@@ -43,7 +43,7 @@ def demo(once: bool, port: int, verbose: bool, as_json: bool) -> int:
             click.echo(step if seconds is None else f"{seconds:6.2f} s  {step}")
 
     try:
-        return asyncio.run(tour(once, print_step, "info" if verbose else "error", port))
+        return asyncio.run(run_demo(once, print_step, "info" if verbose else "error", port))
     except asyncio.CancelledError:
         return _TERMINATED
 

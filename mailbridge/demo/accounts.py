@@ -1,4 +1,4 @@
-"""Who may use the stand-in of MyFax, and which lines it has given to whom: the distributor's two actions."""
+"""Users and lines of the MyFax simulator, and the distributor's two actions: register and release."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-# The document publishes no codes but "below 0"; these are the stand-in's own.
+# MyFax's document says only "below 0"; these codes are the simulator's own.
 WRONG_LOGIN, BAD_PARAMETER, UNKNOWN, GONE, NOT_ACCEPTED = -1, -2, -3, -4, -5
 FIRST_LINE: Final = "+97239000000"
 
@@ -21,7 +21,7 @@ _ISRAEL = ZoneInfo("Asia/Jerusalem")
 
 
 class Refusal(Exception):
-    """What is answered with a RESPONSE_CODE below 0."""
+    """An answer with a RESPONSE_CODE below 0."""
 
     def __init__(self, code: int, text: str) -> None:
         self.code, self.text = code, text
@@ -30,7 +30,7 @@ class Refusal(Exception):
 
 @dataclass(slots=True)
 class Line:
-    """A line and its user."""
+    """A fax line and its user."""
 
     did: str
     user: str
@@ -39,7 +39,7 @@ class Line:
 
 
 class Accounts:
-    """One distributor, who is also a user with a line, and those whom he registers."""
+    """One distributor, who is also a user with a line, and the users registered by the distributor."""
 
     def __init__(self, email: str, password: str) -> None:
         self._distributor = (email, password)
@@ -48,7 +48,7 @@ class Accounts:
         self.lines: dict[str, Line] = {FIRST_LINE: Line(FIRST_LINE, email)}
 
     def login(self, form: Mapping[str, str]) -> str:
-        """Return the user whose email and password a form holds. Raises Refusal."""
+        """Return the email of the user who logs in with this form. Raises Refusal."""
         email = form.get("email", "")
         if not email or self._passwords.get(email) != form.get("password"):
             raise Refusal(WRONG_LOGIN, "Wrong email or password")
@@ -57,9 +57,9 @@ class Accounts:
         return email
 
     def register(self, form: Mapping[str, str]) -> dict[str, Any]:
-        """Give a user a line, and return what is told of it. Raises Refusal."""
-        self._distribute(form)
-        email = needed(form, "email")
+        """Give a user a line; return the fields of the answer (`myFaxAllocateDistributer.do`). Raises Refusal."""
+        self._check_distributor(form)
+        email = required(form, "email")
         for name, limit in _LIMITS.items():
             if len(form.get(name, "")) > limit:
                 raise Refusal(BAD_PARAMETER, f"{name} is longer than {limit} characters")
@@ -70,25 +70,25 @@ class Accounts:
             raise Refusal(BAD_PARAMETER, "type must be 1 or 17")
         if email in self._blocked:
             raise Refusal(GONE, "The user is blocked")
-        number = self._free(form.get("requestedNumber", ""), block)
+        number = self._free_number(form.get("requestedNumber", ""), block)
         self.lines[number] = Line(number, email)
         self._passwords.setdefault(email, form.get("password") or "changeme")
-        told = {"USER_ID": 4710 + list(self._passwords).index(email), "USER_FAX_NUMBER": number, "USER_EMAIL": email}
+        user = {"USER_ID": 4710 + list(self._passwords).index(email), "USER_FAX_NUMBER": number, "USER_EMAIL": email}
         expire = datetime.now(_ISRAEL) + timedelta(days=365)
-        return told | {"PRICE": "10.00", "EXPIRE": f"{expire:%Y-%m-%d %H:%M:%S}.0"}
+        return user | {"PRICE": "10.00", "EXPIRE": f"{expire:%Y-%m-%d %H:%M:%S}.0"}
 
-    def _free(self, wanted: str, block: str) -> str:
-        if not wanted:
+    def _free_number(self, requested: str, block: str) -> str:
+        if not requested:
             return next(number for index in range(10_000) if (number := f"{block}{index:04}") not in self.lines)
-        if not _INTERNATIONAL.fullmatch(wanted):
+        if not _INTERNATIONAL.fullmatch(requested):
             raise Refusal(BAD_PARAMETER, "requestedNumber is not an international phone number")
-        if wanted in self.lines and not self.lines[wanted].released:
+        if requested in self.lines and not self.lines[requested].released:
             raise Refusal(GONE, "requestedNumber is not free")
-        return wanted
+        return requested
 
     def release(self, form: Mapping[str, str]) -> None:
-        """Take a line back, at once or at its end, and block its user where that is asked for. Raises Refusal."""
-        self._distribute(form)
+        """Release a line now or when it expires, and block its user if asked to (`releaseFaxLine.do`). Raises Refusal."""
+        self._check_distributor(form)
         did, user, action = (form.get(name, "") for name in ("faxLineDID", "userEmail", "action"))
         if not (did or user):
             raise Refusal(BAD_PARAMETER, "faxLineDID or userEmail is needed")
@@ -105,13 +105,13 @@ class Accounts:
         if action == "blockUser":
             self._blocked.update(line.user for line in held)
 
-    def _distribute(self, form: Mapping[str, str]) -> None:
+    def _check_distributor(self, form: Mapping[str, str]) -> None:
         if (form.get("distEmail"), form.get("distPassword")) != self._distributor:
             raise Refusal(WRONG_LOGIN, "Wrong email or password")
 
 
-def needed(form: Mapping[str, str], name: str) -> str:
-    """Return a parameter that must be there. Raises Refusal."""
+def required(form: Mapping[str, str], name: str) -> str:
+    """Return a required parameter. Raises Refusal if it is missing."""
     if not (value := form.get(name, "").strip()):
         raise Refusal(BAD_PARAMETER, f"{name} is missing")
     return value

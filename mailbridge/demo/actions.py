@@ -1,10 +1,11 @@
-"""What the stand-in of MyFax does in each of the five actions, whichever way it is asked."""
+"""The five actions of the MyFax simulator, without HTTP: form in, XML out."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import re
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from xml.sax.saxutils import escape
 from starlette.datastructures import FormData, UploadFile
 
 from mailbridge.demo import faults
-from mailbridge.demo.accounts import BAD_PARAMETER, NOT_ACCEPTED, UNKNOWN, Accounts, Refusal, needed
+from mailbridge.demo.accounts import BAD_PARAMETER, NOT_ACCEPTED, UNKNOWN, Accounts, Refusal, required
 from mailbridge.myfax.values import e164
 
 BY_LAST_DIGITS = {
@@ -26,13 +27,14 @@ BY_LAST_DIGITS = {
 }
 FINAL_STATUS = {"delivered": 9, "busy": 3, "no_answer": 2, "wrong_number": 6, "fail": 7}
 PAGE_SIZE = 20
-_UNDER_WAY = (0, 1, 4)
+# FAX_STATUS before the final one: init, confirm, connect.
+_PENDING = (0, 1, 4)
 _NUMBER = re.compile(r"\+?[0-9][0-9() .\-]{2,39}", re.ASCII)
 
 
 @dataclass(slots=True)
 class SimFax:
-    """One fax that the stand-in took. `files` has name, size and sha256 of each part with content, `url` the fileURL."""
+    """One accepted fax. `files` has name, size, sha256 and content_type of each file, `url` is the fileURL."""
 
     fax_code: str
     number: str
@@ -45,21 +47,22 @@ class SimFax:
 
     @property
     def subject(self) -> str:
-        """The first file's name, which the report mail calls the fax's subject."""
+        """The first file's name, which report mails have as X-Fax-Subject."""
         return str(self.files[0]["name"]) if self.files else ""
 
     @property
     def status_code(self) -> int:
-        """The code at the end."""
+        """The final FAX_STATUS; 4 if it is never final."""
         return FINAL_STATUS.get(self.outcome, 4)
 
 
 @dataclass(slots=True)
 class Actions:
-    """A fax takes a step each `step` seconds and is final after three; then `on_final` is called.
+    """The state of the simulator. A fax's status changes every `step` seconds, and the third change is final.
 
-    `script` has an outcome by number, however that is written, before the one of its last digits; `incoming` the lists of faxes
-    and of voicemails.
+    `on_upload` is called for each accepted fax, and `on_final` when one becomes final. `script` maps numbers, in any notation, to
+    outcomes; for other numbers the last two digits decide. `incoming` has the lists of received faxes and of voicemails. `clock`
+    returns seconds.
     """
 
     email: str = "office@example.co.il"
@@ -71,6 +74,7 @@ class Actions:
     uploads: list[SimFax] = field(default_factory=list)
     incoming: dict[str, list[dict[str, str]]] = field(default_factory=lambda: {"incoming": [], "voice": []})
     credit: int = 1000
+    clock: Callable[[], float] = time.monotonic
     accounts: Accounts = field(init=False)
     _by_code: dict[str, SimFax] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -79,7 +83,7 @@ class Actions:
         self.accounts = Accounts(self.email, self.password)
 
     async def answer(self, action: str, fields: dict[str, str], form: FormData) -> str:
-        """Do what is asked, and return the XML that says what came of it."""
+        """Carry out an action and return its XML answer."""
         try:
             return await self.actions[action](fields, form)
         except Refusal as refusal:
@@ -87,7 +91,7 @@ class Actions:
 
     @property
     def actions(self) -> dict[str, Callable[[dict[str, str], FormData], Awaitable[str]]]:
-        """The five actions by their path."""
+        """The five actions by path."""
         return {
             "myFaxAllocateDistributer.do": self._register,
             "faxUpload.do": self._send,
@@ -97,56 +101,56 @@ class Actions:
         }
 
     def outcome(self, number: str) -> str:
-        """Return what is to become of a fax to this number."""
-        whole = e164(number) or number
-        scripted = next((outcome for told, outcome in self.script.items() if (e164(told) or told) == whole), None)
-        return scripted or BY_LAST_DIGITS.get(whole[-2:], "delivered")
+        """Return the outcome of a fax to this number."""
+        canonical = e164(number) or number
+        scripted = next((outcome for key, outcome in self.script.items() if (e164(key) or key) == canonical), None)
+        return scripted or BY_LAST_DIGITS.get(canonical[-2:], "delivered")
 
     async def _send(self, fields: dict[str, str], form: FormData) -> str:
-        email, number = self.accounts.login(fields), needed(fields, "faxNumber")
+        email, number = self.accounts.login(fields), required(fields, "faxNumber")
         if not _NUMBER.fullmatch(number):
             raise Refusal(BAD_PARAMETER, "faxNumber is not a phone number")
-        files = [await _about(part) for _, part in form.multi_items() if isinstance(part, UploadFile) and part.filename]
+        files = [await _file_facts(part) for _, part in form.multi_items() if isinstance(part, UploadFile) and part.filename]
         url = fields.get("fileURL", "")
         if not (files or url):
             raise Refusal(BAD_PARAMETER, "theFile or fileURL is needed")
         if not files and not url.startswith(("http://", "https://")):
             raise Refusal(BAD_PARAMETER, "fileURL is not the address of a file")
-        outcome, began = self.outcome(number), asyncio.get_running_loop().time()
+        outcome = self.outcome(number)
         if outcome == "rejected":
             raise Refusal(NOT_ACCEPTED, "The fax was not accepted")
         outcome = "delivered" if outcome in faults.READABLE else outcome
-        fax = SimFax(str(uuid.uuid4()), number, email, outcome, files, began, url=url)
+        fax = SimFax(str(uuid.uuid4()), number, email, outcome, files, self.clock(), url=url)
         self.uploads.append(fax)
         self._by_code[fax.fax_code] = fax
         self.credit -= 1
         if self.on_upload is not None:
             self.on_upload(fax)
         if outcome in FINAL_STATUS:
-            self._spawn(self._report(fax))
-        told = {"FAX_CODE": fax.fax_code, "FAX_STATUS": 0, "PRICE": "0.40", "CREDIT_LEFT": self.credit, "FAX_PAGES": 1}
-        return xml(0, "OK", told)
+            self._start_task(self._finish(fax))
+        answer = {"FAX_CODE": fax.fax_code, "FAX_STATUS": 0, "PRICE": "0.40", "CREDIT_LEFT": self.credit, "FAX_PAGES": 1}
+        return xml(0, "OK", answer)
 
-    async def _report(self, fax: SimFax) -> None:
-        await asyncio.sleep(self.step * len(_UNDER_WAY))
+    async def _finish(self, fax: SimFax) -> None:
+        await asyncio.sleep(self.step * len(_PENDING))
         if self.on_final is not None:
             await self.on_final(fax)
         fax.reported = True
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _status(self, fields: dict[str, str], _: FormData) -> str:
-        email, fax = self.accounts.login(fields), self._by_code.get(needed(fields, "faxCode"))
+        email, fax = self.accounts.login(fields), self._by_code.get(required(fields, "faxCode"))
         if fax is None or fax.email != email:
             raise Refusal(UNKNOWN, "Unknown fax")
-        steps = int((asyncio.get_running_loop().time() - fax.began) / self.step) if self.step else len(_UNDER_WAY)
-        final = steps >= len(_UNDER_WAY) and fax.outcome in FINAL_STATUS
-        status = fax.status_code if final else _UNDER_WAY[min(steps, len(_UNDER_WAY) - 1)]
-        told = {"FAX_CODE": fax.fax_code, "FAX_STATUS": status, "FINAL_STATUS": str(final).lower()}
-        return xml(0, "OK", told | {"PRICE": "0.40", "CREDIT_LEFT": self.credit})
+        steps = int((self.clock() - fax.began) / self.step) if self.step else len(_PENDING)
+        final = steps >= len(_PENDING) and fax.outcome in FINAL_STATUS
+        status = fax.status_code if final else _PENDING[min(steps, len(_PENDING) - 1)]
+        answer = {"FAX_CODE": fax.fax_code, "FAX_STATUS": status, "FINAL_STATUS": str(final).lower()}
+        return xml(0, "OK", answer | {"PRICE": "0.40", "CREDIT_LEFT": self.credit})
 
     async def _incoming(self, fields: dict[str, str], _: FormData) -> str:
         self.accounts.login(fields)
@@ -159,7 +163,7 @@ class Actions:
         listed = [
             item
             for item in self.incoming[kind]
-            if (start is None or printed(item["TIME"]) >= start) and (end is None or printed(item["TIME"]) <= end)
+            if (start is None or parse_time(item["TIME"]) >= start) and (end is None or parse_time(item["TIME"]) <= end)
         ]
         first, pages = int(page) * PAGE_SIZE, max(1, -(-len(listed) // PAGE_SIZE))
         items = "".join(f"<ITEM>{_tags(item)}</ITEM>" for item in listed[first : first + PAGE_SIZE])
@@ -174,7 +178,7 @@ class Actions:
         return xml(0, "OK")
 
 
-async def _about(part: UploadFile) -> dict[str, Any]:
+async def _file_facts(part: UploadFile) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
     while chunk := await part.read(1 << 16):
         digest.update(chunk)
@@ -182,19 +186,19 @@ async def _about(part: UploadFile) -> dict[str, Any]:
     return {"name": part.filename, "size": size, "sha256": digest.hexdigest(), "content_type": part.content_type}
 
 
-def printed(time: str) -> datetime:
-    """Return the time of an item, which has no zone. Raises ValueError."""
-    told = datetime.fromisoformat(time.removesuffix(".0"))
-    if told.tzinfo is not None:
+def parse_time(printed: str) -> datetime:
+    """Return the TIME of an item, which has no zone. Raises ValueError."""
+    time = datetime.fromisoformat(printed.removesuffix(".0"))
+    if time.tzinfo is not None:
         raise ValueError("MyFax's times have no zone; write 2026-01-04 09:00:00")
-    return told
+    return time
 
 
 def _time(fields: Mapping[str, str], name: str) -> datetime | None:
     if not (printed := fields.get(name, "")):
         return None
     try:
-        return datetime.strptime(printed, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - the document has no zone
+        return datetime.strptime(printed, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - MyFax's times have no zone
     except ValueError:
         raise Refusal(BAD_PARAMETER, f"{name} is not like yyyy-MM-dd HH:mm:ss") from None
 
@@ -204,6 +208,6 @@ def _tags(fields: dict[str, Any]) -> str:
 
 
 def xml(code: int, text: str, fields: dict[str, Any] | None = None, rest: str = "") -> str:
-    """Return an answer as the document has it."""
+    """Return an answer as MyFax's document describes it."""
     answer = _tags({"RESPONSE_CODE": code, "RESPONSE_TEXT": text, **(fields or {})})
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<RESPONSE>{answer}{rest}</RESPONSE>'

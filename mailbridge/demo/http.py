@@ -1,4 +1,4 @@
-"""A small HTTP server for stand-ins: one coroutine answers every request."""
+"""A small HTTP server in which one coroutine answers every request."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mailbridge.web.server import WebService
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """One request, read whole."""
+class HttpRequest:
+    """One request with its whole body."""
 
     method: str
     path: str
@@ -22,10 +22,10 @@ class Exchange:
     body: bytes
 
 
-Answer = Callable[[Exchange], Awaitable[tuple[int, dict[str, str], bytes]]]
+Answer = Callable[[HttpRequest], Awaitable[tuple[int, dict[str, str], bytes]]]
 
 
-class HttpStandIn:
+class HttpServer:
     """Serves `answer` on loopback."""
 
     def __init__(self, answer: Answer) -> None:
@@ -37,11 +37,11 @@ class HttpStandIn:
         return (await self._service.start())[1]
 
     async def stop(self) -> None:
-        """Close the listener and what is connected."""
+        """Close the listener and all connections."""
         await self._service.stop()
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        exchange = Exchange(request.method, request.url.path, request.headers, await request.body())
-        status, headers, body = await self._answer(exchange)
+        received = HttpRequest(request.method, request.url.path, request.headers, await request.body())
+        status, headers, body = await self._answer(received)
         await Response(body, status, headers)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""A mailbox of our own: an embedded IMAP server, and mails as MyFax sends them."""
+"""An embedded IMAP server with one mailbox, and mails as MyFax sends them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SENDER = "fax@myfax.co.il"
 
 
 class DemoMailbox:
-    """An IMAP server in this process, on a free loopback port, in memory. Use it as an async context manager."""
+    """An IMAP server in this process, in memory, on loopback. Use it as an async context manager; port 0 means any free port."""
 
     def __init__(self, username: str = "office@example.co.il", password: str = "demo", port: int = 0) -> None:
         self.username, self.password, self.port = username, password, port
         self._stack = AsyncExitStack()
-        self._line = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._tags = itertools.count(1)
 
     async def __aenter__(self) -> DemoMailbox:
-        # Hashing would take a quarter of a second at each login; this password guards nothing and never leaves the memory.
+        # Hashing would take a quarter of a second at each login; this password protects nothing and stays in memory.
         backend, config = await DictBackend.init(_arguments(), hash_context=Cleartext())
         config.apply_context()
         user = Identity(self.username, backend.login, None, frozenset())
@@ -40,7 +40,7 @@ class DemoMailbox:
         serve = IMAPServer(backend.login, config)
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            # Awaited here: proxyprotocol's callback leaves it to a task that nobody holds, which Python 3.13 collects as garbage.
+            # Awaited here: proxyprotocol's callback would start a task without a reference, which Python 3.13 garbage-collects.
             await serve(reader, writer, SocketInfo.get(writer, None))
 
         server = await asyncio.start_server(answer, "127.0.0.1", self.port)
@@ -49,19 +49,19 @@ class DemoMailbox:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
         self._stack.callback(self._writer.close)
         await self._reader.readline()
-        await self._ask(f'LOGIN "{self.username}" "{self.password}"')
+        await self._command(f'LOGIN "{self.username}" "{self.password}"')
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def deliver(self, mail: bytes, folder: str = "INBOX") -> None:
-        """Put a mail into the mailbox; whoever watches it is told at once."""
+        """Append a mail to a folder; IMAP clients in IDLE are notified at once."""
         mail = mail.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        async with self._line:
-            await self._ask(f'APPEND "{folder}" {{{len(mail)}}}', mail)
+        async with self._lock:
+            await self._command(f'APPEND "{folder}" {{{len(mail)}}}', mail)
 
-    async def _ask(self, command: str, literal: bytes | None = None) -> None:
+    async def _command(self, command: str, literal: bytes | None = None) -> None:
         tag = f"d{next(self._tags)}"
         self._writer.write(f"{tag} {command}\r\n".encode())
         while not (line := await self._reader.readline()).startswith(tag.encode()):
@@ -83,7 +83,7 @@ def report_mail(
     text: str = "",
     date: datetime | None = None,
 ) -> bytes:
-    """Return the mail with which MyFax tells how a fax went. `subject` is X-Fax-Subject: what the sent fax was called."""
+    """Return a report mail of MyFax. `subject` is X-Fax-Subject, the name of the first file of the fax."""
     mail = _mail(f"Fax {status}: {subject}", to, sender, date)
     mail["X-Fax-Status"] = status
     mail["X-Fax-Status-Code"] = str(code)
@@ -93,7 +93,7 @@ def report_mail(
 
 
 def report_of(fax: SimFax, to: str) -> bytes:
-    """Return the report of a fax that the stand-in took."""
+    """Return the report mail of a simulated fax."""
     return report_mail("Success" if fax.outcome == "delivered" else "Fail", fax.status_code, fax.subject, to=to)
 
 
@@ -108,7 +108,7 @@ def incoming_mail(
     content_type: str = "application/pdf",
     date: datetime | None = None,
 ) -> bytes:
-    """Return the mail with which MyFax brings a received fax. `caller` is empty when anonymous, `did` the called number."""
+    """Return a mail of MyFax with a received fax. `caller` is empty if anonymous; `did` is the called number."""
     subject = f"New fax from {caller or 'anonymous'}" + (f" to {did}" if did else "")
     mail = _mail(subject, to, sender, date)
     mail["X-Fax-Sender"] = caller
@@ -127,8 +127,8 @@ def _mail(subject: str, to: str, sender: str, date: datetime | None) -> EmailMes
 
 
 def _arguments() -> Namespace:
-    """The command-line arguments that pymap's in-memory backend reads."""
-    plain: dict[str, object] = {
+    """Return the command-line arguments that pymap's in-memory backend reads."""
+    arguments: dict[str, object] = {
         "demo_data": False,
         "demo_user": "demo",
         "demo_password": "demo",
@@ -143,4 +143,4 @@ def _arguments() -> Namespace:
         "debug": False,
         "inherited_sockets": None,
     }
-    return Namespace(**plain)
+    return Namespace(**arguments)

@@ -1,6 +1,6 @@
-"""The stand-in of MyFax: all five actions over real HTTP, statuses that advance, and every way to misbehave.
+"""The MyFax simulator: all five actions over real HTTP, statuses that advance, and faults on request.
 
-The last two digits of a number choose what becomes of its fax, unless `script` names that number:
+The last two digits of a number choose the outcome of its fax, unless `script` names that number:
 
     01 busy              81 reset_in_body     91 reset
     02 no_answer         82 close             92 hang
@@ -11,12 +11,12 @@ The last two digits of a number choose what becomes of its fax, unless `script` 
     all others are       87 blank_lines       97 dtd
     delivered            88 windows_1255
 
-What these words mean stands in `faults.py` and in `mailbridge simulator --help`. `misbehave` lets the next calls of one action
-or of any go wrong in the same ways; `refuse` takes no connection for a while. What is taken with its answer lost is never final
-when the number chose that, and fares by its number when `misbehave` did.
+`faults.py` and `mailbridge simulator --help` explain these names. `misbehave` applies the same faults to the next calls of one
+action or of any; `refuse` accepts no connections for a while. A fax whose answer is lost by its number is never final; one whose
+answer is lost by `misbehave` has the outcome of its number.
 
-Errors are as the document has them, a RESPONSE_CODE below 0 with its text: -1 wrong login, -2 a parameter is missing or wrong,
--3 no such fax, line or user, -4 not free or released already, -5 not accepted.
+Errors have a RESPONSE_CODE below 0, as in MyFax's document: -1 wrong login, -2 missing or wrong parameter, -3 unknown fax, line
+or user, -4 number not free or already released, -5 not accepted.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ from starlette.types import Message
 
 from mailbridge.demo import faults
 from mailbridge.demo.accounts import NOT_ACCEPTED
-from mailbridge.demo.actions import FINAL_STATUS, Actions, SimFax, printed, xml
+from mailbridge.demo.actions import FINAL_STATUS, Actions, SimFax, parse_time, xml
 from mailbridge.web.server import WebService
 
 __all__ = ["SimFax", "Simulator"]
 
-_HTML_UNLESS_ASKED = ("faxUpload.do", "myFaxAllocateDistributer.do", "releaseFaxLine.do")
+_HTML_BY_DEFAULT = ("faxUpload.do", "myFaxAllocateDistributer.do", "releaseFaxLine.do")
 _NUMBER_PART = re.compile(rb'name="faxNumber"\r\n\r\n([^\r\n]{0,50})\r\n')
 _PAGE = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n3 0 obj"
 _PAGE += b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
 
 
-class _Resettable(WebService):
-    """A service that can break off one connection."""
+class _Server(WebService):
+    """A server that can close or reset the connection of one request."""
 
-    def end(self, request: Request, *, reset: bool) -> None:
-        """Close the connection of this request, with a RST or without; what is answered afterwards goes nowhere."""
+    def disconnect(self, request: Request, *, reset: bool) -> None:
+        """Close the connection of this request, with a RST or without; its answer is discarded."""
         for connection in list(self._server.server_state.connections):
             if request.client is not None and getattr(connection, "client", None) == tuple(request.client):
                 transport: asyncio.Transport = connection.transport
                 if reset:
-                    # With no time to linger, closing throws away what is unsent and resets.
+                    # With SO_LINGER 0, closing discards unsent data and sends a RST.
                     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     transport.abort()
                 else:
@@ -67,8 +67,8 @@ class _Resettable(WebService):
 
 
 @dataclass(slots=True)
-class _Due:
-    """A fault of the next `times` calls of one action, or of any where `action` is empty."""
+class _PendingFault:
+    """A fault for the next `times` calls of `action`, or of any action if it is empty."""
 
     fault: str
     times: int
@@ -77,38 +77,38 @@ class _Due:
 
 @dataclass(slots=True)
 class Simulator(Actions):
-    """Listens on loopback. `followed` counts the redirects that somebody has followed."""
+    """Listens on loopback. `redirects_followed` counts requests to the target of the fault `redirect`."""
 
-    followed: int = 0
-    _due: list[_Due] = field(default_factory=list)
+    redirects_followed: int = 0
+    _pending_faults: list[_PendingFault] = field(default_factory=list)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    _service: _Resettable = field(init=False)
+    _service: _Server = field(init=False)
     _address: tuple[str, int] = field(init=False)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Listen; return the URL for `myfax.url`. Raises OSError."""
         routes = [
-            Route("/action/{action}", self._act, methods=["POST"]),
+            Route("/action/{action}", self._answer_action, methods=["POST"]),
             Route("/documents/{name}", self._document),
-            Route("/elsewhere", self._elsewhere, methods=["GET", "POST"]),
+            Route("/elsewhere", self._redirect_target, methods=["GET", "POST"]),
             Route("/_control/uploads", self._uploads),
             Route("/_control/lines", self._lines),
             *(
-                Route(f"/_control/{name}", self._told(tell), methods=["POST"])
-                for name, tell in (
+                Route(f"/_control/{name}", _control_endpoint(change), methods=["POST"])
+                for name, change in (
                     ("script", self._set_script),
                     ("misbehave", self._set_fault),
                     ("refuse", self._set_refusal),
-                    ("incoming", self._plant),
+                    ("incoming", self._add_incoming),
                 )
             ),
         ]
-        self._service = _Resettable(host, port, Starlette(routes=routes))
+        self._service = _Server(host, port, Starlette(routes=routes))
         self._address = await self._service.start()
         return f"{self._base}/action/"
 
     async def stop(self) -> None:
-        """Close the listener; reports not yet due are dropped."""
+        """Close the listener; reports that are not due yet are dropped."""
         self._stopping.set()
         for task in list(self._tasks):
             task.cancel()
@@ -116,20 +116,20 @@ class Simulator(Actions):
         await self._service.stop()
 
     def misbehave(self, fault: str, times: int = 1, action: str = "") -> None:
-        """Let the next `times` calls go wrong: of one action, such as `faxUpload.do`, or of any. Raises ValueError."""
-        if not faults.known(fault):
-            raise ValueError(f"there is no fault {fault!r}")
+        """Apply a fault to the next `times` calls of one action, such as `faxUpload.do`, or of any. Raises ValueError."""
+        if not faults.is_known(fault):
+            raise ValueError(f"unknown fault {fault!r}")
         if action and action not in self.actions:
-            raise ValueError(f"there is no action {action!r}")
+            raise ValueError(f"unknown action {action!r}")
         if times < 1:
-            raise ValueError("times is at least 1")
-        self._due.append(_Due(fault, times, action))
+            raise ValueError("times must be at least 1")
+        self._pending_faults.append(_PendingFault(fault, times, action))
 
     async def refuse(self, seconds: float) -> None:
-        """Refuse every connection for so long, and close those that there are."""
-        over, self._stopping = self._stopping, asyncio.Event()
-        over.set()  # what hangs would be waited for
-        # Cancelled itself it must not cancel the service, which `stop` still waits for.
+        """Close every connection, and refuse new ones for this many seconds."""
+        stopping, self._stopping = self._stopping, asyncio.Event()
+        stopping.set()  # ends the calls that hang, which stopping the server would wait for
+        # Shielded, because `stop` may cancel this task and still needs the server.
         await asyncio.shield(self._service.stop())
         await asyncio.sleep(seconds)
         await self.start(*self._address)
@@ -138,48 +138,48 @@ class Simulator(Actions):
     def _base(self) -> str:
         return "http://{}:{}".format(*self._address)
 
-    def _fault(self, action: str) -> str | None:
-        due = next((one for one in self._due if one.action in ("", action)), None)
-        if due is None:
+    def _next_fault(self, action: str) -> str | None:
+        pending = next((one for one in self._pending_faults if one.action in ("", action)), None)
+        if pending is None:
             return None
-        due.times -= 1
-        if due.times <= 0:
-            self._due.remove(due)
-        return due.fault
+        pending.times -= 1
+        if pending.times <= 0:
+            self._pending_faults.remove(pending)
+        return pending.fault
 
-    async def _act(self, request: Request) -> Response:
+    async def _answer_action(self, request: Request) -> Response:
         action = request.path_params["action"]
         if action not in self.actions:
             return Response("Not found", 404)
-        fault = self._fault(action)
-        number, request = await _begun(request)
+        fault = self._next_fault(action)
+        number, request = await _read_number(request)
         if (fault or (number and self.outcome(number))) == "reset_in_body":
-            self._service.end(request, reset=True)
+            self._service.disconnect(request, reset=True)
             return Response()
         async with request.form() as form:
             fields = {name: value for name, value in form.items() if isinstance(value, str)}
             if fault is None and action == "faxUpload.do":
-                fault = self._fault_of(fields.get("faxNumber", ""))
-            taken = faults.takes(fault)
-            answer = await self.answer(action, fields, form) if taken else xml(NOT_ACCEPTED, "It was not accepted")
+                fault = self._fault_by_number(fields.get("faxNumber", ""))
+            carried_out = faults.carries_out(fault)
+            answer = await self.answer(action, fields, form) if carried_out else xml(NOT_ACCEPTED, "It was not accepted")
         if fault == "hang":
             await self._stopping.wait()
         if fault in ("hang", "reset", "close"):
-            self._service.end(request, reset=fault != "close")
-        if action in _HTML_UNLESS_ASKED and fields.get("resultType") != "XML":
-            return faults.page("See resultType")
-        return faults.spoil(fault, answer, self._stopping)
+            self._service.disconnect(request, reset=fault != "close")
+        if action in _HTML_BY_DEFAULT and fields.get("resultType") != "XML":
+            return faults.html_page("See resultType")
+        return faults.faulty_answer(fault, answer, self._stopping)
 
-    def _fault_of(self, number: str) -> str | None:
-        """Return the fault that a number chooses; a rejection is among the outcomes, after the login and the parameters."""
+    def _fault_by_number(self, number: str) -> str | None:
+        """Return the fault that a number chooses, except `rejected`: that one comes after the login and the parameters."""
         outcome = self.outcome(number)
-        return outcome if faults.known(outcome) and outcome != "rejected" else None
+        return outcome if faults.is_known(outcome) and outcome != "rejected" else None
 
     async def _document(self, _: Request) -> Response:
         return Response(_PAGE, media_type="application/pdf")
 
-    async def _elsewhere(self, _: Request) -> Response:
-        self.followed += 1
+    async def _redirect_target(self, _: Request) -> Response:
+        self.redirects_followed += 1
         return Response(xml(0, "OK", {"FAX_CODE": str(uuid.uuid4())}), media_type="text/xml")
 
     async def _uploads(self, _: Request) -> Response:
@@ -188,53 +188,54 @@ class Simulator(Actions):
     async def _lines(self, _: Request) -> Response:
         return JSONResponse([asdict(line) for line in self.accounts.lines.values()])
 
-    def _told(self, tell: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Awaitable[Response]]:
-        """Answer a control request: 400 with the reason where it cannot be followed."""
+    def _set_script(self, body: dict[str, Any]) -> None:
+        outcome = body["outcome"]
+        if outcome not in (*FINAL_STATUS, "never_final") and not faults.is_known(outcome):
+            raise ValueError(f"unknown outcome {outcome!r}")
+        self.script[body["number"]] = outcome
 
-        async def answer(request: Request) -> Response:
-            try:
-                told = tell(json.loads(await request.body()))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                return Response(f"this cannot be done: {type(error).__name__}: {error}\n", 400)
-            return Response(status_code=204) if told is None else JSONResponse(told)
+    def _set_fault(self, body: dict[str, Any]) -> None:
+        self.misbehave(body["fault"], int(body.get("times", 1)), body.get("action", ""))
 
-        return answer
-
-    def _set_script(self, wanted: dict[str, Any]) -> None:
-        outcome = wanted["outcome"]
-        if outcome not in (*FINAL_STATUS, "never_final") and not faults.known(outcome):
-            raise ValueError(f"there is no outcome {outcome!r}")
-        self.script[wanted["number"]] = outcome
-
-    def _set_fault(self, wanted: dict[str, Any]) -> None:
-        self.misbehave(wanted["fault"], int(wanted.get("times", 1)), wanted.get("action", ""))
-
-    def _set_refusal(self, wanted: dict[str, Any]) -> None:
-        seconds = float(wanted["seconds"])
+    def _set_refusal(self, body: dict[str, Any]) -> None:
+        seconds = float(body["seconds"])
         if not 0 <= seconds <= 3600:
-            raise ValueError("seconds is from 0 to 3600")
-        self._spawn(self.refuse(seconds))
+            raise ValueError("seconds must be from 0 to 3600")
+        self._start_task(self.refuse(seconds))
 
-    def _plant(self, wanted: dict[str, Any]) -> dict[str, str]:
-        time = f"{printed(wanted['time']):%Y-%m-%d %H:%M:%S}.0"
-        item = {"ID": str(uuid.uuid4()), "TIME": time, "DID": wanted["did"], "SOURCE": wanted["source"] or ""}
+    def _add_incoming(self, body: dict[str, Any]) -> dict[str, str]:
+        time = f"{parse_time(body['time']):%Y-%m-%d %H:%M:%S}.0"
+        item = {"ID": str(uuid.uuid4()), "TIME": time, "DID": body["did"], "SOURCE": body["source"] or ""}
         item["URL"] = f"{self._base}/documents/{item['ID']}.pdf"
-        self.incoming[wanted.get("type", "incoming")].append(item)
+        self.incoming[body.get("type", "incoming")].append(item)
         return item
 
 
-async def _begun(request: Request) -> tuple[str, Request]:
-    """Read on until a multipart body tells its faxNumber; return it, and the request that can be read from its start."""
-    held: list[Message] = []
+def _control_endpoint(change: Callable[[dict[str, Any]], Any]) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of a control request, which answers 400 with the reason if `change` does not accept its JSON."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            result = change(json.loads(await request.body()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return Response(f"invalid request: {type(error).__name__}: {error}\n", 400)
+        return Response(status_code=204) if result is None else JSONResponse(result)
+
+    return answer
+
+
+async def _read_number(request: Request) -> tuple[str, Request]:
+    """Read a multipart body as far as its faxNumber; return that number, and a request that can be read from the start."""
+    received: list[Message] = []
     start = b""
     while True:
-        held.append(await request.receive())
-        start += held[-1].get("body", b"")
+        received.append(await request.receive())
+        start += received[-1].get("body", b"")
         found = _NUMBER_PART.search(start)
-        if found or not held[-1].get("more_body") or len(start) > 65536:
+        if found or not received[-1].get("more_body") or len(start) > 65536:
             break
 
     async def receive() -> Message:
-        return held.pop(0) if held else await request.receive()
+        return received.pop(0) if received else await request.receive()
 
     return found[1].decode(errors="replace") if found else "", Request(request.scope, receive)

@@ -103,7 +103,7 @@ class Documents:
         host, service = asked.host.lower().rstrip("."), self._service
         at_service = host == service.host.lower() or {host, service.host.lower()} <= set(_LOOPBACK)
         ours = at_service or host == DOMAIN or host.endswith(f".{DOMAIN}")
-        # The stand-in on this machine alone speaks without TLS.
+        # Only the MyFax simulator on this machine is without TLS.
         clear = at_service and host in _LOOPBACK and asked.scheme == service.scheme == "http"
         if asked.userinfo or not ours or not (asked.scheme == "https" or clear):
             raise NotFetched(f"the document's address is not MyFax's ({asked.scheme}://{host[:100]})", again=False)

@@ -1,4 +1,4 @@
-"""The demo: the whole circle in one command, and a failure where it did not come true."""
+"""The demo: its steps, its exit codes, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def demo(*args: str, temporary: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 
-def test_once_tells_the_whole_circle_and_leaves_nothing(tmp_path: Path) -> None:
+def test_demo_once_prints_each_step_and_leaves_nothing(tmp_path: Path) -> None:
     with demo("--once", "--json", temporary=tmp_path) as process:
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     steps = [json.loads(line) for line in output.splitlines()]
-    said = "\n".join(step["step"] for step in steps)
-    for words in ("250 2.0.0 queued as fax_", "MyFax takes contract MB-", "MyFax mails its report", "the whole circle came true"):
-        assert words in said
-    assert re.findall(r"webhook (\S+) .*signature verified", said) == ["fax.queued", "fax.submitted", "fax.delivered"]
+    text = "\n".join(step["step"] for step in steps)
+    for words in ("250 2.0.0 queued as fax_", "receives contract MB-", "mails its report", "demo succeeded"):
+        assert words in text
+    assert re.findall(r"webhook (\S+) .*signature verified", text) == ["fax.queued", "fax.submitted", "fax.delivered"]
     assert steps[-1]["seconds"] < 20
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_once_it_stays_for_a_mail_client_and_ends_cleanly(tmp_path: Path) -> None:
+def test_demo_keeps_running_for_a_mail_client_and_stops_cleanly(tmp_path: Path) -> None:
     with demo(temporary=tmp_path) as process:
         assert process.stdout is not None
         lines = []
-        while "Ctrl-C ends it" not in (line := process.stdout.readline()):
+        while "Press Ctrl-C to stop" not in (line := process.stdout.readline()):
             lines.append(line)
             assert line, lines
         pasted = next(line for line in lines if "swaks --server" in line)
@@ -56,9 +56,9 @@ def test_without_once_it_stays_for_a_mail_client_and_ends_cleanly(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_circle_that_is_broken_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_fails_if_the_report_does_not_end_the_fax(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     # A report of another fax: this one is delivered all the same, but not by its report.
     monkeypatch.setattr(demo_run, "report_of", lambda fax, to: report_mail("Success", 9, "another", to=to))
-    assert asyncio.run(demo_run.Tour(lambda _, words: steps.append(words)).run(once=True)) == 1
-    assert "told by poll and not by the report" in steps[-1]
+    assert asyncio.run(demo_run.DemoRun(lambda _, words: steps.append(words)).run(once=True)) == 1
+    assert "reported by poll instead of by mail" in steps[-1]

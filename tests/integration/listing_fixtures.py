@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
-from mailbridge.demo.http import Exchange, HttpStandIn
+from mailbridge.demo.http import HttpRequest, HttpServer
 from mailbridge.model import Cursor, Event, Report, new_id
 from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents
@@ -36,12 +36,12 @@ class MyFaxStandIn:
     listed: dict[str, list[dict[str, str]]] = field(default_factory=lambda: {"incoming": [], "voice": []})
     documents: dict[str, bytes] = field(default_factory=dict)
     answers: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
-    asked: list[Exchange] = field(default_factory=list)
+    asked: list[HttpRequest] = field(default_factory=list)
     page: int = 2
     down: bool = False
 
     async def start(self) -> None:
-        self._http = HttpStandIn(self._answer)
+        self._http = HttpServer(self._answer)
         self.base = f"http://127.0.0.1:{await self._http.start()}"
         self.url = f"{self.base}/action/"
 
@@ -75,7 +75,7 @@ class MyFaxStandIn:
     def fetched(self) -> list[str]:
         return [request.path for request in self.asked if request.method == "GET"]
 
-    async def _answer(self, request: Exchange) -> tuple[int, dict[str, str], bytes]:
+    async def _answer(self, request: HttpRequest) -> tuple[int, dict[str, str], bytes]:
         self.asked.append(request)
         if waiting := self.answers.get(request.path):
             return waiting.pop(0)
@@ -96,7 +96,7 @@ class MyFaxStandIn:
         """The first page as a service answers that minds no date."""
         return self._answer_list({"listType": "incoming", "p": "0"})
 
-    def _list(self, request: Exchange) -> tuple[int, dict[str, str], bytes]:
+    def _list(self, request: HttpRequest) -> tuple[int, dict[str, str], bytes]:
         return self._answer_list({name: values[0] for name, values in parse_qs(request.body.decode()).items()})
 
     def _answer_list(self, form: dict[str, str]) -> tuple[int, dict[str, str], bytes]:

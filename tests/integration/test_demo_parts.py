@@ -1,4 +1,4 @@
-"""The stand-ins of the demo, where the tour meets what it seldom does."""
+"""Parts of the demo: the mailbox and the printed steps, beyond what the demo itself shows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from mailbridge.demo.demo_run import Tour
+from mailbridge.demo.demo_run import DemoRun
 from mailbridge.demo.mailbox import DemoMailbox
 
 
-def test_the_mailbox_keeps_its_connections_while_they_wait() -> None:
-    """What nothing holds while it waits for a command is garbage to Python 3.13, and its connection closed."""
+def test_the_demo_mailbox_keeps_idle_connections_open() -> None:
+    """Python 3.13 garbage-collects a task without a reference, which would close its connection."""
 
     async def main() -> str:
         async with DemoMailbox() as box:
@@ -42,7 +42,7 @@ def test_the_mailbox_keeps_its_connections_while_they_wait() -> None:
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else "",
 )
-def test_every_event_is_told_in_the_tour(event: dict[str, Any], words: str) -> None:
-    said: list[str] = []
-    Tour(lambda _, step: said.append(step))._on_event(event)
-    assert said == [f"{words} signature verified"]
+def test_every_event_is_printed_as_a_step(event: dict[str, Any], words: str) -> None:
+    steps: list[str] = []
+    DemoRun(lambda _, step: steps.append(step))._on_event(event)
+    assert steps == [f"{words} signature verified"]

@@ -19,7 +19,7 @@ import pytest
 from pydantic import SecretStr
 
 from mailbridge.config import Mailbox, OAuth2, load
-from mailbridge.demo.http import Exchange, HttpStandIn
+from mailbridge.demo.http import HttpRequest, HttpServer
 from mailbridge.demo.mailbox import report_mail
 from mailbridge.errors import MailboxError
 from mailbridge.online_check import Check, check_all
@@ -51,7 +51,7 @@ class Provider:
         self.asked: list[dict[str, str]] = []
         self.encodings = set[str]()
 
-    async def answer(self, exchange: Exchange) -> tuple[int, dict[str, str], bytes]:
+    async def answer(self, exchange: HttpRequest) -> tuple[int, dict[str, str], bytes]:
         form = {key: value for key, [value] in parse_qs(exchange.body.decode()).items()}
         if exchange.path == "/introspect":
             active = form["token"] in self.good
@@ -79,7 +79,7 @@ class Provider:
 @asynccontextmanager
 async def a_provider(port: int = 0) -> AsyncIterator[tuple[Provider, str]]:
     provider = Provider()
-    http = HttpStandIn(provider.answer)
+    http = HttpServer(provider.answer)
     port = await http.start(port)
     try:
         yield provider, f"http://127.0.0.1:{port}/token"
@@ -239,10 +239,10 @@ def test_an_answer_without_a_token_is_told_in_the_providers_words(
     tmp_path: Path, status: int, headers: dict[str, str], body: bytes, words: str
 ) -> None:
     async def scenario() -> None:
-        async def answer(_: Exchange) -> tuple[int, dict[str, str], bytes]:
+        async def answer(_: HttpRequest) -> tuple[int, dict[str, str], bytes]:
             return status, headers, body
 
-        http = HttpStandIn(answer)
+        http = HttpServer(answer)
         port = await http.start()
         try:
             with pytest.raises(MailboxError) as told:

@@ -1,4 +1,4 @@
-"""The stand-in of MyFax: the five actions as the document has them, and each way of misbehaving that the catalogue names."""
+"""The MyFax simulator: the five actions as MyFax's document describes them, and every fault."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from mailbridge.cli import demo as cli
-from mailbridge.demo import faults, simulator, standalone
+from mailbridge.demo import faults, standalone
+from mailbridge.demo import simulator as simulator_module
 from mailbridge.demo.accounts import FIRST_LINE
 from mailbridge.demo.actions import BY_LAST_DIGITS, FINAL_STATUS, PAGE_SIZE
 from mailbridge.demo.simulator import Simulator
@@ -34,26 +35,26 @@ KINDS: tuple[Literal[1, 17] | None, ...] = (None, 1, 17, 17)
 Scenario = Callable[[Simulator, httpx.AsyncClient], Awaitable[None]]
 
 
-def played(scenario: Scenario, step: float = 0.0) -> None:
+def simulate(scenario: Scenario, step: float = 0.0) -> None:
     async def main() -> None:
-        stand_in = Simulator(step=step)
-        url = await stand_in.start()
+        simulator = Simulator(step=step)
+        url = await simulator.start()
         try:
             async with asyncio.timeout(20), httpx.AsyncClient(base_url=url, trust_env=False) as client:
-                await scenario(stand_in, client)
+                await scenario(simulator, client)
         finally:
-            await stand_in.stop()
+            await simulator.stop()
 
     asyncio.run(main())
 
 
-async def told(client: httpx.AsyncClient, action: str, form: dict[str, Any]) -> tuple[int, str]:
-    """The code and the text of an action's answer."""
+async def code_and_text(client: httpx.AsyncClient, action: str, form: dict[str, Any]) -> tuple[int, str]:
+    """Return RESPONSE_CODE and RESPONSE_TEXT of an action's answer."""
     answer = answers.read_release((await client.post(action, data=form)).content)
     return answer.response_code, answer.text
 
 
-# as the document says
+# as MyFax's document says
 
 
 REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
@@ -90,19 +91,19 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
 ]
 
 
-def test_every_error_is_a_code_below_zero_with_its_text_and_changes_nothing() -> None:
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+def test_every_refusal_has_a_negative_code_and_its_text_and_changes_nothing() -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
         for action, form, code, text in REFUSED:
-            got, words = await told(client, action, form)
+            got, words = await code_and_text(client, action, form)
             assert (got, text in words) == (code, True), (action, form, words)
-        assert (stand_in.uploads, stand_in.credit, list(stand_in.accounts.lines)) == ([], 1000, [FIRST_LINE])
+        assert (simulator.uploads, simulator.credit, list(simulator.accounts.lines)) == ([], 1000, [FIRST_LINE])
         assert (await client.post("nothing.do")).status_code == 404
         assert (await client.get("faxStatus.do")).status_code == 405
 
-    played(scenario)
+    simulate(scenario)
 
 
-def test_register_send_and_release_answer_html_unless_xml_is_asked_for() -> None:
+def test_register_send_and_release_answer_html_unless_result_type_is_xml() -> None:
     async def scenario(_: Simulator, client: httpx.AsyncClient) -> None:
         for action in ("myFaxAllocateDistributer.do", "faxUpload.do", "releaseFaxLine.do"):
             for form in ({}, {"resultType": "HTTP"}):
@@ -112,11 +113,11 @@ def test_register_send_and_release_answer_html_unless_xml_is_asked_for() -> None
         for action in ("faxStatus.do?v=1", "incoming.do"):
             assert "<RESPONSE>" in (await client.post(action, data=LOGIN)).text
 
-    played(scenario)
+    simulate(scenario)
 
 
-def test_a_line_is_given_renewed_no_more_released_and_given_again() -> None:
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+def test_a_line_is_registered_released_and_registered_again() -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
         async with MyFax(*OFFICE, str(client.base_url)) as myfax:
             given = await myfax.register("new@example.co.il", requested_number="+97239876544", password="theirs")
             assert (given.user_id, given.fax_number, given.fax_number_e164) == ("4711", "+97239876544", "+97239876544")
@@ -147,30 +148,30 @@ def test_a_line_is_given_renewed_no_more_released_and_given_again() -> None:
             "+97239876544": False,
         }
         assert [line["released"] for line in lines if line["user"] == "two@example.co.il"] == [True] * 4
-        assert len(stand_in.accounts.lines) == 6
+        assert len(simulator.accounts.lines) == 6
 
-    played(scenario)
+    simulate(scenario)
 
 
-def test_a_registered_user_may_send_until_blocked_and_sees_no_fax_of_others() -> None:
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+def test_a_registered_user_may_send_until_blocked_and_does_not_see_faxes_of_others() -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
         url = str(client.base_url)
         async with MyFax(*OFFICE, url) as office, MyFax("new@example.co.il", "theirs", url) as user:
             await office.register("new@example.co.il", password="theirs")
             code = (await user.send("03-9876543", [upload()])).fax_code or ""
             assert (await user.status(code)).status == 9
-            assert stand_in.uploads[0].email == "new@example.co.il"
+            assert simulator.uploads[0].email == "new@example.co.il"
             with pytest.raises(Rejected, match="Unknown fax"):
                 await office.status(code)
             await office.release(user_email="new@example.co.il", action="blockUser")
             with pytest.raises(Rejected, match="blocked"):
                 await user.status(code)
 
-    played(scenario)
+    simulate(scenario)
 
 
-def test_lists_come_in_pages_by_kind_and_between_two_times() -> None:
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+def test_incoming_lists_have_pages_kinds_and_time_ranges() -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
         plant = f"{client.base_url}".replace("action/", "_control/incoming")
         item = {"time": "2026-01-04 09:00:00", "did": "+97239000000", "source": "08-9999999"}
         for kind in ("incoming", "voice"):
@@ -178,7 +179,7 @@ def test_lists_come_in_pages_by_kind_and_between_two_times() -> None:
             assert planted["TIME"] == "2026-01-04 09:00:00.0"  # as the document prints it
             assert (await client.get(planted["URL"])).content.startswith(b"%PDF")
         for minute in range(1, PAGE_SIZE * 2 + 1):
-            stand_in.incoming["incoming"].append({"ID": str(minute), "TIME": f"2026-01-04 09:{minute:02}:00.0"})
+            simulator.incoming["incoming"].append({"ID": str(minute), "TIME": f"2026-01-04 09:{minute:02}:00.0"})
 
         async def page(**form: str) -> tuple[int, int | None, int | None]:
             got = answers.read_incoming((await client.post("incoming.do", data={**LOGIN, **form})).content, UTC)
@@ -192,32 +193,34 @@ def test_lists_come_in_pages_by_kind_and_between_two_times() -> None:
         assert await page(startDate="2026-01-04 09:10:00", endDate="2026-01-04 09:12:00") == (3, 1, None)
         assert await page(startDate="2026-01-05 00:00:00") == (0, 1, None)
 
-    played(scenario)
+    simulate(scenario)
 
 
 @pytest.mark.parametrize(
     ("digits", "outcome"), [(digits, name) for digits, name in BY_LAST_DIGITS.items() if name in FINAL_STATUS]
 )
-def test_a_status_advances_to_the_end_that_the_number_chose(digits: str, outcome: str) -> None:
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+def test_a_status_advances_to_the_final_one_chosen_by_the_number(digits: str, outcome: str) -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
+        now = 0.0
+        simulator.clock = lambda: now
+        seen = []
         async with MyFax(*OFFICE, str(client.base_url)) as myfax:
             code = (await myfax.send(f"03-98765{digits}", [upload()])).fax_code or ""
-            seen = [(await myfax.status(code))]
-            while not seen[-1].final:
-                seen.append(await myfax.status(code))
-                await asyncio.sleep(0.001)
-        steps = list(dict.fromkeys((answer.status, answer.final) for answer in seen))
-        assert (steps[0], steps[-1]) == ((0, False), (FINAL_STATUS[outcome], True))
-        assert set(steps[:-1]) <= {(0, False), (1, False), (4, False)}
-        assert stand_in.uploads[0].outcome == outcome
+            for seconds in (0.0, 59.0, 60.0, 120.0, 179.0, 180.0, 1000.0):
+                now = seconds
+                answer = await myfax.status(code)
+                seen.append((answer.status, answer.final))
+        final = (FINAL_STATUS[outcome], True)
+        assert seen == [(0, False), (0, False), (1, False), (4, False), (4, False), final, final]
+        assert simulator.uploads[0].outcome == outcome
 
-    played(scenario, step=0.05)
+    simulate(scenario, step=60.0)
 
 
-# misbehaving
+# faults
 
-# What the client makes of each fault, and whether the stand-in has the fax.
-TAKEN_FOR: dict[str, tuple[type[MyFaxError] | None, bool]] = {
+# The error that the client raises for each fault, and whether the simulator accepts the fax.
+FAULT_RESULTS: dict[str, tuple[type[MyFaxError] | None, bool]] = {
     "rejected": (Rejected, False),
     "redirect": (NeedsPerson, False),
     "reset_in_body": (NotTaken, False),
@@ -234,31 +237,31 @@ async def _sent(myfax: MyFax, number: str, size: int) -> MyFaxError | None:
     return None
 
 
-@pytest.mark.parametrize("fault", TAKEN_FOR)
-def test_each_fault_comes_by_number_by_script_and_for_the_next_calls(fault: str) -> None:
-    """Each of them is what the catalogue's rows on uploads ask for: a doubt, a refusal, or read all the same."""
+@pytest.mark.parametrize("fault", FAULT_RESULTS)
+def test_each_fault_is_chosen_by_number_by_script_and_by_misbehave(fault: str) -> None:
+    """The client treats each as documented: a doubt, a refusal, or a readable answer."""
     digits = {name: digits for digits, name in BY_LAST_DIGITS.items()}[fault]
-    error, taken = TAKEN_FOR[fault]
+    error, taken = FAULT_RESULTS[fault]
 
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
-        stand_in.script["03-1234567"] = fault
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
+        simulator.script["03-1234567"] = fault
         size = 20_000_000 if fault == "reset_in_body" else 1000
         # Long enough for a slow machine, but for the fault that only ends so.
         async with MyFax(*OFFICE, str(client.base_url), timeout=0.3 if fault == "hang" else 10) as myfax:
             for number in (f"03-98765{digits}", "03-1234567", "03-9876543"):
                 if number == "03-9876543":
-                    stand_in.misbehave(fault, action="faxUpload.do")
-                before = len(stand_in.uploads)
+                    simulator.misbehave(fault, action="faxUpload.do")
+                before = len(simulator.uploads)
                 got = await _sent(myfax, number, size)
-                assert (type(got) if got else None, len(stand_in.uploads) - before) == (error, int(taken)), (number, got)
+                assert (type(got) if got else None, len(simulator.uploads) - before) == (error, int(taken)), (number, got)
             assert await _sent(myfax, "03-9876543", 1000) is None
-            assert stand_in.uploads[-1].outcome == "delivered"
-        assert stand_in.followed == 0
+            assert simulator.uploads[-1].outcome == "delivered"
+        assert simulator.redirects_followed == 0
 
-    played(scenario)
+    simulate(scenario)
 
 
-def test_a_close_and_a_reset_are_not_the_same() -> None:
+def test_close_and_reset_end_the_connection_differently() -> None:
     async def end(client: httpx.AsyncClient) -> bytes:
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         try:
@@ -269,32 +272,32 @@ def test_a_close_and_a_reset_are_not_the_same() -> None:
         finally:
             writer.close()
 
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
-        stand_in.misbehave("close")
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
+        simulator.misbehave("close")
         assert await end(client) == b""
-        stand_in.misbehave("reset")
+        simulator.misbehave("reset")
         with pytest.raises(ConnectionResetError):
             await end(client)
 
-    played(scenario)
+    simulate(scenario)
 
 
 @pytest.mark.parametrize(("status", "error", "taken"), [(503, InDoubt, 1), (401, NeedsPerson, 0), (429, NotTaken, 0)])
-def test_any_http_status_can_be_asked_for(status: int, error: type[MyFaxError], taken: int) -> None:
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
-        stand_in.misbehave(f"http_{status}")
+def test_any_http_status_can_be_a_fault(status: int, error: type[MyFaxError], taken: int) -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
+        simulator.misbehave(f"http_{status}")
         async with MyFax(*OFFICE, str(client.base_url)) as myfax:
             assert type(await _sent(myfax, "03-9876543", 1000)) is error
-        assert len(stand_in.uploads) == taken
+        assert len(simulator.uploads) == taken
 
-    played(scenario)
+    simulate(scenario)
 
 
-@pytest.mark.parametrize("fault", [name for name in TAKEN_FOR if name not in ("no_code", "reset_in_body")])
-def test_every_action_can_misbehave(fault: str) -> None:
-    error = TAKEN_FOR[fault][0]
+@pytest.mark.parametrize("fault", [name for name in FAULT_RESULTS if name not in ("no_code", "reset_in_body")])
+def test_every_action_can_have_every_fault(fault: str) -> None:
+    error = FAULT_RESULTS[fault][0]
 
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
         async with MyFax(*OFFICE, str(client.base_url), timeout=0.3 if fault == "hang" else 10) as myfax:
             code = (await myfax.send("03-9876543", [upload()])).fax_code or ""
             calls: dict[str, tuple[Callable[[], Awaitable[Any]], bool]] = {
@@ -304,7 +307,7 @@ def test_every_action_can_misbehave(fault: str) -> None:
                 "releaseFaxLine.do": (lambda: myfax.release(line=FIRST_LINE), False),
             }
             for action, (call, asks) in calls.items():
-                stand_in.misbehave(fault, action=action)
+                simulator.misbehave(fault, action=action)
                 if error is None:
                     await call()
                     continue
@@ -312,14 +315,14 @@ def test_every_action_can_misbehave(fault: str) -> None:
                     await call()
                 if asks:
                     await call()
-            # What was lost was done all the same.
-            assert stand_in.accounts.lines[FIRST_LINE].released == faults.takes(fault)
+            # A call whose answer is lost is carried out all the same.
+            assert simulator.accounts.lines[FIRST_LINE].released == faults.carries_out(fault)
 
-    played(scenario)
+    simulate(scenario)
 
 
-def test_the_next_calls_of_any_action_go_wrong_as_often_as_asked_by_a_request() -> None:
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+def test_control_requests_set_faults_and_scripts() -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
         control = str(client.base_url).replace("action/", "_control/")
         wanted = [{"fault": "http_503", "times": 2}, {"fault": "html", "action": "incoming.do"}]
         for one in wanted:
@@ -330,9 +333,9 @@ def test_the_next_calls_of_any_action_go_wrong_as_often_as_asked_by_a_request() 
         assert "<html>" in (await client.post("incoming.do", data=LOGIN)).text
         assert "<RESPONSE>" in (await client.post("incoming.do", data=LOGIN)).text
         assert (await client.post(f"{control}script", json={"number": "03-1111111", "outcome": "busy"})).status_code == 204
-        assert stand_in.script == {"03-1111111": "busy"}
+        assert simulator.script == {"03-1111111": "busy"}
 
-    played(scenario)
+    simulate(scenario)
 
 
 @pytest.mark.parametrize(
@@ -352,16 +355,16 @@ def test_the_next_calls_of_any_action_go_wrong_as_often_as_asked_by_a_request() 
         ("incoming", {"time": "2026-01-04 09:00:00", "did": "+97239", "source": "", "type": "sent"}),
     ],
 )
-def test_a_request_that_cannot_be_followed_is_told_in_words(control: str, wanted: object) -> None:
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+def test_an_invalid_control_request_is_answered_with_400_and_the_reason(control: str, wanted: object) -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
         answer = await client.post(str(client.base_url).replace("action/", f"_control/{control}"), content=json.dumps(wanted))
-        assert (answer.status_code, answer.text.startswith("this cannot be done: ")) == (400, True)
-        assert (stand_in.script, stand_in.incoming) == ({}, {"incoming": [], "voice": []})
+        assert (answer.status_code, answer.text.startswith("invalid request: ")) == (400, True)
+        assert (simulator.script, simulator.incoming) == ({}, {"incoming": [], "voice": []})
 
-    played(scenario)
+    simulate(scenario)
 
 
-def test_connections_are_refused_for_a_while_also_those_that_were_kept() -> None:
+def test_refuse_closes_connections_and_rejects_new_ones_for_a_while() -> None:
     async def scenario(_: Simulator, client: httpx.AsyncClient) -> None:
         async with MyFax(*OFFICE, str(client.base_url)) as myfax:
             code = (await myfax.send("03-9876543", [upload()])).fax_code or ""
@@ -379,40 +382,42 @@ def test_connections_are_refused_for_a_while_also_those_that_were_kept() -> None
                 except NotTaken:
                     await asyncio.sleep(0.05)
 
-    played(scenario)
+    simulate(scenario)
 
 
-def test_a_call_that_hangs_does_not_prolong_a_refusal() -> None:
-    async def scenario(stand_in: Simulator, client: httpx.AsyncClient) -> None:
+def test_a_hanging_call_does_not_prolong_a_refusal() -> None:
+    async def scenario(simulator: Simulator, client: httpx.AsyncClient) -> None:
         async with MyFax(*OFFICE, str(client.base_url), timeout=10) as myfax:
             hung = asyncio.create_task(_sent(myfax, "03-9876592", 1000))
-            while not stand_in.uploads:
+            while not simulator.uploads:
                 await asyncio.sleep(0.001)
             begun = asyncio.get_running_loop().time()
-            await stand_in.refuse(0.0)
+            await simulator.refuse(0.0)
             assert type(await hung) is InDoubt
             assert await _sent(myfax, "03-9876543", 1000) is None
             assert asyncio.get_running_loop().time() - begun < 1.5
 
-    played(scenario)
+    simulate(scenario)
 
 
-def test_a_number_is_scripted_however_it_is_written() -> None:
-    stand_in = Simulator(script={"03-987 6543": "busy", "nobody": "fail"})
-    assert {stand_in.outcome(number) for number in ("+97239876543", "0398765 43", "972-3-9876543")} == {"busy"}
-    assert [stand_in.outcome(number) for number in ("nobody", "03-98765-0 1", "+97239876500")] == ["fail", "busy", "delivered"]
+def test_a_scripted_number_matches_in_any_notation() -> None:
+    simulator = Simulator(script={"03-987 6543": "busy", "nobody": "fail"})
+    assert {simulator.outcome(number) for number in ("+97239876543", "0398765 43", "972-3-9876543")} == {"busy"}
+    assert [simulator.outcome(number) for number in ("nobody", "03-98765-0 1", "+97239876500")] == ["fail", "busy", "delivered"]
 
 
-def test_alone_it_goes_on_when_nobody_reads_what_it_tells_any_more() -> None:
+def test_the_standalone_simulator_continues_after_a_broken_pipe() -> None:
     async def main() -> UploadAnswer:
         url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-        def tell(_: str, facts: dict[str, object]) -> None:
+        def report(_: str, facts: dict[str, object]) -> None:
             if url.done():
                 raise BrokenPipeError
             url.set_result(str(facts["url"]))
 
-        running = asyncio.create_task(standalone.run(tell, port=0, imap_port=None, email=OFFICE[0], password=OFFICE[1], step=0.1))
+        running = asyncio.create_task(
+            standalone.run(report, port=0, imap_port=None, email=OFFICE[0], password=OFFICE[1], step=0.1)
+        )
         try:
             async with asyncio.timeout(20), MyFax(*OFFICE, await url) as myfax:
                 return await myfax.send("03-9876543", [upload()])
@@ -423,18 +428,18 @@ def test_alone_it_goes_on_when_nobody_reads_what_it_tells_any_more() -> None:
     assert asyncio.run(main()).response_code == 0
 
 
-def test_it_stops_at_once_while_it_refuses_or_hangs() -> None:
+def test_the_simulator_stops_at_once_while_it_refuses_or_hangs() -> None:
     async def main() -> float:
-        stand_in = Simulator()
-        url = await stand_in.start()
+        simulator = Simulator()
+        url = await simulator.start()
         async with MyFax(*OFFICE, url, timeout=10) as myfax:
             hung = asyncio.create_task(_sent(myfax, "03-9876592", 1000))
-            while not stand_in.uploads:
+            while not simulator.uploads:
                 await asyncio.sleep(0.001)
             begun = asyncio.get_running_loop().time()
-            stand_in._set_refusal({"seconds": 60})
+            simulator._set_refusal({"seconds": 60})
             await asyncio.sleep(0)
-            await stand_in.stop()
+            await simulator.stop()
             took = asyncio.get_running_loop().time() - begun
             assert type(await hung) is InDoubt
         return took
@@ -442,23 +447,23 @@ def test_it_stops_at_once_while_it_refuses_or_hangs() -> None:
     assert asyncio.run(main()) < 5
 
 
-def test_a_port_that_is_taken_is_told_with_the_way_out() -> None:
+def test_a_port_in_use_is_reported_with_the_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = CliRunner().invoke(cli.simulator, ["--port", str(taken.getsockname()[1])])
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
     assert "choose a free port with --port" in done.stderr
 
 
-# its own page of help
+# the help
 
 
-def test_every_ending_and_every_fault_is_told_in_the_help_and_in_the_docstring() -> None:
+def test_every_outcome_and_fault_is_in_the_help_and_in_the_docstring() -> None:
     shown = CliRunner().invoke(cli.simulator, ["--help"], terminal_width=140).output
-    for page in (shown, simulator.__doc__ or ""):
+    for page in (shown, simulator_module.__doc__ or ""):
         listed = dict(re.findall(r"(?:^|  )(\d\d) (\w+)", page, re.MULTILINE))
         assert {digits: listed.get(digits) for digits in BY_LAST_DIGITS} == BY_LAST_DIGITS
         assert set(listed) == set(BY_LAST_DIGITS)
-    assert set(BY_LAST_DIGITS.values()) == {*FINAL_STATUS, "never_final", *TAKEN_FOR} - {"delivered"}
+    assert set(BY_LAST_DIGITS.values()) == {*FINAL_STATUS, "never_final", *FAULT_RESULTS} - {"delivered"}
     for control in ("uploads", "lines", "script", "misbehave", "refuse", "incoming"):
         assert f"/_control/{control}" in shown
     assert FIRST_LINE in shown
