@@ -26,7 +26,7 @@ def parse_path(arg: str | None, keyword: str) -> tuple[str, dict[str, str]]:
     """Split `FROM:<address> KEY=value …`; keys come in capitals, values as written, a source route is dropped.
 
     A display name around the address, as in `"Scanner" <address>` or `<Scanner <address>>`, is dropped too. Raises Refused:
-    501 5.5.4 for what cannot be read, 553 5.1.3 for an address with control characters or broken UTF-8.
+    501 5.5.4 for bad syntax, 553 5.1.3 for an address with control characters or broken UTF-8.
     """
     if arg is None or arg[: len(keyword)].upper() != keyword:
         raise Refused(f"501 5.5.4 Syntax: {'MAIL' if keyword == 'FROM:' else 'RCPT'} {keyword}<address>")
@@ -45,7 +45,7 @@ def _parameters(text: str) -> dict[str, str]:
     for word in text.split():
         key, equals, value = word.partition("=")
         if not key.isascii() or not key.isalnum() or (equals and not value) or key.upper() in found:
-            raise Refused("501 5.5.4 A parameter cannot be read")
+            raise Refused("501 5.5.4 Invalid parameter")
         found[key.upper()] = value
     return found
 
@@ -55,16 +55,16 @@ def check_mail(parameters: dict[str, str], max_size: int) -> None:
     _only(parameters, {"SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"})
     size = parameters.get("SIZE", "0")
     if not (size.isascii() and size.isdigit() and len(size) <= 20):
-        raise Refused("501 5.5.4 SIZE is a number of bytes")
+        raise Refused("501 5.5.4 SIZE must be a number of bytes")
     if int(size) > max_size:
-        raise Refused(f"552 5.3.4 The mail is larger than the {max_size} bytes that are taken here")
+        raise Refused(f"552 5.3.4 The mail is larger than the limit of {max_size} bytes")
     if parameters.get("BODY", "7BIT").upper() not in ("7BIT", "8BITMIME"):
-        raise Refused("501 5.5.4 BODY is 7BIT or 8BITMIME")
+        raise Refused("501 5.5.4 BODY must be 7BIT or 8BITMIME")
     if parameters.get("RET", "FULL").upper() not in ("FULL", "HDRS"):
-        raise Refused("501 5.5.4 RET is FULL or HDRS")
+        raise Refused("501 5.5.4 RET must be FULL or HDRS")
     envid = parameters.get("ENVID", "x")
     if not _XTEXT.fullmatch(envid) or len(envid) > 100:
-        raise Refused("501 5.5.4 ENVID cannot be read")
+        raise Refused("501 5.5.4 Invalid ENVID")
 
 
 def check_rcpt(parameters: dict[str, str]) -> None:
@@ -72,14 +72,14 @@ def check_rcpt(parameters: dict[str, str]) -> None:
     _only(parameters, {"NOTIFY", "ORCPT"})
     notify = parameters.get("NOTIFY", "NEVER").upper().split(",")
     if notify != ["NEVER"] and not set(notify) <= _NOTIFY:
-        raise Refused("501 5.5.4 NOTIFY is NEVER, or some of SUCCESS, FAILURE and DELAY")
+        raise Refused("501 5.5.4 NOTIFY must be NEVER, or some of SUCCESS, FAILURE and DELAY")
     kind, semicolon, address = parameters.get("ORCPT", "rfc822;x").partition(";")
     readable = kind and semicolon and address.isprintable() and address.isascii() and len(address) <= 500
     if not (readable and (_XTEXT.fullmatch(address) or kind.casefold() == "utf-8")):
-        raise Refused("501 5.5.4 ORCPT cannot be read")
+        raise Refused("501 5.5.4 Invalid ORCPT")
 
 
 def _only(parameters: dict[str, str], known: set[str]) -> None:
     for key in parameters:
         if key not in known:
-            raise Refused(f"555 5.5.4 The parameter {key[:40]} is not known here")
+            raise Refused(f"555 5.5.4 Unknown parameter {key[:40]}")
