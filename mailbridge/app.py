@@ -31,9 +31,12 @@ from mailbridge.model import ErrorCode, Event
 from mailbridge.myfax import MyFax
 from mailbridge.phone.number import load_plans
 from mailbridge.report.document_download import Documents
-from mailbridge.report.listing import Kind, Listing
+from mailbridge.report.listing import Listing
+from mailbridge.report.listing_recorder import Kind, ListingOptions
 from mailbridge.report.oauth import Tokens
+from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.watcher import Watcher
+from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
 from mailbridge.store import orphans, sqlite
 from mailbridge.store.interface import Store
@@ -199,25 +202,23 @@ class Assembly:
 
     def watchers(self, catch_up: bool) -> list[Watcher]:
         """One for each mailbox; `catch_up` as in `Daemon`."""
-        runtime = self._runtime
         # While redialling is on, a report of busy or no answer only triggers a status poll: the poller counts the dials.
-        ask_first: frozenset[ErrorCode] = frozenset(("busy", "no_answer")) if self._config.fax.redial.times else frozenset()
-        asked: dict[str, datetime] = {}
+        poll_first: frozenset[ErrorCode] = frozenset(("busy", "no_answer")) if self._config.fax.redial.times else frozenset()
+        poll_requests = PollRequests()
         return [
             Watcher(
-                name,
-                mailbox,
-                mailbox.account or self._config.default_account,
-                runtime.store,
-                runtime.spool,
-                runtime.clock,
-                runtime.random,
-                zone=self._zone,
-                region=self._region,
-                catch_up=catch_up,
-                tokens=Tokens(name, mailbox.oauth2, self._config.state_dir, runtime.clock) if mailbox.oauth2 else None,
-                ask_first=ask_first,
-                asked=asked,
+                WatcherOptions(
+                    name=name,
+                    mailbox=mailbox,
+                    account=mailbox.account or self._config.default_account,
+                    zone=self._zone,
+                    region=self._region,
+                    catch_up=catch_up,
+                    poll_first=poll_first,
+                ),
+                self._runtime,
+                poll_requests,
+                Tokens(name, mailbox.oauth2, self._config.state_dir, self._runtime.clock) if mailbox.oauth2 else None,
             )
             for name, mailbox in self._config.mailboxes.items()
         ]
@@ -228,21 +229,14 @@ class Assembly:
         Without any mailbox, every account's faxes are listed. With mailboxes, only the accounts that have one are: another
         account's faxes may be mailed to one of these mailboxes too, and would be reported twice.
         """
-        every, runtime = self._config.incoming.every, self._runtime
+        every = self._config.incoming.every
         with_mailbox = {mailbox.account or self._config.default_account for mailbox in self._config.mailboxes.values()}
         return [
             Listing(
-                account,
-                kind,
-                every,
+                ListingOptions(account=account, kind=kind, every=every, zone=self._zone, region=self._region),
                 self._clients[account],
                 documents,
-                runtime.store,
-                runtime.spool,
-                runtime.clock,
-                runtime.random,
-                zone=self._zone,
-                region=self._region,
+                self._runtime,
             )
             for account in self._config.accounts
             for kind in get_args(Kind)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from mailbridge.myfax import IncomingItem, MyFax
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
+_DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command(epilog=EXITS)
-@click.option("--voice", is_flag=True, help="Voicemails, not faxes.")
-@click.option("--since", metavar="TIME", help="From this time on, such as 2026-01-04 or 2026-01-04T09:00 (in `timezone`).")
-@click.option("--until", metavar="TIME", help="Up to this time; a day alone means all of it.")
-@click.option("--save", "folder", metavar="DIR", type=_FOLDER, help="Download the documents into this folder.")
+@click.option("--voice", is_flag=True, help="List voicemails instead of faxes.")
+@click.option("--since", metavar="TIME", help="Received since this time, such as 2026-01-04 or 2026-01-04T09:00 (in `timezone`).")
+@click.option("--until", metavar="TIME", help="Received up to this time; a date includes the whole day.")
+@click.option("--save", "directory", metavar="DIR", type=_DIRECTORY, help="Download the documents into this directory.")
 @account_option
 @json_option
 @config_option
@@ -32,15 +32,15 @@ def incoming(
     voice: bool,
     since: str | None,
     until: str | None,
-    folder: Path | None,
+    directory: Path | None,
     account: str | None,
     as_json: bool,
     config_path: Path,
 ) -> int:
-    """List what came in, as MyFax tells it. No daemon is needed.
+    """List the received faxes or voicemails that MyFax has, with their times in `timezone`. No daemon is needed.
 
-    With --save also the documents: a file is never overwritten, and what is there already is not fetched again. A download that
-    broke off is taken up where it ended. Times are in `timezone`, as MyFax tells them.
+    --save also downloads their documents. It never overwrites a file, skips what it has downloaded before, and continues a
+    download that broke off.
 
     \b
       mailbridge incoming --since 2026-01-04
@@ -57,45 +57,44 @@ def incoming(
     async def work(myfax: MyFax) -> list[IncomingItem]:
         return [item async for item in myfax.incoming("voice" if voice else "incoming", start, end)]
 
-    items = by_account(config, account, work)
-    told = [_told(item, config.smtp.region) for item in items]
+    items = [_item_data(item, config.smtp.region) for item in by_account(config, account, work)]
     failed = 0
-    if folder is not None:
+    if directory is not None:
         from mailbridge.cli.download import save_all
 
-        failed = save_all(told, folder, config.myfax.url, config.myfax.timeout, zone)
+        failed = save_all(items, directory, config.myfax.url, config.myfax.timeout, zone)
     if as_json:
-        print_json(told)
+        print_json(items)
     else:
-        _print(told, "id" if folder is None else "file", zone, "no voicemails" if voice else "no faxes")
+        _print(items, "id" if directory is None else "file", zone, "no voicemails" if voice else "no faxes")
     return 1 if failed else 0
 
 
-def _print(told: list[dict[str, Any]], last: str, zone: ZoneInfo, none: str) -> None:
-    rows = [(local(one["time"], zone=zone), one["from"], one["to"], one[last]) for one in told]
-    print_table(("TIME", "FROM", "TO", last.upper()), rows, none)
+def _print(items: list[dict[str, Any]], last: str, zone: ZoneInfo, empty: str) -> None:
+    rows = [(local(item["time"], zone=zone), item["from"], item["to"], item[last]) for item in items]
+    print_table(("TIME", "FROM", "TO", last.upper()), rows, empty)
 
 
-def _told(item: IncomingItem, region: str) -> dict[str, Any]:
-    from mailbridge.report.listing_match import number
+def _item_data(item: IncomingItem, region: str) -> dict[str, Any]:
+    from mailbridge.report.listing_match import canonical_number
 
     return {
         "id": item.id,
         "time": None if item.time is None else item.time.isoformat(),
-        "from": number(item.source, region),
-        "to": number(item.did, region),
+        "from": canonical_number(item.source, region),
+        "to": canonical_number(item.did, region),
         "url": item.url,
     }
 
 
 def _moment(text: str | None, option: str, zone: ZoneInfo, last: bool = False) -> datetime | None:
-    """Return a given time, aware; a day alone is its first second or its `last`."""
+    """Return the time of an option, aware; a date is its first second, or with `last` its last one."""
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise click.UsageError(f"{option} is no time; write 2026-01-04 or 2026-01-04T09:00") from None
+        raise click.UsageError(f"{option} is not a time; write 2026-01-04 or 2026-01-04T09:00") from None
     if last and len(text) <= len("2026-01-04"):
         moment = moment.replace(hour=23, minute=59, second=59)
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)

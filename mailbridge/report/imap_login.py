@@ -1,4 +1,4 @@
-"""From a mailbox's settings to a connection that is logged in, by password or by OAuth2."""
+"""Opens a connection to a mailbox and logs in, by password or by OAuth 2.0."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ async def log_in(
     timeout: float = 30.0,
     max_literal: int = MAX_LITERAL,
 ) -> Connection:
-    """Connect and log in. An access token that was kept may have been revoked since: then once more with a fresh one.
+    """Connect and log in. If a token that was used before is refused, it may have been revoked: try once more with a new one.
 
-    `tokens` are needed where the mailbox has no password. Raises MailboxError.
+    `tokens` are needed if the mailbox has no password. Raises MailboxError.
     """
     while True:
-        token, fresh = await tokens.token() if tokens is not None else ("", True)
+        token, new = await tokens.token() if tokens is not None else ("", True)
         connection = await Connection.open(
             mailbox.host, mailbox.port, mailbox.tls, context=tls, timeout=timeout, max_literal=max_literal
         )
@@ -36,8 +36,8 @@ async def log_in(
         except MailboxError:
             connection.close()
             if tokens is not None:
-                tokens.forget()
-            if fresh:
+                tokens.invalidate()
+            if new:
                 raise
         except BaseException:
             connection.close()

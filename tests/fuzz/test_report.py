@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.demo.mailbox import incoming_mail, report_mail
-from mailbridge.report.imap_responses import modified_utf7
-from mailbridge.report.parser import MAX_TEXT, decode, digest, parse
+from mailbridge.report.imap_responses import FetchedMail, modified_utf7
+from mailbridge.report.mail_body import MAX_TEXT
+from mailbridge.report.mail_header import decode
+from mailbridge.report.parser import digest, parse
 from mailbridge.report.trust import is_trusted
 
 SEEDS = [report_mail("Success", 9, "חשבון MB-7K3QXA2M.pdf"), incoming_mail(b"%PDF-1.4" * 40, "08-9999999", filename="פקס.pdf")]
@@ -39,13 +41,13 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=300, deadline=None)
 @given(mutated() | st.binary(max_size=400).map(lambda raw: b"X-Fax-Status: " + raw))
-def test_reading_never_raises(content: bytes) -> None:
-    mail = parse(content)
-    assert (mail is None) == (digest(content, len(content)) is None)
-    if mail is not None:
-        assert len(mail.report.text) <= MAX_TEXT
-        assert mail.report.status_code is None or 0 <= mail.report.status_code <= 9999
-        assert mail.document is None or "/" not in mail.document.filename
+def test_parsing_a_mail_never_raises_and_a_forged_one_is_not_trusted(content: bytes) -> None:
+    fetched = FetchedMail(1, len(content), content)
+    mail = parse(fetched)
+    assert (digest(fetched) is None) == ("the mail lost its X-Fax headers" in mail.report.defects)
+    assert len(mail.report.text) <= MAX_TEXT
+    assert mail.report.status_code is None or 0 <= mail.report.status_code <= 9999
+    assert mail.attachment is None or "/" not in mail.attachment.filename
     assert not is_trusted(content, "dkim", ("myfax.co.il",), lambda name, timeout=5: None)
     assert not is_trusted(content, "authserv:mx.example.co.il", ("myfax.co.il",))
 

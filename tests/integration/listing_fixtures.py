@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
+from pydantic import SecretStr
+
+from mailbridge.config import Mailbox
 from mailbridge.demo.http import HttpRequest, HttpServer
 from mailbridge.model import Cursor, Event, Report, new_id
 from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Listing
-from mailbridge.report.recorder import Arrival, Recorder, document_told
+from mailbridge.report.listing_recorder import Kind, ListingOptions
+from mailbridge.report.poll_requests import PollRequests
+from mailbridge.report.received_document import SpooledMail, spool_document
+from mailbridge.report.recorder import Recorder
+from mailbridge.report.watcher_options import WatcherOptions
+from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 
@@ -124,19 +131,13 @@ class Office:
     now: datetime = START
     uid: int = 0
 
-    def listing(self, kind: Literal["incoming", "voice"] = "incoming", **more: Any) -> Listing:
-        return Listing(
-            "office",
-            kind,
-            more.pop("every", EVERY.total_seconds()),
-            more.pop("client", self.client),
-            self.documents,
-            self.store,
-            self.spool,
-            lambda: self.now,
-            lambda: 0.0,
-            zone=more.pop("zone", ISRAEL),
-        )
+    @property
+    def runtime(self) -> Runtime:
+        return Runtime(self.store, self.spool, lambda: self.now, lambda: 0.0)
+
+    def listing(self, kind: Kind = "incoming") -> Listing:
+        options = ListingOptions(account="office", kind=kind, every=EVERY.total_seconds(), zone=ISRAEL)
+        return Listing(options, self.client, self.documents, self.runtime)
 
     async def rounds(self, listing: Listing, number: int = 1) -> None:
         """Let so many rounds pass."""
@@ -153,17 +154,16 @@ class Office:
         trusted: bool = True,
         document: bytes = PDF,
     ) -> bool:
-        """Let a mail about a received fax arrive; return whether an event tells of it."""
+        """Record a mail about a received fax; return whether its document is needed: not where an event had reported the fax."""
         self.uid += 1
-        fax_id, sha256 = new_id("fax"), hashlib.sha256(document).hexdigest()
-        about = document_told(self.spool.store_received(fax_id, document), sha256, len(document), "application/pdf", "fax.pdf")
+        fax_id = new_id("fax")
+        kept = spool_document(self.spool, fax_id, [document], "application/pdf", "fax.pdf")
         report = Report(kind="incoming", sender=sender, to=to, date=at, trusted=trusted, message_id=f"<{self.uid}@myfax.co.il>")
-        arrival = Arrival(self.uid, report, f"digest {self.uid}", fax_id, about)
-        taker, cursor = Recorder("office", "office", "INBOX"), Cursor(uidvalidity=1, last_uid=self.uid)
-        taken = await self.store.run(lambda tx: taker.take(tx, [arrival], cursor, self.now))
-        if not taken:
-            self.spool.delete(str(about["path"]))
-        return bool(taken)
+        mail = SpooledMail(self.uid, report, f"digest {self.uid}", fax_id, kept)
+        mailbox = Mailbox(host="127.0.0.1", username="office", password=SecretStr("demo"))
+        options = WatcherOptions(name="office", mailbox=mailbox, account="office", zone=ISRAEL)
+        await Recorder(options, self.runtime, PollRequests()).record([mail], Cursor(uidvalidity=1, last_uid=0))
+        return str(kept["path"]) in self.files()
 
     async def events(self, type_: str = "fax.received") -> list[Event]:
         found = await self.store.run(lambda tx: tx.events.newest(limit=10_000))

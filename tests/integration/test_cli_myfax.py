@@ -385,7 +385,7 @@ def test_save_resumes_a_download(tmp_path: Path) -> None:
         status, output, errors = await world.run("incoming", "--save", str(folder), "--json")
         assert status == 1
         assert re.fullmatch(
-            r"mailbridge: 2026\S+: the document broke off after 10000 of 25605 bytes; run it again, .*\n", errors
+            r"mailbridge: 2026\S+: the document broke off after 10000 of 25605 bytes; run the command again .*\n", errors
         ), errors
         answer = {one["id"]: one["file"] for one in json.loads(output)}
         assert answer[identity] is None
@@ -418,7 +418,7 @@ def test_save_without_hard_links_never_overwrites(tmp_path: Path, monkeypatch: p
     _publish(part, whole)
     assert (whole.read_bytes(), part.exists()) == (PDF, False)
     part.write_bytes(WAV)
-    with pytest.raises(NotFetched, match=r"a\.pdf is there already"):
+    with pytest.raises(NotFetched, match=r"a\.pdf already exists"):
         _publish(part, whole)
     assert (whole.read_bytes(), part.read_bytes()) == (PDF, WAV)
 

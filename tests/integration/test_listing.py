@@ -20,7 +20,8 @@ from mailbridge.config import load
 from mailbridge.errors import NotTaken, StoreUnavailable
 from mailbridge.report import listing as listing_module
 from mailbridge.report.document_download import Documents, NotFetched
-from mailbridge.report.listing import GRACE_ROUNDS, TRIES
+from mailbridge.report.listing import TRIES
+from mailbridge.report.listing_recorder import GRACE_ROUNDS, ListingRecorder
 from mailbridge.runtime import Runtime
 from tests.integration.listing_fixtures import EVERY, PDF, START, WAV, MyFaxStandIn, Office, office
 from tests.wait_helpers import until
@@ -506,7 +507,7 @@ def test_an_endless_document_is_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "endless", "words"),
     [
-        ("Content-Length: 100\r\n\r\n%PDF", False, "did not come whole in 0.5 s"),
+        ("Content-Length: 100\r\n\r\n%PDF", False, "did not arrive completely within 0.5 s"),
         ("Connection: close\r\n\r\n%PDF", True, "too large"),
     ],
 )
@@ -543,16 +544,16 @@ def test_a_full_disk_leaves_the_fax_to_a_later_round(tmp_path: Path, monkeypatch
         await world.rounds(listing)
         world.myfax.add(world.now)
         await world.rounds(listing, GRACE_ROUNDS)
-        raising = listing_module.Listing._raise
+        emit = ListingRecorder.emit
 
         def refuse(*_: object) -> bool:
             raise StoreUnavailable("the database cannot take it now")
 
-        monkeypatch.setattr(listing_module.Listing, "_raise", refuse)
+        monkeypatch.setattr(ListingRecorder, "emit", refuse)
         with pytest.raises(StoreUnavailable):
             await world.rounds(listing)
         assert world.files() == set()
-        monkeypatch.setattr(listing_module.Listing, "_raise", raising)
+        monkeypatch.setattr(ListingRecorder, "emit", emit)
         await world.rounds(listing)
         assert await world.sources() == [FROM_LIST]
 

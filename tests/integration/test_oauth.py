@@ -146,9 +146,9 @@ def test_a_token_is_renewed_before_it_ends(tmp_path: Path, life: Any, good_for: 
             first, _ = await tokens.token()
             now.ahead = timedelta(seconds=good_for)
             assert await tokens.token() == (first, False)
-            assert not tokens.ended
+            assert not tokens.expired
             now.ahead = timedelta(seconds=old_after)
-            assert tokens.ended
+            assert tokens.expired
             assert await tokens.token() == ("hunter2-access-2", True)
 
     asyncio.run(scenario())
@@ -184,7 +184,7 @@ def test_another_process_may_have_rotated_it_meanwhile(tmp_path: Path) -> None:
             provider.rotates = True
             daemon, check = (Tokens("office", by_refresh(url), tmp_path, clock) for _ in range(2))
             for tokens in (daemon, check, daemon):
-                tokens.forget()
+                tokens.invalidate()
                 await tokens.token()
 
     asyncio.run(scenario())
@@ -192,22 +192,22 @@ def test_another_process_may_have_rotated_it_meanwhile(tmp_path: Path) -> None:
 
 def test_a_rotated_token_that_cannot_be_written_is_used_all_the_same_and_written_later(tmp_path: Path) -> None:
     async def scenario() -> None:
-        told: list[str] = []
+        warnings: list[str] = []
         state = tmp_path / "state"
         async with a_provider() as (provider, url):
             provider.rotates = True
-            tokens = Tokens("office", by_refresh(url), state, clock, tell=told.append)
+            tokens = Tokens("office", by_refresh(url), state, clock, warn=warnings.append)
             await tokens.token()
-            assert [words.partition(" in ")[0] for words in told] == ["the renewed refresh token cannot be kept"]
+            assert [text.partition(" in ")[0] for text in warnings] == ["the renewed refresh token cannot be stored"]
             provider.rotates = False
             state.mkdir()
-            tokens.forget()
+            tokens.invalidate()
             await tokens.token()
             assert provider.asked[-1]["refresh_token"] == f"{REFRESH}-1"
             await Tokens("office", by_refresh(url), state, clock).token()
             assert provider.asked[-1]["refresh_token"] == f"{REFRESH}-1"
-        assert len(told) == 1
-        assert "hunter2" not in told[0]
+        assert len(warnings) == 1
+        assert "hunter2" not in warnings[0]
 
     asyncio.run(scenario())
 
@@ -229,7 +229,7 @@ ANSWERS: list[tuple[int, dict[str, str], bytes, str]] = [
     (200, {}, b"{}", "answered without an access token"),
     (200, {}, b'{"access_token": "a\\u0001b"}', "answered without an access token"),
     (200, {}, b'{"access_token": 1}', "answered without an access token"),
-    (200, {}, b" " * 300_000, "answers without an end"),
+    (200, {}, b" " * 300_000, "has no end"),
     (200, {"content-encoding": "gzip"}, b'{"access_token": "x"', "gives no token: HTTP 200"),
 ]
 
@@ -260,7 +260,7 @@ def test_an_answer_without_a_token_is_told_in_the_providers_words(
     [
         ("http://127.0.0.1:1/token", "127.0.0.1 gives no token: ConnectError"),
         ("https://", "gives no token: UnsupportedProtocol"),
-        ("https://a:b/", "no address"),
+        ("https://a:b/", "not a valid URL"),
     ],
 )
 def test_an_address_that_gives_no_token_is_told(tmp_path: Path, url: str, words: str) -> None:
@@ -498,10 +498,12 @@ def test_check_online_logs_in_by_oauth2_and_keeps_the_rotated_token(server: Dove
 
             before = await check()
             assert before.ok
-            assert f"{user} may log in and open INBOX, with IDLE; the renewed refresh token cannot be kept in" in before.words
+            assert (
+                f"login as {user} ok, folder INBOX ok, with IDLE; the renewed refresh token cannot be stored in" in before.words
+            )
             provider.refresh = REFRESH
             config.state_dir.mkdir()
-            assert "cannot be kept" not in (await check()).words
+            assert "cannot be stored" not in (await check()).words
             assert (await check()).ok
             assert [form["refresh_token"] for form in provider.asked] == [REFRESH, REFRESH, f"{REFRESH}-2"]
             provider.refusal = "invalid_grant", f"{REFRESH} is over"

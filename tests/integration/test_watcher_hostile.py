@@ -18,11 +18,15 @@ from pydantic import SecretStr
 from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
 from mailbridge.errors import MailboxError, StoreUnavailable
 from mailbridge.model import Cursor
-from mailbridge.report import imap_connection, parser
+from mailbridge.report import imap_connection
 from mailbridge.report.imap_protocol import ImapProtocol
-from mailbridge.report.recorder import Recorder
+from mailbridge.report.imap_responses import FetchedMail
+from mailbridge.report.parser import ParsedMail, parse
+from mailbridge.report.received_fax_recorder import ReceivedFaxRecorder
+from mailbridge.report.report_recorder import ReportRecorder
 from mailbridge.store.spool import Spool
 from tests.integration.watcher_fixtures import a_store, events, settings, watching
+from tests.unit.report.hostile_mails import HOSTILE_MAILS
 from tests.wait_helpers import PATIENCE, until
 
 PASSWORD = "hunter22"
@@ -521,41 +525,9 @@ def test_starttls_is_not_done_without(tmp_path: Path, answer: bytes, words: str)
     asyncio.run(circle())
 
 
-def nested(depth: int) -> bytes:
-    head = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth))
-    return b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n" + head + b"\r\n"
-
-
-def in_html(body: bytes) -> bytes:
-    return b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Type: text/html\r\n\r\n" + body
-
-
-BROKEN = {
-    "no code": b"X-Fax-Status: Success\r\n\r\n",
-    "another status": b"X-Fax-Status: Maybe\r\nX-Fax-Status-Code: 9\r\n\r\n",
-    "a code in words": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: nine\r\n\r\n",
-    "other digits": "X-Fax-Status: Success\r\nX-Fax-Status-Code: ٩\r\n\r\n".encode(),
-    "doubled": b"X-Fax-Status: Success\r\nX-Fax-Status: Fail\r\nX-Fax-Status-Code: 9\r\n\r\n",
-    "doubled under long names": b"X-Fax-Status: Fail\r\n"
-    + b"X-Fax-%s: 1\r\nX-Fax-%s: 2\r\n" % (b"a" * 9000, b"a" * 9000)
-    + b"\r\n",
-    "half a surrogate": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nX-Fax-Subject: =?utf-7?Q?+2AA-?=\r\n\r\n",
-    "half a surrogate for a code": b"X-Fax-Status: =?unicode_escape?Q?=5Cud800?=\r\nX-Fax-Status-Code: 9\r\n\r\n",
-    "nested without end": nested(400),
-    "parts without end": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n"
-    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n" * 5000,
-    "styles without end": in_html(b"<style" * 9000),
-    "tags without end": in_html(b"<" * 60_000),
-    "header alone": b"X-Fax-Status: Success",
-    "NUL": b"X-Fax-Status: Suc\0cess\r\nX-Fax-Status-Code: 9\r\nMessage-ID: \0\r\n\r\n\0",
-    "charset of nobody": b'X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Type: text/plain; charset="\xff\0"\r\n\r\nx',
-    "too large": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n\r\n" + b"x" * 250_000,
-}
-
-
 def test_a_broken_report_is_kept_and_raised_and_stops_nothing(tmp_path: Path, failures: list[int]) -> None:
     async def circle() -> None:
-        mails = [*BROKEN.values(), REPORT]
+        mails = [*HOSTILE_MAILS.values(), REPORT]
         brought = b"".join(
             b"* 1 FETCH (UID %d RFC822.SIZE %d BODY[] {%d}\r\n%s)\r\n" % (uid, len(mail), len(mail[:65536]), mail[:65536])
             for uid, mail in enumerate(mails, 1)
@@ -578,18 +550,6 @@ def test_a_broken_report_is_kept_and_raised_and_stops_nothing(tmp_path: Path, fa
             assert {command for script in front.scripts for command in script.commands} <= set(Script.usual)
 
     asyncio.run(circle())
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_mail_is_read_in_time_whatever_it_is(name: str) -> None:
-    """64 KB are read on the event loop: they must not hold it."""
-
-    def took() -> float:
-        begun = time.process_time()
-        parser.parse(BROKEN[name][:65536])
-        return time.process_time() - begun
-
-    assert min(took() for _ in range(3)) < 0.1
 
 
 def test_a_long_mail_that_never_comes_whole_is_told_by_its_header(tmp_path: Path, failures: list[int]) -> None:
@@ -620,26 +580,26 @@ def test_a_long_mail_that_never_comes_whole_is_told_by_its_header(tmp_path: Path
     asyncio.run(circle())
 
 
-@pytest.mark.parametrize("where", ["reading", "taking"])
-def test_a_mail_that_trips_us_is_told_and_those_around_it_are_taken(
-    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch, failures: list[int]
+@pytest.mark.parametrize("step", ["parse", "record"])
+def test_a_mail_that_fails_in_a_step_is_reported_and_those_around_it_are_processed(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch, failures: list[int]
 ) -> None:
-    read, reported = parser.parse, Recorder._reported
+    record = ReportRecorder.record
 
-    def trip_reading(content: bytes, *more: Any) -> parser.Mail | None:
-        if b"poison" in content:
+    def fail_to_parse(mail: FetchedMail, *more: Any) -> ParsedMail:
+        if b"poison" in mail.content:
             raise ZeroDivisionError
-        return read(content, *more)
+        return parse(mail, *more)
 
-    def trip_taking(self: Recorder, tx: Any, report: Any, *more: Any) -> None:
-        reported(self, tx, report, *more)
+    def fail_to_record(self: ReportRecorder, tx: Any, report: Any, *more: Any) -> None:
+        record(self, tx, report, *more)
         if report.subject == "poison":
             raise ZeroDivisionError
 
-    if where == "reading":
-        monkeypatch.setattr(parser, "parse", trip_reading)
+    if step == "parse":
+        monkeypatch.setattr("mailbridge.report.pipeline.parse", fail_to_parse)
     else:
-        monkeypatch.setattr(Recorder, "_reported", trip_taking)
+        monkeypatch.setattr(ReportRecorder, "record", fail_to_record)
 
     async def circle() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:
@@ -697,15 +657,15 @@ def test_a_mail_that_cannot_be_stored_is_taken_later_and_those_before_it_at_once
 def test_a_database_that_is_full_leaves_no_copies_of_the_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: list[int]
 ) -> None:
-    received = Recorder._received
+    record = ReceivedFaxRecorder.record
     full = [True]
 
-    def refuse(self: Recorder, *more: Any) -> None:
+    def refuse(self: ReceivedFaxRecorder, *more: Any) -> bool:
         if full[0]:
             raise StoreUnavailable("the database cannot take it now")
-        received(self, *more)
+        return record(self, *more)
 
-    monkeypatch.setattr(Recorder, "_received", refuse)
+    monkeypatch.setattr(ReceivedFaxRecorder, "record", refuse)
 
     async def circle() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:
@@ -728,7 +688,7 @@ def test_a_flood_of_signatures_and_results_is_never_trusted(tmp_path: Path) -> N
     async def circle() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:
             none = lambda name, timeout=5: None  # noqa: E731
-            async with watching(settings(box.port, trust="dkim"), store, tmp_path, dnsfunc=none):
+            async with watching(settings(box.port, trust="dkim"), store, tmp_path, resolve=none):
                 await box.deliver(flood + mail.as_bytes())
                 [event] = await events(store, 1, "report.received")
                 assert event.data["trusted"] is False

@@ -1,4 +1,4 @@
-"""What `check --online` says of the trust that a mailbox's newest fax mail would pass."""
+"""What `check --online` says about the trust settings that a mailbox's newest fax mail passes."""
 
 from __future__ import annotations
 
@@ -26,49 +26,49 @@ def config(folder: Path, port: int, trust: str = "dkim") -> Path:
     return config_file(folder, port, f'password = "demo"\ntrust = "{trust}"')
 
 
-async def told(path: Path) -> tuple[bool, str]:
+async def result_of(path: Path) -> tuple[bool, str]:
     [check] = [one for one in await online_check.check_all(load(path, {})) if one.part == "mailbox office"]
     return check.ok, check.words
 
 
 CASES: list[tuple[list[bytes], str, str]] = [
-    ([], "dkim", "no mail of MyFax's is there yet to try trust on"),
-    ([b"Subject: lunch\r\n\r\nat one?\r\n"], "dkim", "no mail of MyFax's is there yet to try trust on"),
-    ([signed()], "dkim", "the newest fax mail passes dkim; trust = dkim believes it"),
-    ([signed()], "none", "the newest fax mail passes dkim; trust = none believes it"),
+    ([], "dkim", "trust not checked: no fax mail is there yet"),
+    ([b"Subject: lunch\r\n\r\nat one?\r\n"], "dkim", "trust not checked: no fax mail is there yet"),
+    ([signed()], "dkim", "the newest fax mail passes dkim; trust = dkim trusts it"),
+    ([signed()], "none", "the newest fax mail passes dkim; trust = none trusts it"),
     (
         [signed()],
         "authserv:mx.example.co.il",
-        "the newest fax mail passes dkim; trust = authserv:mx.example.co.il does not believe it, so such a report only makes",
+        "the newest fax mail passes dkim; trust = authserv:mx.example.co.il does not trust it, so such a report only makes",
     ),
     (
         [VOUCHED + signed()],
         "authserv:MX.example.co.il",
-        "dkim and authserv:mx.example.co.il (if that is your own mail server); trust = authserv:MX.example.co.il believes it",
+        "dkim and authserv:mx.example.co.il (if that is your own mail server); trust = authserv:MX.example.co.il trusts it",
     ),
     (
         [VOUCHED + FORGED],
         "dkim",
-        "passes authserv:mx.example.co.il (if that is your own mail server); trust = dkim does not believe it",
+        "passes authserv:mx.example.co.il (if that is your own mail server); trust = dkim does not trust it",
     ),
-    ([FORGED], "dkim", "the newest fax mail passes neither dkim nor authserv:ID; trust = dkim does not believe it"),
-    ([signed(), FORGED, FORGED], "dkim", "the newest believable fax mail passes dkim; trust = dkim believes it"),
-    ([VOUCHED + FORGED, signed()], "dkim", "the newest fax mail passes dkim; trust = dkim believes it"),
+    ([FORGED], "dkim", "the newest fax mail passes neither dkim nor authserv:ID; trust = dkim does not trust it"),
+    ([signed(), FORGED, FORGED], "dkim", "the newest trusted fax mail passes dkim; trust = dkim trusts it"),
+    ([VOUCHED + FORGED, signed()], "dkim", "the newest fax mail passes dkim; trust = dkim trusts it"),
     ([signed(), *[FORGED] * 5], "dkim", "the newest fax mail passes neither"),
 ]
 
 
 @pytest.mark.parametrize(("mails", "trust", "words"), CASES)
-def test_the_newest_fax_mail_says_which_trust_it_would_pass(
+def test_the_trust_settings_that_the_newest_fax_mail_passes_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mails: list[bytes], trust: str, words: str
 ) -> None:
-    monkeypatch.setattr(online_check, "would_pass", partial(would_pass, dnsfunc=dns))
+    monkeypatch.setattr(online_check, "would_pass", partial(would_pass, resolve=dns))
 
     async def scenario() -> None:
         async with DemoMailbox() as mailbox:
             for mail in mails:
                 await mailbox.deliver(mail)
-            ok, said = await told(config(tmp_path, mailbox.port, trust=trust))
+            ok, said = await result_of(config(tmp_path, mailbox.port, trust=trust))
             assert ok
             assert words in said
 
@@ -76,10 +76,10 @@ def test_the_newest_fax_mail_says_which_trust_it_would_pass(
 
 
 @pytest.mark.parametrize("answer", ["refused", "none"])
-def test_a_server_that_cannot_search_for_headers_is_looked_through(
+def test_fax_mails_are_found_on_a_server_that_cannot_search_headers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr(online_check, "would_pass", partial(would_pass, dnsfunc=dns))
+    monkeypatch.setattr(online_check, "would_pass", partial(would_pass, resolve=dns))
     plain = Connection.search
 
     async def search(connection: Connection, criteria: str) -> list[int]:
@@ -95,27 +95,27 @@ def test_a_server_that_cannot_search_for_headers_is_looked_through(
         async with DemoMailbox() as mailbox:
             for mail in (signed(), b"Subject: lunch\r\n\r\nat one?\r\n"):
                 await mailbox.deliver(mail)
-            ok, said = await told(config(tmp_path, mailbox.port))
+            ok, said = await result_of(config(tmp_path, mailbox.port))
             assert (ok, "the newest fax mail passes dkim" in said) == (True, True), said
 
     asyncio.run(scenario())
 
 
-def test_a_slow_dns_does_not_fail_the_mailbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(online_check, "PATIENCE", 0.5)
+def test_a_slow_dns_does_not_fail_the_check_of_a_mailbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(online_check, "TIMEOUT", 0.5)
     over = threading.Event()
 
     def silent(name: bytes, timeout: float = 5) -> bytes:
         over.wait(10)
         return b""
 
-    monkeypatch.setattr(online_check, "would_pass", partial(would_pass, dnsfunc=silent))
+    monkeypatch.setattr(online_check, "would_pass", partial(would_pass, resolve=silent))
 
     async def scenario() -> None:
         async with DemoMailbox() as mailbox:
             await mailbox.deliver(signed())
-            ok, said = await told(config(tmp_path, mailbox.port))
+            ok, said = await result_of(config(tmp_path, mailbox.port))
             over.set()
-            assert (ok, "trust cannot be tried (no answer in time)" in said) == (True, True), said
+            assert (ok, "trust not checked (no answer in time)" in said) == (True, True), said
 
     asyncio.run(scenario())

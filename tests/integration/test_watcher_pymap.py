@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor
 from mailbridge.report.imap_connection import Connection
+from mailbridge.report.poll_requests import PollRequests
 from tests.integration.watcher_fixtures import a_fax, a_store, clock, events, settings, watching
 from tests.wait_helpers import PATIENCE, until
 
@@ -125,14 +126,14 @@ def test_a_number_alone_ends_no_doubt(tmp_path: Path) -> None:
 
 def test_two_mailboxes_make_the_poller_ask_once_a_minute(tmp_path: Path) -> None:
     async def circle() -> None:
-        asked: dict[str, datetime] = {}
+        poll_requests = PollRequests()
         untrusted = {"trust": "authserv:mx.example.co.il"}
         async with (
             DemoMailbox() as one,
             DemoMailbox() as two,
             a_store(tmp_path) as store,
-            watching(settings(one.port, **untrusted), store, tmp_path, name="one", asked=asked),
-            watching(settings(two.port, **untrusted), store, tmp_path, name="two", asked=asked),
+            watching(settings(one.port, **untrusted), store, tmp_path, name="one", poll_requests=poll_requests),
+            watching(settings(two.port, **untrusted), store, tmp_path, name="two", poll_requests=poll_requests),
         ):
             fax = await a_fax(store, "claim", "accept")
             await one.deliver(report_mail("Success", 9, fax.token))
@@ -151,7 +152,7 @@ def test_doubled_headers_are_never_trusted(tmp_path: Path) -> None:
             fax = await a_fax(store, "claim", "accept")
             await box.deliver(b"X-Fax-Status: Success\n" + report_mail("Fail", 7, fax.token))
             [event] = await events(store, 1, "report.received")
-            assert event.data["defects"] == ["x-fax-status stands 2 times"]
+            assert event.data["defects"] == ["x-fax-status occurs 2 times"]
             assert (await store.run(lambda tx: tx.faxes.get(fax.id))).state == "submitted"
 
     asyncio.run(circle())

@@ -16,7 +16,11 @@ from pydantic import SecretStr
 from mailbridge.config import Mailbox
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Event, Fax
+from mailbridge.report.oauth import Tokens
+from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.watcher import Watcher
+from mailbridge.report.watcher_options import WatcherOptions
+from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests import factories
@@ -67,10 +71,21 @@ username = "{username}"
 
 @asynccontextmanager
 async def watching(
-    mailbox: Mailbox, store: SqliteStore, path: Path, wait: bool = True, name: str = "office", **more: Any
+    mailbox: Mailbox,
+    store: SqliteStore,
+    path: Path,
+    *,
+    wait: bool = True,
+    tokens: Tokens | None = None,
+    poll_requests: PollRequests | None = None,
+    **options: Any,
 ) -> AsyncIterator[Watcher]:
-    spool = more.pop("spool", None) or Spool(path / "spool")
-    watcher = Watcher(name, mailbox, "office", store, spool, clock, lambda: 0.0, zone=ZoneInfo("Asia/Jerusalem"), **more)
+    """Run a watcher; `options` are those of WatcherOptions. With `wait` it is connected first."""
+    whole = WatcherOptions(
+        **{"name": "office", "mailbox": mailbox, "account": "office", "zone": ZoneInfo("Asia/Jerusalem"), **options}
+    )
+    runtime = Runtime(store, Spool(path / "spool"), clock, lambda: 0.0)
+    watcher = Watcher(whole, runtime, poll_requests or PollRequests(), tokens)
     task = asyncio.create_task(watcher.run())
     try:
         if wait:

@@ -60,7 +60,7 @@ def test_a_report_finds_its_fax_or_none(report: Report, expected: Match | None) 
     assert match(report, [ONE, TWO]) == expected
 
 
-def test_two_faxes_to_one_number_are_not_told_apart() -> None:
+def test_two_faxes_to_one_number_match_neither() -> None:
     report = a_report(text="fax to 03-9876543")
     assert match(report, [ONE, a_fax("three", "MB-00000002")]) is None
     assert match(report, [ONE, a_fax("three", "MB-00000002", state="delivered")]) is None
@@ -74,7 +74,7 @@ def test_a_short_code_is_not_looked_for() -> None:
     assert match(a_report(text="on 2026"), [a_fax("one", fax_code="2026")]) is None
 
 
-def test_a_code_of_digits_is_no_telephone_number() -> None:
+def test_a_telephone_number_does_not_match_a_fax_code_of_digits() -> None:
     assert match(a_report(text="call 036926484 for help"), [a_fax("one", fax_code="036926484", number="+97289999999")]) is None
 
 
@@ -108,7 +108,9 @@ def soups(draw: st.DrawFn, between: list[str]) -> tuple[str, set[tuple[str, str]
 
 @settings(max_examples=500, deadline=None)
 @given(soups(APART), st.permutations(FAXES), st.booleans())
-def test_a_match_is_never_wrong(soup: tuple[str, set[tuple[str, str]]], faxes: list[Fax], in_subject: bool) -> None:
+def test_an_ambiguous_or_foreign_identifier_matches_nothing(
+    soup: tuple[str, set[tuple[str, str]]], faxes: list[Fax], in_subject: bool
+) -> None:
     """Whatever names two faxes, or one that is not ours, matches none; a lower mark never outvotes a higher one."""
     text, marks = soup
     found = match(a_report(text, "") if in_subject else a_report("", text), faxes)

@@ -12,16 +12,23 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
-from mailbridge.config import Account, FaxOptions
+from pydantic import SecretStr
+
+from mailbridge.config import Account, FaxOptions, Mailbox
 from mailbridge.fax.outcome import UploadOutcome
 from mailbridge.fax.uploader import Uploader
 from mailbridge.lifecycle import FAX, FAX_AFTER_FINAL, FaxState, FaxTrigger
 from mailbridge.model import Attempt, Cursor, Email, Failure, Fax, ReceivedItem, Report
 from mailbridge.myfax import MyFax
-from mailbridge.report.listing import Kind, Listing
-from mailbridge.report.recorder import Arrival, Recorder, as_told
-from mailbridge.report.watcher import Watcher
+from mailbridge.report.listing_recorder import Kind, ListingOptions, ListingRecorder
+from mailbridge.report.mailbox_status import MailboxStatus
+from mailbridge.report.poll_requests import PollRequests
+from mailbridge.report.received_document import SpooledMail
+from mailbridge.report.recorder import Recorder
+from mailbridge.report.report_recorder import report_data
+from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
@@ -105,7 +112,7 @@ def _changes(trigger: FaxTrigger, fax: Fax) -> dict[str, Any]:
                 "failure": busy,
                 "source": "report",
                 "attempts": (replace(over, error_code="busy"),),
-                "report": as_told(REPORT, "token"),
+                "report": report_data(REPORT, "token"),
             }
         case "reject":
             return {"failure": Failure(code="rejected", message="no such number", provider_code=-5), "source": "upload"}
@@ -133,38 +140,40 @@ def _every_move(tx: Transaction) -> None:
 
 
 def _mails(tx: Transaction) -> None:
-    taker = Recorder(mailbox="office", account="office", folder="INBOX")
+    mailbox = Mailbox(host="127.0.0.1", username="office", password=SecretStr("x"))
+    options = WatcherOptions(name="office", mailbox=mailbox, account="office", zone=ZoneInfo("Asia/Jerusalem"))
+    recorder = Recorder(options, cast(Runtime, None), PollRequests())
     incoming = replace(REPORT, kind="incoming", status=None, status_code=None, sender="02-6543210", subject="Fax from 026543210")
     forged = replace(incoming, sender=None, trusted=False, defects=("no document",))
     mails = [
-        Arrival(1, incoming, "a", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGB", DOCUMENT),
-        Arrival(2, forged, "b", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGC"),
-        Arrival(3, replace(REPORT, to="02-1111111"), "c"),
-        Arrival(4, replace(REPORT, to="02-1111111", trusted=False, status_code=None), "d"),
+        SpooledMail(1, incoming, "a", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGB", DOCUMENT),
+        SpooledMail(2, forged, "b", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGC"),
+        SpooledMail(3, replace(REPORT, to="02-1111111"), "c"),
+        SpooledMail(4, replace(REPORT, to="02-1111111", trusted=False, status_code=None), "d"),
     ]
-    taker.take(tx, mails, Cursor(uidvalidity=1, last_uid=4), AT)
+    recorder.apply(tx, mails, Cursor(uidvalidity=1, last_uid=4), AT)
 
 
 def _listed(tx: Transaction) -> None:
     audio = {**DOCUMENT, "content_type": "audio/wav", "filename": "voicemail.wav", "pages": None}
-    for kind, id_, document in (
+    listed: list[tuple[Kind, str, dict[str, Any] | None]] = [
         ("voice", "vm_01KE4B8W3P9G2X5C7M4TZR8JQN", audio),
         ("incoming", "fax_01KE4B8W3P9G2X5C7M4TZR8JQN", None),
-    ):
-        listing = Listing.__new__(Listing)
-        listing._account, listing._kind = "office", cast(Kind, kind)
-        receipt = ReceivedItem(
+    ]
+    for kind, id_, document in listed:
+        item = ReceivedItem(
             id=id_,
             account="office",
-            kind=listing._kind,
+            kind=kind,
             caller="+97226543210",
             called="+97239876543",
             at=AT - timedelta(minutes=2),
             noted_at=AT,
             listing_id="80417",
         )
-        tx.received.put(receipt)
-        assert listing._raise(tx, id_, listing._event(receipt, document, None if document else "its document is gone"), AT)
+        tx.received.put(item)
+        recorder = ListingRecorder(ListingOptions(account="office", kind=kind, every=600, zone=ZoneInfo("Asia/Jerusalem")))
+        assert recorder.emit(tx, id_, document, [] if document else ["its document is gone"], AT)
 
 
 async def _credit(store: SqliteStore, spool: Spool) -> None:
@@ -180,11 +189,10 @@ async def _credit(store: SqliteStore, spool: Spool) -> None:
     )
 
 
-async def _mailbox(store: SqliteStore) -> None:
-    watcher = Watcher.__new__(Watcher)
-    watcher.name, watcher._clock, watcher._store = "office", clock, store
-    await watcher._tell("mailbox.down", "imap.example.co.il does not answer")
-    await watcher._tell("mailbox.up", None)
+async def _mailbox(store: SqliteStore, spool: Spool) -> None:
+    status = MailboxStatus("office", Runtime(store, spool, clock, lambda: 0.0))
+    await status.emit("mailbox.down", "imap.example.co.il does not answer")
+    await status.emit("mailbox.up", None)
 
 
 async def _bodies(state: Path) -> list[dict[str, Any]]:
@@ -197,7 +205,7 @@ async def _bodies(state: Path) -> list[dict[str, Any]]:
         for work in (_every_move, _mails, _listed):
             await store.run(work)
         await _credit(store, Spool(state / "spool"))
-        await _mailbox(store)
+        await _mailbox(store, Spool(state / "spool"))
         await store.run(lambda tx: tx.events.emit("ping", {"webhook": "crm"}, AT))
         events = await store.run(lambda tx: tx.events.newest(None, 10_000))
         read = {"link": link, "read": lambda _: b"%PDF", "inline_limit": 10**6}

@@ -1,0 +1,114 @@
+"""The body of a mail: its text, in which a token may stand, and the document of a received fax. Pure."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import BytesParser
+from email.policy import compat32
+
+from mailbridge.report.mail_header import decode, decode_bytes
+
+# Characters of the text that are kept.
+MAX_TEXT = 16_000
+# MyFax's mails have a handful of parts; stdlib takes ten seconds for 100,000. It tries each line against the boundary of every
+# multipart that is open, which takes it a second for 64 KB of empty lines in 400 of them.
+MAX_PARTS = 500
+MAX_MULTIPARTS = 20
+# A text and the same text as HTML are usual.
+MAX_TEXTS = 10
+
+# Each of these looks at a character once, whatever the text is.
+_OPENS = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
+_CLOSES = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>?")
+_UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Nearly a token of RFC 2045. Anything else cannot stand in the header of the HTTP response that serves the document.
+_IMAGE = re.compile(r"image/[\w.+-]+", re.ASCII)
+_TYPES = {".pdf": "application/pdf", ".tif": "image/tiff", ".tiff": "image/tiff", ".jpg": "image/jpeg", ".png": "image/png"}
+_SIGNATURES = {b"%PDF-": ".pdf", b"II*\0": ".tif", b"MM\0*": ".tif", b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n": ".png"}
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """The document that a mail about a received fax carries."""
+
+    filename: str
+    content_type: str
+    content: bytes
+
+
+def read_body(content: bytes, with_document: bool) -> tuple[str, Attachment | None]:
+    """Return a mail's text, with the names of its attachments, and its document if `with_document`.
+
+    Raises what stdlib's parser raises on a hostile mail, and ValueError for one with too many parts.
+    """
+    if content.count(b"\n--") > MAX_PARTS or content.lower().count(b"multipart/") > MAX_MULTIPARTS:
+        raise ValueError("more parts than a mail from MyFax has")
+    parts = [part for part in BytesParser(policy=compat32).parsebytes(content).walk() if not part.is_multipart()]
+    names = [name for part in parts if (name := _filename(part))]
+    readable = [part for part in parts if part.get_content_maintype() == "text" and not _filename(part)]
+    texts = [_text(part) for part in readable[:MAX_TEXTS]]
+    return "\n".join([*names, *texts]), _document(parts) if with_document else None
+
+
+def _document(parts: list[Message]) -> Attachment | None:
+    """Return the likeliest document: a fax is a PDF or a TIFF. An image may be a logo; one with a Content-ID surely is."""
+    found = [(part, document) for part in parts if (document := _attachment(part)) is not None]
+    ranked = [(_rank(part, document), document) for part, document in found]
+    return min(ranked, key=lambda entry: entry[0], default=(0, None))[1]
+
+
+def _rank(part: Message, document: Attachment) -> int:
+    if document.content_type in ("application/pdf", "image/tiff"):
+        return 0
+    return 2 if part["content-id"] else 1
+
+
+def _attachment(part: Message) -> Attachment | None:
+    content_type = part.get_content_type()
+    if content_type.startswith("text/"):
+        return None
+    content = part.get_payload(decode=True)
+    if not isinstance(content, bytes) or not content:
+        return None
+    name = _filename(part)
+    if content_type != "application/pdf" and not _IMAGE.fullmatch(content_type):
+        ending = _ending(name, content)
+        if ending is None:
+            return None
+        content_type = _TYPES[ending]
+    ending = next((ending for ending, type_ in _TYPES.items() if type_ == content_type), "")
+    return Attachment(name or f"fax{ending}", content_type, content)
+
+
+def _ending(name: str, content: bytes) -> str | None:
+    """Return the file ending of a document whose stated type says nothing, by its name or its first bytes."""
+    by_name = [ending for ending in _TYPES if name.lower().endswith(ending)]
+    by_content = [ending for signature, ending in _SIGNATURES.items() if content.startswith(signature)]
+    return next(iter(by_name + by_content), None)
+
+
+def _filename(part: Message) -> str:
+    """Return a readable file name: the last component of a path, without control and direction characters."""
+    name = decode(part.get_filename() or "")
+    name = _UNSAFE_IN_NAME.sub("", re.split(r"[/\\]", name)[-1])
+    return name.strip(". ")[:150]
+
+
+def _text(part: Message) -> str:
+    raw = part.get_payload(decode=True)
+    text = decode_bytes(raw[: 16 * MAX_TEXT] if isinstance(raw, bytes) else b"", part.get_content_charset())
+    return " ".join(html.unescape(_without_tags(text)).split()) if part.get_content_subtype() == "html" else text
+
+
+def _without_tags(text: str) -> str:
+    """Return the text of HTML without its tags, styles and scripts."""
+    pieces, position = [], 0
+    while opening := _OPENS.search(text, position):
+        pieces.append(text[position : opening.start()])
+        closing = _CLOSES.search(text, opening.end())
+        position = closing.start() if closing else len(text)
+    return _TAG.sub(" ", " ".join([*pieces, text[position:]]))
