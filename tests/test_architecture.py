@@ -48,6 +48,7 @@ PURE = (
     "phone/number.py",
     "submission/address.py",
     "submission/bidi.py",
+    "submission/charsets.py",
     "submission/commands.py",
     "submission/dot_decoder.py",
     "submission/covering.py",
@@ -60,6 +61,7 @@ PURE = (
     "submission/html_tokens.py",
     "submission/limits.py",
     "submission/policy.py",
+    "submission/tnef.py",
     "myfax/values.py",
     "myfax/answers.py",
     "myfax/forms.py",
@@ -80,8 +82,10 @@ PURE = (
 INNOCENT = {
     *("__future__", "typing", "collections", "dataclasses", "enum", "functools", "itertools", "operator", "string", "textwrap"),
     *(
+        "codecs",
         "re",
         "difflib",
+        "struct",
         "html",
         "json",
         "base64",

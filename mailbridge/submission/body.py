@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from mailbridge.submission.charsets import decode_text, join_cut_lines
 from mailbridge.submission.flowed import join_flowed
 from mailbridge.submission.html_text import text_of_html
 from mailbridge.submission.mime import Mail
-from mailbridge.submission.mime_parameters import known_charset
 from mailbridge.submission.mime_part import Part
 from mailbridge.submission.page import clean
 
@@ -40,7 +40,8 @@ def read(mail: Mail) -> tuple[str, frozenset[str]]:
     rich: dict[int, list[str]] = {}
     shown: set[str] = set()
     for part in filter(is_text, mail.parts):
-        text = decode(mail.content(part, _MAX_BODY), part.charset)
+        content = mail.content(part, _MAX_BODY)
+        text = decode_text(join_cut_lines(content) if part.encoding == "identity" else content, part.charset)
         if part.content_type == "text/html":
             shown.update(unquote(cid) for cid in _CID.findall(text))
             rich.setdefault(part.forwarded, []).append(text_of_html(text))
@@ -52,13 +53,3 @@ def read(mail: Mail) -> tuple[str, frozenset[str]]:
             if text.strip():
                 return text, frozenset(shown)
     return "", frozenset(shown)
-
-
-def decode(content: bytes, charset: str | None) -> str:
-    """Return text by its declared charset, or where that fails by UTF-8, windows-1255 or Latin-1. Never fails."""
-    for candidate in (known_charset(charset or "utf-8"), "utf-8", "cp1255"):
-        try:
-            return content.decode(candidate)
-        except (LookupError, ValueError):
-            continue
-    return content.decode("latin-1")

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from email.errors import HeaderParseError
 from email.header import decode_header
 
+from mailbridge.submission.charsets import decode_text
+
 # Characters of a field that are looked at, and pieces of one parameter.
 _MOST, _MOST_PIECES = 20_000, 200
 _ATTRIBUTE = re.compile(r"([^\s*=;]{1,100})(?:\*(\d{1,3}))?(\*)?", re.ASCII)
@@ -86,22 +88,7 @@ def _joined(pieces: dict[int, tuple[str, bool]]) -> str:
         # An escape may be cut between two pieces, so it is decoded when all are joined.
         text += value if encoded else value.replace("%", "%25")
     content = _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), text.encode("utf-8", "replace"))
-    return decoded(content, charset)
-
-
-def decoded(content: bytes, charset: str) -> str:
-    """Return text in its declared charset, else UTF-8, else windows-1255; a byte that fits none becomes a mark."""
-    for candidate in (known_charset(charset), "utf-8", "cp1255"):
-        try:
-            return content.decode(candidate)
-        except (LookupError, ValueError):
-            continue
-    return content.decode("utf-8", "replace")
-
-
-def known_charset(name: str) -> str:
-    """Return a charset's name as Python knows it: `iso-8859-8-i` is logical Hebrew, as all mail is today."""
-    return name.strip().lower().removesuffix("-i").removesuffix("-e")
+    return decode_text(content, charset)
 
 
 def decode_words(value: str) -> str:
@@ -110,11 +97,10 @@ def decode_words(value: str) -> str:
         return value
     try:
         # decode_header returns text if nothing is encoded, and bytes in this codec beside encoded words.
-        words = [(word, charset or "raw-unicode-escape") for word, charset in decode_header(value)]
-        text = "".join(
-            word if isinstance(word, str) else word.decode(known_charset(charset), "replace") for word, charset in words
-        )
-        # UTF-7 and its like can spell halves of surrogate pairs, which no database and no JSON accepts.
-        return text.encode("utf-8", "replace").decode()
+        words = [
+            word if isinstance(word, str) else decode_text(word, charset) if charset else word.decode("raw-unicode-escape")
+            for word, charset in decode_header(value)
+        ]
+        return "".join(words).encode("utf-8", "replace").decode()
     except (LookupError, ValueError, HeaderParseError):
         return value
