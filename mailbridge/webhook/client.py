@@ -1,4 +1,4 @@
-"""One signed POST to one endpoint (Standard Webhooks 1.0), and what came of it."""
+"""Sends one signed POST to one endpoint (Standard Webhooks 1.0)."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from standardwebhooks import Webhook as Signer
 from mailbridge.config import Webhook
 from mailbridge.model import Event
 
-# The status says all. An answer's body is read only to use the connection again; a dripping or endless one is cut here.
-_ANSWER_LIMIT = 64 * 1024
-_ANSWER_SECONDS = 1.0
-_LONGEST_RETRY_AFTER = 24 * 3600.0
+# Only the status matters. The body of an answer is read so that the connection can be used again, up to these bytes and seconds.
+_BODY_LIMIT = 64 * 1024
+_BODY_TIMEOUT = 1.0
+# Seconds.
+_MAX_RETRY_AFTER = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The HTTP status where one came, what went wrong (None for a 2xx), and the seconds that Retry-After asks for."""
+    """What came of one POST."""
 
-    status: int | None = None
-    error: str | None = None
-    retry_after: float | None = None
+    status: int | None = None  # HTTP status; None without an answer
+    error: str | None = None  # what went wrong; None for 2xx
+    retry_after: float | None = None  # seconds that Retry-After asks for
 
 
 class WebhookClient:
-    """Signs and sends the events of one endpoint, with every secret that it has."""
+    """Sends the events of one endpoint, signed with each of its secrets. `clock` returns the time in UTC."""
 
     def __init__(self, webhook: Webhook, clock: Callable[[], datetime]) -> None:
         self._webhook, self._clock = webhook, clock
         self._signers = [Signer(secret.get_secret_value()) for secret in webhook.secrets]
 
     async def post(self, http: httpx.AsyncClient, event: Event, content: bytes) -> Result:
-        """POST an event's body; never raises for what a network or a receiver does."""
+        """POST an event's body. Errors of the network or the receiver are in the result, not raised."""
         request = http.build_request("POST", self._webhook.url, content=content, headers=self._headers(event, content))
         try:
             async with asyncio.timeout(self._webhook.timeout):
@@ -46,12 +47,14 @@ class WebhookClient:
             return Result(error=f"no answer within {self._webhook.timeout:g} s")
         except httpx.HTTPError as error:
             name = type(error).__name__
-            return Result(error=f"{name}: {error}" if str(error) else f"the connection broke off ({name})")
+            return Result(error=f"{name}: {error}" if str(error) else f"the connection was lost ({name})")
         await _read(answer)
         return Result(answer.status_code, None if answer.is_success else f"HTTP {answer.status_code}", self._retry_after(answer))
 
     def _headers(self, event: Event, content: bytes) -> dict[str, str]:
         now = datetime.fromtimestamp(int(self._clock().timestamp()), UTC)
+        # Standard Webhooks 1.0, "Webhook Headers": the id is the same for every attempt, the time is that of this attempt, and
+        # there is one signature for each secret, so that a secret can be replaced without a gap.
         return {
             "content-type": "application/json",
             "user-agent": "mailbridge",
@@ -61,28 +64,28 @@ class WebhookClient:
         }
 
     def _retry_after(self, answer: httpx.Response) -> float | None:
-        """Return the seconds of Retry-After (RFC 9110 section 10.2.3), at most a day, from a 429 or 503."""
+        """Return the seconds of Retry-After (RFC 9110 section 10.2.3) of a 429 or 503, at most a day."""
         value = answer.headers.get("retry-after", "")
         if answer.status_code not in (429, 503) or not value:
             return None
         if value.isascii() and value.isdigit():
-            return min(float(value), _LONGEST_RETRY_AFTER)
+            return min(float(value), _MAX_RETRY_AFTER)
         try:
             until = email.utils.parsedate_to_datetime(value)
         except (ValueError, OverflowError):
             return None
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
-        return min(max(0.0, (until - self._clock()).total_seconds()), _LONGEST_RETRY_AFTER)
+        return min(max(0.0, (until - self._clock()).total_seconds()), _MAX_RETRY_AFTER)
 
 
 async def _read(answer: httpx.Response) -> None:
-    """Read the body where it comes soon and is short, and close the connection where it does not."""
+    """Read the body if it is short and arrives soon; otherwise close the connection."""
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        async with asyncio.timeout(_BODY_TIMEOUT):
             read = 0
             async for chunk in answer.aiter_raw():
                 read += len(chunk)
-                if read > _ANSWER_LIMIT:
+                if read > _BODY_LIMIT:
                     break
     except (TimeoutError, httpx.HTTPError):
         pass

@@ -1,6 +1,7 @@
-"""The guard against server-side request forgery: only globally routable addresses are called, judged when connecting.
+"""Protects against server-side request forgery: connects only to globally routable addresses, checked when connecting.
 
-A name is resolved once and that very address is connected to, so a name that resolves anew to a private address gains nothing.
+A name is resolved once, and the address that was checked is the one connected to. So a name that resolves to a private address
+the next time (DNS rebinding) does not get past the check.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ import httpx
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
-# All that is allocated as global unicast (RFC 4291 section 2.4); what translates to IPv4 (RFC 6052) is judged by that.
+# Global unicast (RFC 4291 section 2.4), and addresses that are translated to IPv4 (RFC 6052), which are checked as IPv4.
 _UNICAST = ipaddress.ip_network("2000::/3")
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host by the system's resolver. Raises OSError.
+    """Return the addresses of a host from the system's resolver. Raises OSError.
 
-    It runs in a thread of its own: a resolver that hangs must neither take the loop's few threads nor hold up the end.
+    It runs in a thread of its own, so that a hanging resolver does not occupy the event loop's few threads or delay the exit.
     """
     loop = asyncio.get_running_loop()
     found: asyncio.Future[list[str]] = loop.create_future()
 
-    def hand_over(answer: list[str] | Exception) -> None:
+    def set_result(answer: list[str] | Exception) -> None:
         if found.done():
             return
         if isinstance(answer, Exception):
@@ -39,7 +40,7 @@ async def resolve(host: str, port: int) -> list[str]:
         else:
             found.set_result(answer)
 
-    def ask() -> None:
+    def look_up() -> None:
         answer: list[str] | Exception
         try:
             answer = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
@@ -47,15 +48,15 @@ async def resolve(host: str, port: int) -> list[str]:
             answer = error
         except UnicodeError as error:
             answer = OSError(str(error))
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(hand_over, answer)
+        with contextlib.suppress(RuntimeError):  # the loop has ended in the meantime
+            loop.call_soon_threadsafe(set_result, answer)
 
-    threading.Thread(target=ask, name="resolver", daemon=True).start()
+    threading.Thread(target=look_up, name="resolver", daemon=True).start()
     return await found
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is globally routable; an IPv4 address inside an IPv6 one is judged as what it is."""
+    """Return whether an address is globally routable; for an IPv6 address that contains an IPv4 one, whether that is."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -69,7 +70,7 @@ def is_public(address: str) -> bool:
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to public addresses only, or with `allow_private` to any. Raises httpcore.ConnectError for every other."""
+    """Connects to public addresses, or with `allow_private` to any. Raises httpcore.ConnectError for other addresses."""
 
     def __init__(self, resolver: Resolve = resolve, allow_private: bool = False) -> None:
         self._backend: httpcore.AsyncNetworkBackend = httpcore.AnyIOBackend()
@@ -85,7 +86,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         addresses = await self._addresses(host, port, timeout)
-        # One that is not reached (an IPv6 address without a route, say) must leave time for the others.
+        # An unreachable address, such as an IPv6 address without a route, must leave time for the others.
         share = None if timeout is None else timeout / len(addresses)
         for address in addresses[:-1]:
             with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
@@ -93,7 +94,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         return await self._backend.connect_tcp(addresses[-1], port, share, local_address, socket_options)
 
     async def _addresses(self, host: str, port: int, timeout: float | None) -> list[str]:
-        # Every client has one host: its connections wait for the same answer, so that a resolver that hangs holds one thread.
+        # A client has one host. All its connections wait for the same answer, so a hanging resolver occupies one thread.
         if self._resolving is None or self._resolving.done():
             self._resolving = asyncio.ensure_future(self._resolve(host, port))
             self._resolving.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -108,15 +109,16 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        raise httpcore.ConnectError("a webhook is no unix socket")
+        raise httpcore.ConnectError("a webhook cannot be a unix socket")
 
     async def sleep(self, seconds: float) -> None:
         await self._backend.sleep(seconds)
 
 
 def guarded_client(allow_private: bool, timeout: float, resolver: Resolve = resolve) -> httpx.AsyncClient:
-    """Return an HTTP client for one endpoint: HTTP/1.1, no redirects, no proxies, kept alive; guarded unless `allow_private`."""
-    # Servers close what is idle for 2 s (gunicorn) or 5 s (Node, uvicorn); to be quicker spares a request that meets the closing.
+    """Return a client for one endpoint: HTTP/1.1, no redirects or proxies, `timeout` in seconds; `allow_private`: not guarded."""
+    # Servers close connections that are idle for 2 s (gunicorn) or 5 s (Node, uvicorn). Closing earlier avoids a request that
+    # arrives while the server closes.
     transport = httpx.AsyncHTTPTransport(http2=False, limits=httpx.Limits(max_connections=16, keepalive_expiry=1.5))
     transport._pool._network_backend = GuardedBackend(resolver, allow_private)
     return httpx.AsyncClient(transport=transport, follow_redirects=False, timeout=timeout, trust_env=False)

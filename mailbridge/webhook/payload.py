@@ -1,4 +1,4 @@
-"""Event to JSON. The shapes here are the contract of `docs/webhooks.md`: names are added, never changed."""
+"""Converts events to JSON. The names are the contract of `docs/webhooks.md`: new ones may be added, none may change."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from mailbridge.model import Attempt, Event, Fax, rfc3339
 
+# Returns the URL of a document and when it expires.
 Link = Callable[[Mapping[str, Any]], tuple[str, datetime]]
 
 
 def fax_data(fax: Fax) -> dict[str, Any]:
-    """Return the `data` of an event about an outbound fax; `fax.seq` is the event's own."""
+    """Return the `data` of an event about an outbound fax; `fax.seq` is the event's `seq`."""
     failure = fax.failure
     error = failure and {"code": failure.code, "provider_code": failure.provider_code, "message": failure.message}
     return {
@@ -57,15 +58,16 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 def body(
     event: Event, document: Literal["none", "link", "inline"], *, link: Link, read: Callable[[str], bytes], inline_limit: int
 ) -> bytes:
-    """Return the body of a delivery, with the received document as this endpoint asked for it.
+    """Return the body of a delivery, with the received document in the form that `webhook.NAME.document` asks for.
 
-    `link` signs a link to the document; `read` returns its bytes, up to `inline_limit`, or raises OSError where they are gone.
+    `link` returns a signed link to the document. `read` returns the bytes at a path of the spool, or raises OSError if the file
+    was deleted; above `inline_limit` bytes a link is sent instead.
     """
     data = dict(event.data)
     if data.get("document"):
         data["document"] = _document(data["document"], document, link, read, inline_limit)
-    whole = {"type": event.type, "timestamp": rfc3339(event.at), "data": data}
-    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+    content = {"type": event.type, "timestamp": rfc3339(event.at), "data": data}
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _document(
@@ -73,13 +75,13 @@ def _document(
 ) -> dict[str, Any] | None:
     if wanted == "none":
         return None
-    told = {name: stored.get(name) for name in ("sha256", "size", "content_type", "filename", "pages")}
+    facts = {name: stored.get(name) for name in ("sha256", "size", "content_type", "filename", "pages")}
     if wanted == "inline" and stored["size"] <= inline_limit:
         try:
-            return {"content": base64.b64encode(read(stored["path"])).decode(), **told, "expires_at": None}
+            return {"content": base64.b64encode(read(stored["path"])).decode(), **facts, "expires_at": None}
         except OSError:
-            return {"content": None, **told, "expires_at": None}
+            return {"content": None, **facts, "expires_at": None}
     if not stored["path"]:
-        return {"url": None, **told, "expires_at": None}
+        return {"url": None, **facts, "expires_at": None}
     url, expires = link(stored)
-    return {"url": url, **told, "expires_at": rfc3339(expires)}
+    return {"url": url, **facts, "expires_at": rfc3339(expires)}

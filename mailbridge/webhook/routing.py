@@ -1,4 +1,4 @@
-"""Which endpoints are told of an event."""
+"""Which endpoints an event is delivered to."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mailbridge.config import Webhook
 
 
 class Routes:
-    """Which endpoints hear of which event types, by the patterns of `webhook.NAME.events`."""
+    """Routes event types to endpoints, by the patterns of `webhook.NAME.events`."""
 
     def __init__(self, webhooks: Mapping[str, Webhook]) -> None:
         self._patterns = {name: webhook.events for name, webhook in webhooks.items()}
 
     def endpoints(self, type_: str) -> list[str]:
-        """Return the names of the endpoints that a pattern such as `fax.*` lets this type reach."""
+        """Return the names of the endpoints that have a pattern, such as `fax.*`, that matches this type."""
         return [name for name, patterns in self._patterns.items() if any(fnmatchcase(type_, pattern) for pattern in patterns)]

@@ -29,7 +29,7 @@ def test_documents_are_deleted_on_time_and_still_listed(tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
         [document] = (await world.ask("show", fax))["documents"]
         assert (document["deleted"], document["name"]) == (True, "contract.pdf")
-        assert "it has arrived" in await refused(world, "retry", fax)
+        assert "it is already delivered" in await refused(world, "retry", fax)
         assert (await world.ask("show", waiting))["documents"][0]["deleted"] is False
         said = [line for line in world.log.read_text(encoding="utf-8").splitlines() if fax in line]
         assert any('"document deleted"' in line and document["sha256"] in line for line in said)

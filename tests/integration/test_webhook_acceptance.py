@@ -1,4 +1,4 @@
-"""The rows of **Webhooks** in the acceptance plan, with a real store, real sockets and the stock library."""
+"""The acceptance plan's rows on webhooks, with a real store, real sockets and the Standard Webhooks library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.integration.webhook_fixtures import NEW, OLD, Hooks, drip_body, drip_
 from tests.wait_helpers import PATIENCE, until
 
 
-def test_the_stock_library_verifies_the_body_with_either_secret_and_rejects_an_altered_one(tmp_path: Path) -> None:
+def test_the_library_verifies_the_body_with_either_secret_and_rejects_an_altered_one(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
             hooks.start("crm", url)
@@ -64,7 +64,7 @@ def test_a_redirect_is_a_failure_and_is_not_followed(tmp_path: Path) -> None:
     in_hooks(tmp_path, scenario)
 
 
-def test_a_dripped_answer_is_cut(tmp_path: Path) -> None:
+def test_a_slow_answer_times_out(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with raw(drip_head) as (receiver, url):
             hooks.start("crm", url, timeout="300ms")
@@ -77,7 +77,7 @@ def test_a_dripped_answer_is_cut(tmp_path: Path) -> None:
     in_hooks(tmp_path, scenario)
 
 
-def test_a_status_counts_though_the_body_after_it_is_dripped(tmp_path: Path) -> None:
+def test_the_status_counts_although_the_body_after_it_is_slow(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with raw(drip_body) as (receiver, url):
             hooks.start("crm", url)
@@ -94,10 +94,10 @@ def test_410_stops_the_endpoint_until_it_is_replayed(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
             receiver.answers.append((410, {}))
-            sender = hooks.start("crm", url)
+            dispatcher = hooks.start("crm", url)
             first = await hooks.emit()
             dead = await hooks.settled(first, "dead")
-            assert (dead.status, sender.stopped) == (410, True)
+            assert (dead.status, dispatcher.stopped) == (410, True)
             assert "mailbridge replay --endpoint" in (dead.error or "")
             waiting = [await hooks.emit(n=n) for n in range(20)]
             await hooks.store.run(lambda tx: None)
@@ -106,12 +106,12 @@ def test_410_stops_the_endpoint_until_it_is_replayed(tmp_path: Path) -> None:
             await delivery_actions.replay(hooks.store, hooks.clock, ids=[dead.id])
             for event in (first, *waiting):
                 assert (await hooks.settled(event, "delivered")).attempts == 1
-            assert not sender.stopped
+            assert not dispatcher.stopped
 
     in_hooks(tmp_path, scenario)
 
 
-def test_what_was_claimed_before_a_410_is_not_posted_and_costs_no_try(tmp_path: Path) -> None:
+def test_a_delivery_claimed_before_a_410_is_not_posted_and_counts_no_attempt(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         gone = asyncio.Event()
 
@@ -122,16 +122,16 @@ def test_what_was_claimed_before_a_410_is_not_posted_and_costs_no_try(tmp_path: 
             writer.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\n\r\n" % status)
 
         async with raw(answer) as (receiver, url):
-            # Together: what is delivered in one turn lets as many be claimed ahead in the next.
+            # In one transaction: what is delivered in one turn lets as many be prefetched in the next.
             events = await hooks.store.run(lambda tx: [tx.events.emit("ping", {"n": n}, hooks.clock()) for n in range(30)])
             hooks.start("crm", url)
             await until(lambda: receiver.posts >= 16)
-            ahead = (await hooks.store.run(lambda tx: tx.deliveries.counts()))["crm", "sending"] - 8
-            assert 0 < ahead <= 8
+            prefetched = (await hooks.store.run(lambda tx: tx.deliveries.counts()))["crm", "sending"] - 8
+            assert 0 < prefetched <= 8
             gone.set()
             over = [await hooks.until(event, lambda d: d.state not in ("sending",)) for event in events]
-            told = [(d.state, d.attempts) for d in over]
-            assert Counter(told) == {("delivered", 1): 8, ("dead", 1): 8, ("pending", 0): 14}
+            found = [(d.state, d.attempts) for d in over]
+            assert Counter(found) == {("delivered", 1): 8, ("dead", 1): 8, ("pending", 0): 14}
             assert receiver.posts == 16
 
     in_hooks(tmp_path, scenario)
@@ -152,7 +152,7 @@ def test_a_stopped_endpoint_stays_stopped_over_a_restart_until_it_is_replayed(tm
     async def stopped(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
             with capture_logs() as lines:
-                sender = hooks.start("crm", url)
+                dispatcher = hooks.start("crm", url)
                 events.append(await hooks.emit())
                 await until(lambda: lines)
             [line] = lines
@@ -165,16 +165,16 @@ def test_a_stopped_endpoint_stays_stopped_over_a_restart_until_it_is_replayed(tm
             for _ in range(3):
                 hooks.leap(timedelta(hours=1))
                 await hooks.store.run(lambda tx: None)
-            assert (sender.stopped, receiver.requests) == (True, [])
+            assert (dispatcher.stopped, receiver.requests) == (True, [])
             assert {(await hooks.of(event)).state for event in events[1:]} == {"pending"}
 
     async def replayed(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
-            sender = hooks.start("crm", url)
+            dispatcher = hooks.start("crm", url)
             assert (await delivery_actions.replay(hooks.store, hooks.clock, endpoint="crm"))["replayed"] == 1
             for event in events:
                 await hooks.settled(event, "delivered")
-            assert (sender.stopped, len(receiver.requests)) == (False, 3)
+            assert (dispatcher.stopped, len(receiver.requests)) == (False, 3)
             assert await hooks.store.run(lambda tx: tx.stopped_webhooks.get("crm")) is None
 
     for scenario in (gone, stopped, replayed):
@@ -195,17 +195,17 @@ def test_a_replay_starts_an_endpoint_that_has_nothing_dead(tmp_path: Path) -> No
     in_hooks(tmp_path, scenario)
 
 
-def test_what_is_discarded_of_a_stopped_endpoint_does_not_start_it(tmp_path: Path) -> None:
+def test_discarding_the_deliveries_of_a_stopped_endpoint_does_not_start_it(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
             await hooks.store.run(lambda tx: tx.stopped_webhooks.add("crm", "gone", hooks.clock()))
-            sender = hooks.start("crm", url)
+            dispatcher = hooks.start("crm", url)
             event = await hooks.emit()
             assert (await delivery_actions.replay(hooks.store, hooks.clock, endpoint="crm", retire=True))["retired"] == 1
             await hooks.settled(event, "dead")
             await hooks.emit()
             await hooks.store.run(lambda tx: None)
-            assert (sender.stopped, receiver.requests) == (True, [])
+            assert (dispatcher.stopped, receiver.requests) == (True, [])
 
     in_hooks(tmp_path, scenario)
 
@@ -232,7 +232,7 @@ def test_retry_after_is_honoured(tmp_path: Path, status: int, form: str) -> None
     in_hooks(tmp_path, scenario)
 
 
-def test_500_for_three_days_is_dead_and_then_replayed(tmp_path: Path) -> None:
+def test_a_delivery_that_fails_for_three_days_is_dead_and_can_be_replayed(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
             receiver.answers.extend([*[(500, {})] * 10, (204, {})])
@@ -261,7 +261,7 @@ def test_500_for_three_days_is_dead_and_then_replayed(tmp_path: Path) -> None:
     in_hooks(tmp_path, scenario)
 
 
-def test_one_endpoint_hangs_and_another_gets_its_events_in_milliseconds(tmp_path: Path) -> None:
+def test_an_endpoint_that_hangs_does_not_delay_another(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with receiving() as (_, url), raw(hang) as (hanging, hanging_url):
             hooks.start("crm", url)
@@ -275,14 +275,14 @@ def test_one_endpoint_hangs_and_another_gets_its_events_in_milliseconds(tmp_path
                 took.append(time.monotonic() - begun)
             # A poll of this test alone takes 5 ms, and other work shares the machine.
             assert sorted(took)[25] < 0.2
-            # No more than its places are taken, and nothing is claimed ahead for it.
+            # Only its slots are used, and nothing is prefetched for it.
             counts = await hooks.store.run(lambda tx: tx.deliveries.counts())
             assert (hanging.posts, counts["hanging", "sending"]) == (8, 8)
 
     in_hooks(tmp_path, scenario, ("crm", "hanging"))
 
 
-def test_a_store_that_is_away_when_an_answer_came_costs_no_second_post(tmp_path: Path) -> None:
+def test_an_answer_is_not_lost_while_the_store_is_unavailable(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         arrived = asyncio.Event()
 
@@ -301,7 +301,7 @@ def test_a_store_that_is_away_when_an_answer_came_costs_no_second_post(tmp_path:
     in_hooks(tmp_path, scenario)
 
 
-def test_a_delivery_that_somebody_else_settled_holds_up_no_other(tmp_path: Path) -> None:
+def test_a_delivery_that_was_changed_elsewhere_does_not_stop_others(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         answered = asyncio.Event()
 
@@ -323,7 +323,7 @@ def test_a_delivery_that_somebody_else_settled_holds_up_no_other(tmp_path: Path)
     in_hooks(tmp_path, scenario)
 
 
-def test_a_body_that_cannot_be_made_is_tried_by_the_schedule_and_holds_up_no_other(tmp_path: Path) -> None:
+def test_a_body_that_cannot_be_made_is_retried_by_the_schedule_and_does_not_stop_others(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         wall = [OSError("no such disk"), NotFound("no such file in the spool"), KeyError("path")]
         made = time.sleep
@@ -351,17 +351,17 @@ def test_a_body_that_cannot_be_made_is_tried_by_the_schedule_and_holds_up_no_oth
     in_hooks(tmp_path, scenario)
 
 
-def test_an_answer_that_came_just_before_the_end_is_settled(tmp_path: Path) -> None:
+def test_an_answer_just_before_the_stop_is_stored(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
-            sender = hooks.start("crm", url)
+            dispatcher = hooks.start("crm", url)
             hold = asyncio.Event()
             event = await hooks.emit()
             await receiver.wait("ping")
             hooks.store.hold["_settle_and_claim"] = hold
-            if not sender._finished and (await hooks.of(event)).state == "sending":
+            if not dispatcher._finished and (await hooks.of(event)).state == "sending":
                 async with asyncio.timeout(PATIENCE):
-                    while not sender._finished:
+                    while not dispatcher._finished:
                         await asyncio.sleep(0)
             hold.set()
             await hooks.stop("crm")
@@ -370,7 +370,7 @@ def test_an_answer_that_came_just_before_the_end_is_settled(tmp_path: Path) -> N
     in_hooks(tmp_path, scenario)
 
 
-def test_a_sender_asks_the_store_only_when_something_happened(tmp_path: Path) -> None:
+def test_the_store_is_queried_only_when_something_happened(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with receiving() as (_, url), raw(hang) as (hanging, hanging_url):
             hooks.start("crm", url)

@@ -1,4 +1,4 @@
-"""Deliveries to a real receiver that verifies by the stock library."""
+"""Deliveries to a real receiver that verifies with the Standard Webhooks library."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def runtime(store: Store, state: Path) -> Runtime:
 Scenario = Callable[[SqliteStore, Receiver, Dispatcher], Awaitable[None]]
 
 
-def with_sender(state: Path, scenario: Scenario, **options: Any) -> None:
+def with_dispatcher(state: Path, scenario: Scenario, **options: Any) -> None:
     async def main() -> None:
         receiver = Receiver(options.pop("verify_by", NEW))
         settings = {"url": await receiver.start(), "secret": [NEW, OLD], "allow_private": True, **options}
         async with SqliteStore(state, fax_data, lambda _: ["crm"]) as store:
-            sender = Dispatcher("crm", Webhook.model_validate(settings), runtime(store, state), render)
-            running = asyncio.create_task(sender.run())
+            dispatcher = Dispatcher("crm", Webhook.model_validate(settings), runtime(store, state), render)
+            running = asyncio.create_task(dispatcher.run())
             try:
-                await scenario(store, receiver, sender)
+                await scenario(store, receiver, dispatcher)
             finally:
                 running.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -70,7 +70,7 @@ async def ping(store: SqliteStore, **data: Any) -> Event:
     return await store.run(lambda tx: tx.events.emit("ping", data, now()))
 
 
-def test_an_event_arrives_signed_once(tmp_path: Path) -> None:
+def test_an_event_arrives_once_and_signed(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
         event = await ping(store, text="שלום")
         assert (await receiver.wait("ping"))["data"] == {"text": "שלום"}
@@ -79,18 +79,18 @@ def test_an_event_arrives_signed_once(tmp_path: Path) -> None:
         [delivery] = await settled(store, "delivered")
         assert (delivery.status, delivery.attempts, len(receiver.requests), receiver.forged) == (204, 1, 1, 0)
 
-    with_sender(tmp_path, scenario)
+    with_dispatcher(tmp_path, scenario)
 
 
-def test_while_rotating_the_old_secret_verifies_too(tmp_path: Path) -> None:
+def test_the_old_secret_still_verifies_during_rotation(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
         await ping(store)
         assert await receiver.wait("ping")
 
-    with_sender(tmp_path, scenario, verify_by=OLD)
+    with_dispatcher(tmp_path, scenario, verify_by=OLD)
 
 
-def test_a_failure_is_deferred_by_the_schedule_and_retry_after(tmp_path: Path) -> None:
+def test_a_failure_is_retried_by_the_schedule_and_retry_after(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
         nonsense = {"retry-after": "Wed, 21 Oct 2015 07:28:00 +9999999999999"}
         receiver.answers.extend([(500, {}), (503, {"retry-after": "77"}), (302, {"location": "/elsewhere"}), (429, nonsense)])
@@ -104,10 +104,10 @@ def test_a_failure_is_deferred_by_the_schedule_and_retry_after(tmp_path: Path) -
         assert waits == {500: 5, 503: 77, 302: 5, 429: 5}
         assert receiver.events == []
 
-    with_sender(tmp_path, scenario)
+    with_dispatcher(tmp_path, scenario)
 
 
-def test_a_connection_that_breaks_off_is_told_in_words() -> None:
+def test_a_lost_connection_has_a_readable_error() -> None:
     def broken(_: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("")
 
@@ -116,21 +116,21 @@ def test_a_connection_that_breaks_off_is_told_in_words() -> None:
         event = Event(id="evt_1", type="ping", at=now(), fax_id=None, seq=0, data={})
         async with httpx.AsyncClient(transport=httpx.MockTransport(broken)) as http:
             result = await WebhookClient(webhook, now).post(http, event, b"{}")
-        assert result.error == "the connection broke off (ReadError)"
+        assert result.error == "the connection was lost (ReadError)"
 
     asyncio.run(main())
 
 
 def test_410_stops_the_endpoint(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore, receiver: Receiver, sender: Dispatcher) -> None:
+    async def scenario(store: SqliteStore, receiver: Receiver, dispatcher: Dispatcher) -> None:
         receiver.answers.append((410, {}))
         await ping(store)
         [dead] = await settled(store, "dead")
-        assert (dead.status, sender.stopped) == (410, True)
+        assert (dead.status, dispatcher.stopped) == (410, True)
         await ping(store)
         assert len(receiver.requests) == 1
 
-    with_sender(tmp_path, scenario)
+    with_dispatcher(tmp_path, scenario)
 
 
 def test_a_private_receiver_is_refused_when_connecting(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_private_receiver_is_refused_when_connecting(tmp_path: Path) -> None:
         assert "not a public address" in (d.error or "")
         assert receiver.requests == []
 
-    with_sender(tmp_path, scenario, allow_private=False, url="https://127.0.0.1:9/")
+    with_dispatcher(tmp_path, scenario, allow_private=False, url="https://127.0.0.1:9/")
 
 
 def test_many_events_are_each_delivered_once(tmp_path: Path) -> None:
@@ -149,19 +149,19 @@ def test_many_events_are_each_delivered_once(tmp_path: Path) -> None:
         assert sorted(event["data"]["n"] for event in receiver.events) == list(range(100))
         assert len(receiver.requests) == 100
 
-    with_sender(tmp_path, scenario)
+    with_dispatcher(tmp_path, scenario)
 
 
-def test_a_stop_while_the_store_settles_a_delivery_tells_it_once_and_fails_nothing(
+def test_a_stop_while_the_store_commits_a_delivery_logs_it_once_and_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(log, "delivery_delivered", lambda *_, **__: told.append("delivered"))
+    logged: list[str] = []
+    monkeypatch.setattr(log, "delivery_delivered", lambda *_, **__: logged.append("delivered"))
     for failure in ("store_unavailable", "dispatcher_crashed", "delivery_not_settled"):
-        monkeypatch.setattr(log, failure, lambda *_, **facts: told.append(str(facts)))
+        monkeypatch.setattr(log, failure, lambda *_, **facts: logged.append(str(facts)))
 
     class Late:
-        """A store whose answer comes a moment after the deed, once a delivery is settled."""
+        """A store that returns some time after its commit, once a delivery is settled."""
 
         def __init__(self, store: SqliteStore) -> None:
             self.subscribe, self._store, self.settled = store.subscribe, store, asyncio.Event()
@@ -188,4 +188,4 @@ def test_a_stop_while_the_store_settles_a_delivery_tells_it_once_and_fails_nothi
         await receiver.stop()
 
     asyncio.run(main())
-    assert told == ["delivered"]
+    assert logged == ["delivered"]

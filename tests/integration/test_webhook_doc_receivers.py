@@ -1,4 +1,4 @@
-"""The receivers of docs/webhooks.md, run as they are written there, with the real sender."""
+"""The receivers of docs/webhooks.md, run as they are there, with the real dispatcher."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def block(language: str) -> str:
     return str(found)
 
 
-def test_the_python_receiver_verifies_what_is_sent_and_refuses_what_is_forged(tmp_path: Path) -> None:
+def test_the_python_receiver_accepts_a_signed_event_and_rejects_a_forged_one(tmp_path: Path) -> None:
     program, port = tmp_path / "receiver.py", free_port()
     program.write_text(block("python"), encoding="utf-8")
 

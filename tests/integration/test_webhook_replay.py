@@ -1,4 +1,4 @@
-"""Dead letters: listed, and replayed by id, by endpoint and by time; what waits for a webhook that left is told and retired."""
+"""Dead deliveries: listed, and replayed by id, endpoint and time; pending ones of a removed webhook are logged and discarded."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def in_store(state: Path, work: Callable[[SqliteStore], Awaitable[None]]) -> Non
     asyncio.run(run())
 
 
-async def dead_letters(store: SqliteStore, count: int) -> list[Event]:
-    """Raise an event an hour from DAY on, of which the deliveries to both endpoints are dead."""
+async def dead_deliveries(store: SqliteStore, count: int) -> list[Event]:
+    """Emit an event every hour from DAY on, and make the deliveries of each to both endpoints dead."""
     events = []
     for n in range(count):
         event = await store.run(lambda tx, n=n: tx.events.emit("ping", {"n": n}, DAY + timedelta(hours=n)))  # type: ignore[misc]  # a default has no type
@@ -59,7 +59,7 @@ async def dead_letters(store: SqliteStore, count: int) -> list[Event]:
 
 
 async def pending(store: SqliteStore, endpoint: str) -> list[int]:
-    """The numbers of the events that wait for an endpoint, in the order of their deliveries."""
+    """Return the numbers of the events that are pending for an endpoint, in the order of their deliveries."""
 
     def work(tx: Any) -> list[int]:
         found = [one for one in tx.deliveries.newest("pending", None, 1000) if one.endpoint == endpoint]
@@ -68,11 +68,11 @@ async def pending(store: SqliteStore, endpoint: str) -> list[int]:
     return await store.run(work)
 
 
-def test_all_of_an_endpoint_are_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_dead_deliveries_of_an_endpoint_are_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_actions, "_BATCH", 4)
 
     async def work(store: SqliteStore) -> None:
-        await dead_letters(store, 10)
+        await dead_deliveries(store, 10)
         answer = await delivery_actions.replay(store, clock, endpoint="crm")
         assert (answer["replayed"], answer["endpoints"], answer["more"]) == (10, {"crm": 10}, False)
         assert (await pending(store, "crm"), await pending(store, "old")) == (list(range(10)), [])
@@ -83,9 +83,9 @@ def test_all_of_an_endpoint_are_replayed(tmp_path: Path, monkeypatch: pytest.Mon
     in_store(tmp_path, work)
 
 
-def test_events_of_a_time_are_replayed_and_at_most_a_count_the_oldest_first(tmp_path: Path) -> None:
+def test_replay_by_time_and_limit_takes_the_oldest_first(tmp_path: Path) -> None:
     async def work(store: SqliteStore) -> None:
-        await dead_letters(store, 10)
+        await dead_deliveries(store, 10)
         hour = {n: (DAY + timedelta(hours=n)).isoformat() for n in range(10)}
         assert (await delivery_actions.replay(store, clock, since=hour[8]))["endpoints"] == {"crm": 2, "old": 2}
         assert (await delivery_actions.replay(store, clock, until=hour[1], endpoint="old"))["replayed"] == 2
@@ -98,11 +98,13 @@ def test_events_of_a_time_are_replayed_and_at_most_a_count_the_oldest_first(tmp_
     in_store(tmp_path, work)
 
 
-def test_what_dies_again_while_much_is_replayed_is_not_replayed_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_delivery_that_is_dead_again_during_a_long_replay_is_not_replayed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(delivery_actions, "_PER_ANSWER", 6)
 
     async def work(store: SqliteStore) -> None:
-        await dead_letters(store, 10)
+        await dead_deliveries(store, 10)
         first = await delivery_actions.replay(store, clock, endpoint="crm")
         assert (first["replayed"], first["more"]) == (6, True)
         later = clock() + timedelta(seconds=1)
@@ -126,14 +128,14 @@ def test_what_dies_again_while_much_is_replayed_is_not_replayed_for_ever(tmp_pat
 )
 def test_an_invalid_selection_is_refused_with_an_explanation(tmp_path: Path, asked: dict[str, Any], words: str) -> None:
     async def work(store: SqliteStore) -> None:
-        await dead_letters(store, 1)
+        await dead_deliveries(store, 1)
         with pytest.raises(ControlError, match=words):
             await delivery_actions.replay(store, clock, **asked)
 
     in_store(tmp_path, work)
 
 
-def test_what_waits_for_a_webhook_that_left_is_told_retired_and_can_come_back(tmp_path: Path) -> None:
+def test_pending_deliveries_of_a_removed_webhook_are_logged_discarded_and_can_be_replayed(tmp_path: Path) -> None:
     async def work(store: SqliteStore) -> None:
         await store.run(lambda tx: [tx.events.emit("ping", {"n": n}, DAY) for n in range(5)])
         with capture_logs() as lines:
@@ -155,14 +157,14 @@ def test_replay_of_a_stopped_endpoint_starts_it_again(tmp_path: Path) -> None:
     async def scenario(hooks: Hooks) -> None:
         async with receiving() as (receiver, url):
             receiver.answers.append((410, {}))
-            sender = hooks.start("crm", url)
+            dispatcher = hooks.start("crm", url)
             gone = await hooks.emit()
             await hooks.settled(gone, "dead")
             waiting = await hooks.emit()
             assert (await delivery_actions.replay(hooks.plain, hooks.clock, endpoint="crm"))["replayed"] == 1
             for event in (gone, waiting):
                 await hooks.settled(event, "delivered")
-            assert not sender.stopped
+            assert not dispatcher.stopped
 
     in_hooks(tmp_path, scenario)
 
@@ -170,9 +172,9 @@ def test_replay_of_a_stopped_endpoint_starts_it_again(tmp_path: Path) -> None:
 def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--config", str(tmp_path / "config.toml")])
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert isinstance(ended.value.code, int)
-    return ended.value.code, told.out, told.err
+    return ended.value.code, output.out, output.err
 
 
 @pytest.fixture
@@ -182,13 +184,13 @@ def state(tmp_path: Path) -> Path:
     (tmp_path / "config.toml").write_text(CONFIG.format(state=folder))
 
     async def work(store: SqliteStore) -> None:
-        await dead_letters(store, 4)
+        await dead_deliveries(store, 4)
 
     in_store(folder, work)
     return folder
 
 
-def test_the_command_lists_dead_letters_and_tells_webhooks_that_left(
+def test_the_command_lists_dead_deliveries_and_marks_removed_webhooks(
     tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, out, _ = command(tmp_path, capsys, "deliveries", "--dead", "--json")
@@ -224,7 +226,7 @@ def test_the_command_replays_by_endpoint_and_time(tmp_path: Path, state: Path, c
         (("--retire", "--since", "2026-01-04"), "--retire requires --endpoint"),
     ],
 )
-def test_the_command_refuses_what_it_cannot_mean(
+def test_the_command_rejects_arguments_that_do_not_go_together(
     tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
 ) -> None:
     status, _, err = command(tmp_path, capsys, "replay", *arguments)

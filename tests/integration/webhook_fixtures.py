@@ -1,4 +1,4 @@
-"""A store, a sender and a receiver for the tests of webhooks, with a clock that can leap and a receiver that misbehaves."""
+"""A store, a dispatcher and receivers for the tests of webhooks, with a clock that can be set and a receiver that misbehaves."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Hooks:
         """Deliver to an endpoint from now on."""
         settings = {"url": url, "secret": [NEW, OLD], "allow_private": True, **options}
         hook = Webhook.model_validate(settings)
-        sender = Dispatcher(name, hook, self.runtime, lambda event: self.render(event))
-        self.running[name] = asyncio.create_task(sender.run())
-        return sender
+        dispatcher = Dispatcher(name, hook, self.runtime, lambda event: self.render(event))
+        self.running[name] = asyncio.create_task(dispatcher.run())
+        return dispatcher
 
     async def stop(self, name: str) -> None:
-        """End an endpoint's sender as the daemon does."""
+        """Stop an endpoint's dispatcher as the daemon does."""
         task = self.running.pop(name)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -68,7 +68,7 @@ class Hooks:
         return next(delivery for delivery in found if delivery.endpoint == endpoint)
 
     async def until(self, event: Event, holds: Callable[[Delivery], bool], endpoint: str = "crm") -> Delivery:
-        """Wait until something holds of an event's delivery. Raises TimeoutError."""
+        """Wait until `holds` is true of an event's delivery. Raises TimeoutError."""
         async with asyncio.timeout(PATIENCE):
             while not holds(delivery := await self.of(event, endpoint)):
                 await asyncio.sleep(0.005)
@@ -81,7 +81,7 @@ class Hooks:
         return await self.until(event, lambda d: d.error is not None and d.state != "sending" and d.attempts >= tries)
 
     def leap(self, by: timedelta) -> None:
-        """Move the clock and let the senders look at it."""
+        """Set the clock forward and make the dispatchers read it."""
         self.clock.offset += by
         for name in self.running:
             self.store.subscribe(f"deliver:{name}").set()
@@ -105,7 +105,7 @@ def in_hooks(state: Path, scenario: Callable[[Hooks], Awaitable[None]], endpoint
 
 @asynccontextmanager
 async def receiving(secret: str = NEW) -> AsyncIterator[tuple[Receiver, str]]:
-    """Give a receiver that verifies by the stock library, and its URL."""
+    """Yield a receiver that verifies with the Standard Webhooks library, and its URL."""
     receiver = Receiver(secret)
     try:
         yield receiver, await receiver.start()
@@ -114,7 +114,7 @@ async def receiving(secret: str = NEW) -> AsyncIterator[tuple[Receiver, str]]:
 
 
 class Raw:
-    """A receiver with an answer of its own. `met` counts connections, `posts` whole requests, `cut` hang-ups of the peer."""
+    """A receiver with a scripted answer. `met` counts connections, `posts` whole requests, `cut` connections the peer closed."""
 
     def __init__(self, answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> None:
         self._answer = answer
@@ -136,7 +136,7 @@ class Raw:
 
 @asynccontextmanager
 async def raw(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[tuple[Raw, str]]:
-    """Give a receiver of a scripted answer, and its URL."""
+    """Yield a receiver with a scripted answer, and its URL."""
     receiver = Raw(answer)
     talks: set[asyncio.Task[None]] = set()
 
@@ -161,7 +161,7 @@ async def hang(_: asyncio.StreamWriter) -> None:
 
 
 async def drip_head(writer: asyncio.StreamWriter) -> None:
-    """Answer with a head that never ends, a byte at a time."""
+    """Answer with an endless header, a byte at a time."""
     writer.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
     while True:
         writer.write(b"z")
@@ -170,7 +170,7 @@ async def drip_head(writer: asyncio.StreamWriter) -> None:
 
 
 async def drip_body(writer: asyncio.StreamWriter) -> None:
-    """Answer 200 at once, with a body that never ends, a byte at a time."""
+    """Answer 200 at once, with an endless body, a byte at a time."""
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
     while True:
         writer.write(b"z")

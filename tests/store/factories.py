@@ -1,4 +1,4 @@
-"""What the store's tests share: mails with their files, a store to put them in, and a look into its file from outside."""
+"""Shared by the tests of the store: mails with their files, a store to put them in, and queries on its file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mailbridge.store.spool import Spool, derived_path
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, a_fax, an_envelope
 
-WAYS: dict[FaxState, tuple[FaxTrigger, ...]] = {
+TRIGGERS_TO: dict[FaxState, tuple[FaxTrigger, ...]] = {
     "queued": (),
     "uploading": ("claim",),
     "submitted": ("claim", "accept"),
@@ -37,7 +37,7 @@ def with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]]) -
 
 
 async def a_mail(store: Store, spool: Spool, *states: FaxState, at: datetime = NOW, user: str | None = None) -> list[Fax]:
-    """Store a mail with its file, a page beside it, and a fax in each state; final ones became so at `at`."""
+    """Store a mail with its file, a page beside it, and a fax in each state; final faxes became final at `at`."""
     envelope = an_envelope(at, user=user)
     file = spool.create(envelope.id)
     file.write(b"a mail")
@@ -59,10 +59,10 @@ async def stored(store: Store, fax_id: str) -> Fax:
 
 
 async def go(store: Store, fax_id: str, state: FaxState, at: datetime = NOW) -> None:
-    """Lead a queued fax to a state."""
+    """Bring a queued fax to a state."""
 
     def work(tx: Any) -> None:
-        for trigger in WAYS[state]:
+        for trigger in TRIGGERS_TO[state]:
             tx.faxes.transition(fax_id, trigger, at, **({"fax_code": f"CODE-{fax_id}"} if trigger == "accept" else {}))
 
     await store.run(work)
@@ -77,7 +77,7 @@ async def settle_all(store: Store, at: datetime = NOW + timedelta(days=3650)) ->
 
 
 def ask(path: Path, question: str, *values: object) -> list[tuple[Any, ...]]:
-    """Ask the store's file itself, beside the store."""
+    """Run a query on the database file, beside the store."""
     database = sqlite3.connect(path / "mailbridge.sqlite3")
     try:
         return database.execute(question, values).fetchall()

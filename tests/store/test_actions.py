@@ -1,4 +1,4 @@
-"""What a person's word does in the store."""
+"""What people's commands do in the store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.factories import NOW, a_fax, an_envelope
 from tests.store.factories import go, with_store
 
 
-def test_a_delivery_that_is_named_twice_is_replayed_once(tmp_path: Path) -> None:
+def test_a_delivery_named_twice_is_replayed_once(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         await store.run(lambda tx: tx.submissions.add(an_envelope(), [a_fax()], None, NOW))
         [(delivery, event)] = await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 10))
@@ -26,7 +26,7 @@ def test_a_delivery_that_is_named_twice_is_replayed_once(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("word", "code", "state"), [("resend", None, "queued"), ("sent", "c-1", "submitted")])
-def test_a_doubt_that_outlasted_the_time_to_give_up_is_resolved_with_as_much_time_as_at_first(
+def test_a_resolved_fax_gets_its_whole_time_again_after_it_expired_in_doubt(
     tmp_path: Path, word: str, code: str | None, state: str
 ) -> None:
     fax = a_fax(created_at=NOW, expires_at=NOW + timedelta(days=1))
@@ -35,8 +35,8 @@ def test_a_doubt_that_outlasted_the_time_to_give_up_is_resolved_with_as_much_tim
     async def scenario(store: SqliteStore) -> None:
         await store.run(lambda tx: tx.submissions.add(an_envelope(), [fax], None, NOW))
         await go(store, fax.id, "in_doubt")
-        told = await resolve(store, lambda: later, id=fax.id, as_=word, fax_code=code)  # type: ignore[arg-type]
-        assert told["state"] == state
+        answer = await resolve(store, lambda: later, id=fax.id, as_=word, fax_code=code)  # type: ignore[arg-type]
+        assert answer["state"] == state
         found = await store.run(lambda tx: tx.faxes.get(fax.id))
         assert (found.due_at, found.expires_at) == (later, later + timedelta(days=1))
         assert await store.run(lambda tx: tx.faxes.expired(later)) == []

@@ -1,4 +1,4 @@
-"""Migrations: a database of each earlier schema is led to the newest one whole, or stays as it was."""
+"""Migrations: a database of each released schema is migrated to the newest with all its rows, or left as it was."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mailbridge.store.sqlite import SqliteStore, migrate
 from tests.factories import NOW
 from tests.store.factories import ask, with_store
 
-# Written once by the code of each schema and never since: faxes in every state, deliveries in every state, a received document;
+# Written once by the code of each schema, and not changed since: faxes and deliveries in every state, a received document;
 # from schema 2 on also a pending deletion and an audit line, from schema 3 on received items and a condition.
 FROZEN = {number: Path(__file__).with_name(f"schema-{number}.sql") for number in (1, 2, 3)}
 TABLES: dict[int, tuple[str, ...]] = {1: ("cursor", "delivery", "envelope", "event", "fax", "handled")}
@@ -72,7 +72,7 @@ def content(path: Path, number: int) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def shape(path: Path) -> dict[str, Any]:
-    """Columns, indexes with their order and condition, and triggers, however they were written down."""
+    """Columns, indexes with their order and condition, and triggers, without the spelling of their SQL."""
     found: dict[str, Any] = {}
     for kind, name, table, sql in ask(path, "SELECT type, name, tbl_name, sql FROM sqlite_master"):
         if kind == "table":
@@ -86,7 +86,7 @@ def shape(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_schema_of_the_previous_version_is_migrated_at_start_and_every_row_kept(old: Path) -> None:
+def test_a_released_schema_is_migrated_at_start_with_every_row(old: Path) -> None:
     number = int(version(old))
     before = content(old, number)
     assert all(before.values())
@@ -125,12 +125,12 @@ def test_a_migrated_schema_equals_a_fresh_one(old: Path, tmp_path: Path) -> None
     assert shape(old) == shape(fresh)
 
 
-def test_there_is_a_way_from_each_version_to_the_next() -> None:
-    ways = {path.stem for path in Path(str(migrations.__file__)).parent.glob("to_*.py")}
-    assert ways == {f"to_{number}" for number in range(2, schema.SCHEMA_VERSION + 1)}
+def test_there_is_a_migration_to_each_schema() -> None:
+    modules = {path.stem for path in Path(str(migrations.__file__)).parent.glob("to_*.py")}
+    assert modules == {f"to_{number}" for number in range(2, schema.SCHEMA_VERSION + 1)}
 
 
-def test_a_migration_that_fails_leaves_everything_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     number = int(version(old))
     before, was = content(old, number), shape(old)
 
@@ -152,7 +152,7 @@ STEPS += [(3, f"to_4.{name}") for name in ("_processed_mail", "_received_item", 
 
 
 @pytest.mark.parametrize(("number", "step"), STEPS)
-def test_a_crash_in_the_middle_of_a_migration_leaves_the_old_version_usable(tmp_path: Path, number: int, step: str) -> None:
+def test_a_crash_during_a_migration_changes_nothing(tmp_path: Path, number: int, step: str) -> None:
     old = make_old(tmp_path / "old", number)
     before, was = content(old, number), shape(old)
     program = (
@@ -175,7 +175,7 @@ def test_a_crash_in_the_middle_of_a_migration_leaves_the_old_version_usable(tmp_
     assert content(old, number) == before
 
 
-def test_migrate_says_what_it_found_and_does_nothing_twice(old: Path, tmp_path: Path) -> None:
+def test_migrate_returns_both_schemas_and_changes_nothing_the_second_time(old: Path, tmp_path: Path) -> None:
     found = int(version(old))
     assert migrate(old) == (found, schema.SCHEMA_VERSION)
     assert migrate(old) == (schema.SCHEMA_VERSION, schema.SCHEMA_VERSION)
@@ -190,7 +190,7 @@ def test_migrate_says_what_it_found_and_does_nothing_twice(old: Path, tmp_path: 
     with_store(old, beside_a_daemon)
 
 
-def test_a_newer_schema_is_left_alone(old: Path) -> None:
+def test_a_newer_schema_is_not_changed(old: Path) -> None:
     migrate(old)
     database = sqlite3.connect(old / "mailbridge.sqlite3")
     database.execute("UPDATE meta SET value = '999' WHERE key = 'schema'")

@@ -1,4 +1,4 @@
-"""Orphans: what a crash left between a file and its row is swept at the start, and nothing else is."""
+"""Orphans: files that a crash left without a row are deleted at start, and no others."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def test_files_without_a_record_are_deleted_and_counted(tmp_path: Path, capsys: 
         kept = [*foreign, spool.path(received), *(spool.path(document.path) for document in fax.documents)]
         assert all(path.is_file() for path in kept)
         assert await orphans.sweep(store, spool, NOW) == 0
-        told = "".join(capsys.readouterr())
-        assert "env_b" in told
-        assert "orphans=4" in told or '"orphans": 4' in told
+        output = "".join(capsys.readouterr())
+        assert "env_b" in output
+        assert "orphans=4" in output or '"orphans": 4' in output
 
     with_store(tmp_path, scenario)
 
 
-def test_files_of_a_database_that_was_lost_stay_and_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They may be all that is left of mails that were answered with 250."""
+def test_files_of_a_lost_database_are_kept_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They may be all that is left of mails accepted with 250."""
     spool = Spool(tmp_path / "spool")
     made: list[datetime] = []
 
@@ -68,15 +68,15 @@ def test_files_of_a_database_that_was_lost_stay_and_are_told(tmp_path: Path, cap
         [crashed] = left(spool, "mail/00/env_crashed.eml", at=store.created_at + second)
         assert await orphans.sweep(store, spool, later, store.created_at) == 1
         assert (old.exists(), crashed.exists()) == (True, False)
-        told = "".join(capsys.readouterr())
-        assert "files of a former database kept in the spool" in told
+        output = "".join(capsys.readouterr())
+        assert "files of a former database kept in the spool" in output
 
     with_store(tmp_path, scenario)
     with_store(tmp_path, scenario)
     assert made[0] == made[1], "a start makes no database younger"
 
 
-def test_a_file_younger_than_the_start_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_newer_than_the_start_is_kept(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -88,8 +88,8 @@ def test_a_file_younger_than_the_start_is_left_alone(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-def test_documents_that_retention_left_are_no_orphans_while_they_are_noted(tmp_path: Path) -> None:
-    """They are counted and told once, by retention."""
+def test_files_of_pending_deletions_are_not_orphans(tmp_path: Path) -> None:
+    """Retention alone deletes and counts them."""
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -108,7 +108,7 @@ def test_documents_that_retention_left_are_no_orphans_while_they_are_noted(tmp_p
     with_store(tmp_path, scenario)
 
 
-def test_many_files_are_looked_up_together(tmp_path: Path) -> None:
+def test_many_files_are_looked_up_in_one_transaction(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -127,7 +127,7 @@ def test_many_files_are_looked_up_together(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-def test_known_files_knows_mails_and_received_documents_alone(tmp_path: Path) -> None:
+def test_known_files_are_mails_and_received_documents(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:

@@ -1,4 +1,4 @@
-"""The questions that are asked all day go by an index: the database's own plans, with the real statements, tell."""
+"""Frequent queries use an index, by SQLite's own plans of the real statements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.store.factories import a_mail, settle_all, with_store
 
 LATER = NOW + timedelta(days=999)
 
-HOT: dict[str, Callable[[Transaction], Any]] = {
+FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "due faxes": lambda tx: tx.faxes.due("queued", NOW, "office"),
     "due uploads": lambda tx: tx.faxes.due_uploads(NOW, "office", 1, 8),
     "calls to a number": lambda tx: tx.faxes.calls_to(NUMBER),
@@ -69,7 +69,7 @@ async def plans(store: SqliteStore, work: Callable[[Transaction], Any]) -> list[
 
     def explain(connection: Connection, cursor: Any, statement: str, values: Any, context: Any, many: bool) -> None:
         if statement.startswith(("SELECT", "UPDATE", "DELETE")):
-            # A cursor of the driver's own: asking by the connection would come back here.
+            # A cursor of the driver: a query on the connection would call this function again.
             plan = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", values[0] if many else values)
             found.extend(row[-1] for row in plan)
 
@@ -82,7 +82,7 @@ async def plans(store: SqliteStore, work: Callable[[Transaction], Any]) -> list[
 
 
 async def fill(store: SqliteStore, spool: Spool) -> None:
-    """One fax ready to be deleted, one whose documents are due, others on their way; deliveries in several states."""
+    """Store a fax that can be deleted, one whose documents can be, open ones, and deliveries in several states."""
     await a_mail(store, spool, "delivered")
     await store.run(lambda tx: tx.events.emit("fax.received", {"document": {"path": "received/a"}}, NOW, "fax_in"))
     await store.run(lambda tx: tx.events.emit("ping", {}, NOW))
@@ -95,35 +95,35 @@ async def fill(store: SqliteStore, spool: Spool) -> None:
     await store.run(lambda tx: tx.deliveries.transition(dead.id, "reject", NOW))
 
 
-@pytest.mark.parametrize("question", HOT)
-def test_a_hot_question_scans_no_table(tmp_path: Path, question: str) -> None:
+@pytest.mark.parametrize("query", FREQUENT)
+def test_a_frequent_query_scans_no_table(tmp_path: Path, query: str) -> None:
     async def scenario(store: SqliteStore) -> None:
         await fill(store, Spool(tmp_path / "spool"))
-        found = await plans(store, HOT[question])
+        found = await plans(store, FREQUENT[query])
         assert found
-        # What is in brackets is no table: an empty list of values is asked for as an empty question.
+        # In parentheses is a subquery: SQLAlchemy writes an empty list of values as an empty one.
         assert not [line for line in found if line.startswith("SCAN") and not line.startswith(("SCAN CONSTANT", "SCAN ("))], found
 
     with_store(tmp_path, scenario)
 
 
-def test_a_scan_would_be_seen(tmp_path: Path) -> None:
+def test_a_scan_is_recognised(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         assert await plans(store, lambda tx: tx.faxes.newest(None)) == ["SCAN fax USING INDEX sqlite_autoindex_fax_1"]
 
     with_store(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("question", ["due faxes", "due faxes of any account", "next due", "next delivery", "claim deliveries"])
-def test_the_next_work_is_found_without_sorting(tmp_path: Path, question: str) -> None:
+@pytest.mark.parametrize("query", ["due faxes", "due faxes of any account", "next due", "next delivery", "claim deliveries"])
+def test_the_next_work_is_found_without_sorting(tmp_path: Path, query: str) -> None:
     async def scenario(store: SqliteStore) -> None:
-        assert not [line for line in await plans(store, HOT[question]) if "TEMP B-TREE" in line]
+        assert not [line for line in await plans(store, FREQUENT[query]) if "TEMP B-TREE" in line]
 
     with_store(tmp_path, scenario)
 
 
-def test_the_newest_events_are_found_along_an_index(tmp_path: Path) -> None:
-    """A walk that stops at the limit, with a sort within one moment only."""
+def test_the_newest_events_are_read_along_an_index(tmp_path: Path) -> None:
+    """The scan stops at the limit, and sorts only events of the same time."""
 
     async def scenario(store: SqliteStore) -> None:
         first, *rest = await plans(store, lambda tx: tx.events.newest(None, 10))

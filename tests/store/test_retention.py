@@ -1,4 +1,4 @@
-"""Retention: deleted on time, never what is not final, told for good, and taken up again after a crash at any point."""
+"""Retention deletes on time, only what is final, with an audit line, and finishes after a crash at any point."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def files(spool: Spool) -> set[str]:
     return {str(path.relative_to(spool.root)) for path in spool.root.rglob("*") if path.is_file()}
 
 
-async def told(store: SqliteStore, what: str) -> list[AuditLine]:
+async def audited(store: SqliteStore, what: str) -> list[AuditLine]:
     return [line for line in await store.run(lambda tx: tx.audit.newest(limit=10_000)) if line.what == what]
 
 
@@ -51,7 +51,7 @@ async def a_received(store: SqliteStore, spool: Spool, id_: str = "fax_in", at: 
     return path
 
 
-def test_documents_are_deleted_on_time_and_still_told(tmp_path: Path) -> None:
+def test_documents_are_deleted_on_time_and_still_listed(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -72,8 +72,8 @@ def test_documents_are_deleted_on_time_and_still_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_nothing_that_is_not_final_is_ever_deleted(tmp_path: Path, state: FaxState) -> None:
-    """Neither the fax nor its mail, nor a brother of the same mail that is final."""
+def test_only_final_faxes_are_deleted(tmp_path: Path, state: FaxState) -> None:
+    """A fax that is not final keeps its mail, and the final faxes of the same mail."""
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -89,7 +89,7 @@ def test_nothing_that_is_not_final_is_ever_deleted(tmp_path: Path, state: FaxSta
     with_store(tmp_path, scenario)
 
 
-def test_a_file_waits_for_the_last_of_its_faxes_to_be_final_for_long_enough(tmp_path: Path) -> None:
+def test_a_file_is_kept_until_its_last_fax_has_expired(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -102,7 +102,7 @@ def test_a_file_waits_for_the_last_of_its_faxes_to_be_final_for_long_enough(tmp_
     with_store(tmp_path, scenario)
 
 
-def test_a_file_waits_for_a_fax_of_another_envelope_that_shares_it(tmp_path: Path) -> None:
+def test_a_file_is_kept_for_a_fax_of_another_envelope_that_shares_it(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -119,7 +119,7 @@ def test_a_file_waits_for_a_fax_of_another_envelope_that_shares_it(tmp_path: Pat
     with_store(tmp_path, scenario)
 
 
-def test_records_are_deleted_on_time_with_all_that_hangs_on_them(tmp_path: Path) -> None:
+def test_records_are_deleted_on_time_with_their_events_and_deliveries(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -135,13 +135,13 @@ def test_records_are_deleted_on_time_with_all_that_hangs_on_them(tmp_path: Path)
         assert ask(tmp_path, "SELECT count(*) FROM delivery") == [(2,)]
         assert await store.run(lambda tx: tx.faxes.counts()) == {"queued": 1}
         assert await store.run(lambda tx: tx.deliveries.counts()) == {("crm", "delivered"): 1, ("erp", "delivered"): 1}
-        assert {fax.id for fax in faxes} == {line.subject for line in await told(store, "fax.deleted")}
+        assert {fax.id for fax in faxes} == {line.subject for line in await audited(store, "fax.deleted")}
 
     with_store(tmp_path, scenario)
 
 
 @pytest.mark.parametrize("sending", [False, True])
-def test_what_is_still_to_be_delivered_is_kept(tmp_path: Path, sending: bool) -> None:
+def test_an_event_is_kept_until_it_is_delivered(tmp_path: Path, sending: bool) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -165,7 +165,7 @@ def test_what_is_still_to_be_delivered_is_kept(tmp_path: Path, sending: bool) ->
     with_store(tmp_path, scenario)
 
 
-def test_a_received_document_is_deleted_and_still_told(tmp_path: Path) -> None:
+def test_a_received_document_is_deleted_and_still_listed(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -177,14 +177,14 @@ def test_a_received_document_is_deleted_and_still_told(tmp_path: Path) -> None:
         assert files(spool) == set()
         [event] = await store.run(lambda tx: tx.events.newest("fax_in"))
         assert (event.data["document"]["path"], event.data["document"]["sha256"]) == ("", "cd")
-        [line] = await told(store, "document.deleted")
+        [line] = await audited(store, "document.deleted")
         assert (line.subject, line.number) == ("fax_in", NUMBER)
         assert line.record["documents"] == [{"sha256": "cd", "size": 4, "pages": None}]
 
     with_store(tmp_path, scenario)
 
 
-def test_digests_of_handled_mails_are_forgotten_with_the_records(tmp_path: Path) -> None:
+def test_digests_of_processed_mails_are_deleted_with_the_records(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         old, new = NOW, NOW + timedelta(days=1)
         await store.run(lambda tx: [tx.mailboxes.mark_processed("office", f"{n}", old) for n in range(250)])
@@ -195,7 +195,7 @@ def test_digests_of_handled_mails_are_forgotten_with_the_records(tmp_path: Path)
     with_store(tmp_path, scenario)
 
 
-def test_what_came_in_is_forgotten_with_the_records_but_never_while_the_list_may_tell_it_again(tmp_path: Path) -> None:
+def test_received_items_are_deleted_with_the_records_but_kept_while_they_may_be_listed(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         old = ReceivedItem(id="fax_0", account="office", kind="incoming", caller=NUMBER, called=None, at=NOW, noted_at=NOW)
         more = [replace(old, id=f"fax_{number}", listing_id=f"{number}") for number in range(1, 250)]
@@ -210,7 +210,7 @@ def test_what_came_in_is_forgotten_with_the_records_but_never_while_the_list_may
     with_store(tmp_path, scenario)
 
 
-def test_the_audit_proves_later_what_there_was(tmp_path: Path) -> None:
+def test_the_audit_proves_what_was_deleted(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -241,8 +241,8 @@ def test_the_audit_proves_later_what_there_was(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_crash_at_any_point_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store breaks off before its first transaction, its second, …; each time the next start ends where it should."""
+def test_the_next_sweep_finishes_after_a_crash_at_any_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends before the first transaction, the second, and so on; each time the next sweep deletes the rest."""
     origin = tmp_path / "origin"
     origin.mkdir()
 
@@ -268,11 +268,11 @@ def test_a_crash_at_any_point_is_taken_up_again(tmp_path: Path, monkeypatch: pyt
 
 
 class Crash(Exception):
-    """The power is cut."""
+    """The power fails."""
 
 
 def crash_at(state_dir: Path, transaction: int) -> bool:
-    """Sweep, with the power cut before the given transaction; True when the sweep ended before."""
+    """Sweep, with a power failure before this transaction; return whether the sweep ended earlier."""
     ended = False
 
     async def scenario(store: SqliteStore) -> None:
@@ -302,15 +302,15 @@ def check_taken_up(state_dir: Path) -> None:
         [left] = await store.run(lambda tx: tx.faxes.newest())
         assert left.state == "submitted"
         assert files(spool) == {document.path for document in left.documents}
-        assert len(await told(store, "document.deleted")) == 4
-        assert len(await told(store, "fax.deleted")) == 3
-        assert len(await told(store, "event.deleted")) == 1
+        assert len(await audited(store, "document.deleted")) == 4
+        assert len(await audited(store, "fax.deleted")) == 3
+        assert len(await audited(store, "event.deleted")) == 1
         assert await store.run(lambda tx: tx.retention.pending_deletions(9)) == []
 
     with_store(state_dir, scenario)
 
 
-def test_a_file_that_cannot_be_deleted_is_tried_again_and_stops_nothing(
+def test_a_file_that_cannot_be_deleted_is_retried_and_does_not_stop_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spool = Spool(tmp_path / "spool")
@@ -328,14 +328,14 @@ def test_a_file_that_cannot_be_deleted_is_tried_again_and_stops_nothing(
             patch.setattr(os, "unlink", unlink)
             assert await keeper(store, spool).sweep(NOW + WEEK) == Deleted(1, 0, 0, 0)
         assert "cannot be deleted" in "".join(capsys.readouterr())
-        assert [line.subject for line in await told(store, "document.deleted")] == [free.id]
+        assert [line.subject for line in await audited(store, "document.deleted")] == [free.id]
         assert await keeper(store, spool).sweep(NOW + WEEK) == Deleted(1, 0, 0, 0)
         assert files(spool) == set()
 
     with_store(tmp_path, scenario)
 
 
-def test_nothing_is_told_as_deleted_that_a_power_cut_could_bring_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deletion_is_audited_only_once_it_survives_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -348,13 +348,13 @@ def test_nothing_is_told_as_deleted_that_a_power_cut_could_bring_back(tmp_path: 
             patch.setattr(retention, "sync_directory", broken)
             with pytest.raises(StoreUnavailable, match="synced"):
                 await keeper(store, spool).sweep(NOW + WEEK)
-        assert await told(store, "document.deleted") == []
+        assert await audited(store, "document.deleted") == []
         assert await keeper(store, spool).sweep(NOW + WEEK) == Deleted(1, 0, 0, 0)
 
     with_store(tmp_path, scenario)
 
 
-def test_many_go_in_batches_and_mail_is_taken_in_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deletion_in_batches_lets_mail_be_accepted_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path / "spool")
     monkeypatch.setattr(retention, "BATCH", 10)
 
@@ -378,8 +378,8 @@ def test_many_go_in_batches_and_mail_is_taken_in_meanwhile(tmp_path: Path, monke
     with_store(tmp_path, scenario)
 
 
-def test_records_of_a_day_are_kept_whatever_is_configured(tmp_path: Path) -> None:
-    """They are what keeps a mail that is sent again from being faxed again."""
+def test_records_are_kept_for_at_least_a_day(tmp_path: Path) -> None:
+    """They identify a mail that is sent again, which must not be faxed again."""
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -392,7 +392,7 @@ def test_records_of_a_day_are_kept_whatever_is_configured(tmp_path: Path) -> Non
     with_store(tmp_path, scenario)
 
 
-def test_documents_never_outlive_their_record(tmp_path: Path) -> None:
+def test_documents_are_deleted_with_their_record_at_the_latest(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -406,7 +406,7 @@ def test_documents_never_outlive_their_record(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-def test_the_loop_sweeps_at_once_and_outlives_an_unavailable_store(
+def test_the_service_sweeps_at_once_and_continues_after_the_store_was_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spool = Spool(tmp_path / "spool")
@@ -437,8 +437,8 @@ def test_the_loop_sweeps_at_once_and_outlives_an_unavailable_store(
     with_store(tmp_path, scenario)
 
 
-def test_a_fax_dialled_again_keeps_its_documents_from_the_sweep(tmp_path: Path) -> None:
-    """`add` and the note for erasure meet in the store: whichever is first, no fax is left waiting without its file."""
+def test_a_fax_dialled_again_keeps_its_documents(tmp_path: Path) -> None:
+    """A new fax and the pending deletion of its file meet in the store: whichever is first, the fax keeps its file."""
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:
@@ -463,8 +463,8 @@ def test_a_page_that_no_fax_tells_of_goes_with_its_mail(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-def test_a_batch_ends_soon_after_its_limit_however_many_faxes_a_mail_has(tmp_path: Path) -> None:
-    """The first fax of each mail was final at once, the others later: by time alone a batch would begin every mail."""
+def test_a_batch_ends_soon_after_its_limit_if_mails_have_many_faxes(tmp_path: Path) -> None:
+    """The first fax of each mail is final early, the others later: selected by time alone, a batch would start on every mail."""
     spool = Spool(tmp_path / "spool")
 
     async def scenario(store: SqliteStore) -> None:

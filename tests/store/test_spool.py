@@ -1,4 +1,4 @@
-"""The spool: what was written is there, what was aborted is not, and documents come back decoded."""
+"""The spool: committed files exist, aborted ones do not, and documents are read back decoded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def mails(spool: Spool) -> list[Path]:
     return [path for path in (spool.root / "mail").rglob("*") if path.is_file()]
 
 
-def test_a_committed_mail_is_there_with_private_mode(spool: Spool) -> None:
+def test_a_committed_mail_has_a_private_mode(spool: Spool) -> None:
     file = spool.create("env_1")
     file.write(b"one ")
     file.write(b"two")
@@ -83,7 +83,7 @@ def test_abort_during_a_write_waits_for_it(spool: Spool, monkeypatch: pytest.Mon
     assert mails(spool) == []
 
 
-def test_a_failed_fsync_is_not_tried_again(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_fsync_is_not_retried(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(descriptor: int) -> None:
         raise OSError(5, "Input/output error", "/secret/path")
 
@@ -100,7 +100,7 @@ def test_a_failed_fsync_is_not_tried_again(spool: Spool, monkeypatch: pytest.Mon
         asyncio.run(file.commit())
 
 
-def test_a_spool_that_takes_no_mail_says_so_before_one_comes(spool: Spool) -> None:
+def test_the_probe_finds_a_spool_that_cannot_be_written(spool: Spool) -> None:
     assert spool.probe()
     away = spool.root.rename(spool.root.with_name("elsewhere"))
     assert not spool.probe()
@@ -109,7 +109,7 @@ def test_a_spool_that_takes_no_mail_says_so_before_one_comes(spool: Spool) -> No
     assert not (spool.root / "probe").exists()
 
 
-def test_a_sync_that_failed_once_is_told_until_a_mail_is_synced_or_a_while_has_passed(
+def test_after_a_failed_fsync_the_probe_fails_until_a_mail_is_synced_or_some_time_has_passed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
@@ -229,7 +229,7 @@ def test_base64_equals_stdlib(spool: Spool, seed: int) -> None:
         assert file.read() == content == base64.b64decode(text)
 
 
-def test_base64_forgives_what_clients_do(spool: Spool) -> None:
+def test_base64_as_clients_write_it(spool: Spool) -> None:
     for body, content in (
         (b"YWJj\r\nZA", b"abcd"),
         (b"YWJjZA==\r\nfooter", b"abcd"),
@@ -256,7 +256,7 @@ def test_quoted_printable_without_line_ends(spool: Spool) -> None:
         assert file.read() == content
 
 
-def test_seek_and_tell_speak_of_decoded_bytes(spool: Spool) -> None:
+def test_seek_and_tell_count_decoded_bytes(spool: Spool) -> None:
     content = random.Random(1).randbytes(150_000)
     document = stored(spool, b"head", base64.encodebytes(content), "base64", len(content))
     with spool.open_document(document) as file:
@@ -277,19 +277,19 @@ def test_seek_and_tell_speak_of_decoded_bytes(spool: Spool) -> None:
             file.fileno()
 
 
-def test_a_received_document_may_come_in_pieces(spool: Spool) -> None:
+def test_a_received_document_is_written_from_pieces(spool: Spool) -> None:
     path = spool.store_received("in_1", iter([b"%PDF", b"-1.4"]))
     assert path.startswith("received/")
     assert spool.path(path).read_bytes() == b"%PDF-1.4"
 
 
-def test_no_path_leads_out_of_the_spool(spool: Spool) -> None:
+def test_a_path_outside_the_spool_is_refused(spool: Spool) -> None:
     for path in ("../secret", "/etc/passwd", "mail/../../secret"):
         with pytest.raises(NotFound):
             spool.path(path)
 
 
-def test_a_document_whose_file_is_gone(spool: Spool) -> None:
+def test_a_document_whose_file_was_deleted(spool: Spool) -> None:
     document = stored(spool, b"", b"x", "identity", 1)
     spool.delete(document.path)
     with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""Mails that wait for the disk together are made durable together, and each hears its own outcome."""
+"""Mails that wait for the disk are made durable in a batch, and each gets its own result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def committed(files: list[SpoolFile]) -> list[BaseException | None]:
     return await asyncio.gather(*[file.commit() for file in files], return_exceptions=True)
 
 
-def test_each_mail_is_synced_and_a_directory_once_for_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_mail_is_synced_and_each_directory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool, real = Spool(tmp_path / "spool"), os.fsync
     synced: dict[int, int] = {}
     directories, counting = list[int](), threading.Lock()
@@ -65,7 +65,7 @@ def test_a_directory_that_cannot_be_synced_fails_its_mails(tmp_path: Path, monke
     assert not any(spool.path(file.relpath).exists() for file in files)
 
 
-def test_one_mail_given_up_fails_no_other(tmp_path: Path) -> None:
+def test_an_aborted_mail_does_not_fail_others(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     files = written(spool, 5)
     files[2].abort()

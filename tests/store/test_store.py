@@ -1,4 +1,4 @@
-"""The suite that every store must pass."""
+"""What every store must do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def moved(store: Store, fax_id: str, trigger: FaxTrigger) -> None:
     await store.run(lambda tx: tx.faxes.transition(fax_id, trigger, NOW, price="1"))
 
 
-def test_an_accepted_fax_is_read_back_whole_after_a_restart(tmp_path: Path) -> None:
+def test_an_accepted_fax_is_unchanged_after_a_restart(tmp_path: Path) -> None:
     fax = a_fax()
 
     async def first(store: SqliteStore) -> None:
@@ -52,7 +52,7 @@ def test_an_accepted_fax_is_read_back_whole_after_a_restart(tmp_path: Path) -> N
     with_store(tmp_path, second)
 
 
-def test_a_move_writes_its_events_and_their_deliveries(tmp_path: Path) -> None:
+def test_a_transition_emits_its_events_with_their_deliveries(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         fax = a_fax()
         await accepted(store, fax)
@@ -60,15 +60,15 @@ def test_a_move_writes_its_events_and_their_deliveries(tmp_path: Path) -> None:
         for trigger in triggers:
             await moved(store, fax.id, trigger)
         events = await store.run(lambda tx: tx.events.newest(fax.id))
-        told = [(event.type, event.seq) for event in reversed(events)]
-        assert told == [("fax.queued", 1), ("fax.in_doubt", 2), ("fax.resolved", 3), ("fax.delivered", 4)]
+        emitted = [(event.type, event.seq) for event in reversed(events)]
+        assert emitted == [("fax.queued", 1), ("fax.in_doubt", 2), ("fax.resolved", 3), ("fax.delivered", 4)]
         assert events[0].data["status"] == "delivered"
         assert await store.run(lambda tx: tx.deliveries.counts()) == {("crm", "pending"): 4, ("erp", "pending"): 4}
 
     with_store(tmp_path, scenario)
 
 
-def test_after_the_end_word_that_agrees_is_ignored_and_word_that_contradicts_is_told(tmp_path: Path) -> None:
+def test_after_the_final_state_a_result_that_contradicts_is_reported_and_one_that_agrees_ignored(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         fax = a_fax()
         await accepted(store, fax)
@@ -83,7 +83,7 @@ def test_after_the_end_word_that_agrees_is_ignored_and_word_that_contradicts_is_
     with_store(tmp_path, scenario)
 
 
-def test_work_that_raises_undoes_its_own_changes_and_nobody_elses(tmp_path: Path) -> None:
+def test_work_that_raises_undoes_only_its_own_changes(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         kept, undone = a_fax(), a_fax()
 
@@ -100,7 +100,7 @@ def test_work_that_raises_undoes_its_own_changes_and_nobody_elses(tmp_path: Path
     with_store(tmp_path, scenario)
 
 
-def test_due_faxes_come_longest_due_first_and_only_when_due(tmp_path: Path) -> None:
+def test_due_faxes_are_sorted_by_due_at(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         late, early, later = (a_fax(due_at=NOW + timedelta(seconds=seconds)) for seconds in (5, 1, 60))
         await accepted(store, late, early, later)
@@ -114,7 +114,7 @@ def test_due_faxes_come_longest_due_first_and_only_when_due(tmp_path: Path) -> N
     with_store(tmp_path, scenario)
 
 
-def test_a_repeated_submission_is_known_by_its_key_for_a_while(tmp_path: Path) -> None:
+def test_a_repeated_mail_is_found_by_its_key_since_a_time(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         fax, envelope = a_fax(), an_envelope()
         await store.run(lambda tx: tx.submissions.add(envelope, [fax], "key", NOW))
@@ -125,7 +125,7 @@ def test_a_repeated_submission_is_known_by_its_key_for_a_while(tmp_path: Path) -
     with_store(tmp_path, scenario)
 
 
-def test_bells_ring_after_the_commit_that_made_work(tmp_path: Path) -> None:
+def test_subscribers_are_notified_after_the_commit_that_made_work(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         fax = a_fax()
         upload, poll, deliver = (store.subscribe(topic) for topic in ("upload:office", "poll", "deliver:crm"))
@@ -141,7 +141,7 @@ def test_bells_ring_after_the_commit_that_made_work(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-def test_a_delivery_is_claimed_once_deferred_and_lost_back_to_pending(tmp_path: Path) -> None:
+def test_a_delivery_is_claimed_deferred_and_requeued_after_an_interruption(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         await store.run(lambda tx: tx.events.emit("ping", {}, NOW))
         claims = await asyncio.gather(*(store.run(lambda tx: tx.deliveries.claim("crm", NOW, 5)) for _ in range(4)))
@@ -162,19 +162,19 @@ def test_a_delivery_is_claimed_once_deferred_and_lost_back_to_pending(tmp_path: 
     with_store(tmp_path, scenario)
 
 
-def test_cursors_and_digests_are_kept_by_mailbox(tmp_path: Path) -> None:
+def test_cursors_and_digests_are_stored_by_mailbox(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         assert await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX")) is None
         await store.run(lambda tx: tx.mailboxes.save_cursor("office", "INBOX", Cursor(uidvalidity=1, last_uid=3)))
         await store.run(lambda tx: tx.mailboxes.save_cursor("office", "INBOX", Cursor(uidvalidity=1, last_uid=9)))
         assert await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX")) == Cursor(uidvalidity=1, last_uid=9)
-        sights = await store.run(lambda tx: [tx.mailboxes.mark_processed(box, "d", NOW) for box in ("a", "a", "b")])
-        assert sights == [True, False, True]
+        new = await store.run(lambda tx: [tx.mailboxes.mark_processed(box, "d", NOW) for box in ("a", "a", "b")])
+        assert new == [True, False, True]
 
     with_store(tmp_path, scenario)
 
 
-def test_a_process_that_soon_lets_go_of_the_state_is_waited_for(tmp_path: Path) -> None:
+def test_the_store_waits_for_a_process_that_soon_unlocks_the_state_dir(tmp_path: Path) -> None:
     async def main() -> None:
         first = SqliteStore(tmp_path, lambda fax: {}, lambda type_: [])
         await first.__aenter__()
@@ -187,7 +187,7 @@ def test_a_process_that_soon_lets_go_of_the_state_is_waited_for(tmp_path: Path) 
     asyncio.run(main())
 
 
-def test_a_second_process_on_the_same_state_is_refused(tmp_path: Path) -> None:
+def test_a_second_process_with_the_same_state_dir_is_refused(tmp_path: Path) -> None:
     async def scenario(_: SqliteStore) -> None:
         with pytest.raises(StateLocked, match="another mailbridge"):
             await SqliteStore(tmp_path, lambda fax: {}, lambda type_: []).__aenter__()
@@ -208,7 +208,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         with_store(tmp_path, scenario)
 
 
-def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+def test_a_state_dir_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
     async def scenario(_: SqliteStore) -> None:
         pass
 
@@ -220,7 +220,7 @@ def test_a_state_dir_that_cannot_be_used_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["DELETE FROM meta", "UPDATE meta SET value = 'three'"])
-def test_a_database_that_does_not_say_its_schema_is_told(tmp_path: Path, spoil: str) -> None:
+def test_a_database_without_a_schema_number_is_reported(tmp_path: Path, spoil: str) -> None:
     async def scenario(_: SqliteStore) -> None:
         pass
 
@@ -232,7 +232,7 @@ def test_a_database_that_does_not_say_its_schema_is_told(tmp_path: Path, spoil: 
         with_store(tmp_path, scenario)
 
 
-def test_the_database_and_the_files_beside_it_are_for_their_user_alone(tmp_path: Path) -> None:
+def test_only_the_user_may_read_the_database_and_the_files_beside_it(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         await accepted(store, a_fax())
         found = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("mailbridge.sqlite3*")}
@@ -241,7 +241,7 @@ def test_the_database_and_the_files_beside_it_are_for_their_user_alone(tmp_path:
     with_store(tmp_path, scenario)
 
 
-def test_a_users_faxes_are_counted_since_a_moment_also_after_a_restart(tmp_path: Path) -> None:
+def test_a_users_faxes_are_counted_since_a_time_also_after_a_restart(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
     async def first(store: SqliteStore) -> None:
@@ -259,7 +259,7 @@ def test_a_users_faxes_are_counted_since_a_moment_also_after_a_restart(tmp_path:
     with_store(tmp_path, second)
 
 
-def test_counts_follow_every_move_and_what_is_undone_is_not_counted(tmp_path: Path) -> None:
+def test_counters_follow_every_committed_transition(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         faxes = [a_fax() for _ in range(3)]
         await accepted(store, *faxes)
@@ -281,7 +281,7 @@ def test_counts_follow_every_move_and_what_is_undone_is_not_counted(tmp_path: Pa
     with_store(tmp_path, scenario)
 
 
-def test_a_report_finds_its_fax_by_token_by_code_and_by_number(tmp_path: Path) -> None:
+def test_faxes_are_found_by_token_fax_code_and_number(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         sent, waiting, doubted, other = a_fax(), a_fax(), a_fax(), a_fax(number="+97231234567")
         await accepted(store, sent, waiting, doubted, other)
@@ -301,7 +301,7 @@ def test_a_report_finds_its_fax_by_token_by_code_and_by_number(tmp_path: Path) -
     with_store(tmp_path, scenario)
 
 
-def test_events_of_one_millisecond_come_in_the_order_they_were_raised(tmp_path: Path) -> None:
+def test_events_of_one_millisecond_are_sorted_as_emitted(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         faxes = [a_fax() for _ in range(20)]
         await accepted(store, *faxes)
@@ -320,13 +320,13 @@ def test_events_of_one_millisecond_come_in_the_order_they_were_raised(tmp_path: 
     with_store(tmp_path, scenario)
 
 
-def test_a_document_whose_path_was_emptied_is_told_as_deleted(tmp_path: Path) -> None:
+def test_a_document_with_an_empty_path_is_reported_as_deleted(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     with pytest.raises(NotFound, match="deleted"):
         spool.open_document(replace(a_fax().documents[0], path=""))
 
 
-def test_what_waits_moves_along_with_a_clock_that_was_set_but_not_what_a_sender_asked_for(tmp_path: Path) -> None:
+def test_deadlines_shift_with_a_clock_that_was_set_except_a_time_that_a_sender_asked_for(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore) -> None:
         day, later = timedelta(days=1), NOW + timedelta(hours=3)
         asked_for, tried, over = a_fax(due_at=later), a_fax(), a_fax()

@@ -1,4 +1,4 @@
-"""Every event, raised by the code that raises it, in a real store: for the schemas, and for the examples of docs/webhooks.md."""
+"""Every event, emitted by the code that emits it, in a real store: for the schemas, and the examples of docs/webhooks.md."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def clock() -> datetime:
 
 
 def paths() -> dict[FaxState, tuple[FaxTrigger, ...]]:
-    """The shortest way from queued to every state."""
+    """Return the shortest list of triggers from queued to each state."""
     found: dict[FaxState, tuple[FaxTrigger, ...]] = {"queued": ()}
     open_ = deque(found)
     while open_:
@@ -210,14 +210,14 @@ async def _bodies(state: Path) -> list[dict[str, Any]]:
         events = await store.run(lambda tx: tx.events.newest(None, 10_000))
         read = {"link": link, "read": lambda _: b"%PDF", "inline_limit": 10**6}
         whole = [(event, body(event, wanted, **read)) for event in events for wanted in ("link", "inline", "none")]  # type: ignore[arg-type]
-    # In the order in which they were raised, as far as ids and the count of a fax's events tell.
+    # In the order in which they were emitted, as far as ids and `seq` say.
     ordered = sorted(whole, key=lambda pair: (pair[0].type, str(pair[0].fax_id), pair[0].seq))
     return [json.loads(content) for _, content in ordered]
 
 
 @cache
 def bodies() -> tuple[dict[str, Any], ...]:
-    """Every event that the code can raise, as it leaves: with a link, inline and without the document."""
+    """Return the body of every event that the code can emit: with a link, inline and without the document."""
     global _NUMBERS
     _NUMBERS = iter(range(10**6))
     with tempfile.TemporaryDirectory() as directory:

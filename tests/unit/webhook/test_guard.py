@@ -22,16 +22,16 @@ from mailbridge.webhook.guard import GuardedBackend, guarded_client, is_public, 
         "64:ff9b:1::7f00:1", "::127.0.0.1", "::ffff:0:10.0.0.1", "fec0::1", "ff0e::1", "5f00::1", "2001:db8::1",
     ],
 )  # fmt: skip
-def test_addresses_inside_are_refused(address: str) -> None:
+def test_private_addresses_are_refused(address: str) -> None:
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
-def test_addresses_outside_are_not(address: str) -> None:
+def test_public_addresses_are_accepted(address: str) -> None:
     assert is_public(address)
 
 
-def test_a_name_is_judged_by_every_address_it_resolves_to_when_connecting() -> None:
+def test_every_address_of_a_name_is_checked_when_connecting() -> None:
     async def rebinding(host: str, port: int) -> list[str]:
         return ["8.8.8.8", "127.0.0.1"]
 
@@ -44,7 +44,7 @@ def test_a_name_is_judged_by_every_address_it_resolves_to_when_connecting() -> N
 
 
 class Recorder(httpcore.AsyncNetworkBackend):
-    """Notes which addresses are connected to, and refuses those that it is told to."""
+    """Records which addresses are connected to, and refuses some."""
 
     def __init__(self, *refused: str) -> None:
         self.met: list[str] = []
@@ -57,7 +57,7 @@ class Recorder(httpcore.AsyncNetworkBackend):
         return httpcore.AsyncMockStream([])
 
 
-def test_a_rebinding_host_is_connected_by_the_address_that_was_judged() -> None:
+def test_a_rebinding_host_is_connected_by_the_address_that_was_checked() -> None:
     answers = [["8.8.8.8"], ["127.0.0.1"]]
 
     async def rebinding(host: str, port: int) -> list[str]:
@@ -74,7 +74,7 @@ def test_a_rebinding_host_is_connected_by_the_address_that_was_judged() -> None:
     asyncio.run(main())
 
 
-def test_an_address_that_is_not_reached_leaves_the_others() -> None:
+def test_an_unreachable_address_leaves_time_for_the_others() -> None:
     async def both(host: str, port: int) -> list[str]:
         return ["2606:4700::1111", "8.8.8.8", "8.8.8.8"]
 
@@ -87,7 +87,7 @@ def test_an_address_that_is_not_reached_leaves_the_others() -> None:
     asyncio.run(main())
 
 
-def test_a_resolver_that_hangs_is_asked_once_and_waited_for_no_longer_than_a_connection() -> None:
+def test_a_hanging_resolver_is_queried_once_and_ends_with_the_connect_timeout() -> None:
     asked = 0
 
     async def hanging(host: str, port: int) -> list[str]:
@@ -106,7 +106,7 @@ def test_a_resolver_that_hangs_is_asked_once_and_waited_for_no_longer_than_a_con
     asyncio.run(main())
 
 
-def test_the_system_is_asked_outside_the_loops_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_resolved_outside_the_event_loops_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
 
     def getaddrinfo(*_: object, **__: object) -> list[Any]:
@@ -124,12 +124,12 @@ def test_the_system_is_asked_outside_the_loops_own_threads(monkeypatch: pytest.M
     asyncio.run(main())
 
 
-def test_a_name_that_is_no_name_has_no_address() -> None:
+def test_an_invalid_name_has_no_address() -> None:
     with pytest.raises(OSError):  # noqa: PT011
         asyncio.run(resolve("a" * 80 + ".example.co.il", 443))
 
 
-def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 
     async def inside(host: str, port: int) -> list[str]:

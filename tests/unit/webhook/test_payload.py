@@ -1,4 +1,4 @@
-"""The body is the contract's, and a path of the spool never leaves."""
+"""The body has the names of the contract, and never a path of the spool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AT = datetime(2026, 1, 4, 9, 12, 44, 999, tzinfo=UTC)
 STORED = {"path": "received/aa/x", "sha256": "ab", "size": 3, "content_type": "application/pdf", "filename": "a.pdf", "pages": 1}
 
 
-def test_a_failed_fax_is_told_as_the_contract_says() -> None:
+def test_a_failed_fax_has_the_data_of_the_contract() -> None:
     fax = a_fax(
         AT,
         id="fax_1",
@@ -71,7 +71,7 @@ def rendered(document: Literal["none", "link", "inline"], inline_limit: int = 10
     return json.loads(content)["data"]["document"]
 
 
-def test_a_received_document_goes_as_the_endpoint_asked() -> None:
+def test_a_received_document_is_sent_in_the_form_that_the_endpoint_asks_for() -> None:
     assert rendered("none") is None
     assert rendered("link")["url"] == "https://fax.example/documents/t"
     assert rendered("link")["expires_at"] == "2026-01-04T09:12:44Z"
@@ -81,5 +81,5 @@ def test_a_received_document_goes_as_the_endpoint_asked() -> None:
 @pytest.mark.parametrize(
     ("limit", "gone", "key", "value"), [(2, False, "url", "https://fax.example/documents/t"), (10, True, "content", None)]
 )
-def test_what_cannot_go_inline(limit: int, gone: bool, key: str, value: str | None) -> None:
+def test_a_large_or_deleted_document_is_not_sent_inline(limit: int, gone: bool, key: str, value: str | None) -> None:
     assert rendered("inline", limit, gone)[key] == value

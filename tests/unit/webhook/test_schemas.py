@@ -1,4 +1,4 @@
-"""Every event that the code raises, and every one that a scenario expects, fits the schema of its type."""
+"""Every event that the code emits, and every one that a scenario expects, matches the schema of its type."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def validator(of: dict[str, Any]) -> Any:
     return jsonschema.Draft202012Validator(of, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
 
 
-def test_every_type_has_a_schema_and_is_raised() -> None:
+def test_every_type_has_a_schema_and_is_emitted() -> None:
     moved = {type_ for transition in {**FAX, **FAX_AFTER_FINAL}.values() for type_ in transition.events}
     assert moved <= set(EVENTS)
     assert {body["type"] for body in bodies()} == set(EVENTS)
 
 
 @pytest.mark.parametrize("type_", list(EVENTS))
-def test_what_the_code_raises_fits_its_schema(type_: str) -> None:
+def test_every_emitted_event_matches_its_schema(type_: str) -> None:
     whole = schema(type_)
     jsonschema.Draft202012Validator.check_schema(whole)
     for body in (one for one in bodies() if one["type"] == type_):
         assert [error.message for error in validator(whole).iter_errors(body)] == []
-        # A name that the schema does not know is not in the contract either.
+        # A name that is not in the schema is not in the contract either.
         if type_ != "ping":
             known = whole["properties"]["data"]["properties"]
             assert set(body["data"]) <= set(known)
 
 
 @pytest.mark.parametrize("type_", [name for name in EVENTS if name != "ping"])
-def test_a_schema_refuses_what_lacks_a_name_or_has_another_kind(type_: str) -> None:
+def test_a_schema_rejects_a_missing_name_and_a_wrong_type(type_: str) -> None:
     body = next(one for one in bodies() if one["type"] == type_)
     check = validator(schema(type_))
     for name in schema(type_)["properties"]["data"]["required"]:
@@ -54,7 +54,7 @@ def test_a_schema_refuses_what_lacks_a_name_or_has_another_kind(type_: str) -> N
 
 
 def partly(expected: Any, of: dict[str, Any]) -> list[str]:
-    """What a partial expectation, whose texts may have `*` and `?`, says against a schema."""
+    """Return the errors of a partial expectation, whose texts may have `*` and `?`, against a schema."""
     if isinstance(expected, str) and ("*" in expected or "?" in expected):
         return [] if validator(of).is_valid("x") or validator(of).is_valid("2026-01-04T09:12:44Z") else [f"{expected} is a text"]
     if isinstance(expected, dict):
@@ -74,12 +74,12 @@ def partly(expected: Any, of: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.parent.name)
-def test_what_a_scenario_expects_fits_the_schemas(path: Path) -> None:
+def test_the_expectations_of_a_scenario_match_the_schemas(path: Path) -> None:
     for expected in json.loads(path.read_text(encoding="utf-8")).get("webhooks", []):
         assert partly(expected, schema(expected["type"])) == [], expected["type"]
 
 
-def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_schemas(capsys: pytest.CaptureFixture[str]) -> None:
     def said(*arguments: str) -> tuple[Any, str, str]:
         with pytest.raises(SystemExit) as ended:
             main(["events", "--schema", *arguments])
