@@ -1,26 +1,17 @@
-"""Help pages: width, examples, exit codes. Warnings of `check`."""
+"""Help pages, the version, and usage errors."""
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from mailbridge import __version__
 from mailbridge.cli import COMMANDS, mailbridge
+from tests.integration.cli_fixtures import Done, one_line, run
 
 PAGES = [[], *([name] for name in COMMANDS), ["line", "register"], ["line", "release"]]
-RELAY = """
-[account.office]
-email = "office@example.co.il"
-password = "hunter2"
-[notice]
-relay = "smtp://office:hunter2@mail.example.co.il:587"
-"""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=" ".join)
@@ -32,21 +23,49 @@ def test_help_page_is_narrow_and_has_examples_and_exit_codes(page: list[str]) ->
         assert re.search(rf"^    .*mailbridge {' '.join(page)}", shown, re.MULTILINE) or page == ["migrate"], shown
 
 
-def test_check_warns_of_a_relay(tmp_path: Path) -> None:
-    path = tmp_path / "config.toml"
-    path.write_text(RELAY, encoding="utf-8")
-    command = [sys.executable, "-m", "mailbridge", "check", "--config", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stdout) == (0, f"{path} is valid\n")
-    assert done.stderr.startswith("mailbridge: warning: notice.relay: this version sends no notifications yet; ")
-    checked = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=30).stdout)
-    assert (checked["ok"], checked["mistakes"], [one["key"] for one in checked["warnings"]]) == (True, [], ["notice.relay"])
+def test_no_command_is_a_usage_error_with_help() -> None:
+    done = run()
+    assert (done.status, done.output) == (2, "")
+    assert done.errors == run("--help").output == run("-h").output
 
 
-def test_serve_prints_every_error_and_exits_78(tmp_path: Path) -> None:
-    path = tmp_path / "config.toml"
-    path.write_text(RELAY + '[smtp]\nlisen = []\n[log]\nlevel = "loud"\n', encoding="utf-8")
-    command = [sys.executable, "-m", "mailbridge", "serve", "--config", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 78
-    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == ["smtp.lisen", "log.level"]
+def test_help_lists_every_command() -> None:
+    done = run("--help")
+    assert (done.status, done.errors) == (0, "")
+    for name, (_, job) in COMMANDS.items():
+        assert re.search(rf"^  {name} +\S", done.output, re.MULTILINE), name
+        assert job.endswith(".")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    done = run(name, "--help")
+    assert (done.status, done.errors) == (0, "")
+    assert done.output.startswith(f"Usage: mailbridge {name} ")
+    assert "--json" in done.output or name in ("serve", "hash-password")
+
+
+def test_version() -> None:
+    assert run("--version") == Done(0, f"mailbridge {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("quueue",), "No such command 'quueue'"),
+        (("queue", "--stat", "failed"), "No such option"),
+        (("queue", "--state", "lost"), "Invalid value for '--state': 'lost' is not one of 'queued'"),
+        (("queue", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range"),
+        (("queue", "--limit", "many"), "Invalid value for '--limit': 'many' is not a valid integer"),
+        (("show",), "Missing argument 'ID'"),
+        (("show", "one", "two"), "Got unexpected extra argument (two)"),
+        (("simulator", "--port", "70000"), "Invalid value for '--port': 70000 is not in the range"),
+        (("hash-password", "hunter2"), "Got unexpected extra argument"),
+    ],
+)
+def test_usage_error_is_one_line_and_exit_2(arguments: tuple[str, ...], words: str) -> None:
+    done = run(*arguments)
+    assert done.status == 2
+    answer = one_line(done)
+    assert answer.startswith(words)
+    assert answer.endswith(" --help")
