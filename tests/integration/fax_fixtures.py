@@ -1,4 +1,4 @@
-"""A store, a spool and a client for the tests of uploading and polling, with a clock that can leap."""
+"""A store, a spool and MyFax clients for the tests of uploading and polling, with a clock that can be shifted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EMAIL = "office@example.co.il"
 
 
 class Clock:
-    """The real time, moved by `leap`."""
+    """The real time, shifted by `offset`."""
 
     def __init__(self) -> None:
         self.offset = timedelta()
@@ -46,7 +46,7 @@ class Clock:
 
 
 class WatchedStore:
-    """A Store that counts its transactions, and in which those of one name can be held or refused."""
+    """A Store that counts its transactions, and that can hold or refuse those whose function has a given name."""
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
@@ -69,15 +69,15 @@ class WatchedStore:
 
 
 @dataclass
-class World:
-    """What a test of the fax stage looks at."""
+class FaxEnvironment:
+    """Everything around the uploader and the poller under test."""
 
     state: Path
     store: WatchedStore
     spool: Spool
     clients: dict[str, MyFax]
     options: FaxOptions
-    lines: list[Any]
+    log_lines: list[Any]
     clock: Clock = field(default_factory=Clock)
     running: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -106,18 +106,18 @@ class World:
         await self.store.run(lambda tx: tx.submissions.add(envelope, faxes, None, self.clock()))
 
     async def submitted(self, number: str = "+97239876543", code: str = "c-1", **changes: Any) -> Fax:
-        """Put a fax into the store as one that MyFax has taken."""
+        """Store a fax that MyFax has accepted."""
         fax = self.fax(number, **changes)
         await self.accept(fax)
         attempt = Attempt(n=1, started_at=self.clock(), whole_at=self.clock(), fax_code=code)
         await self.store.run(lambda tx: tx.faxes.transition(fax.id, "claim", self.clock(), attempts=(*fax.attempts, attempt)))
         return await self.store.run(lambda tx: tx.faxes.transition(fax.id, "accept", self.clock(), fax_code=code))
 
-    def sender(self, account: str = "office", **settings: Any) -> Uploader:
+    def uploader(self, account: str = "office", **settings: Any) -> Uploader:
         configured = Account(email=EMAIL, password=PASSWORD, **settings)  # type: ignore[arg-type]
-        sender = Uploader(account, configured, self.clients[account], self.options, self.runtime)
-        self.running.append(asyncio.create_task(sender.run()))
-        return sender
+        uploader = Uploader(account, configured, self.clients[account], self.options, self.runtime)
+        self.running.append(asyncio.create_task(uploader.run()))
+        return uploader
 
     def poller(self) -> Poller:
         poller = Poller(self.clients, self.options, self.runtime)
@@ -131,8 +131,8 @@ class World:
             assert isinstance(ended, asyncio.CancelledError), ended
         self.running.clear()
 
-    def leap(self, seconds: float) -> None:
-        """Move the clock, and wake who waits, as the next event would."""
+    def shift_clock(self, seconds: float) -> None:
+        """Shift the clock, and wake the uploader and the poller, as the next event would."""
         self.clock.offset += timedelta(seconds=seconds)
         for topic in ("upload:office", "poll"):
             self.store.subscribe(topic).set()
@@ -157,13 +157,13 @@ class World:
             state, attempts = database.execute("SELECT state, attempts FROM fax WHERE id = ?", (fax.id,)).fetchone()
         return str(state), str(attempts)
 
-    def said(self, text: str, id: str | None = None) -> list[Any]:
-        return [line for line in self.lines if line["event"] == text and id in (None, line["id"])]
+    def logged(self, text: str, id: str | None = None) -> list[Any]:
+        return [line for line in self.log_lines if line["event"] == text and id in (None, line["id"])]
 
 
 @asynccontextmanager
-async def fax_world(state: Path, *urls: str, timeout: float = 5.0, **options: Any) -> AsyncIterator[World]:
-    """The first URL is that of the account `office`, further ones of `second`, `third`."""
+async def fax_environment(state: Path, *urls: str, timeout: float = 5.0, **options: Any) -> AsyncIterator[FaxEnvironment]:
+    """The first URL is that of the account `office`, the others those of `second` and `third`."""
     with capture_logs() as lines:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(SqliteStore(state, fax_data, lambda _: []))
@@ -174,16 +174,16 @@ async def fax_world(state: Path, *urls: str, timeout: float = 5.0, **options: An
             }
             # Most tests send several faxes to one number at a time.
             chosen = FaxOptions.model_validate({"per_number": 0, **options})
-            world = World(state, WatchedStore(store), Spool(state / "spool"), clients, chosen, lines)
+            env = FaxEnvironment(state, WatchedStore(store), Spool(state / "spool"), clients, chosen, lines)
             try:
-                yield world
+                yield env
             finally:
-                await world.stop()
+                await env.stop()
             assert PASSWORD not in repr(lines)
 
 
 @asynccontextmanager
-async def stand_in(**options: Any) -> AsyncIterator[tuple[Simulator, str]]:
+async def running_simulator(**options: Any) -> AsyncIterator[tuple[Simulator, str]]:
     simulator = Simulator(email=EMAIL, password=PASSWORD, **{"step": 0.0, **options})
     url = await simulator.start()
     try:

@@ -1,4 +1,4 @@
-"""Polling with a real store: when MyFax is asked, what ends a fax, and what nothing stops."""
+"""Poller, with a real store: when it polls, what ends a fax, and what does not stop it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 
 from mailbridge.fax import poller as module
 from mailbridge.model import Attempt, Failure, Fax
-from tests.integration.fax_fixtures import World, fax_world, stand_in
+from tests.integration.fax_fixtures import FaxEnvironment, fax_environment, running_simulator
 from tests.integration.scripted_servers import RawServer, http, read_request
 from tests.wait_helpers import until
 
-Told = Callable[[int], str | bytes]
+Answers = Callable[[int], str | bytes]
 
 
 def status(code: int | str, final: str = "true", text: str = "") -> str:
@@ -26,11 +26,11 @@ def status(code: int | str, final: str = "true", text: str = "") -> str:
     return f"<RESPONSE><RESPONSE_CODE>0</RESPONSE_CODE>{fields}</RESPONSE>"
 
 
-class Asked:
-    """A server that answers the n-th poll as `told(n)` says, and knows when each came."""
+class PollScript:
+    """A script for RawServer that gives `answer(n)` to the n-th poll; `times` and `codes` record the polls."""
 
-    def __init__(self, told: Told) -> None:
-        self._told = told
+    def __init__(self, answer: Answers) -> None:
+        self._answer = answer
         self.times: list[float] = []
         self.codes: Counter[str] = Counter()
 
@@ -39,17 +39,20 @@ class Asked:
             _, body = await read_request(reader)
             self.times.append(asyncio.get_running_loop().time())
             self.codes[body.decode().split("faxCode=")[1].split("&")[0]] += 1
-            told = self._told(len(self.times))
-            writer.write(told if isinstance(told, bytes) else http(told))
+            answer = self._answer(len(self.times))
+            writer.write(answer if isinstance(answer, bytes) else http(answer))
             await writer.drain()
 
 
-def polling(state: Path, told: Told, scenario: Callable[[World, Asked], Awaitable[None]], **options: Any) -> None:
+Scenario = Callable[[FaxEnvironment, PollScript], Awaitable[None]]
+
+
+def polling(state: Path, answer: Answers, scenario: Scenario, **options: Any) -> None:
     async def main() -> None:
-        asked = Asked(told)
-        async with RawServer(asked) as server:
-            async with fax_world(state, server.url, **options) as world:
-                await scenario(world, asked)
+        script = PollScript(answer)
+        async with RawServer(script) as server:
+            async with fax_environment(state, server.url, **options) as env:
+                await scenario(env, script)
             assert not server.faults, server.faults
 
     asyncio.run(main())
@@ -59,56 +62,56 @@ def pending(_: int) -> str:
     return status(4, "false")
 
 
-# when
+# when a fax is polled
 
 
 def test_polls_back_off_from_the_first_to_the_slowest(tmp_path: Path) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        fax = await world.submitted()
-        world.poller()
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        fax = await env.submitted()
+        env.poller()
         waits = []
         for polls in range(1, 12):
-            await until(lambda polls=polls: len(asked.times) == polls)
+            await until(lambda polls=polls: len(script.times) == polls)
 
             async def noted(polls: int = polls) -> bool:
-                return (await world.now(fax)).polls == polls
+                return (await env.now(fax)).polls == polls
 
             await until(noted)
-            wait = ((await world.now(fax)).due_at - world.clock()).total_seconds()
+            wait = ((await env.now(fax)).due_at - env.clock()).total_seconds()
             waits.append(round(wait))
-            world.leap(wait + 0.01)
+            env.shift_clock(wait + 0.01)
         assert waits == [8, 13, 20, 33, 52, 84, 134, 215, 300, 300, 300]
-        assert await world.events(fax) == ["fax.queued", "fax.submitted"]
+        assert await env.events(fax) == ["fax.queued", "fax.submitted"]
 
     polling(tmp_path, pending, scenario)
 
 
-def test_nothing_is_asked_before_it_is_due(tmp_path: Path) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        world.poller()
-        await world.submitted(due_at=world.clock() + timedelta(hours=1))
+def test_a_fax_is_not_polled_before_it_is_due(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        env.poller()
+        await env.submitted(due_at=env.clock() + timedelta(hours=1))
         await asyncio.sleep(0.1)
-        before = world.store.runs
+        before = env.store.runs
         await asyncio.sleep(0.3)
-        assert (asked.times, world.store.runs - before) == ([], 0)
+        assert (script.times, env.store.runs - before) == ([], 0)
 
     polling(tmp_path, pending, scenario)
 
 
-def test_the_bell_wakes_it_at_once(tmp_path: Path) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        world.poller()
-        fax = await world.submitted(due_at=world.clock() + timedelta(hours=1))
+def test_a_wakeup_starts_a_poll_at_once(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        env.poller()
+        fax = await env.submitted(due_at=env.clock() + timedelta(hours=1))
         await asyncio.sleep(0.1)
-        woken_topics = asyncio.get_running_loop().time()
-        await world.store.run(lambda tx: tx.faxes.update(fax.id, due_at=world.clock()))
-        await world.becomes(fax, "delivered")
-        assert asked.times[0] - woken_topics < 1.0
+        woken = asyncio.get_running_loop().time()
+        await env.store.run(lambda tx: tx.faxes.update(fax.id, due_at=env.clock()))
+        await env.becomes(fax, "delivered")
+        assert script.times[0] - woken < 1.0
 
     polling(tmp_path, lambda _: status(9), scenario)
 
 
-def test_an_ask_that_comes_during_a_poll_is_answered_by_another(tmp_path: Path) -> None:
+def test_a_fax_made_due_during_a_poll_is_polled_again(tmp_path: Path) -> None:
     gate = asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -120,13 +123,13 @@ def test_an_ask_that_comes_during_a_poll_is_answered_by_another(tmp_path: Path) 
         await writer.drain()
 
     async def main() -> None:
-        async with RawServer(script) as server, fax_world(tmp_path, server.url, first_poll=60.0) as world:
-            world.poller()
-            fax = await world.submitted()
+        async with RawServer(script) as server, fax_environment(tmp_path, server.url, first_poll=60.0) as env:
+            env.poller()
+            fax = await env.submitted()
             await until(lambda: server.connections == 1)
-            await world.store.run(lambda tx: tx.faxes.update(fax.id, due_at=world.clock()))
+            await env.store.run(lambda tx: tx.faxes.update(fax.id, due_at=env.clock()))
             gate.set()
-            assert (await world.becomes(fax, "delivered")).polls == 1
+            assert (await env.becomes(fax, "delivered")).polls == 1
 
     asyncio.run(main())
 
@@ -135,17 +138,17 @@ def test_an_ask_that_comes_during_a_poll_is_answered_by_another(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 6, 7, 9, 10, 42])
-def test_without_final_status_no_code_is_an_end(tmp_path: Path, code: int) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        fax = await world.submitted()
-        world.poller()
-        await until(lambda: bool(asked.times))
+def test_no_code_ends_a_fax_without_final_status(tmp_path: Path, code: int) -> None:
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        fax = await env.submitted()
+        env.poller()
+        await until(lambda: bool(script.times))
 
         async def noted() -> bool:
-            return (await world.now(fax)).polls == 1
+            return (await env.now(fax)).polls == 1
 
         await until(noted)
-        after = await world.now(fax)
+        after = await env.now(fax)
         assert (after.state, after.credit_left) == ("submitted", "7")
 
     polling(tmp_path, lambda _: status(code, "false", "<CREDIT_LEFT>7</CREDIT_LEFT>"), scenario)
@@ -163,23 +166,23 @@ def test_without_final_status_no_code_is_an_end(tmp_path: Path, code: int) -> No
         (42, "failed", "unknown"),
     ],
 )
-def test_a_final_status_ends_it_with_one_event(tmp_path: Path, code: int, state: str, error: str | None) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        fax = await world.submitted()
-        world.poller()
-        after = await world.becomes(fax, state)
+def test_a_final_status_ends_a_fax_with_one_event(tmp_path: Path, code: int, state: str, error: str | None) -> None:
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        fax = await env.submitted()
+        env.poller()
+        after = await env.becomes(fax, state)
         assert (after.price, after.source, after.attempts[-1].error_code) == ("0.40", "poll", error)
         assert after.attempts[-1].ended_at is not None
         if after.failure is not None:
             assert (after.failure.code, after.failure.provider_code) == (error, code)
-        world.leap(1000)
+        env.shift_clock(1000)
         await asyncio.sleep(0.05)
-        assert (len(asked.times), await world.events(fax)) == (1, ["fax.queued", "fax.submitted", f"fax.{state}"])
+        assert (len(script.times), await env.events(fax)) == (1, ["fax.queued", "fax.submitted", f"fax.{state}"])
 
     polling(tmp_path, lambda _: status(code, text="<PRICE>0.40</PRICE>"), scenario)
 
 
-def test_a_report_that_is_quicker_than_the_poll_is_the_end(tmp_path: Path) -> None:
+def test_a_report_during_a_poll_ends_the_fax(tmp_path: Path) -> None:
     gate = asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -189,21 +192,21 @@ def test_a_report_that_is_quicker_than_the_poll_is_the_end(tmp_path: Path) -> No
         await writer.drain()
 
     async def main() -> None:
-        async with RawServer(script) as server, fax_world(tmp_path, server.url) as world:
-            world.poller()
-            fax = await world.submitted()
+        async with RawServer(script) as server, fax_environment(tmp_path, server.url) as env:
+            env.poller()
+            fax = await env.submitted()
             await until(lambda: server.connections == 1)
-            await world.store.run(lambda tx: tx.faxes.transition(fax.id, "confirm", world.clock(), source="report"))
-            runs = world.store.runs
+            await env.store.run(lambda tx: tx.faxes.transition(fax.id, "confirm", env.clock(), source="report"))
+            runs = env.store.runs
             gate.set()
-            await until(lambda: world.store.runs > runs)
-            await world.becomes(fax, "delivered")
-            assert await world.events(fax) == ["fax.queued", "fax.submitted", "fax.delivered"]
+            await until(lambda: env.store.runs > runs)
+            await env.becomes(fax, "delivered")
+            assert await env.events(fax) == ["fax.queued", "fax.submitted", "fax.delivered"]
 
     asyncio.run(main())
 
 
-# what does not stop it
+# what does not stop the poller
 
 
 ERRORS: dict[str, bytes] = {
@@ -218,61 +221,61 @@ ERRORS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_an_error_is_asked_again_later_and_told_once(tmp_path: Path, kind: str) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        fax = await world.submitted()
-        world.poller()
+def test_a_failed_poll_is_repeated_later_and_logged_once(tmp_path: Path, kind: str) -> None:
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        fax = await env.submitted()
+        env.poller()
         for polls in (1, 2):
 
             async def noted(polls: int = polls) -> bool:
-                return (await world.now(fax)).polls == polls
+                return (await env.now(fax)).polls == polls
 
             await until(noted)
-            assert (await world.now(fax)).state == "submitted"
-            world.leap(60)
-        after = await world.becomes(fax, "delivered")
-        assert len(asked.times) == 3
-        assert len(world.said("status query not answered", "account office")) == 1
+            assert (await env.now(fax)).state == "submitted"
+            env.shift_clock(60)
+        after = await env.becomes(fax, "delivered")
+        assert len(script.times) == 3
+        assert len(env.logged("status query not answered", "account office")) == 1
         assert after.failure is None
 
     polling(tmp_path, lambda n: ERRORS[kind] if n < 3 else status(9), scenario, timeout=0.3)
 
 
-def test_a_store_that_is_away_does_not_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_store_does_not_stop_the_poller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE", 0.01)
 
-    async def scenario(world: World, asked: Asked) -> None:
-        fax = await world.submitted()
-        world.store.refuse = {"_apply_status": 2, "_due_soon": 2, "_expire_due": 2}
-        world.poller()
-        await world.becomes(fax, "delivered")
-        assert (len(asked.times), len(world.said("store unavailable, retrying", "poller"))) == (3, 6)
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        fax = await env.submitted()
+        env.store.refuse = {"_apply_status": 2, "_due_soon": 2, "_expire_due": 2}
+        env.poller()
+        await env.becomes(fax, "delivered")
+        assert (len(script.times), len(env.logged("store unavailable, retrying", "poller"))) == (3, 6)
 
     polling(tmp_path, lambda _: status(9), scenario)
 
 
-def test_a_bug_in_a_poll_is_told_and_does_not_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_in_a_poll_is_logged_and_polling_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE", 0.01)
 
-    async def scenario(world: World, _: Asked) -> None:
-        real = world.clients["office"].status
+    async def scenario(env: FaxEnvironment, _: PollScript) -> None:
+        real = env.clients["office"].status
 
         async def bug(code: str) -> Any:
             if code == "bad":
                 raise KeyError("a bug")
             return await real(code)
 
-        monkeypatch.setattr(world.clients["office"], "status", bug)
-        world.poller()
-        bad = await world.submitted(code="bad")
-        good = await world.submitted(code="good")
-        await world.becomes(good, "delivered")
-        assert "KeyError" in world.said("status poll failed unexpectedly", bad.id)[0]["error"]
+        monkeypatch.setattr(env.clients["office"], "status", bug)
+        env.poller()
+        bad = await env.submitted(code="bad")
+        good = await env.submitted(code="good")
+        await env.becomes(good, "delivered")
+        assert "KeyError" in env.logged("status poll failed unexpectedly", bad.id)[0]["error"]
 
     polling(tmp_path, lambda _: status(9), scenario)
 
 
-def test_an_account_that_hangs_does_not_hold_back_another(tmp_path: Path) -> None:
+def test_an_account_that_hangs_does_not_delay_another(tmp_path: Path) -> None:
     async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await read_request(reader)
         await asyncio.sleep(60)
@@ -280,30 +283,30 @@ def test_an_account_that_hangs_does_not_hold_back_another(tmp_path: Path) -> Non
     async def main() -> None:
         async with AsyncExitStack() as stack:
             silent = await stack.enter_async_context(RawServer(hang))
-            good = await stack.enter_async_context(RawServer(Asked(lambda _: status(9))))
-            async with fax_world(tmp_path, silent.url, good.url, timeout=30) as world:
+            good = await stack.enter_async_context(RawServer(PollScript(lambda _: status(9))))
+            async with fax_environment(tmp_path, silent.url, good.url, timeout=30) as env:
                 for number in range(2 * module.CONCURRENCY):
-                    await world.submitted(code=f"h-{number}")
-                world.poller()
+                    await env.submitted(code=f"h-{number}")
+                env.poller()
                 await until(lambda: silent.connections == module.CONCURRENCY)
-                later = [await world.submitted(code=f"g-{number}", account="second") for number in range(20)]
+                later = [await env.submitted(code=f"g-{number}", account="second") for number in range(20)]
                 for fax in later:
-                    await world.becomes(fax, "delivered")
+                    await env.becomes(fax, "delivered")
                 await asyncio.sleep(0.05)
-                before = world.store.runs
+                before = env.store.runs
                 await asyncio.sleep(0.2)
-                assert (silent.connections, world.store.runs - before) == (module.CONCURRENCY, 0)
+                assert (silent.connections, env.store.runs - before) == (module.CONCURRENCY, 0)
 
     asyncio.run(main())
 
 
-def test_many_are_asked_each_by_its_own_code(tmp_path: Path) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        faxes = [await world.submitted(code=f"c-{number}") for number in range(60)]
-        world.poller()
+def test_many_faxes_are_polled_each_by_its_own_code(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        faxes = [await env.submitted(code=f"c-{number}") for number in range(60)]
+        env.poller()
         for fax in faxes:
-            await world.becomes(fax, "delivered")
-        assert asked.codes == Counter({f"c-{number}": 1 for number in range(60)})
+            await env.becomes(fax, "delivered")
+        assert script.codes == Counter({f"c-{number}": 1 for number in range(60)})
 
     polling(tmp_path, lambda _: status(9), scenario)
 
@@ -311,58 +314,58 @@ def test_many_are_asked_each_by_its_own_code(tmp_path: Path) -> None:
 # redial
 
 
-async def ended_attempts(world: World, fax: Fax) -> list[tuple[int, str | None, str | None]]:
-    return [(attempt.n, attempt.fax_code, attempt.error_code) for attempt in (await world.now(fax)).attempts]
+async def ended_attempts(env: FaxEnvironment, fax: Fax) -> list[tuple[int, str | None, str | None]]:
+    return [(attempt.n, attempt.fax_code, attempt.error_code) for attempt in (await env.now(fax)).attempts]
 
 
-def test_busy_is_dialled_again_as_often_as_configured_and_listed(tmp_path: Path) -> None:
+def test_a_busy_number_is_redialled_as_often_as_configured(tmp_path: Path) -> None:
     async def main() -> None:
         redial = {"times": 2, "every": 600.0}
-        async with stand_in() as (simulator, url), fax_world(tmp_path, url, redial=redial) as world:
-            [fax] = await world.queued("+97239876501")
-            world.sender()
-            world.poller()
+        async with running_simulator() as (simulator, url), fax_environment(tmp_path, url, redial=redial) as env:
+            [fax] = await env.queued("+97239876501")
+            env.uploader()
+            env.poller()
             for dial in (1, 2):
                 await until(lambda dial=dial: len(simulator.uploads) == dial)
-                await world.becomes(fax, "submitted")
-                world.leap(6)
-                waiting = await world.becomes(fax, "queued")
-                assert 590 < (waiting.due_at - world.clock()).total_seconds() <= 600
+                await env.becomes(fax, "submitted")
+                env.shift_clock(6)
+                waiting = await env.becomes(fax, "queued")
+                assert 590 < (waiting.due_at - env.clock()).total_seconds() <= 600
                 assert (waiting.fax_code, waiting.polls, waiting.failure) == (None, 0, None)
-                world.leap(601)
+                env.shift_clock(601)
             await until(lambda: len(simulator.uploads) == 3)
-            await world.becomes(fax, "submitted")
-            world.leap(6)
-            after = await world.becomes(fax, "failed")
+            await env.becomes(fax, "submitted")
+            env.shift_clock(6)
+            after = await env.becomes(fax, "failed")
             assert after.failure is not None
             assert after.failure.code == "busy"
-            assert await ended_attempts(world, fax) == [
+            assert await ended_attempts(env, fax) == [
                 (n, upload.fax_code, "busy") for n, upload in enumerate(simulator.uploads, 1)
             ]
-            assert (await world.events(fax)).count("fax.failed") == 1
+            assert (await env.events(fax)).count("fax.failed") == 1
 
     asyncio.run(main())
 
 
-def test_an_upload_that_was_not_taken_is_no_dial(tmp_path: Path) -> None:
-    async def scenario(world: World, _: Asked) -> None:
-        failed = tuple(Attempt(n=n, started_at=world.clock(), error_code="not_taken") for n in range(3))
-        fax = await world.submitted(attempts=failed)
-        world.poller()
-        await world.becomes(fax, "queued")
-        assert (await ended_attempts(world, fax))[-1][2] == "no_answer"
+def test_an_upload_not_taken_does_not_count_as_a_dial(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, _: PollScript) -> None:
+        failed = tuple(Attempt(n=n, started_at=env.clock(), error_code="not_taken") for n in range(3))
+        fax = await env.submitted(attempts=failed)
+        env.poller()
+        await env.becomes(fax, "queued")
+        assert (await ended_attempts(env, fax))[-1][2] == "no_answer"
 
     polling(tmp_path, lambda _: status(2), scenario, redial={"times": 1})
 
 
 @pytest.mark.parametrize(("code", "times", "left"), [(6, 3, 24.0), (7, 3, 24.0), (3, 0, 24.0), (3, 3, 0.1)])
-def test_not_every_failure_is_dialled_again(tmp_path: Path, code: int, times: int, left: float) -> None:
-    """Not a wrong number, not without being configured, and not when it would be over by then."""
+def test_other_failures_are_not_redialled(tmp_path: Path, code: int, times: int, left: float) -> None:
+    """Not a wrong number, not unless configured, and not if the fax would have expired by then."""
 
-    async def scenario(world: World, _: Asked) -> None:
-        fax = await world.submitted(expires_at=world.clock() + timedelta(hours=left))
-        world.poller()
-        await world.becomes(fax, "failed")
+    async def scenario(env: FaxEnvironment, _: PollScript) -> None:
+        fax = await env.submitted(expires_at=env.clock() + timedelta(hours=left))
+        env.poller()
+        await env.becomes(fax, "failed")
 
     polling(tmp_path, lambda _: status(code), scenario, redial={"times": times})
 
@@ -371,66 +374,66 @@ def test_not_every_failure_is_dialled_again(tmp_path: Path, code: int, times: in
 
 
 def test_a_queued_fax_expires(tmp_path: Path) -> None:
-    async def scenario(world: World, _: Asked) -> None:
-        world.poller()
-        due = world.clock() + timedelta(hours=2)
-        [fax] = await world.queued(due_at=due, expires_at=due)
-        world.leap(7100)
+    async def scenario(env: FaxEnvironment, _: PollScript) -> None:
+        env.poller()
+        due = env.clock() + timedelta(hours=2)
+        [fax] = await env.queued(due_at=due, expires_at=due)
+        env.shift_clock(7100)
         await asyncio.sleep(0.05)
-        assert (await world.now(fax)).state == "queued"
-        world.leap(101)
-        after = await world.becomes(fax, "failed")
+        assert (await env.now(fax)).state == "queued"
+        env.shift_clock(101)
+        after = await env.becomes(fax, "failed")
         assert after.failure == Failure(code="expired", message="it was not final within fax.give_up")
-        assert (after.source, await world.events(fax)) == ("expiry", ["fax.queued", "fax.failed"])
+        assert (after.source, await env.events(fax)) == ("expiry", ["fax.queued", "fax.failed"])
 
     polling(tmp_path, pending, scenario)
 
 
-def test_a_submitted_fax_expires_after_myfax_was_asked_a_last_time(tmp_path: Path) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        later = world.clock() + timedelta(days=3)
-        fax = await world.submitted(due_at=later, expires_at=world.clock() + timedelta(hours=24))
-        world.poller()
+def test_a_submitted_fax_expires_after_a_last_poll(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        later = env.clock() + timedelta(days=3)
+        fax = await env.submitted(due_at=later, expires_at=env.clock() + timedelta(hours=24))
+        env.poller()
         await asyncio.sleep(0.05)
-        assert asked.times == []
-        world.leap(86_401)
-        after = await world.becomes(fax, "failed")
+        assert script.times == []
+        env.shift_clock(86_401)
+        after = await env.becomes(fax, "failed")
         assert after.failure is not None
-        assert (after.failure.code, len(asked.times)) == ("expired", 1)
-        assert len(world.said("fax expired", fax.id)) == 1
+        assert (after.failure.code, len(script.times)) == ("expired", 1)
+        assert len(env.logged("fax expired", fax.id)) == 1
 
     polling(tmp_path, pending, scenario)
 
 
-def test_a_fax_that_arrived_while_nobody_looked_does_not_expire(tmp_path: Path) -> None:
-    async def scenario(world: World, _: Asked) -> None:
-        fax = await world.submitted()
-        world.leap(3 * 86_400)
-        world.poller()
-        await world.becomes(fax, "delivered")
-        assert (await world.events(fax))[-1] == "fax.delivered"
+def test_a_fax_delivered_while_the_daemon_was_down_does_not_expire(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, _: PollScript) -> None:
+        fax = await env.submitted()
+        env.shift_clock(3 * 86_400)
+        env.poller()
+        await env.becomes(fax, "delivered")
+        assert (await env.events(fax))[-1] == "fax.delivered"
 
     polling(tmp_path, lambda _: status(9), scenario)
 
 
-def test_the_last_poll_comes_when_the_time_is_over(tmp_path: Path) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        fax = await world.submitted(expires_at=world.clock() + timedelta(seconds=0.5))
-        world.poller()
-        after = await world.becomes(fax, "failed")
+def test_the_last_poll_happens_at_the_expiry(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        fax = await env.submitted(expires_at=env.clock() + timedelta(seconds=0.5))
+        env.poller()
+        after = await env.becomes(fax, "failed")
         assert after.final_at is not None
         assert timedelta() <= after.final_at - fax.expires_at < timedelta(seconds=2)
-        assert len(asked.times) == 2
+        assert len(script.times) == 2
 
     polling(tmp_path, pending, scenario)
 
 
-def test_a_fax_of_an_account_that_is_gone_expires(tmp_path: Path) -> None:
-    async def scenario(world: World, _: Asked) -> None:
-        fax = await world.submitted(account="former", expires_at=world.clock() + timedelta(hours=1))
-        world.poller()
-        world.leap(3601)
-        await world.becomes(fax, "failed")
+def test_a_fax_of_a_removed_account_expires(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, _: PollScript) -> None:
+        fax = await env.submitted(account="former", expires_at=env.clock() + timedelta(hours=1))
+        env.poller()
+        env.shift_clock(3601)
+        await env.becomes(fax, "failed")
 
     polling(tmp_path, pending, scenario)
 
@@ -438,47 +441,47 @@ def test_a_fax_of_an_account_that_is_gone_expires(tmp_path: Path) -> None:
 # the clock
 
 
-def test_a_clock_set_back_an_hour_loses_and_repeats_nothing(tmp_path: Path) -> None:
-    async def scenario(world: World, asked: Asked) -> None:
-        world.poller()
-        old = await world.submitted(code="old")
-        await world.becomes(old, "delivered")
-        world.leap(-3600)
-        new = await world.submitted(code="new")
-        await world.becomes(new, "delivered")
-        world.leap(3600)
+def test_a_clock_set_back_an_hour_loses_and_repeats_no_poll(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        env.poller()
+        old = await env.submitted(code="old")
+        await env.becomes(old, "delivered")
+        env.shift_clock(-3600)
+        new = await env.submitted(code="new")
+        await env.becomes(new, "delivered")
+        env.shift_clock(3600)
         await asyncio.sleep(0.05)
-        assert asked.codes == Counter({"old": 1, "new": 1})
+        assert script.codes == Counter({"old": 1, "new": 1})
 
     polling(tmp_path, lambda _: status(9), scenario)
 
 
-def test_a_clock_set_forward_a_day_loses_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_set_forward_a_day_loses_and_repeats_no_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LONGEST_WAIT", 0.05)
 
-    async def scenario(world: World, asked: Asked) -> None:
-        world.poller()
-        fax = await world.submitted(due_at=world.clock() + timedelta(minutes=5))
+    async def scenario(env: FaxEnvironment, script: PollScript) -> None:
+        env.poller()
+        fax = await env.submitted(due_at=env.clock() + timedelta(minutes=5))
         await asyncio.sleep(0.1)
-        world.clock.offset += timedelta(days=1)
-        await world.becomes(fax, "delivered")
+        env.clock.offset += timedelta(days=1)
+        await env.becomes(fax, "delivered")
         await asyncio.sleep(0.1)
-        assert len(asked.times) == 1
-        assert (await world.events(fax)).count("fax.delivered") == 1
+        assert len(script.times) == 1
+        assert (await env.events(fax)).count("fax.delivered") == 1
 
     polling(tmp_path, lambda _: status(9), scenario)
 
 
-def test_the_stand_in_is_followed_to_the_end(tmp_path: Path) -> None:
+def test_faxes_at_the_simulator_are_polled_to_their_end(tmp_path: Path) -> None:
     async def main() -> None:
-        async with stand_in(step=0.05) as (simulator, url), fax_world(tmp_path, url, first_poll=0.02) as world:
-            world.sender()
-            world.poller()
+        async with running_simulator(step=0.05) as (simulator, url), fax_environment(tmp_path, url, first_poll=0.02) as env:
+            env.uploader()
+            env.poller()
             outcomes = {"43": "delivered", "01": "failed", "02": "failed", "06": "failed", "07": "failed"}
-            faxes = await world.queued(*(f"+972398765{digits}" for digits in outcomes))
+            faxes = await env.queued(*(f"+972398765{digits}" for digits in outcomes))
             for fax, state in zip(faxes, outcomes.values(), strict=True):
-                await world.becomes(fax, state)
-                assert (await world.events(fax)) == ["fax.queued", "fax.submitted", f"fax.{state}"]
+                await env.becomes(fax, state)
+                assert (await env.events(fax)) == ["fax.queued", "fax.submitted", f"fax.{state}"]
             assert len(simulator.uploads) == 5
 
     asyncio.run(main())
