@@ -58,13 +58,14 @@ def _with_ignored(text: str, classes: str, rtl: bool) -> bytes:
 
 def _resolve_weak(classes: str) -> str:
     """Apply W1 to W7: what remains is L, R, numbers (1 and 9) and neutrals."""
-    classes = re.sub("(.)M+", lambda found: found[1] * len(found[0]), classes)
+    if "M" in classes:
+        classes = re.sub("(.)M+", lambda found: found[1] * len(found[0]), classes)
     classes = re.sub("A[^LR]*", lambda found: found[0].replace("1", "9"), classes).replace("A", "R")
     classes = re.sub("(?<=1)[+,](?=1)", "1", classes)
     classes = re.sub("(?<=9),(?=9)", "9", classes)
     classes = re.sub(r"\$+", lambda found: ("1" if "1" in _around(found) else ".") * len(found[0]), classes)
-    classes = re.sub("[+,]", ".", classes)
-    return re.sub("L[^LR]*", lambda found: found[0].replace("1", "L"), classes)
+    classes = classes.replace("+", ".").replace(",", ".")
+    return re.sub("L[^R]*", lambda found: found[0].replace("1", "L"), classes)
 
 
 def _around(found: re.Match[str]) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -112,7 +113,7 @@ class Glyphs:
             infos += self._buffer.glyph_infos[::order]
             positions += self._buffer.glyph_positions[::order]
         places = [info.cluster for info in infos]
-        texts = text if places == list(range(len(text))) else _texts(text, places)
+        texts = _texts(text, places)
         codes = list(map(self._codes.__getitem__, zip([info.codepoint for info in infos], texts, strict=True)))
         drawn = [position.position for position in positions]
         usual = list(map(self._codes.positions.__getitem__, codes))
@@ -122,7 +123,9 @@ class Glyphs:
         return shaped
 
     def _note_shifts(self, shaped: Shaped, drawn: list[_Position], usual: list[_Position]) -> None:
-        for index, ((x, y, advance, _), (_, _, width, _)) in enumerate(zip(drawn, usual, strict=True)):
+        for index in itertools.compress(range(len(drawn)), map(operator.ne, drawn, usual)):
+            x, y, advance, _ = drawn[index]
+            width = usual[index][2]
             if x or y or abs(advance - width) > self._fine:
                 shaped.shifts[index] = (x, y)
             else:
@@ -157,7 +160,16 @@ def _runs(text: str, levels: bytes) -> Iterator[tuple[int, int, int]]:
         start = end
 
 
-def _texts(text: str, places: list[int]) -> Iterator[str]:
+def _texts(text: str, places: list[int]) -> Iterable[str]:
+    """Return what each glyph stands for."""
+    if places == list(range(len(text))):
+        return text
+    if len(set(places)) == len(places):
+        return map(text.__getitem__, map(slice, places, [*places[1:], len(text)]))
+    return _shared_texts(text, places)
+
+
+def _shared_texts(text: str, places: list[int]) -> Iterator[str]:
     """Yield what each glyph stands for. Glyphs that have their characters in common share them out."""
     shared = [(place, len(list(same))) for place, same in itertools.groupby(places)]
     for (place, glyphs), (end, _) in itertools.pairwise([*shared, (len(text), 0)]):
