@@ -1,4 +1,4 @@
-"""Scripted TCP servers in the place of MyFax, for what no stand-in that behaves itself would do."""
+"""Scripted TCP servers in place of MyFax, for what the MyFax simulator does not do."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Break the connection off with a RST: closing while there is something unread, or with no time to linger, sends one."""
+    """Reset the connection: with SO_LINGER 0, closing sends a RST."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
 def answers(*pieces: bytes, pause: float = 0.0) -> Script:
-    """Read a whole request, then send these bytes and close."""
+    """Return a script that reads a whole request, sends these bytes and closes."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -70,7 +70,7 @@ def answers(*pieces: bytes, pause: float = 0.0) -> Script:
 
 
 class RawServer:
-    """A scripted TCP server on loopback. `connections` counts those that were opened."""
+    """A scripted TCP server on loopback. `connections` counts those opened; `faults` are unexpected errors of the script."""
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self._script, self._tls = script, tls
@@ -112,7 +112,7 @@ class RawServer:
 
 
 def certificate(folder: Path) -> ssl.SSLContext:
-    """Return the server side of TLS with a self-signed certificate for 127.0.0.1, which nobody trusts."""
+    """Return a server's TLS context with an untrusted, self-signed certificate for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)

@@ -1,4 +1,4 @@
-"""docs/myfax.md: its program is run against the stand-in, and its tables are held against the code."""
+"""docs/myfax.md: its program is run against the MyFax simulator, and its tables are compared with the code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "myfax.md").read_text(encoding="utf
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the first table under a heading, without its head."""
+    """Return the cells of the first table under a heading, without the header row."""
     section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")][2:]
 
@@ -29,9 +29,9 @@ def test_the_program_is_ten_lines_and_does_what_the_page_says(tmp_path: Path) ->
         (tmp_path / name).write_bytes(b"x" * 5000)
 
     async def main() -> tuple[Simulator, str]:
-        stand_in = Simulator(step=0.01)
-        stand_in.incoming["incoming"].append({"ID": "1", "TIME": "2026-01-04 09:00:00.0", "SOURCE": "08-9999999"})
-        url = await stand_in.start()
+        simulator = Simulator(step=0.01)
+        simulator.incoming["incoming"].append({"ID": "1", "TIME": "2026-01-04 09:00:00.0", "SOURCE": "08-9999999"})
+        url = await simulator.start()
         program = PROGRAM.replace("http://127.0.0.1:8080/action/", url)
         assert program != PROGRAM
         process = await asyncio.create_subprocess_exec(
@@ -42,12 +42,12 @@ def test_the_program_is_ten_lines_and_does_what_the_page_says(tmp_path: Path) ->
         )
         async with asyncio.timeout(30):
             output, faults = await process.communicate()
-        await stand_in.stop()
+        await simulator.stop()
         assert (process.returncode, faults.decode()) == (0, "")
-        return stand_in, output.decode()
+        return simulator, output.decode()
 
-    stand_in, output = asyncio.run(main())
-    [fax] = stand_in.uploads
+    simulator, output = asyncio.run(main())
+    [fax] = simulator.uploads
     assert [file["name"] for file in fax.files] == ["contract.pdf", "appendix.tif"]
     assert output == f"{fax.fax_code} 9 0.40 ['+97289999999']\n"
 
@@ -61,24 +61,24 @@ def test_every_action_and_every_error_is_on_the_page() -> None:
     assert {cells[0].strip("`") for cells in rows("Errors")} == classes
 
 
-def told(outcome: Outcome | Literal["ask"]) -> str:
+def as_printed(outcome: Outcome | Literal["ask"]) -> str:
     if isinstance(outcome, str):
         return outcome
     return f"`{outcome.error}`" if outcome.error else outcome.kind
 
 
 def by_report(code: int) -> str:
-    """What a report says with the better of its words: Success where that makes a difference, else Fail."""
-    success, fail = (told(report_outcome(word, code)) for word in ("Success", "Fail"))
+    """Return the outcome by a report; where it depends on Success or Fail, the one that is a result."""
+    success, fail = (as_printed(report_outcome(word, code)) for word in ("Success", "Fail"))
     if success == fail:
         return success
     return f"Success: {success}" if fail == "ask" else f"Fail: {fail}"
 
 
-def test_the_table_of_codes_is_that_of_the_wire() -> None:
+def test_the_table_of_codes_matches_the_code() -> None:
     known = [code for code in range(-1, 100) if "unknown" not in describe(code)]
     expected = [
-        [str(code) if code in known else "other", describe(code), told(status_outcome(code, True)), by_report(code)]
+        [str(code) if code in known else "other", describe(code), as_printed(status_outcome(code, True)), by_report(code)]
         for code in (*known, 42)
     ]
     assert rows("The codes of a fax") == expected

@@ -1,4 +1,4 @@
-"""A document reaches its end only when it is the one that was taken in."""
+"""VerifiedDocument ends only if its content is the one that was accepted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read(file: VerifiedDocument) -> bytes:
     return b"".join(iter(lambda: file.read(1000), b""))
 
 
-def test_what_was_taken_in_is_read_whole_and_again() -> None:
+def test_the_accepted_content_is_read_completely_and_repeatedly() -> None:
     file = opened(CONTENT)
     assert (file.seek(0, io.SEEK_END), file.tell()) == (len(CONTENT), len(CONTENT))
     for _ in range(2):
@@ -37,12 +37,12 @@ def test_what_was_taken_in_is_read_whole_and_again() -> None:
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], b"", CONTENT + b"x", b"x" + CONTENT[1:], CONTENT[:-1] + b"x"])
-def test_another_content_never_reaches_its_end(content: bytes) -> None:
+def test_a_changed_content_raises_instead_of_ending(content: bytes) -> None:
     with pytest.raises(Damaged, match=r"a\.pdf was damaged"):
         read(opened(content))
 
 
-def test_what_is_too_long_is_known_before_the_end() -> None:
+def test_a_longer_content_is_detected_before_its_end() -> None:
     file = opened(CONTENT + b"x" * 1_000_000)
     with pytest.raises(Damaged):
         read(file)
@@ -50,7 +50,7 @@ def test_what_is_too_long_is_known_before_the_end() -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("Incorrect padding")])
-def test_what_cannot_be_read_or_decoded_needs_a_person(error: Exception) -> None:
+def test_a_content_that_cannot_be_read_or_decoded_needs_a_person(error: Exception) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             raise error

@@ -1,4 +1,4 @@
-"""The client against the tables of MyFax's document (12.2022): every parameter is sent, is told in words, and nothing else is."""
+"""The client against the tables of MyFax's document (12.2022): every parameter is sent and documented, and no other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def all_of(myfax: MyFax, **options: Any) -> list[Any]:
 
 
 def sent_by(action: Action, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
-    """The path and the form of each request of an action; a file counts as its content."""
+    """Return the path and the form of each request of an action; a file appears as its content."""
     sent: list[tuple[str, dict[str, str]]] = []
 
     def taken(request: httpx.Request) -> httpx.Response:
@@ -104,14 +104,14 @@ def test_every_documented_parameter_is_sent_and_no_other(action: str, monkeypatc
 
 
 @pytest.mark.parametrize("action", TABLES)
-def test_every_documented_parameter_is_told_in_the_docstring(action: str) -> None:
-    told = inspect.getdoc(getattr(MyFax, action)) or ""
-    assert f"`{PATHS[action].removesuffix('?v=1')}" in told
-    listed = told[told.index("Sent by their documented names:") :]
+def test_every_documented_parameter_is_in_the_docstring(action: str) -> None:
+    text = inspect.getdoc(getattr(MyFax, action)) or ""
+    assert f"`{PATHS[action].removesuffix('?v=1')}" in text
+    listed = text[text.index("Sent by their documented names:") :]
     assert set(TABLES[action].split()) <= set(re.findall(r"\w+", listed))
 
 
-def test_the_values_are_sent_as_the_document_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_are_sent_as_the_document_prints_them(monkeypatch: pytest.MonkeyPatch) -> None:
     [(_, form)] = sent_by(WHOLE["register"][0], monkeypatch)
     assert (form["fullName"], form["type"], form["requestedNumber"]) == ("ישראל ישראלי", "17", "+97239876543")
     assert (form["distEmail"], form["distPassword"], form["password"]) == ("office@example.co.il", "pw", "theirs")
@@ -166,7 +166,7 @@ BAD: list[tuple[str, Action]] = [
 
 
 @pytest.mark.parametrize(("field", "action"), BAD, ids=[f"{field} {number}" for number, (field, _) in enumerate(BAD)])
-def test_what_the_document_does_not_take_is_never_sent_and_the_error_names_the_field(
+def test_an_invalid_argument_is_never_sent_and_the_error_names_its_field(
     field: str, action: Action, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors: list[InvalidArgument] = []
@@ -182,7 +182,7 @@ def test_what_the_document_does_not_take_is_never_sent_and_the_error_names_the_f
     str(errors[0]).encode()
 
 
-def test_what_is_just_within_the_limits_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_at_their_limits_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     long = f"a@{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 12}.il"
     assert len(long) == 200
     call: Action = lambda myfax: myfax.register(long, full_name="א" * 200, company_name="x" * 100, type=1)  # noqa: E731
@@ -194,12 +194,12 @@ def test_what_is_just_within_the_limits_is_sent(monkeypatch: pytest.MonkeyPatch)
     "url",
     ["http://www.myfax.co.il/action/", "http://192.0.2.1/", "ftp://127.0.0.1/", "http://127.0.0.1:x/", "www.myfax.co.il", ""],
 )
-def test_a_password_never_goes_out_in_clear(url: str) -> None:
+def test_a_password_is_never_sent_in_clear_text(url: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^url: "):
         MyFax("office@example.co.il", "pw", url)
 
 
-def test_a_login_that_is_no_text_is_refused_at_once() -> None:
+def test_a_login_that_is_not_valid_text_is_refused_at_once() -> None:
     for field, login in (("email", ("\udcff", "pw")), ("password", ("office@example.co.il", "\udcff"))):
         with pytest.raises(InvalidArgument) as caught:
             MyFax(*login)

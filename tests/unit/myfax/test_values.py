@@ -1,4 +1,4 @@
-"""Times, numbers and money as MyFax prints them: what they become, and what Israel's clocks do to them."""
+"""Times, numbers and amounts as MyFax prints them, also when Israel's clocks change."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ ISRAEL = ZoneInfo("Asia/Jerusalem")
         ("2020-07-21 14:19:42", "2020-07-21T11:19:42"),
         ("2020-07-21T14:19:42+00:00", "2020-07-21T14:19:42"),
         ("2027-01-01", "2026-12-31T22:00:00"),
-        # 27 March 2026: 02:00 becomes 03:00, so 02:30 is no time; it is read as if nothing had been set yet.
+        # 27 March 2026: 02:00 becomes 03:00, so 02:30 does not exist; it is read as if the clocks had not changed yet.
         ("2026-03-27 01:59:59.0", "2026-03-26T23:59:59"),
         ("2026-03-27 02:30:00.0", "2026-03-27T00:30:00"),
         ("2026-03-27 03:00:00.0", "2026-03-27T00:00:00"),
-        # 25 October 2026: 02:00 becomes 01:00 again; of two times the first.
+        # 25 October 2026: 02:00 becomes 01:00 again; the first of both times counts.
         ("2026-10-25 00:59:59.0", "2026-10-24T21:59:59"),
         ("2026-10-25 01:30:00.0", "2026-10-24T22:30:00"),
         ("2026-10-25 02:00:00.0", "2026-10-25T00:00:00"),
     ],
 )
-def test_a_printed_time_becomes_one_in_utc(printed: str, utc: str) -> None:
+def test_a_printed_time_is_converted_to_utc(printed: str, utc: str) -> None:
     read = moment(printed, ISRAEL)
     assert read is not None
     assert (read.tzinfo, read.isoformat()) == (UTC, f"{utc}+00:00")
@@ -40,7 +40,7 @@ OUT_OF_REACH = ["0001-01-01 00:00:00", "0001-01-01 02:30:00.0", "9999-12-31 23:5
 
 
 @pytest.mark.parametrize("printed", [None, "", "yesterday", "2026-13-01 00:00:00", "21/12/2020 14:19", *OUT_OF_REACH])
-def test_what_is_no_time_is_none(printed: str | None) -> None:
+def test_moment_is_none_for_a_text_that_is_not_a_time(printed: str | None) -> None:
     assert moment(printed, ISRAEL) is None
 
 
@@ -50,20 +50,20 @@ def test_what_is_no_time_is_none(printed: str | None) -> None:
         ("2026-01-04T22:30:00", "2026-01-05 00:30:00", "2026-01-05 00:30:00"),
         ("2026-07-04T22:30:59", "2026-07-05 01:30:59", "2026-07-05 01:30:59"),
         ("2026-07-04T22:30:59.500000", "2026-07-05 01:30:59", "2026-07-05 01:31:00"),
-        # 00:30 UTC on 27 March is 03:30: the hour before it is left out.
+        # 00:30 UTC on 27 March is 03:30: the hour before it is skipped.
         ("2026-03-27T00:30:00", "2026-03-27 03:30:00", "2026-03-27 03:30:00"),
         # The first 01:30 of 25 October, after which clocks will show 01:00 again, and the second, before which they showed 01:59.
         ("2026-10-24T22:30:00", "2026-10-25 00:30:00", "2026-10-25 01:30:00"),
         ("2026-10-24T23:30:00", "2026-10-25 01:30:00", "2026-10-25 02:30:00"),
     ],
 )
-def test_a_stretch_of_time_is_asked_for_by_the_clock_of_the_service(utc: str, start: str, end: str) -> None:
+def test_the_bounds_of_a_range_are_printed_in_local_time(utc: str, start: str, end: str) -> None:
     time = datetime.fromisoformat(f"{utc}+00:00")
     assert (wall_clock(time, ISRAEL, end=False), wall_clock(time, ISRAEL, end=True)) == (start, end)
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-5))])
-def test_a_zone_without_summer_is_told_as_it_is(zone: tzinfo) -> None:
+def test_local_time_of_a_zone_without_summer_time_is_not_adjusted(zone: tzinfo) -> None:
     time = datetime(2026, 10, 24, 22, 30, tzinfo=UTC)
     assert wall_clock(time, zone, end=True) == f"{time.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
@@ -85,11 +85,11 @@ def test_a_zone_without_summer_is_told_as_it_is(zone: tzinfo) -> None:
         ),
     ],
 )
-def test_a_number_becomes_international_where_it_can(printed: str | None, number: str | None) -> None:
+def test_a_printed_number_is_converted_to_e164_or_none(printed: str | None, number: str | None) -> None:
     assert e164(printed) == number
 
 
-def test_a_local_number_is_one_of_the_region() -> None:
+def test_a_local_number_belongs_to_the_region() -> None:
     assert e164("212 555 0100", "US") == "+12125550100"
     assert e164("212 555 0100", "") is None
 
@@ -107,7 +107,7 @@ def test_a_local_number_is_one_of_the_region() -> None:
         ),
     ],
 )
-def test_an_amount_is_exact_and_its_text_is_what_was_printed(printed: str | None, amount: Decimal | None) -> None:
+def test_an_amount_is_exact_and_keeps_its_printed_text(printed: str | None, amount: Decimal | None) -> None:
     read = money(printed)
     assert read == amount
     assert read is None or str(read) == printed
