@@ -75,7 +75,7 @@ class MailFetcher:
         if mail.whole:
             return mail
         if self._failures[mail.uid, True] >= TRIES:
-            return replace(mail, fault="the mail server cannot bring the whole mail")
+            return replace(mail, fault="the mail server cannot return the whole mail")
         found = await self._fetch(connection, [mail.uid], first=None)
         return found[0] if found else None
 

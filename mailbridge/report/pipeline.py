@@ -80,7 +80,7 @@ class Pipeline:
         """Process the fax mails of a batch in the order of their UIDs, move the cursor to its last UID, and mark the mails."""
         try:
             if batch.undeliverable:
-                why = "the mail server cannot bring this mail"
+                why = "the mail server cannot return this mail"
                 cursor = await self._record([self._recorder.unreadable(batch.uids[0], cursor, why)], cursor)
             fax_mails = [mail for mail in batch.mails if mail.uid > cursor.last_uid and digest(mail) is not None]
             for begin in range(0, len(fax_mails), GROUP):

@@ -1,9 +1,9 @@
 """Report in, webhook out: the time from the mailbox's EXISTS, and from the mail's arrival there, to the webhook's first byte.
 
-The daemon's own line to the server goes through a relay that tells when EXISTS passes (`exists_to_webhook`); a second client, as
-bare as can be, idles on the same mailbox and tells when it is told (`other_exists_to_webhook`). The server is Dovecot where it is
-installed, else the embedded one in a process of its own. Dovecot lets up to half a second pass before it tells a client, and each
-client at another moment, so that the second client's figure means little there.
+The daemon's connection goes through a relay that notes when EXISTS passes (`exists_to_webhook`). A second, minimal client idles
+on the same mailbox and notes its own EXISTS (`other_exists_to_webhook`). The server is Dovecot if it is installed, else the
+embedded one in a process of its own. Dovecot waits up to half a second before it notifies a client, and notifies each at another
+moment, so the second client's figure means little there.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class Imap:
 async def relay(port: int, news: Arrivals) -> AsyncIterator[int]:
     """Relay connections to an IMAP server, and note each number that it announces; the relay's port is given."""
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, told: bool) -> None:
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, noted: bool) -> None:
         while chunk := await reader.read(65536):
-            for line in chunk.split(b"\r\n") if told and b" EXISTS" in chunk else ():
+            for line in chunk.split(b"\r\n") if noted and b" EXISTS" in chunk else ():
                 if line.endswith(b" EXISTS"):
                     news.note(f"relayed {line.split()[1].decode()}")
             writer.write(chunk)
@@ -168,17 +168,17 @@ async def measure(name: str, count: int) -> dict[str, Any]:
         idling = asyncio.create_task(watching.idle(news))
         await news.of("idle")
         async with daemon(_CONFIG.format(**values), until="mailbox up"):
-            taken = await _send(writing, hooks, news, count)
+            seconds_of = await _send(writing, hooks, news, count)
         idling.cancel()
         await asyncio.gather(idling, return_exceptions=True)
         watching.close()
         writing.close()
-    return {"server": name, **{way: spread(seconds) for way, seconds in taken.items()}}
+    return {"server": name, **{way: spread(seconds) for way, seconds in seconds_of.items()}}
 
 
 async def _send(writing: Imap, hooks: Arrivals, news: Arrivals, count: int) -> dict[str, list[float]]:
     ways = ("exists_to_webhook", "other_exists_to_webhook", "append_to_exists", "append_to_webhook")
-    taken: dict[str, list[float]] = {way: [] for way in ways}
+    seconds_of: dict[str, list[float]] = {way: [] for way in ways}
     # The first few find the daemon cold, or not yet idling, and are not counted.
     for number in range(-5, count):
         mail = report_mail("Success", 9, f"report {number}").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -186,15 +186,15 @@ async def _send(writing: Imap, hooks: Arrivals, news: Arrivals, count: int) -> d
         await writing.append(mail)
         appended = time.perf_counter()
         count_now = number + 6
-        told, other = await news.of(f"relayed {count_now}"), await news.of(str(count_now))
+        relayed, other = await news.of(f"relayed {count_now}"), await news.of(str(count_now))
         hooked = await hooks.of(message_id)
         if number >= 0:
-            taken["exists_to_webhook"].append(hooked - told)
-            taken["other_exists_to_webhook"].append(hooked - other)
-            taken["append_to_exists"].append(told - appended)
-            taken["append_to_webhook"].append(hooked - appended)
+            seconds_of["exists_to_webhook"].append(hooked - relayed)
+            seconds_of["other_exists_to_webhook"].append(hooked - other)
+            seconds_of["append_to_exists"].append(relayed - appended)
+            seconds_of["append_to_webhook"].append(hooked - appended)
         await asyncio.sleep(random.uniform(0.02, 0.04))
-    return taken
+    return seconds_of
 
 
 def main() -> None:

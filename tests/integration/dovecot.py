@@ -177,7 +177,7 @@ class Dovecot:
         """End it and every process of it."""
         if self._process is None:
             return
-        # The master leaves idle sessions to end by themselves; the whole group is told, so they say BYE and end now.
+        # The master leaves idle sessions to end by themselves; the whole group gets the signal, so they say BYE and end now.
         os.killpg(self._process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(PATIENCE)
@@ -192,7 +192,7 @@ class Dovecot:
         """Refuse the logins of these users, and of no others; return once it does."""
         path = self.root / "refused"
         path.write_text("".join(f"{user}\n" for user in users))
-        # Dovecot tells a change by the file's time in seconds, and looks for one at most once in a second.
+        # Dovecot notices a change by the file's time in seconds, and looks at most once a second.
         self._changes += 1
         os.utime(path, (1_700_000_000 + self._changes,) * 2)
         deadline = time.monotonic() + PATIENCE

@@ -1,4 +1,4 @@
-"""A stand-in of MyFax's list and of its documents, and what the tests of the listing and of `incoming` do with it."""
+"""A server with MyFax's lists and documents, and an office that reads them: for the tests of the listing and of `incoming`."""
 
 from __future__ import annotations
 
@@ -110,12 +110,12 @@ class MyFaxStandIn:
         start, end, page = form.get("startDate", ""), form.get("endDate", "9999-12-31 23:59:59"), int(form["p"])
         items = [item for item in self.listed[form["listType"]] if start <= item["TIME"][:19] <= end or not item["TIME"]]
         pages = max(1, -(-len(items) // self.page))
-        told = "".join(
+        listed = "".join(
             "<ITEM>" + "".join(f"<{name}>{escape(value)}</{name}>" for name, value in item.items()) + "</ITEM>"
             for item in items[page * self.page : (page + 1) * self.page]
         )
         following = f"<NEXT_PAGE>{page + 1}</NEXT_PAGE>" if page + 1 < pages else ""
-        body = f"<RESPONSE><RESPONSE_CODE>0</RESPONSE_CODE><LIST>{told}</LIST><PAGES>{pages}</PAGES>{following}</RESPONSE>"
+        body = f"<RESPONSE><RESPONSE_CODE>0</RESPONSE_CODE><LIST>{listed}</LIST><PAGES>{pages}</PAGES>{following}</RESPONSE>"
         return 200, {}, body.encode()
 
 
@@ -179,7 +179,7 @@ class Office:
 
 @asynccontextmanager
 async def office(path: Path, myfax: MyFaxStandIn | None = None, **more: Any) -> AsyncIterator[Office]:
-    """Open an office; with a stand-in that is given, as after a restart."""
+    """Open an office; with the `myfax` of an earlier one, as after a restart."""
     async with AsyncExitStack() as stack:
         if myfax is None:
             myfax = MyFaxStandIn()

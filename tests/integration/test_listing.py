@@ -1,4 +1,4 @@
-"""The list of `incoming.do` beside the mailbox: what no mail brought is told, and nothing is told twice."""
+"""The list of `incoming.do` beside the mailbox: what no mail reported is reported, and nothing is reported twice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def play(path: Path, scenario: Scenario, **more: Any) -> None:
     asyncio.run(main())
 
 
-def test_an_incoming_fax_that_was_never_mailed_is_found_and_told_once_with_its_document(tmp_path: Path) -> None:
+def test_a_fax_that_was_never_mailed_is_reported_once_with_its_document(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await listing.compare()
@@ -82,7 +82,7 @@ def test_an_incoming_fax_that_was_never_mailed_is_found_and_told_once_with_its_d
     play(tmp_path, scenario)
 
 
-def test_a_voicemail_is_told_at_once_with_its_recording(tmp_path: Path) -> None:
+def test_a_voicemail_is_reported_at_once_with_its_recording(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing("voice")
         world.myfax.add(START - MINUTE, kind="voice")
@@ -102,7 +102,7 @@ def test_a_voicemail_is_told_at_once_with_its_recording(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
-def test_at_the_very_first_start_nothing_old_is_told(tmp_path: Path) -> None:
+def test_at_the_very_first_start_nothing_old_is_reported(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         for minutes in (1, 30, 300, 60 * 23):
             world.myfax.add(START - minutes * MINUTE)
@@ -118,7 +118,7 @@ def test_at_the_very_first_start_nothing_old_is_told(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
-def test_what_came_in_while_mailbridge_was_away_is_told(tmp_path: Path) -> None:
+def test_a_fax_that_came_in_while_mailbridge_was_down_is_reported(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         await world.listing().compare()
         world.myfax.add(START + timedelta(days=3))
@@ -129,7 +129,7 @@ def test_what_came_in_while_mailbridge_was_away_is_told(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
-def test_a_list_that_tells_all_that_ever_came_in_repeats_nothing(tmp_path: Path) -> None:
+def test_a_list_that_always_has_everything_repeats_nothing(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await listing.compare()
@@ -146,7 +146,7 @@ def test_a_list_that_tells_all_that_ever_came_in_repeats_nothing(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("printed", "hours"), [("08-9999999", 0), (CALLER, 1), ("97289999999", -1), ("089999999", 3)])
-def test_a_fax_that_the_mail_told_is_not_told_by_the_list(tmp_path: Path, printed: str, hours: int) -> None:
+def test_a_mailed_fax_is_not_reported_by_the_list(tmp_path: Path, printed: str, hours: int) -> None:
     """Also where the list is in another zone than is set, as after a summer time that somebody forgot."""
 
     async def scenario(world: Office) -> None:
@@ -161,7 +161,7 @@ def test_a_fax_that_the_mail_told_is_not_told_by_the_list(tmp_path: Path, printe
     play(tmp_path, scenario)
 
 
-def test_a_mail_within_the_grace_tells_the_fax_and_the_list_is_silent(tmp_path: Path) -> None:
+def test_a_mail_within_the_grace_period_reports_the_fax_instead_of_the_list(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -175,7 +175,7 @@ def test_a_mail_within_the_grace_tells_the_fax_and_the_list_is_silent(tmp_path: 
     play(tmp_path, scenario)
 
 
-def test_a_mail_that_comes_after_the_list_told_raises_nothing_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_mail_after_the_event_of_the_list_emits_nothing_and_leaves_no_file(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -187,7 +187,7 @@ def test_a_mail_that_comes_after_the_list_told_raises_nothing_and_leaves_no_file
         assert not await world.mail(at + MINUTE, CALLER)
         assert await world.sources() == [FROM_LIST]
         assert len(world.files()) == 1
-        # The next fax of the same caller is another one, whoever tells it first.
+        # The next fax of the same caller is another one, whichever reports it first.
         assert await world.mail(at + 30 * MINUTE, CALLER)
         world.myfax.add(at + 30 * MINUTE)
         await world.rounds(listing, PATIENT)
@@ -196,7 +196,7 @@ def test_a_mail_that_comes_after_the_list_told_raises_nothing_and_leaves_no_file
     play(tmp_path, scenario)
 
 
-def test_two_faxes_of_one_caller_and_a_mail_for_one_of_them_are_two(tmp_path: Path) -> None:
+def test_two_faxes_of_one_caller_and_a_mail_for_one_of_them_make_two_events(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -212,7 +212,7 @@ def test_two_faxes_of_one_caller_and_a_mail_for_one_of_them_are_two(tmp_path: Pa
     play(tmp_path, scenario)
 
 
-def test_anonymous_faxes_are_counted_right(tmp_path: Path) -> None:
+def test_anonymous_faxes_are_each_reported_once(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -225,7 +225,7 @@ def test_anonymous_faxes_are_counted_right(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
-def test_each_fax_is_told_once_across_restarts(tmp_path: Path) -> None:
+def test_each_fax_is_reported_once_across_restarts(tmp_path: Path) -> None:
     """A new process at each step, with the mail after the event, before it, or not at all."""
     myfax = MyFaxStandIn()
 
@@ -250,15 +250,15 @@ def test_each_fax_is_told_once_across_restarts(tmp_path: Path) -> None:
                 if step in (3, 5):
                     await listing.compare()
         async with office(tmp_path, myfax, now=now) as world:
-            told = await world.sources()
-        assert sorted(str(caller) for _, caller in told) == [f"+972899999{minutes:02}" for minutes in range(12)]
-        assert sorted(source for source, _ in told) == ["listing"] * 9 + ["mail"] * 3
+            reported = await world.sources()
+        assert sorted(str(caller) for _, caller in reported) == [f"+972899999{minutes:02}" for minutes in range(12)]
+        assert sorted(source for source, _ in reported) == ["listing"] * 9 + ["mail"] * 3
         await myfax.stop()
 
     asyncio.run(scenario())
 
 
-def test_after_a_start_the_mailbox_is_read_before_the_list_tells(tmp_path: Path) -> None:
+def test_after_a_start_the_mailbox_is_read_before_the_list_reports(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         await world.rounds(world.listing())
         at = world.now
@@ -275,7 +275,7 @@ def test_after_a_start_the_mailbox_is_read_before_the_list_tells(tmp_path: Path)
     play(tmp_path, scenario)
 
 
-def test_a_forged_mail_hides_no_fax_and_an_untrusted_one_with_the_document_repeats_none(tmp_path: Path) -> None:
+def test_an_untrusted_mail_stands_for_a_listed_fax_only_with_its_document(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -285,8 +285,8 @@ def test_a_forged_mail_hides_no_fax_and_an_untrusted_one_with_the_document_repea
         assert await world.mail(at, trusted=False, document=b"%PDF forged")
         assert await world.mail(at, "03-5555555", trusted=False)
         await world.rounds(listing, PATIENT + 1)
-        told = [(event.data["source"], event.data["from"], event.data["trusted"]) for event in await world.events()]
-        assert told == [("mail", CALLER, False), ("mail", "+97235555555", False), ("listing", CALLER, True)]
+        reported = [(event.data["source"], event.data["from"], event.data["trusted"]) for event in await world.events()]
+        assert reported == [("mail", CALLER, False), ("mail", "+97235555555", False), ("listing", CALLER, True)]
         # The same, the other way round.
         assert not await world.mail(at, trusted=False)
         assert await world.mail(at, trusted=False, document=b"%PDF forged again")
@@ -295,7 +295,7 @@ def test_a_forged_mail_hides_no_fax_and_an_untrusted_one_with_the_document_repea
     play(tmp_path, scenario)
 
 
-def test_a_forged_mail_does_not_hide_what_waits_for_its_mail(tmp_path: Path) -> None:
+def test_a_forged_mail_does_not_hide_a_fax_that_waits_for_its_mail(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -312,7 +312,9 @@ def test_a_forged_mail_does_not_hide_what_waits_for_its_mail(tmp_path: Path) -> 
     play(tmp_path, scenario)
 
 
-def test_a_mail_that_comes_while_the_document_is_fetched_tells_the_fax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_that_comes_while_the_document_is_downloaded_reports_the_fax(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -333,7 +335,7 @@ def test_a_mail_that_comes_while_the_document_is_fetched_tells_the_fax(tmp_path:
 
 
 def test_a_wrong_zone_repeats_nothing_and_hides_nothing_new(tmp_path: Path) -> None:
-    """The stand-in prints UTC where Israel's time is expected: what is new looks two hours old."""
+    """The server prints UTC where Israel's time is expected: what is new looks two hours old."""
 
     async def scenario(world: Office) -> None:
         zone, listing = ZoneInfo("UTC"), world.listing()
@@ -346,7 +348,7 @@ def test_a_wrong_zone_repeats_nothing_and_hides_nothing_new(tmp_path: Path) -> N
     play(tmp_path, scenario)
 
 
-def test_a_time_that_cannot_be_read_is_that_of_the_first_sight(tmp_path: Path) -> None:
+def test_an_item_with_an_unreadable_time_gets_the_time_when_it_was_first_seen(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         world.myfax.add(START)
@@ -370,8 +372,8 @@ def test_a_time_beyond_all_dates_stops_no_round(tmp_path: Path) -> None:
         world.myfax.listed["incoming"][0]["TIME"] = "9999-12-31 23:59:59.0"
         world.myfax.add(START + MINUTE, "03-1111111")
         await world.rounds(listing, PATIENT)
-        told = {event.data["from"]: event.data["received_at"] for event in await world.events()}
-        assert told == {CALLER: "2026-01-04T09:10:00Z", "+97231111111": "2026-01-04T09:01:00Z"}
+        reported = {event.data["from"]: event.data["received_at"] for event in await world.events()}
+        assert reported == {CALLER: "2026-01-04T09:10:00Z", "+97231111111": "2026-01-04T09:01:00Z"}
 
     play(tmp_path, scenario)
 
@@ -384,14 +386,14 @@ VOICE, FAXES = {"office voice", "branch voice"}, {"office incoming", "branch inc
 @pytest.mark.parametrize(
     ("more", "listed"),
     [
-        # Faxes of the other account may be mailed to this mailbox too, and would be told twice.
+        # Faxes of the other account may be mailed to this mailbox too, and would be reported twice.
         (MAILBOX, {"office incoming", *VOICE}),
         (f'{MAILBOX}account = "branch"\n', {"branch incoming", *VOICE}),
         ("", FAXES | VOICE),
         ('[incoming]\nevery = "off"\n', set()),
     ],
 )
-def test_the_voicemails_of_every_account_are_listed_and_the_faxes_that_a_mail_would_tell(
+def test_the_voicemails_of_every_account_are_listed_and_the_faxes_of_those_with_a_mailbox(
     tmp_path: Path, more: str, listed: set[str]
 ) -> None:
     (tmp_path / "config.toml").write_text(ACCOUNTS + more)
@@ -414,7 +416,7 @@ def test_every_page_is_read(tmp_path: Path) -> None:
     play(tmp_path, scenario)
 
 
-def test_a_download_that_fails_is_tried_again_and_at_last_told_without_a_document(tmp_path: Path) -> None:
+def test_a_failed_download_is_retried_and_finally_reported_without_a_document(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -448,7 +450,7 @@ ELSEWHERE = (
 )
 
 
-def test_a_document_elsewhere_is_not_fetched_and_the_fax_is_told(tmp_path: Path) -> None:
+def test_a_document_on_another_host_is_not_downloaded_and_the_fax_is_reported(tmp_path: Path) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -463,7 +465,7 @@ def test_a_document_elsewhere_is_not_fetched_and_the_fax_is_told(tmp_path: Path)
 
 
 @pytest.mark.parametrize("url", [*ELSEWHERE, "http://localhost/fax.pdf", "http://127.0.0.1/fax.pdf", "https://localhost/fax.pdf"])
-def test_the_real_service_leads_to_no_other_host_nor_to_this_machine(url: str) -> None:
+def test_documents_of_the_real_service_come_from_no_other_host_nor_this_machine(url: str) -> None:
     async def main() -> None:
         async with Documents("https://www.myfax.co.il/action/") as documents:
             with pytest.raises(NotFetched, match="address"):
@@ -481,7 +483,7 @@ def test_a_redirect_stays_at_myfax(tmp_path: Path) -> None:
         myfax.answers["/round"] = [(302, {"Location": "/round"}, b"")] * 9
         file = io.BytesIO()
         myfax.answers["/here"].append((302, {"Location": f"{myfax.base.replace('127.0.0.1', 'localhost')}/there"}, b""))
-        await world.documents.fetch(f"{myfax.base}/here", io.BytesIO())  # a stand-in may call this machine by either name
+        await world.documents.fetch(f"{myfax.base}/here", io.BytesIO())  # a server may call this machine by either name
         await world.documents.fetch(f"{myfax.base}/here", file)
         assert file.getvalue() == PDF
         for path, words in (("/away", "not MyFax's"), ("/round", "without an end")):
@@ -511,7 +513,7 @@ def test_an_endless_document_is_cut(tmp_path: Path) -> None:
         ("Connection: close\r\n\r\n%PDF", True, "too large"),
     ],
 )
-def test_a_document_that_never_ends_is_given_up(head: str, endless: bool, words: str) -> None:
+def test_a_document_that_never_ends_fails_in_time(head: str, endless: bool, words: str) -> None:
     async def main() -> None:
         done = asyncio.Event()
 
@@ -538,7 +540,7 @@ def test_a_document_that_never_ends_is_given_up(head: str, endless: bool, words:
     asyncio.run(main())
 
 
-def test_a_full_disk_leaves_the_fax_to_a_later_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_unavailable_leaves_the_fax_to_a_later_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(world: Office) -> None:
         listing = world.listing()
         await world.rounds(listing)
@@ -560,16 +562,14 @@ def test_a_full_disk_leaves_the_fax_to_a_later_round(tmp_path: Path, monkeypatch
     play(tmp_path, scenario)
 
 
-def test_while_myfax_is_down_the_rounds_come_less_and_less_often_and_nothing_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_while_myfax_is_down_the_rounds_come_less_often_and_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     enough = asyncio.Event()
 
     really = asyncio.sleep
 
     async def sleep(seconds: float) -> None:
-        if seconds < EVERY.total_seconds() / 2:  # the stand-in's server
+        if seconds < EVERY.total_seconds() / 2:  # the test's server
             await really(seconds)
             return
         slept.append(seconds)
@@ -580,7 +580,7 @@ def test_while_myfax_is_down_the_rounds_come_less_and_less_often_and_nothing_end
     async def scenario(world: Office) -> None:
         world.myfax.down = True
         listing = world.listing()
-        # For the listing alone: the stand-in's server sleeps in the same loop.
+        # For the listing alone: the test's server sleeps in the same loop.
         monkeypatch.setattr(listing_module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
         task = asyncio.create_task(listing.run())
         await asyncio.wait_for(enough.wait(), 10)
@@ -598,7 +598,7 @@ def test_while_myfax_is_down_the_rounds_come_less_and_less_often_and_nothing_end
     play(tmp_path, scenario)
 
 
-def test_the_hour_that_is_there_twice_repeats_nothing(tmp_path: Path) -> None:
+def test_the_hour_that_occurs_twice_in_autumn_repeats_nothing(tmp_path: Path) -> None:
     """In the night of 25 October 2026 the hour from 1:00 to 2:00 comes twice in Israel."""
     second = datetime(2026, 10, 24, 23, 30, tzinfo=UTC)  # 01:30, the second time
 

@@ -66,11 +66,11 @@ class Provider:
             return self._json(400, {"error": "invalid_grant", "error_description": f"{form['refresh_token']} is no token"})
         token = f"hunter2-access-{len(self.asked)}"
         self.good.add(token)
-        told: dict[str, Any] = {"access_token": token, "token_type": "Bearer", "expires_in": self.life}
+        answer: dict[str, Any] = {"access_token": token, "token_type": "Bearer", "expires_in": self.life}
         if self.rotates:
             self.refresh = f"{REFRESH}-{len(self.asked)}"
-            told["refresh_token"] = self.refresh
-        return self._json(200, told)
+            answer["refresh_token"] = self.refresh
+        return self._json(200, answer)
 
     def _json(self, status: int, answer: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         return status, {"content-type": "application/json"}, json.dumps(answer).encode()
@@ -117,7 +117,7 @@ class Clock:
 # Tokens
 
 
-def test_client_credentials_and_a_refresh_token_are_asked_for_as_the_rfc_says(tmp_path: Path) -> None:
+def test_token_requests_are_as_the_rfc_says(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with a_provider() as (provider, url):
             assert await Tokens("office", oauth2(url), tmp_path, clock).token() == ("hunter2-access-1", True)
@@ -137,7 +137,7 @@ def test_client_credentials_and_a_refresh_token_are_asked_for_as_the_rfc_says(tm
 @pytest.mark.parametrize(
     ("life", "good_for", "old_after"), [(3600, 3299, 3301), ("1000", 899, 901), (60, 53, 55), (None, 3299, 3301)]
 )
-def test_a_token_is_renewed_before_it_ends(tmp_path: Path, life: Any, good_for: int, old_after: int) -> None:
+def test_a_token_is_renewed_before_it_expires(tmp_path: Path, life: Any, good_for: int, old_after: int) -> None:
     async def scenario() -> None:
         now = Clock()
         async with a_provider() as (provider, url):
@@ -154,7 +154,7 @@ def test_a_token_is_renewed_before_it_ends(tmp_path: Path, life: Any, good_for: 
     asyncio.run(scenario())
 
 
-def test_a_rotated_refresh_token_is_kept_over_restarts_until_another_is_configured(tmp_path: Path) -> None:
+def test_a_rotated_refresh_token_survives_restarts_until_another_is_configured(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with a_provider() as (provider, url):
             provider.rotates = True
@@ -170,7 +170,7 @@ def test_a_rotated_refresh_token_is_kept_over_restarts_until_another_is_configur
             provider.refresh = "hunter2-other"
             assert await ask(by_refresh(url, "hunter2-other")) == "hunter2-other"
             assert await ask(by_refresh(url, "hunter2-other")) == f"{REFRESH}-4"
-            # What cannot be read is told, and the configured one used.
+            # If the file cannot be read, there is a warning, and the configured token is used.
             kept.write_bytes(b"{")
             provider.refresh = "hunter2-other"
             assert await ask(by_refresh(url, "hunter2-other")) == "hunter2-other"
@@ -178,7 +178,7 @@ def test_a_rotated_refresh_token_is_kept_over_restarts_until_another_is_configur
     asyncio.run(scenario())
 
 
-def test_another_process_may_have_rotated_it_meanwhile(tmp_path: Path) -> None:
+def test_a_refresh_token_that_another_process_rotated_is_used(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with a_provider() as (provider, url):
             provider.rotates = True
@@ -190,7 +190,7 @@ def test_another_process_may_have_rotated_it_meanwhile(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_rotated_token_that_cannot_be_written_is_used_all_the_same_and_written_later(tmp_path: Path) -> None:
+def test_a_rotated_token_that_cannot_be_stored_is_used_and_stored_later(tmp_path: Path) -> None:
     async def scenario() -> None:
         warnings: list[str] = []
         state = tmp_path / "state"
@@ -235,7 +235,7 @@ ANSWERS: list[tuple[int, dict[str, str], bytes, str]] = [
 
 
 @pytest.mark.parametrize(("status", "headers", "body", "words"), ANSWERS)
-def test_an_answer_without_a_token_is_told_in_the_providers_words(
+def test_an_answer_without_a_token_raises_the_providers_text(
     tmp_path: Path, status: int, headers: dict[str, str], body: bytes, words: str
 ) -> None:
     async def scenario() -> None:
@@ -245,12 +245,12 @@ def test_an_answer_without_a_token_is_told_in_the_providers_words(
         http = HttpServer(answer)
         port = await http.start()
         try:
-            with pytest.raises(MailboxError) as told:
+            with pytest.raises(MailboxError) as error:
                 await Tokens("office", by_refresh(f"http://127.0.0.1:{port}/"), tmp_path, clock).token()
         finally:
             await http.stop()
-        assert words in str(told.value)
-        assert "hunter2" not in str(told.value)
+        assert words in str(error.value)
+        assert "hunter2" not in str(error.value)
 
     asyncio.run(scenario())
 
@@ -263,13 +263,13 @@ def test_an_answer_without_a_token_is_told_in_the_providers_words(
         ("https://a:b/", "not a valid URL"),
     ],
 )
-def test_an_address_that_gives_no_token_is_told(tmp_path: Path, url: str, words: str) -> None:
+def test_a_token_url_that_cannot_be_used_is_an_error(tmp_path: Path, url: str, words: str) -> None:
     with pytest.raises(MailboxError, match=words):
         asyncio.run(Tokens("office", oauth2(url), tmp_path, clock).token())
 
 
 @pytest.mark.parametrize("drips", [False, True])
-def test_a_silent_or_dripping_token_endpoint_is_left_in_time(tmp_path: Path, drips: bool) -> None:
+def test_a_silent_or_dripping_token_endpoint_times_out(tmp_path: Path, drips: bool) -> None:
     async def scenario() -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nX: ")
@@ -313,23 +313,23 @@ class Google:
         sent = base64.b64decode(words[1]).decode()
         if sent == f"user={USER}\1auth=Bearer {self.good}\1\1":
             return True
-        told = json.dumps({"status": "400", "scope": "https://mail.google.com/", "sent": sent})
-        writer.write(b"+ " + base64.b64encode(told.encode()) + b"\r\n")
+        challenge = json.dumps({"status": "400", "scope": "https://mail.google.com/", "sent": sent})
+        writer.write(b"+ " + base64.b64encode(challenge.encode()) + b"\r\n")
         assert await reader.readline() == b"\r\n"
         return False
 
 
 @pytest.mark.parametrize("initial", [True, False], ids=["SASL-IR", "without SASL-IR"])
-def test_xoauth2_and_its_challenge(tmp_path: Path, initial: bool) -> None:
+def test_a_refused_xoauth2_raises_the_challenges_error_and_the_next_token_is_new(tmp_path: Path, initial: bool) -> None:
     async def scenario() -> None:
         google = Google("hunter2-access-2", initial)
         async with a_provider() as (provider, url), RawServer(google) as server:
             tokens, box = Tokens("office", oauth2(url), tmp_path, clock), mailbox(port_of(server), oauth2(url))
-            with pytest.raises(MailboxError) as told:
+            with pytest.raises(MailboxError) as error:
                 await log_in(box, tokens)
-            assert "AUTHENTICATE: [AUTHENTICATIONFAILED] Invalid credentials" in str(told.value)
-            assert '"status": "400"' in str(told.value)
-            assert "hunter2" not in str(told.value)
+            assert "AUTHENTICATE: [AUTHENTICATIONFAILED] Invalid credentials" in str(error.value)
+            assert '"status": "400"' in str(error.value)
+            assert "hunter2" not in str(error.value)
             # The next one is good; when it was revoked the one after it is fetched at once.
             (await log_in(box, tokens)).close()
             google.good = "hunter2-access-3"
@@ -412,26 +412,26 @@ class Relay:
 
 @needs_dovecot
 def test_a_mailbox_is_watched_by_oauth2(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with a_provider(PORT) as (provider, url), a_store(tmp_path) as store:
             provider.user = user
             box = mailbox(server.plain, by_refresh(url), user)
             async with watching(box, store, tmp_path, tokens=Tokens("office", by_refresh(url), tmp_path, clock)):
                 await asyncio.to_thread(server.deliver, user, report_mail("Success", 9, "by token"))
-                [told] = await events(store, 1, "report.received")
-                assert told.data["report"]["subject"] == "by token"
+                [event] = await events(store, 1, "report.received")
+                assert event.data["report"]["subject"] == "by token"
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @needs_dovecot
-def test_a_connection_that_ends_with_its_token_is_back_at_once_with_a_new_one(
+def test_a_connection_that_ends_with_its_token_is_reopened_at_once_with_a_new_one(
     server: Dovecot, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailbridge.report.watcher.reconnect_delay", lambda failures, jitter: 3600.0)
     monkeypatch.setattr("mailbridge.report.watcher.TOKEN_SECONDS", 0.0)
 
-    async def circle() -> None:
+    async def scenario() -> None:
         now = Clock()
         async with a_provider(PORT) as (provider, url), a_store(tmp_path) as store, Relay(server.plain) as relay:
             provider.user = user
@@ -448,16 +448,16 @@ def test_a_connection_that_ends_with_its_token_is_back_at_once_with_a_new_one(
                 await events(store, 1, "mailbox.down")
                 assert not watcher.connected
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @needs_dovecot
-def test_a_refused_oauth2_is_told_as_mailbox_down_in_the_providers_words_and_recovers(
+def test_a_refused_oauth2_login_is_mailbox_down_with_the_providers_text_and_recovers(
     server: Dovecot, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("mailbridge.report.watcher.reconnect_delay", lambda failures, jitter: 0.02)
 
-    async def circle() -> None:
+    async def scenario() -> None:
         async with a_provider(PORT) as (provider, url), a_store(tmp_path) as store:
             provider.user, provider.refusal = user, ("invalid_grant", "Token has been expired or revoked.")
             box = mailbox(server.plain, by_refresh(url), user)
@@ -474,15 +474,15 @@ def test_a_refused_oauth2_is_told_as_mailbox_down_in_the_providers_words_and_rec
             async with watching(box, store, tmp_path, wait=False, tokens=tokens):
                 [_, down] = await events(store, 2, "mailbox.down")
                 assert "the server refuses AUTHENTICATE" in down.data["error"]
-        told = "".join(capsys.readouterr())
-        assert "Token has been expired or revoked." in told
-        assert "hunter2" not in told + str(down.data)
+        output = "".join(capsys.readouterr())
+        assert "Token has been expired or revoked." in output
+        assert "hunter2" not in output + str(down.data)
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @needs_dovecot
-def test_check_online_logs_in_by_oauth2_and_keeps_the_rotated_token(server: Dovecot, user: str, tmp_path: Path) -> None:
+def test_check_online_logs_in_by_oauth2_and_stores_the_rotated_token(server: Dovecot, user: str, tmp_path: Path) -> None:
     def write(url: str) -> Path:
         login = f'token_url = "{url}"\nclient_id = "mailbridge"\nclient_secret = "{SECRET}"\nrefresh_token = "{REFRESH}"'
         return config_file(tmp_path, server.plain, f"[mailbox.office.oauth2]\n{login}", username=user)

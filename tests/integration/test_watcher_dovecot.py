@@ -69,7 +69,7 @@ async def flagged(server: Dovecot, user: str, expected: list[str], folder: str =
 
 
 def test_a_report_ends_its_fax_and_an_incoming_fax_is_stored(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with a_store(tmp_path) as store, watching(of(server, user), store, tmp_path):
             fax = await a_fax(store, "claim", "accept")
             document = b"%PDF-1.4\n" + bytes(range(256)) * 1500
@@ -85,11 +85,11 @@ def test_a_report_ends_its_fax_and_an_incoming_fax_is_stored(server: Dovecot, us
             assert (tmp_path / "spool" / received.data["document"]["path"]).read_bytes() == document
             await flagged(server, user, ["\\Seen", "\\Seen"])
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_after_keep_leaves_the_mail_unread(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         server.deliver(user, b"Subject: lunch\n\nat one?\n")
         async with a_store(tmp_path) as store:
             async with watching(of(server, user, after="keep"), store, tmp_path):
@@ -101,11 +101,11 @@ def test_after_keep_leaves_the_mail_unread(server: Dovecot, user: str, tmp_path:
                 await events(store, 2, "report.received")
                 await flagged(server, user, ["", "", "\\Seen", ""])
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_after_move_puts_the_mail_into_a_folder_with_a_hebrew_name(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         folder = "פקסים & דוחות"
         client = server.client(user)
         assert client.create(f'"{modified_utf7(folder)}"')[0] == "OK"
@@ -117,22 +117,22 @@ def test_after_move_puts_the_mail_into_a_folder_with_a_hebrew_name(server: Dovec
             await flagged(server, user, ["", "", ""], folder)
             assert await asyncio.to_thread(flags, server, user) == [""]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_a_folder_to_move_to_that_is_missing_stops_nothing(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with a_store(tmp_path) as store, watching(of(server, user, after="move:nowhere"), store, tmp_path):
             await asyncio.to_thread(server.deliver, user, report_mail("Success", 9, "one"))
             await events(store, 1)
             await asyncio.to_thread(server.deliver, user, report_mail("Success", 9, "two"))
             assert subjects(await events(store, 2)) == ["one", "two"]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_a_new_uidvalidity_repeats_nothing_and_loses_nothing(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         server.deliver(user, report_mail("Success", 9, "before the first start"))
         async with a_store(tmp_path) as store:
             async with watching(of(server, user), store, tmp_path):
@@ -155,11 +155,13 @@ def test_a_new_uidvalidity_repeats_nothing_and_loses_nothing(server: Dovecot, us
             assert subjects(found[2:]) == ["two"]
             assert len(list((tmp_path / "spool" / "received").glob("*/*"))) == 1
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_folder_that_is_emptied_and_made_anew_is_read_from_its_beginning(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_a_folder_that_is_deleted_and_created_again_is_read_from_its_beginning(
+    server: Dovecot, user: str, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
         client = server.client(user)
         client.create("Faxes")
         async with a_store(tmp_path) as store, watching(of(server, user, folder="Faxes"), store, tmp_path) as watcher:
@@ -176,11 +178,11 @@ def test_a_folder_that_is_emptied_and_made_anew_is_read_from_its_beginning(serve
             await until(lambda: watcher.connected)
         client.logout()
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_renamed_folder_is_told_and_read_on_when_it_is_back(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_a_missing_folder_is_down_and_read_on_when_it_is_back(server: Dovecot, user: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
         client = server.client(user)
         client.create("Faxes")
         async with a_store(tmp_path) as store:
@@ -197,7 +199,7 @@ def test_a_renamed_folder_is_told_and_read_on_when_it_is_back(server: Dovecot, u
                 assert subjects(await events(store, 2, "report.received")) == ["one", "two"]
         client.logout()
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_a_mail_expunged_between_search_and_fetch_is_passed_over(
@@ -220,7 +222,7 @@ def test_a_mail_expunged_between_search_and_fetch_is_passed_over(
 
     monkeypatch.setattr(Connection, "fetch", expunge_first)
 
-    async def circle() -> None:
+    async def scenario() -> None:
         async with a_store(tmp_path) as store:
             async with watching(of(server, user), store, tmp_path):
                 pass
@@ -233,11 +235,11 @@ def test_a_mail_expunged_between_search_and_fetch_is_passed_over(
             assert subjects(found) == ["one", "three", "five"]
             assert (await store.run(lambda tx: tx.mailboxes.cursor("office", "INBOX"))).last_uid == 5  # type: ignore[union-attr]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_five_thousand_waiting_mails_are_taken(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_five_thousand_waiting_mails_are_processed(server: Dovecot, user: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with a_store(tmp_path) as store:
             async with watching(of(server, user), store, tmp_path):
                 pass
@@ -248,11 +250,11 @@ def test_five_thousand_waiting_mails_are_taken(server: Dovecot, user: str, tmp_p
                 found = await events(store, 5000)
             assert len(set(subjects(found))) == len(found) == 5000
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_a_server_that_restarts_in_idle_is_watched_again(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with a_store(tmp_path) as store, watching(of(server, user), store, tmp_path) as watcher:
             await asyncio.to_thread(server.deliver, user, report_mail("Success", 9, "one"))
             await events(store, 1)
@@ -266,12 +268,12 @@ def test_a_server_that_restarts_in_idle_is_watched_again(server: Dovecot, user: 
             await until(lambda: watcher.connected)
             assert len(await events(store, 1, "mailbox.up")) == len(await events(store, 1, "mailbox.down")) == 1
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
 def test_a_certificate_is_verified(server: Dovecot, user: str, tmp_path: Path, tls: str) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         port = server.implicit if tls == "implicit" else server.plain
         mailbox = settings(port, username=user, tls=tls)
         async with a_store(tmp_path) as store:
@@ -288,11 +290,11 @@ def test_a_certificate_is_verified(server: Dovecot, user: str, tmp_path: Path, t
                 await asyncio.to_thread(server.deliver, user, report_mail("Success", 9, "in secret"))
                 assert subjects(await events(store, 1, "report.received")) == ["in secret"]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_two_mailboxes_are_watched_side_by_side(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         other = f"second-{user}"
         async with (
             a_store(tmp_path) as store,
@@ -310,11 +312,11 @@ def test_two_mailboxes_are_watched_side_by_side(server: Dovecot, user: str, tmp_
             }
             assert len(await events(store, 1, "fax.delivered")) == 1
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_refused_login_is_told_without_the_password_and_ends_by_itself(server: Dovecot, user: str, tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_a_refused_login_is_reported_without_the_password_and_retried(server: Dovecot, user: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
         server.refuse(user)
         async with a_store(tmp_path) as store, watching(of(server, user), store, tmp_path, wait=False) as watcher:
             [down] = await events(store, 1, "mailbox.down")
@@ -325,13 +327,13 @@ def test_a_refused_login_is_told_without_the_password_and_ends_by_itself(server:
             await until(lambda: watcher.connected)
             await events(store, 1, "mailbox.up")
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_a_mail_that_the_server_cannot_read_does_not_block_those_behind_it(server: Dovecot, user: str, tmp_path: Path) -> None:
-    """Dovecot says BYE where a file's name tells another size than the file has."""
+    """Dovecot says BYE if a file's name states another size than the file has."""
 
-    async def circle() -> None:
+    async def scenario() -> None:
         async with a_store(tmp_path) as store:
             async with watching(of(server, user), store, tmp_path):
                 pass
@@ -341,36 +343,47 @@ def test_a_mail_that_the_server_cannot_read_does_not_block_those_behind_it(serve
             async with watching(of(server, user), store, tmp_path) as watcher:
                 found = await events(store, 30, "report.received")
                 assert watcher.connected
-            told = [event.data["defects"] for event in found if event.data["defects"]]
-            assert told == [["the mail server cannot bring this mail; it is UID 13 in folder INBOX"]]
+            defects = [event.data["defects"] for event in found if event.data["defects"]]
+            assert defects == [["the mail server cannot return this mail; it is UID 13 in folder INBOX"]]
             assert sorted(subjects(found)) == sorted(["", *(f"no {n}" for n in range(30) if n != 12)])
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_an_exists_becomes_an_event_in_milliseconds(
+def test_an_exists_is_followed_by_its_fetch_at_once(
     server: Dovecot, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also in the short first IDLE, in a later one, and just between two of them."""
-    heard: list[float] = []
-    untagged = ImapProtocol._handle_untagged
+    """In the short first IDLE, and in a later one: nothing is sent in between but the end of IDLE."""
+    exchanged: list[str] = []
+    waits: list[float] = []
+    handle, send, wait = ImapProtocol._handle_untagged, ImapProtocol.send, Connection.wait_for_exists
 
-    def listen(self: ImapProtocol, text: bytes, rest: list[bytes]) -> None:
+    def heard(self: ImapProtocol, text: bytes, rest: list[bytes]) -> None:
         if text.endswith(b"EXISTS"):
-            heard.append(time.monotonic())
-        untagged(self, text, rest)
+            exchanged.append("EXISTS")
+        handle(self, text, rest)
 
-    monkeypatch.setattr(ImapProtocol, "_handle_untagged", listen)
+    def sent(self: ImapProtocol, line: str, scrub: str | None = None) -> None:
+        exchanged.append(" ".join(line.split()[1:3]) if " " in line else line)
+        send(self, line, scrub)
 
-    async def circle() -> None:
+    async def waited(self: Connection, seconds: float) -> None:
+        waits.append(seconds)
+        await wait(self, seconds)
+
+    monkeypatch.setattr(ImapProtocol, "_handle_untagged", heard)
+    monkeypatch.setattr(ImapProtocol, "send", sent)
+    monkeypatch.setattr(Connection, "wait_for_exists", waited)
+
+    async def scenario() -> None:
         async with a_store(tmp_path) as store, watching(of(server, user), store, tmp_path):
-            took = []
-            for n, pause in enumerate((0.0, 0.3, 0.8)):
-                await asyncio.sleep(pause)
-                heard.clear()
+            for n, turn in enumerate((0.5, 4.0, 0.5)):
+                await until(lambda turn=turn: waits[-1:] == [turn] and exchanged[-1] == "IDLE")
+                exchanged.clear()
                 await asyncio.to_thread(server.deliver, user, report_mail("Success", 9, f"no {n}"))
                 await events(store, n + 1)
-                took.append(time.monotonic() - heard[0])
-            assert sorted(took)[1] < 0.1, took
+                after = exchanged[exchanged.index("EXISTS") :]
+                between = after[: after.index("UID FETCH")]
+                assert [line for line in between if line not in ("EXISTS", "DONE")] == []
 
-    asyncio.run(circle())
+    asyncio.run(scenario())

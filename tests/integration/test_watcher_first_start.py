@@ -25,7 +25,7 @@ def kinds(found: list[Any]) -> list[str]:
 
 
 def test_only_what_arrives_after_the_first_start_is_an_event(tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as mailbox, a_store(tmp_path) as store:
             for mail in OLD:
                 await mailbox.deliver(mail)
@@ -37,11 +37,11 @@ def test_only_what_arrives_after_the_first_start_is_an_event(tmp_path: Path) -> 
                 await mailbox.deliver(report_mail("Success", 9, "newer"))
                 assert [event.data["report"]["subject"] for event in await events(store, 2)] == ["new", "newer"]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_catch_up_takes_what_was_there_once(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_catch_up_processes_the_old_mails_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as mailbox, a_store(tmp_path) as store:
             for mail in OLD:
                 await mailbox.deliver(mail)
@@ -49,11 +49,11 @@ def test_catch_up_takes_what_was_there_once(tmp_path: Path) -> None:
                 async with watching(settings(mailbox.port), store, tmp_path, catch_up=True):
                     assert sorted(kinds(await events(store, 2))) == ["fax.received", "report.received"]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_an_empty_mailbox_that_was_caught_up_with_has_had_its_first_start(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_catch_up_on_an_empty_mailbox_is_its_first_start(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as mailbox, a_store(tmp_path) as store:
             async with watching(settings(mailbox.port), store, tmp_path, catch_up=True):
                 pass
@@ -61,12 +61,12 @@ def test_an_empty_mailbox_that_was_caught_up_with_has_had_its_first_start(tmp_pa
             async with watching(settings(mailbox.port), store, tmp_path):
                 assert kinds(await events(store, 1)) == ["report.received"]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("catch_up", [False, True])
-def test_serve_catches_up_when_it_is_told_to(tmp_path: Path, catch_up: bool) -> None:
-    async def circle() -> None:
+def test_serve_has_the_option_catch_up(tmp_path: Path, catch_up: bool) -> None:
+    async def scenario() -> None:
         async with World(tmp_path, reports=False) as world:
             await world.start_myfax()
             for mail in OLD:
@@ -88,7 +88,7 @@ def test_serve_catches_up_when_it_is_told_to(tmp_path: Path, catch_up: bool) -> 
                 process.terminate()
                 assert await process.wait() == 0
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def _subjects(world: World) -> list[str]:
@@ -99,8 +99,8 @@ def _subjects(world: World) -> list[str]:
 
 
 @pytest.mark.skipif(dovecot.missing() is not None, reason=str(dovecot.missing()))
-def test_five_thousand_old_mails_are_no_events_and_a_folder_may_have_any_name(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_five_thousand_old_mails_make_no_events_and_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    async def scenario() -> None:
         with dovecot.running() as server:
             user, folder = "office@example.co.il", "פקסים & דוחות"
             client, quoted = server.client(user), f'"{modified_utf7(folder)}"'
@@ -125,4 +125,4 @@ def test_five_thousand_old_mails_are_no_events_and_a_folder_may_have_any_name(tm
                 assert other is not None
                 assert (inbox.last_uid, other.last_uid) == (5001, 1)
 
-    asyncio.run(circle())
+    asyncio.run(scenario())

@@ -23,7 +23,7 @@ FINAL = ("fax.delivered", "fax.failed", "fax.received")
 
 
 def test_a_trusted_report_ends_its_fax(tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             good, bad = await a_fax(store, "claim", "accept"), await a_fax(store, "claim", "accept")
             early = await a_fax(store, "claim")
@@ -40,11 +40,11 @@ def test_a_trusted_report_ends_its_fax(tmp_path: Path) -> None:
             assert failed.failure is not None
             assert (failed.failure.code, failed.failure.provider_code) == ("busy", 3)
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_the_same_report_twice_is_one_final_event(tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             fax = await a_fax(store, "claim", "accept")
             mail = report_mail("Success", 9, fax.token)
@@ -54,11 +54,11 @@ def test_the_same_report_twice_is_one_final_event(tmp_path: Path) -> None:
             await events(store, 1, "report.received")
             assert len(await events(store, 1, "fax.delivered")) == 1
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_an_untrusted_report_moves_nothing_and_makes_the_poller_ask(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_an_untrusted_report_changes_no_state_and_requests_a_poll(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with (
             DemoMailbox() as box,
             a_store(tmp_path) as store,
@@ -78,14 +78,14 @@ def test_an_untrusted_report_moves_nothing_and_makes_the_poller_ask(tmp_path: Pa
             # At most one immediate poll in a minute.
             assert (await store.run(lambda tx: tx.faxes.get(fax.id))).due_at == fax.due_at
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(("trust", "believed"), [("none", True), ("authserv:mx.example.co.il", False)])
-def test_a_report_that_names_the_number_alone_moves_a_fax_only_where_nobody_else_reaches_the_mailbox(
+def test_a_report_with_only_the_number_ends_a_fax_only_if_nobody_else_can_deliver_to_the_mailbox(
     tmp_path: Path, trust: str, believed: bool
 ) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port, trust=trust), store, tmp_path):
             fax = await a_fax(store, "claim", "accept")
             passed = b"Authentication-Results: mx.example.co.il; dkim=pass header.d=myfax.co.il\n"
@@ -96,12 +96,12 @@ def test_a_report_that_names_the_number_alone_moves_a_fax_only_where_nobody_else
             assert now.state == ("delivered" if believed else "submitted")
             assert believed or now.due_at < fax.due_at
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("others", [["claim", "accept"], ["claim", "lose"], ["cancel"], ["claim", "accept", "confirm"]])
-def test_a_number_of_two_faxes_moves_neither(tmp_path: Path, others: list[FaxTrigger]) -> None:
-    async def circle() -> None:
+def test_a_report_with_only_the_number_of_two_faxes_ends_neither(tmp_path: Path, others: list[FaxTrigger]) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             fax, _ = await a_fax(store, "claim", "accept"), await a_fax(store, *others)
             await box.deliver(report_mail("Success", 9, "to 03-9876543"))
@@ -109,11 +109,11 @@ def test_a_number_of_two_faxes_moves_neither(tmp_path: Path, others: list[FaxTri
             assert event.data["matched"] is None
             assert (await store.run(lambda tx: tx.faxes.get(fax.id))).state == "submitted"
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_number_alone_ends_no_doubt(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_a_report_with_only_the_number_does_not_end_a_fax_in_doubt(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             fax = await a_fax(store, "claim", "lose")
             await box.deliver(report_mail("Success", 9, "to 03-9876543"))
@@ -121,11 +121,11 @@ def test_a_number_alone_ends_no_doubt(tmp_path: Path) -> None:
             assert (event.data["matched"], event.data["match"]) == (fax.id, "destination")
             assert (await store.run(lambda tx: tx.faxes.get(fax.id))).state == "in_doubt"
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_two_mailboxes_make_the_poller_ask_once_a_minute(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_two_mailboxes_request_a_poll_once_a_minute(tmp_path: Path) -> None:
+    async def scenario() -> None:
         poll_requests = PollRequests()
         untrusted = {"trust": "authserv:mx.example.co.il"}
         async with (
@@ -143,11 +143,11 @@ def test_two_mailboxes_make_the_poller_ask_once_a_minute(tmp_path: Path) -> None
             await events(store, 2, "report.received")
             assert (await store.run(lambda tx: tx.faxes.get(fax.id))).due_at == fax.due_at
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_doubled_headers_are_never_trusted(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_repeated_headers_are_never_trusted(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             fax = await a_fax(store, "claim", "accept")
             await box.deliver(b"X-Fax-Status: Success\n" + report_mail("Fail", 7, fax.token))
@@ -155,11 +155,11 @@ def test_doubled_headers_are_never_trusted(tmp_path: Path) -> None:
             assert event.data["defects"] == ["x-fax-status occurs 2 times"]
             assert (await store.run(lambda tx: tx.faxes.get(fax.id))).state == "submitted"
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_report_without_an_outcome_makes_the_poller_ask(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_a_report_without_an_outcome_requests_a_poll(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             fax = await a_fax(store, "claim", "accept")
             await box.deliver(report_mail("Fail", 4, fax.token))
@@ -171,12 +171,12 @@ def test_a_report_without_an_outcome_makes_the_poller_ask(tmp_path: Path) -> Non
             assert (await store.run(lambda tx: tx.faxes.get(fax.id))).state == "submitted"
             assert store.subscribe("poll").is_set()
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("size", [1000, 300_000])
-def test_an_incoming_fax_is_stored_and_told(tmp_path: Path, size: int) -> None:
-    async def circle() -> None:
+def test_a_received_fax_is_spooled_and_reported(tmp_path: Path, size: int) -> None:
+    async def scenario() -> None:
         document = b"%PDF-1.4\n" + bytes(range(256)) * (size // 256)
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             await box.deliver(incoming_mail(document, "08-9999999", did="+97239876543"))
@@ -190,22 +190,24 @@ def test_an_incoming_fax_is_stored_and_told(tmp_path: Path, size: int) -> None:
             assert (tmp_path / "spool" / stored["path"]).read_bytes() == document
             assert (stored["size"], stored["content_type"]) == (len(document), "application/pdf")
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(("printed", "told"), [("08-9999999", "+97289999999"), ("*123", "*123"), ("", None), ("Anonymous", None)])
-def test_a_caller_is_told_as_the_list_tells_them(tmp_path: Path, printed: str, told: str | None) -> None:
-    async def circle() -> None:
+@pytest.mark.parametrize(
+    ("printed", "caller"), [("08-9999999", "+97289999999"), ("*123", "*123"), ("", None), ("Anonymous", None)]
+)
+def test_a_caller_is_written_as_the_list_writes_it(tmp_path: Path, printed: str, caller: str | None) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             await box.deliver(incoming_mail(b"%PDF-1.4", printed))
             [event] = await events(store, 1)
-            assert event.data["from"] == told
+            assert event.data["from"] == caller
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_old_mail_is_passed_over_and_waiting_mail_is_taken_after_a_restart(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_old_mail_is_skipped_and_waiting_mail_processed_after_a_restart(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:
             await box.deliver(report_mail("Success", 9, "old"))
             await box.deliver(b"Subject: lunch\n\nat one?\n")
@@ -219,11 +221,11 @@ def test_old_mail_is_passed_over_and_waiting_mail_is_taken_after_a_restart(tmp_p
             subjects = sorted(event.data["report"]["subject"] for event in found)
             assert subjects == sorted(["new", *(f"waiting {n}" for n in range(1, 130, 2))])
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_a_new_uidvalidity_repeats_nothing(tmp_path: Path) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:
             await box.deliver(report_mail("Success", 9, "before the first start"))
             async with watching(settings(box.port), store, tmp_path):
@@ -235,13 +237,13 @@ def test_a_new_uidvalidity_repeats_nothing(tmp_path: Path) -> None:
                 found = await events(store, 2)
             assert [event.data["report"]["subject"] for event in found] == ["one", "two"]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_mailbox_that_is_away_is_told_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mailbox_that_is_down_is_reported_once_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailbridge.report.watcher.reconnect_delay", lambda failures, jitter: 0.02)
 
-    async def circle() -> None:
+    async def scenario() -> None:
         async with a_store(tmp_path) as store:
             async with DemoMailbox() as box:
                 port = box.port
@@ -256,11 +258,11 @@ def test_a_mailbox_that_is_away_is_told_once_and_found_again(tmp_path: Path, mon
                     await events(store, 1, "mailbox.up")
                 assert len(await events(store, 1, "mailbox.down")) == 1
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_mailbox_that_was_told_to_be_down_is_told_to_be_up_after_a_restart(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_mailbox_up_follows_mailbox_down_after_a_restart(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with a_store(tmp_path) as store, DemoMailbox() as box:
             wrong = settings(box.port, password=SecretStr("hunter22"))
             async with watching(wrong, store, tmp_path, wait=False):
@@ -270,11 +272,11 @@ def test_a_mailbox_that_was_told_to_be_down_is_told_to_be_up_after_a_restart(tmp
                     [up] = await events(store, 1, "mailbox.up")
             assert up.data == {"mailbox": "office", "error": None}
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_refused_login_is_told_without_the_password(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_a_refused_login_is_reported_without_the_password(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with (
             DemoMailbox(password="another") as box,
             a_store(tmp_path) as store,
@@ -284,17 +286,17 @@ def test_a_refused_login_is_told_without_the_password(tmp_path: Path) -> None:
             assert "refuses LOGIN" in down.data["error"]
             assert "hunter22" not in down.data["error"]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_crash_between_the_event_and_seen_leaves_the_same_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_between_the_event_and_seen_repeats_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reached = asyncio.Event()
 
     async def crash(self: Connection, uids: Any) -> None:
         reached.set()
         await asyncio.Event().wait()
 
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box:
             async with a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
                 fax = await a_fax(store, "claim", "accept")
@@ -305,7 +307,7 @@ def test_a_crash_between_the_event_and_seen_leaves_the_same_event(tmp_path: Path
                 async with a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path, wait=False):
                     await asyncio.wait_for(reached.wait(), PATIENCE)
                     before = await events(store, 2, "fax.")
-            # What was known of the mailbox is gone too, as after a restore of its server: the mails are told apart by content.
+            # What was known of the mailbox is gone too, as after a restore of its server: mails are recognised by content.
             for cursor in (None, Cursor(uidvalidity=1, last_uid=0)):
                 async with a_store(tmp_path) as store:
                     if cursor is not None:
@@ -317,15 +319,15 @@ def test_a_crash_between_the_event_and_seen_leaves_the_same_event(tmp_path: Path
                     assert {event.id for event in after} == {event.id for event in before if event.type in FINAL}
                     assert len(after) == 2
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("first", ["report", "poll"])
 @pytest.mark.parametrize(("status", "code", "trigger"), [("Success", 9, "confirm"), ("Fail", 3, "fail")])
-def test_report_and_poll_both_final_are_one_final_event(
+def test_a_report_and_a_poll_with_the_same_result_make_one_final_event(
     tmp_path: Path, first: str, status: Literal["Success", "Fail"], code: int, trigger: FaxTrigger
 ) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             fax = await a_fax(store, "claim", "accept")
 
@@ -344,14 +346,14 @@ def test_report_and_poll_both_final_are_one_final_event(
             assert {event.type for event in found} <= {*FINAL, "report.received"}
             assert (await store.run(lambda tx: tx.faxes.get(fax.id))).source == first
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(("first", "then"), [("Success", "fail"), ("Fail", "confirm")])
-def test_report_and_poll_that_contradict_are_told_and_move_nothing(
+def test_a_report_and_a_poll_that_contradict_make_a_conflict_event(
     tmp_path: Path, first: Literal["Success", "Fail"], then: FaxTrigger
 ) -> None:
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             fax = await a_fax(store, "claim", "accept")
             await box.deliver(report_mail(first, 9 if first == "Success" else 7, fax.token))
@@ -361,12 +363,12 @@ def test_report_and_poll_that_contradict_are_told_and_move_nothing(
             assert f"fax.{(await store.run(lambda tx: tx.faxes.get(fax.id))).state}" == final.type
             assert len([event for event in await events(store, 4, "fax.") if event.type in FINAL]) == 1
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("status", ["Success", "Fail"])
-def test_a_report_before_the_answer_of_the_upload_is_right_in_the_end(tmp_path: Path, status: Literal["Success", "Fail"]) -> None:
-    async def circle() -> None:
+def test_a_report_before_the_answer_of_the_upload_ends_the_fax(tmp_path: Path, status: Literal["Success", "Fail"]) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             fax = await a_fax(store, "claim")
             await box.deliver(report_mail(status, 9 if status == "Success" else 7, fax.token))
@@ -380,13 +382,13 @@ def test_a_report_before_the_answer_of_the_upload_is_right_in_the_end(tmp_path: 
             assert answered.state == settled.state == ("delivered" if status == "Success" else "failed")
             assert len([event for event in await events(store, 6, "fax.") if event.type in FINAL]) == 2
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
 def test_a_late_failure_of_an_earlier_attempt_does_not_fail_the_next(tmp_path: Path) -> None:
-    """The token is the fax's; only the date tells which attempt is meant."""
+    """The token is the fax's; only the date shows which attempt is meant."""
 
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store, watching(settings(box.port), store, tmp_path):
             fax = await a_fax(store, "claim", "accept")
             now = clock()
@@ -402,11 +404,11 @@ def test_a_late_failure_of_an_earlier_attempt_does_not_fail_the_next(tmp_path: P
             await box.deliver(report_mail("Success", 9, fax.token, date=now - timedelta(minutes=20)))
             await events(store, 1, "fax.delivered")
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_server_that_counts_again_from_below_the_cursor_loses_nothing(tmp_path: Path) -> None:
-    async def circle() -> None:
+def test_uids_that_restart_below_the_cursor_lose_no_mail(tmp_path: Path) -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:
             async with watching(settings(box.port), store, tmp_path):
                 await box.deliver(report_mail("Success", 9, "one"))
@@ -419,15 +421,15 @@ def test_a_server_that_counts_again_from_below_the_cursor_loses_nothing(tmp_path
                 found = await events(store, 2)
             assert [event.data["report"]["subject"] for event in found] == ["one", "two"]
 
-    asyncio.run(circle())
+    asyncio.run(scenario())
 
 
-def test_a_mail_in_the_gap_before_idle_waits_no_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pymap tells nothing of a mail that came just before IDLE; the turns that grow bring it soon all the same."""
+def test_a_mail_in_the_gap_before_idle_is_found_by_a_noop_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pymap does not announce a mail that came just before IDLE; the first, short IDLEs end in a NOOP that does."""
     wait = Connection.wait_for_exists
     turns: list[float] = []
 
-    async def circle() -> None:
+    async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:
 
             async def deliver_first(self: Connection, seconds: float) -> None:
@@ -443,4 +445,4 @@ def test_a_mail_in_the_gap_before_idle_waits_no_minutes(tmp_path: Path, monkeypa
             assert turns[:2] == [0.5, 4.0]
             assert max(turns) <= 240
 
-    asyncio.run(circle())
+    asyncio.run(scenario())

@@ -56,7 +56,7 @@ ONE, TWO = a_fax("one", fax_code=CODE), a_fax("two", "MB-00000001", number="+972
         (a_report(), None),
     ],
 )
-def test_a_report_finds_its_fax_or_none(report: Report, expected: Match | None) -> None:
+def test_a_report_matches_its_fax_or_none(report: Report, expected: Match | None) -> None:
     assert match(report, [ONE, TWO]) == expected
 
 
@@ -70,7 +70,7 @@ def test_a_token_outweighs_a_number() -> None:
     assert match(a_report("MB-00000001 to 03-9876543"), [ONE, TWO]) == Match("two", "token")
 
 
-def test_a_short_code_is_not_looked_for() -> None:
+def test_a_short_fax_code_is_ignored() -> None:
     assert match(a_report(text="on 2026"), [a_fax("one", fax_code="2026")]) is None
 
 
@@ -126,7 +126,9 @@ def test_an_ambiguous_or_foreign_identifier_matches_nothing(
 
 @settings(max_examples=500, deadline=None)
 @given(soups(GLUE + APART), st.permutations(FAXES))
-def test_marks_run_into_one_another_name_no_other_fax(soup: tuple[str, set[tuple[str, str]]], faxes: list[Fax]) -> None:
+def test_identifiers_that_run_into_one_another_match_no_other_fax(
+    soup: tuple[str, set[tuple[str, str]]], faxes: list[Fax]
+) -> None:
     text, marks = soup
     found = match(a_report("", text), faxes)
     kind = {"token": "token", "fax_code": "code", "destination": "number"}
@@ -134,12 +136,12 @@ def test_marks_run_into_one_another_name_no_other_fax(soup: tuple[str, set[tuple
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
-def test_text_without_a_mark_matches_nothing(subject: str, text: str) -> None:
+def test_text_without_an_identifier_matches_nothing(subject: str, text: str) -> None:
     assert match(a_report(subject, text), FAXES) is None
 
 
 @given(st.integers(-5 * 24 * 60, 5 * 24 * 60), st.integers(-5 * 24 * 60, 5 * 24 * 60))
-def test_a_destination_counts_only_within_a_day_of_the_upload(minutes: int, begun: int) -> None:
+def test_a_destination_matches_only_within_a_day_of_the_upload(minutes: int, begun: int) -> None:
     fax = a_fax("one", attempts=(Attempt(n=1, started_at=NOW + timedelta(minutes=begun)),))
     found = match(a_report(text="to 03-9876543", date=NOW + timedelta(minutes=minutes)), [fax])
     assert (found is not None) == (-2 <= minutes - begun <= 24 * 60)

@@ -74,21 +74,21 @@ def test_an_anonymous_caller_is_an_empty_sender() -> None:
     assert read(incoming_mail(b"%PDF-1.4", "")).report.sender == ""
 
 
-def test_a_tiff_sent_as_octets_is_known_by_its_name() -> None:
+def test_a_tiff_sent_as_octet_stream_is_recognised_by_its_name() -> None:
     mail = read(incoming_mail(b"II*\0", "1", filename="fax.TIF", content_type="application/octet-stream"))
     assert mail.attachment is not None
     assert mail.attachment.content_type == "image/tiff"
 
 
 @pytest.mark.parametrize("odd", [b"image/\xff", b"image/a\x00b", b"image/"])
-def test_an_image_of_no_type_is_known_by_what_it_is(odd: bytes) -> None:
+def test_an_image_without_a_valid_type_is_recognised_by_its_content(odd: bytes) -> None:
     mail = incoming_mail(b"\x89PNG\r\n", "1", filename="fax", content_type="image/odd").replace(b"image/odd", odd)
     document = read(mail).attachment
     assert document is not None
     assert document.content_type == "image/png"
 
 
-def test_the_called_number_may_stand_in_to() -> None:
+def test_the_called_number_is_read_from_to() -> None:
     assert read(incoming_mail(b"%PDF", "1", to="0398765432@myfax.co.il")).report.to == "0398765432"
 
 
@@ -110,7 +110,7 @@ def test_the_digest_survives_folding_and_differs_between_mails() -> None:
     assert digest(fetched(b"Subject: x\r\n\r\n", 9)) is None
 
 
-def test_html_is_read_as_text_and_the_text_is_cut() -> None:
+def test_html_becomes_text_and_the_text_is_cut() -> None:
     head = b"X-Fax-Status: Fail\nX-Fax-Status-Code: 7\nContent-Type: text/html; charset=utf-8\n\n"
     mail = read(head + b"<style>b{}</style><p>to <b>MB-7K3QXA2M</b> &amp; more" + b"x" * 90_000)
     assert "MB-7K3QXA2M" in mail.report.text
@@ -159,7 +159,7 @@ def test_style_and_script_are_not_part_of_the_text() -> None:
 
 
 @pytest.mark.parametrize("header", ["X-Fax-Code", "X-Fax-Job-ID", "x-fax-id"])
-def test_every_fax_header_may_name_the_fax(header: str) -> None:
+def test_every_other_x_fax_header_is_part_of_the_text(header: str) -> None:
     """A FAX_CODE counts anywhere in what a signature must cover."""
     mail = read(f"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n{header}: 3cf6c2ae-0000\r\n\r\nsent\r\n".encode())
     assert mail.report.text.split() == ["3cf6c2ae-0000", "sent"]
