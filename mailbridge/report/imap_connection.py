@@ -151,7 +151,7 @@ class Connection:
     async def fetch(self, uids: Sequence[int], *, part: str = "", first: int | None = FIRST_BYTES) -> list[FetchedMail]:
         """Fetch these mails (at most BATCH), each cut to its `first` bytes; BODY.PEEK leaves \\Seen unset (section 6.4.5).
 
-        Returned in the order of their UIDs. A mail that no longer exists is absent, and one that was not asked for is dropped.
+        Returned in the order of their UIDs. A mail that no longer exists is absent, and one that was not requested is dropped.
         """
         self._protocol.fetch_responses = []
         cut = f"<0.{first}>" if first is not None else ""

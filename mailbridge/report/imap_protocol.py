@@ -75,7 +75,7 @@ class ImapProtocol(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]  #
 
     @property
     def has_unread(self) -> bool:
-        """Whether bytes wait that no command asked for. Before STARTTLS they could be an attacker's."""
+        """Whether bytes wait that belong to no command. Before STARTTLS they could be an attacker's."""
         return self._reader.has_unread
 
     def _fail_pending(self, reason: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mailbridge.errors import MailboxError
 
-# A report is a few KB: a FETCH of this many bytes brings it whole, and of any longer mail at least the header.
+# A report is a few KB: a FETCH of this many bytes returns all of it, and at least the header of any longer mail.
 FIRST_BYTES = 65536
 # Mails in one FETCH: five times faster than one by one.
 BATCH = 100

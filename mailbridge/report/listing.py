@@ -2,7 +2,7 @@
 
 A listed fax waits for its mail, GRACE_ROUNDS rounds long, before the list reports it: where all is well, the mail comes within
 seconds. A mail and an item are the same fax by numbers and times (see `listing_match`), whichever comes first. An untrusted mail
-stands for an item only if it brought the same document: a forged mail must not hide a fax.
+counts as an item's only if it has the same document: a forged mail must not hide a fax.
 """
 
 from __future__ import annotations

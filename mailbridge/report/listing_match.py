@@ -46,7 +46,7 @@ def closest_listed(mailed: ReceivedItem, listed: Iterable[ReceivedItem]) -> Rece
 
 
 def with_same_document(listed: ReceivedItem, mailed: Iterable[ReceivedItem], sha256: str | None) -> ReceivedItem | None:
-    """Return the mail of a listed item's fax that brought the document with this digest, or None."""
+    """Return the mail of a listed item's fax that has the document with this digest, or None."""
     same = [mail for mail in mailed if sha256 is not None and mail.sha256 == sha256]
     return next((mail for _, mail in same_faxes([listed], same)), None)
 

@@ -78,7 +78,7 @@ class ListingRecorder:
     def emit(self, tx: Transaction, item_id: str, document: dict[str, Any] | None, defects: Sequence[str], now: datetime) -> bool:
         """Emit the event of an item; return False if it is not needed any more, nor its document.
 
-        That is so if a mail reported the fax meanwhile, or if an untrusted mail has brought the same document.
+        That is so if a mail reported the fax meanwhile, or if an untrusted mail has had the same document.
         """
         item = tx.received.get(item_id)
         if item is None or item.event_id is not None:
@@ -123,12 +123,12 @@ class ListingRecorder:
 
 
 def _is_old(at: datetime, progress: ListingProgress, now: datetime) -> bool:
-    """Whether an item came in before the very first start, or longer ago than was asked for.
+    """Whether an item came in before the very first start, or before the time that was requested.
 
     After the first round, what was not on the list before is new, even if a wrong time zone makes it look older.
     """
     if progress.until is None:
         # The list has whole seconds. An item that seems to come in later than now is old: the time zone is wrong.
         return not progress.started_at.replace(microsecond=0) <= at <= now + SKEW
-    # A list that has more than was asked for has items older than the stored ones, by which they would be known.
+    # A list with more than was requested has items that are older than the stored ones, by which they would be known.
     return at < max(progress.started_at, now - LONGEST) - MAX_GAP

@@ -39,7 +39,7 @@ class MailFetcher:
     def __init__(self, max_mail: int) -> None:
         self._max_mail = max_mail
         self._size = BATCH
-        # Failed fetches of one mail, by its UID and whether all of it was asked for.
+        # Failed fetches of one mail, by its UID and whether all of it was requested.
         self._failures = Counter[tuple[int, bool]]()
 
     def forget_uids(self) -> None:

@@ -55,7 +55,7 @@ class ReceivedFaxRecorder:
     def _listed(self, tx: Transaction, mailed: ReceivedItem) -> ReceivedItem | None:
         """Return the list's item of the same fax, if no other mail belongs to it and it is not older than the first start.
 
-        An untrusted mail must bring the very document of the item: a forged mail must not hide a fax.
+        An untrusted mail must have the same document as the item: a forged mail must not hide a fax.
         """
         near = tx.received.between(mailed.account, "incoming", mailed.at - MAX_GAP, mailed.at + MAX_GAP)
         listed = [item for item in near if item.listing_id and not item.mailed and (item.event_id or item.due_at)]
