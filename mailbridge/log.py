@@ -68,6 +68,7 @@ data_before_greeting = _event("data before greeting, client rejected", "warning"
 tls_handshake_failed = _event("TLS handshake failed", "warning")
 login_failed = _event("login failed", "warning")
 session_crashed = _event("session failed unexpectedly", "error")
+mail_repeated = _event("mail repeated, answered with the first id")
 mail_refused = _event("mail refused")
 
 fax_queued = _event("fax queued")

@@ -169,6 +169,9 @@ class Fax:
     email: Email = field(default_factory=Email)
     report: Mapping[str, Any] | None = None  # the report mail that was matched, as events show it
     tags: Mapping[str, str] = field(default_factory=dict)  # X-Mailbridge-Tag, by key
+    user: str | None = None  # who sent it: name of a [user.NAME]
+    content_digest: str | None = None  # SHA-256 of the mail's text and attachments, in hexadecimal
+    repeat_of: str | None = None  # an earlier fax with the same content to the same number, within `fax.same_again`
     final_at: datetime | None = None  # when it became delivered, failed or cancelled
 
 

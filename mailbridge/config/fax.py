@@ -56,6 +56,10 @@ class FaxOptions(Section):
         ge=0,
         description="Maximum number of calls to one number at a time; 0 is no limit. A second call would only find it busy.",
     )
+    same_again: Duration = Field(
+        default=120.0,
+        description='Within this time, the same content to the same number is reported as repeat_of; "0s" reports none.',
+    )
     redial: Redial = Field(
         default=Redial(),
         description="Redialing after busy or no answer, in addition to MyFax's own retries.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[C
         found = [config_error(detail, Config) for detail in error.errors(include_url=False)]
         return None, errors + [one for one in found if one.key not in known]
     config, of_contacts = with_contacts_file(config)
-    errors += [*file_errors(config), *of_contacts, *config.contact_errors]
+    errors += [*file_errors(config), *of_contacts, *config.contact_errors, *_overlapping_networks(config)]
     return (None if errors else config), errors
 
 
@@ -67,13 +68,36 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _unknown_accounts(tree: Mapping[str, Any]) -> Iterator[ConfigError]:
-    """Yield an error for each user and mailbox whose account is not in the file."""
+    """Yield an error for each user and mailbox that names an account which is not in the file."""
     accounts = tree.get("account")
     if not isinstance(accounts, dict):
         return
     for noun in ("user", "mailbox"):
         section = tree.get(noun)
         for name, entry in section.items() if isinstance(section, dict) else ():
-            account = entry.get("account") if isinstance(entry, dict) else None
-            if isinstance(account, str) and account not in accounts:
-                yield ConfigError(f"{noun}.{name}.account", f"unknown account {account!r}", f"write one of {', '.join(accounts)}")
+            for key, account in _named_accounts(entry):
+                if account not in accounts:
+                    remedy = f"write one of {', '.join(accounts)}"
+                    yield ConfigError(f"{noun}.{name}.{key}", f"unknown account {account!r}", remedy)
+
+
+def _named_accounts(entry: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(entry, dict):
+        return
+    if isinstance(entry.get("account"), str):
+        yield "account", entry["account"]
+    for account in entry["accounts"] if isinstance(entry.get("accounts"), list) else ():
+        yield "accounts", str(account)
+
+
+def _overlapping_networks(config: Config) -> Iterator[ConfigError]:
+    """Yield an error for each network of a user that overlaps one of another user: a client must be one user."""
+    seen: list[tuple[str, IPv4Network | IPv6Network]] = []
+    for name, user in config.users.items():
+        mine = [ip_network(network) for network in user.networks]
+        for network in mine:
+            for other, taken in seen:
+                if network.version == taken.version and network.overlaps(taken):
+                    fault = f"{network} overlaps {taken} of user {other}"
+                    yield ConfigError(f"user.{name}.networks", fault, "give each client to one user")
+        seen += [(name, network) for network in mine]

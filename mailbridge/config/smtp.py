@@ -26,6 +26,10 @@ class SmtpTls(Section):
         description="PEM private key of the certificate, without a passphrase. Default: no TLS.",
         examples=["/etc/mailbridge/privkey.pem"],
     )
+    minimum: Literal["1.0", "1.1", "1.2", "1.3"] = Field(
+        default="1.2",
+        description='Oldest TLS version that is accepted. "1.0" and "1.1" are for old machines, and not secure.',
+    )
     listen: tuple[Listen, ...] = Field(
         default=(),
         description='Addresses with implicit TLS (SMTPS), such as "0.0.0.0:4465". The systemd service needs a port from 1024 on.',

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mailbridge.config.section import Section
-from mailbridge.config.values import Hash, Rule
+from mailbridge.config.values import Hash, Network, Rule, wrong
 
 
 class User(Section):
     """An SMTP user, and what this user may send."""
 
-    password_hash: Hash = Field(
-        description="Output of `mailbridge hash-password`.",
+    password_hash: Hash | None = Field(
+        default=None,
+        description="Output of `mailbridge hash-password`. Default: no login, which needs networks.",
         examples=["scrypt$…"],
+    )
+    networks: tuple[Network, ...] = Field(
+        default=(),
+        description="Clients from these networks are this user without a login, such as old scanners. Default: none.",
+        examples=[["192.168.1.20", "10.0.7.0/24"]],
     )
     account: str | None = Field(
         default=None,
         description="Account that this user's faxes are sent with. Default: the first account.",
         examples=["office"],
+    )
+    accounts: tuple[str, ...] = Field(
+        default=(),
+        description="Accounts that X-Mailbridge-Account may name. Default: only account, or any if account is not set.",
+        examples=[["office", "warehouse"]],
     )
     senders: tuple[str, ...] = Field(
         default=(),
@@ -36,3 +47,9 @@ class User(Section):
         description="Maximum number of faxes per day. Default: no limit.",
         examples=[200],
     )
+
+    @model_validator(mode="after")
+    def _known_by_something(self) -> User:
+        if self.password_hash is None and not self.networks:
+            raise wrong("a user needs a password_hash or networks", "set password_hash to the output of mailbridge hash-password")
+        return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -138,6 +139,18 @@ def _country(value: str) -> str:
     return value
 
 
+def _network(value: object) -> object:
+    """Accept an address or a network of IPv4 or IPv6, but not the whole internet."""
+    try:
+        network = ipaddress.ip_network(str(value), strict=False)
+    except ValueError:
+        remedy = 'write an address or a network, such as "192.168.1.20" or "192.168.1.0/24"'
+        raise wrong(f"{value!r} is not a network", remedy) from None
+    if network.prefixlen == 0:
+        raise wrong(f"{value!r} is every address", "name the network of your devices, or let clients log in")
+    return str(network)
+
+
 # Durations are in seconds, None means "off"; sizes are in bytes.
 Duration = Annotated[float, BeforeValidator(seconds), Written(_duration)]
 PositiveDuration = Annotated[float, BeforeValidator(seconds), AfterValidator(_positive), Written(_duration)]
@@ -147,6 +160,7 @@ Address = Annotated[str, BeforeValidator(_email)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Secret = Annotated[SecretStr, BeforeValidator(_filled)]
 WebhookSecrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_webhook_secrets)]
+Network = Annotated[str, BeforeValidator(_network)]
 Hash = Annotated[str, BeforeValidator(_hash)]
 Zone = Annotated[str, BeforeValidator(_zone)]
 Region = Annotated[

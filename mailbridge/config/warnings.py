@@ -41,7 +41,10 @@ def _logins(config: Config) -> Iterator[ConfigError]:
         yield ConfigError(
             "user", f"{protected} requires authentication, but there are no users", "add [user.NAME] with a password_hash"
         )
-    if public is not None and smtp.tls.certificate is None:
+    if smtp.tls.minimum in ("1.0", "1.1"):
+        remedy = 'write "1.2" as soon as no old machine needs less'
+        yield ConfigError("smtp.tls.minimum", f"TLS {smtp.tls.minimum} is not secure", remedy)
+    if public is not None and smtp.tls.certificate is None and any(user.password_hash for user in config.users.values()):
         yield ConfigError("smtp.tls.certificate", f"{public} accepts no passwords without TLS", "set certificate and key")
 
 

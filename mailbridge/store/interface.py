@@ -47,6 +47,9 @@ class Submissions(Protocol):
     def fax_ids(self, key: str, since: datetime) -> list[str]:
         """Return the fax ids of the first mail with this key that was received at or after `since`, or []."""
 
+    def same_again(self, fax: Fax, since: datetime) -> str | None:
+        """Return the newest fax with this one's user, content and number that was created at or after `since`, or None."""
+
     def count_faxes(self, user: str, since: datetime) -> int:
         """Return how many faxes this user's mails have made that were received at or after `since`."""
 
@@ -70,13 +73,10 @@ class Faxes(Protocol):
         """Return faxes in `state` whose due_at has come, earliest due_at first; with `account`, only its faxes."""
 
     def due_uploads(self, now: datetime, account: str, per_number: int, limit: int) -> list[Fax]:
-        """Return queued faxes of an account whose due_at has come, earliest first, to numbers with fewer calls than `per_number`.
-
-        0 is no limit. A call is a fax that is uploading or submitted, of any account.
-        """
+        """Return an account's due queued faxes, earliest first, to numbers with fewer calls than `per_number`; 0 is no limit."""
 
     def calls_to(self, number: str) -> int:
-        """Return how many faxes to this number are uploading or submitted."""
+        """Return how many faxes of any account to this number are uploading or submitted."""
 
     def next_due(self, state: FaxState, account: str | None = None) -> datetime | None:
         """Return the earliest due_at in `state`, or None."""

@@ -61,11 +61,11 @@ envelope = Table(
     "envelope",
     metadata,
     Column("id", Text, primary_key=True),  # env_…, a ULID; an SMTP session assigns it at DATA
-    Column("key", Text),  # SHA-256 of Message-ID, numbers and account, to recognise a repeated mail; NULL without Message-ID
+    Column("key", Text),  # SHA-256 of Message-ID, user, numbers and content, to know a repeated mail; NULL without Message-ID
     Column("path", Text, nullable=False),  # of the mail, relative to the spool
     Column("received_at", Instant, nullable=False),  # when it was accepted; shifted when the clock is set
     Column("record", JSON, nullable=False),  # the whole Envelope, for what no query selects by
-    Column("user", Text),  # who logged in; NULL for mail from a trusted network
+    Column("user", Text),  # who sent it: name of a [user.NAME]; NULL without a login
     Index("envelope_key", "key", "received_at"),
     Index("envelope_path", "path"),
     Index("envelope_user", "user", "received_at"),
@@ -99,6 +99,9 @@ fax = Table(
     Column("report", JSON),  # the report mail that was matched, as events show it
     Column("tags", JSON, nullable=False),  # X-Mailbridge-Tag, by key
     Column("documents_deleted_at", Instant),  # when retention noted its files for deletion
+    Column("user", Text),  # who sent it: name of a [user.NAME]; NULL without a login
+    Column("content_digest", Text),  # SHA-256 of the mail's text and attachments, to find a fax that is sent again
+    Column("repeat_of", Text),  # id of an earlier fax with the same content to the same number
     Index("fax_due", "state", "account", "due_at"),
     Index("fax_next", "state", "due_at"),
     Index("fax_expires", "state", "expires_at"),
@@ -106,6 +109,7 @@ fax = Table(
     Index("fax_documents", "final_at", sqlite_where=_UNDELETED, postgresql_where=_UNDELETED),
     Index("fax_number", "number", "final_at"),
     Index("fax_calls", "number", "state"),
+    Index("fax_content", "content_digest", "created_at"),
     Index("fax_code", text("lower(fax_code)")),
 )
 

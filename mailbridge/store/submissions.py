@@ -30,6 +30,19 @@ _COUNT_FAXES: Final = (
 )
 
 
+_SAME_AGAIN: Final = (
+    select(_fax.id)
+    .where(
+        _fax.content_digest == bindparam("content_digest"),
+        _fax.created_at >= bindparam("since"),
+        _fax.number == bindparam("number"),
+        func.coalesce(_fax.user, "") == bindparam("user"),
+    )
+    .order_by(_fax.created_at.desc())
+    .limit(1)
+)
+
+
 class Submissions:
     """See `store.interface.Submissions`."""
 
@@ -46,6 +59,12 @@ class Submissions:
 
     def fax_ids(self, key: str, since: datetime) -> list[str]:
         return [row[0] for row in self._sql.execute(_FAX_IDS, {"key": key, "since": since})]
+
+    def same_again(self, fax: Fax, since: datetime) -> str | None:
+        if fax.content_digest is None:
+            return None
+        same = {"content_digest": fax.content_digest, "number": fax.number, "user": fax.user or "", "since": since}
+        return self._sql.execute(_SAME_AGAIN, same).scalar()
 
     def count_faxes(self, user: str, since: datetime) -> int:
         return int(self._sql.execute(_COUNT_FAXES, {"user": user, "since": since}).scalar_one())

@@ -5,15 +5,21 @@ name, and then the transaction with the envelope, the faxes and their events. A 
 that no record names, which the next start deletes; the client got no 250 and sends the mail again. A crash after it, but before
 the client read the 250, leaves a mail that the client sends again: its Message-ID and recipients are known for 24 hours, so it is
 answered with the first id, and faxed once.
+
+The same content from the same user to the same number under another Message-ID, within `fax.same_again`, is faxed: a person may
+mean it. The event and the log name the earlier fax.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 from mailbridge import log
+from mailbridge.config import FaxOptions
 from mailbridge.errors import NotFound, StoreUnavailable, Undecided
+from mailbridge.model import Fax
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import SpoolFile
@@ -31,13 +37,13 @@ _REPEATS_WITHIN = timedelta(hours=24)
 
 
 class Acceptance:
-    """Stores the mails that `admission` admits. Their faxes expire `expire_after` seconds after they are due."""
+    """Stores the mails that `admission` admits. `options` are the section `[fax]`."""
 
     def __init__(
-        self, admission: Admission, limits: DailyLimits, read_letter: ReadLetter, runtime: Runtime, expire_after: float
+        self, admission: Admission, limits: DailyLimits, read_letter: ReadLetter, runtime: Runtime, options: FaxOptions
     ) -> None:
         self._admission, self._limits, self._read_letter = admission, limits, read_letter
-        self._runtime, self._expire_after = runtime, expire_after
+        self._runtime, self._options = runtime, options
 
     def create_file(self, transaction: MailTransaction) -> SpoolFile:
         """Begin the spool file of a mail. Raises StoreUnavailable."""
@@ -54,20 +60,21 @@ class Acceptance:
             if letter.derived:
                 await self._runtime.spool.store_derived(file, letter.derived)
             envelope = envelope_of(transaction, letter, file, account, self._runtime.clock())
-            mail = queue_mail(envelope, letter, self._expire_after)
+            mail = queue_mail(envelope, letter, self._options.give_up)
         except BaseException:
             file.abort()
             raise
-        repeated = await self._store(mail, file)
+        repeated, faxes = await self._store(mail, file)
         if repeated:
             file.abort()
+            log.mail_repeated(repeated[0], envelope=envelope.id, message_id=envelope.message_id, user=envelope.user)
             return _queued_reply(repeated)
-        self._limits.add(transaction.user, len(mail.faxes))
+        self._limits.add(transaction.user, len(faxes))
         facts = {"envelope": envelope.id, "account": account, "documents": len(letter.documents)}
         if letter.passed_over:
             facts["passed_over"] = list(letter.passed_over)
-        for fax in mail.faxes:
-            log.fax_queued(fax.id, to=fax.number, **facts)
+        for fax in faxes:
+            log.fax_queued(fax.id, to=fax.number, **facts, **({"repeat_of": fax.repeat_of} if fax.repeat_of else {}))
         return _queued_reply(mail.fax_ids)
 
     async def _read_and_sync(self, file: SpoolFile) -> Letter:
@@ -79,18 +86,22 @@ class Acceptance:
             # Also after a refusal: no thread may still use the file when it is deleted, and a failing disk is reported first.
             await synced
 
-    async def _store(self, mail: QueuedMail, file: SpoolFile) -> list[str]:
-        """Store a mail; return the fax ids of the same mail that was stored before, or []. Raises Refused, StoreUnavailable."""
+    async def _store(self, mail: QueuedMail, file: SpoolFile) -> tuple[list[str], list[Fax]]:
+        """Store a mail; return the fax ids of the same mail if it was stored before, and the faxes that were stored now.
+
+        Raises Refused, StoreUnavailable.
+        """
         envelope, key = mail.envelope, mail.repeat_key
         # Other sessions of this user may have sent since RCPT.
         check_daily_limit = self._limits.stored_check(envelope.user, len(mail.faxes))
 
-        def work(tx: Transaction) -> list[str]:
-            repeated = tx.submissions.fax_ids(key, envelope.received_at - _REPEATS_WITHIN) if key else []
-            if not repeated:
-                check_daily_limit(tx)
-                tx.submissions.add(envelope, mail.faxes, key, envelope.received_at)
-            return repeated
+        def work(tx: Transaction) -> tuple[list[str], list[Fax]]:
+            if key and (repeated := tx.submissions.fax_ids(key, envelope.received_at - _REPEATS_WITHIN)):
+                return repeated, []
+            check_daily_limit(tx)
+            faxes = [replace(fax, repeat_of=self._same_again(tx, fax)) for fax in mail.faxes]
+            tx.submissions.add(envelope, faxes, key, envelope.received_at)
+            return [], faxes
 
         try:
             return await self._runtime.store.run(work)
@@ -100,6 +111,10 @@ class Acceptance:
         except Exception:
             file.abort()
             raise
+
+    def _same_again(self, tx: Transaction, fax: Fax) -> str | None:
+        seconds = self._options.same_again
+        return tx.submissions.same_again(fax, fax.created_at - timedelta(seconds=seconds)) if seconds else None
 
     async def _abort_unless_stored(self, fax_id: str, file: SpoolFile) -> None:
         """Delete the file of a failed commit, unless that reached the disk after all: then the store has the fax."""

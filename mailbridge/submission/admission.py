@@ -53,7 +53,12 @@ class Admission:
         if wanted is not None and wanted not in self._config.accounts:
             raise Refused("554 5.6.0 Unknown account in X-Mailbridge-Account, or in send --account")
         user = self._user(user_name)
-        return wanted or (user.account if user else None) or next(iter(self._config.accounts))
+        own = (user.account if user else None) or self._config.default_account
+        if wanted is None or user is None or wanted in user.accounts or wanted == own:
+            return wanted or own
+        if user.account is None and not user.accounts:
+            return wanted
+        raise Refused(f"554 5.7.1 You may not send faxes with the account {wanted}")
 
     def _user(self, name: str | None) -> User | None:
         return self._config.users.get(name) if name is not None else None

@@ -17,7 +17,8 @@ class Letter:
     """What one mail asks for: `documents` are faxed in their order; a page made of the mail's text is the first of them.
 
     A document is a stretch of the mail, or of `derived`: the page, files that were packed in the mail, converted pictures, at
-    most MAX_DERIVED bytes. The spool stores it at `derived_path`. `passed_over` names the parts that are not faxed, because they
+    most MAX_DERIVED bytes. The spool stores it at `derived_path`. `content_digest` is the SHA-256 of text and attachments: of the
+    text itself, since a page of it also shows the date. `passed_over` names the parts that are not faxed, because they
     only accompany a mail.
 
     `sender` is the first address of From, `authors` are all of them. `account`, `page_mode`, `send_at` (UTC) and `tags` come from
@@ -30,6 +31,7 @@ class Letter:
     sender: str | None
     authors: tuple[str, ...] = ()
     documents: tuple[Document, ...]
+    content_digest: str = ""
     derived: bytes = b""
     passed_over: tuple[str, ...] = ()
     account: str | None = None

@@ -10,7 +10,7 @@ from mailbridge.errors import Refused
 from mailbridge.submission import page
 from mailbridge.submission.letter import Letter, PageMode
 from mailbridge.submission.mime_headers import Headers
-from mailbridge.submission.mime_parameters import decode_words
+from mailbridge.submission.mime_parameters import decode_words, value_of
 
 MAX_TAGS = 20
 # Beyond it neither a database nor the sum of two dates is sure to hold a date.
@@ -21,7 +21,8 @@ def read_headers(headers: Headers) -> Letter:
     """Return the letter, still without documents. Raises Refused (554 5.6.0) for an invalid X-Mailbridge header."""
     fields = [str(value)[:4000] for value in headers.get_all("From", [])]
     authors = tuple(address for _, address in getaddresses(fields) if "@" in address)
-    auto_submitted = str(headers.get("Auto-Submitted", "no")).split(";")[0].strip().lower()
+    # An ERP marks its invoices auto-generated; only a reply to a mail must not be answered with a fax (RFC 3834 section 5).
+    auto_submitted = value_of(str(headers.get("Auto-Submitted", "no")))
     return Letter(
         message_id=str(headers.get("Message-ID", "")).strip()[:998] or None,
         subject=page.clean_line(decode_words(str(headers.get("Subject", "")))).strip()[:998],
@@ -32,7 +33,7 @@ def read_headers(headers: Headers) -> Letter:
         page_mode=_page_mode(headers.get("X-Mailbridge-Page")),
         send_at=_send_at(headers.get("X-Mailbridge-Send-At")),
         tags=_tags([str(value) for value in headers.get_all("X-Mailbridge-Tag", [])]),
-        auto_submitted=auto_submitted not in ("no", ""),
+        auto_submitted=auto_submitted in ("auto-replied", "auto-notified"),
         mail_loop="X-Mailbridge-Loop" in headers,
         received_count=len(headers.get_all("Received", [])),
     )

@@ -6,6 +6,7 @@ and `auto` does so if the text says something that the documents do not (see `co
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,13 +38,19 @@ def read_letter(spool_root: Path, relpath: str, page_mode: str) -> Letter:
             return letter
         text, shown = body.read(mail)
         documents = tuple(find_documents(mail, relpath, shown))
+        content_digest = _content_digest(text, documents)
         derived = DerivedContent(relpath)
         if _becomes_page(text, letter.page_mode or page_mode, documents):
             documents = (_text_page(text, mail.headers, letter.subject, derived), *documents)
         elif not documents:
             why = "its text is not to be faxed" if text.strip() else "it has no text"
             raise Refused(f"554 5.6.0 The mail has nothing to fax: no document is attached and {why}")
-        return replace(letter, documents=documents, derived=derived.to_bytes())
+        return replace(letter, documents=documents, content_digest=content_digest, derived=derived.to_bytes())
+
+
+def _content_digest(text: str, documents: tuple[Document, ...]) -> str:
+    digests = [hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(), *(document.sha256 for document in documents)]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _becomes_page(text: str, page_mode: str, documents: tuple[Document, ...]) -> bool:

@@ -44,7 +44,7 @@ class Authenticator:
     async def _is_valid(self, name: str, password: bytes) -> bool:
         """Check a password. An unknown user takes as long, so that the time does not show which names exist."""
         user = self._users.get(name)
-        hash = user.password_hash if user is not None else UNKNOWN_USER
+        hash = (user.password_hash if user is not None else None) or UNKNOWN_USER
         valid = await asyncio.get_running_loop().run_in_executor(None, check_password, hash, password)
         return valid and user is not None
 

@@ -67,10 +67,12 @@ def queue_mail(envelope: Envelope, letter: Letter, expire_after: float) -> Queue
             pages=_total_pages(letter.documents),
             email=Email(message_id=letter.message_id, envelope_id=envelope.envid, sender=envelope.sender, subject=letter.subject),
             tags=letter.tags,
+            user=envelope.user,
+            content_digest=letter.content_digest or None,
         )
         for id, number in zip(ids, numbers, strict=True)
     )
-    return QueuedMail(envelope=envelope, faxes=faxes, repeat_key=_repeat_key(envelope))
+    return QueuedMail(envelope=envelope, faxes=faxes, repeat_key=_repeat_key(envelope, letter.content_digest))
 
 
 def _total_pages(documents: Sequence[Document]) -> int | None:
@@ -78,9 +80,13 @@ def _total_pages(documents: Sequence[Document]) -> int | None:
     return sum(page for page in pages if page is not None) if pages and None not in pages else None
 
 
-def _repeat_key(envelope: Envelope) -> str | None:
-    """Return a digest of Message-ID, numbers and account; None without a Message-ID."""
-    if not envelope.message_id:
+def _repeat_key(envelope: Envelope, content_digest: str) -> str | None:
+    """Return a digest of Message-ID, user, account, content and numbers; None without a Message-ID.
+
+    The Message-ID alone does not identify a mail: scanners and templates use one again and again.
+    """
+    if not (envelope.message_id or "").strip("<> "):
         return None
     numbers = sorted({recipient.number for recipient in envelope.recipients})
-    return hashlib.sha256("\n".join([envelope.message_id, *numbers, envelope.account]).encode()).hexdigest()
+    facts = [envelope.message_id or "", envelope.user or "", envelope.account, content_digest, *numbers]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()

@@ -21,9 +21,16 @@ from mailbridge.submission.limits import ConnectionLimits, DataLimits
 from mailbridge.submission.login import Authenticator
 from mailbridge.submission.session import Session
 from mailbridge.submission.session_context import SessionOptions, SessionServices
+from mailbridge.submission.trusted_networks import TrustedNetworks
 
 _HANDSHAKE_TIMEOUT = 15.0  # seconds, of implicit TLS
 _BACKLOG = 512
+_TLS_VERSIONS = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
 
 
 class SmtpService:
@@ -38,12 +45,13 @@ class SmtpService:
         self._config, self._sockets = config, list(sockets)
         limits = DailyLimits(config.users, config.timezone, runtime)
         self.admission = Admission(config, limits)
-        self.acceptance = Acceptance(self.admission, limits, read_letter, runtime, config.fax.give_up)
+        self.acceptance = Acceptance(self.admission, limits, read_letter, runtime, config.fax)
         self._services = SessionServices(
             daily_limits=limits,
             admission=self.admission,
             acceptance=self.acceptance,
             authenticator=Authenticator(config.users),
+            networks=TrustedNetworks({name: user.networks for name, user in config.users.items()}),
             connections=ConnectionLimits(config.smtp.max_connections, config.smtp.max_connections_per_client),
             active=ActiveSessions(),
         )
@@ -122,7 +130,10 @@ def _tls_context(tls: SmtpTls) -> ssl.SSLContext | None:
     if tls.certificate is None or tls.key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = _TLS_VERSIONS[tls.minimum]
+    if context.minimum_version < ssl.TLSVersion.TLSv1_2:
+        # OpenSSL 3 has no cipher for these versions at a higher level of security.
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
     try:
         context.load_cert_chain(tls.certificate, tls.key)
     except (OSError, ssl.SSLError) as error:

@@ -7,6 +7,7 @@ whoever hangs up, leaves the store as it was. The client then sends the mail aga
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from mailbridge import log
@@ -38,6 +39,7 @@ class Session(SmtpProtocol):
         self._options, self._services, self._implicit_tls = options, services, implicit_tls
         self._client = ""
         self._user: str | None = None
+        self._logged_in = False
         self._transaction = MailTransaction()
         self._counted = False
         self._bad_commands = self._failed_logins = 0
@@ -47,10 +49,11 @@ class Session(SmtpProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count a new connection. STARTTLS calls this again, and ends the login (RFC 3207 section 4.2)."""
-        self._user = None
         peer = transport.get_extra_info("peername")
         # A dual-stack socket shows an IPv4 client as an IPv4-mapped address (RFC 4291 section 2.5.5.2).
         self._client = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "local"
+        self._user = self._services.networks.user_of(self._client)
+        self._logged_in = False
         if not self._counted:
             self._counted = self._services.connections.acquire(self._client)
         self._services.active.add(self)
@@ -77,6 +80,9 @@ class Session(SmtpProtocol):
             log.data_before_greeting("smtp", client=self._client)
             self.hang_up("554 5.5.0 Protocol violation: data before greeting")
             return
+        if self._user is not None:
+            with contextlib.suppress(StoreUnavailable):  # the store's own count decides before the 250
+                await self._services.daily_limits.load(self._user)
         await self.run_commands()
 
     async def push(self, status: str | bytes) -> None:
@@ -149,6 +155,7 @@ class Session(SmtpProtocol):
         else:
             await self._services.daily_limits.load(name)
             self._user = self._transaction.user = name
+            self._logged_in = True
             await self.push("235 2.7.0 Authentication succeeded")
 
     def _check_auth(self, arg: str | None) -> None:
@@ -156,7 +163,7 @@ class Session(SmtpProtocol):
             raise Refused("503 5.5.1 Authentication is not available, or EHLO is missing")
         if not self._encrypted_or_local:
             raise Refused("538 5.7.11 Encryption required: turn on STARTTLS in your mail program")
-        if self._user is not None or self._transaction.sender is not None:
+        if self._logged_in or self._transaction.sender is not None:
             raise Refused("503 5.5.1 Already authenticated, or mail transaction in progress")
         check_syntax(arg)
 

@@ -11,6 +11,7 @@ from mailbridge.submission.admission import Admission
 from mailbridge.submission.daily_limits import DailyLimits
 from mailbridge.submission.limits import ConnectionLimits, DataLimits
 from mailbridge.submission.login import Authenticator
+from mailbridge.submission.trusted_networks import TrustedNetworks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,5 +33,6 @@ class SessionServices:
     admission: Admission
     acceptance: Acceptance
     authenticator: Authenticator
+    networks: TrustedNetworks
     connections: ConnectionLimits
     active: ActiveSessions

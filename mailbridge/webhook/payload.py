@@ -41,6 +41,9 @@ def fax_data(fax: Fax) -> dict[str, Any]:
         },
         "report": fax.report,
         "tags": dict(fax.tags),
+        "user": fax.user,
+        "repeat_of": fax.repeat_of,
+        "document_sha256": [document.sha256 for document in fax.documents],
         "document": None,
     }
 

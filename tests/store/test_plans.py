@@ -13,7 +13,7 @@ from sqlalchemy import Connection, event
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.factories import NOW, NUMBER
+from tests.factories import NOW, NUMBER, a_fax
 from tests.store.factories import a_mail, settle_all, with_store
 
 LATER = NOW + timedelta(days=999)
@@ -33,6 +33,7 @@ FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "faxes by FAX_CODEs": lambda tx: tx.faxes.by_fax_codes(["a", "b"]),
     "faxes by numbers": lambda tx: tx.faxes.by_numbers([NUMBER], NOW),
     "faxes of a repeated mail": lambda tx: tx.submissions.fax_ids("key", NOW),
+    "same fax again": lambda tx: tx.submissions.same_again(a_fax(content_digest="x"), NOW),
     "count of a user's faxes": lambda tx: tx.submissions.count_faxes("dana", NOW),
     "claim deliveries": lambda tx: tx.deliveries.claim("crm", LATER, 2),
     "next delivery": lambda tx: tx.deliveries.next_due("crm"),

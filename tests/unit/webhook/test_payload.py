@@ -55,6 +55,9 @@ def test_a_failed_fax_has_the_data_of_the_contract() -> None:
         "email": {"message_id": "<1@x>", "envelope_id": None, "sender": "dana@example.co.il", "subject": "שלום"},
         "report": None,
         "tags": {"case": "17"},
+        "user": None,
+        "repeat_of": None,
+        "document_sha256": [document.sha256 for document in fax.documents],
         "document": None,
     }
 
