@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import os
 
-# 16 MiB and about 50 ms a try: dear to guess, bearable to log in with.
+# 16 MiB and about 50 ms for each try: expensive to guess, acceptable for a login.
 _N, _R, _P = 2**14, 8, 1
 _MEMORY = 64 * 1024 * 1024
 
@@ -20,7 +20,7 @@ def hash_password(password: str) -> str:
 
 
 def check_password(hash: str, password: bytes | str) -> bool:
-    """Whether `password` made `hash`; False for a hash that cannot be read. Blocks for about 50 ms."""
+    """Return whether `hash` is of `password`; False for an invalid hash. Blocks for about 50 ms."""
     try:
         name, n, r, p, salt, wanted = hash.split("$")
         secret = password.encode() if isinstance(password, str) else password
@@ -32,5 +32,5 @@ def check_password(hash: str, password: bytes | str) -> bool:
         return False
 
 
-# Compared with when nobody has the name, so that a wrong name costs the time of a wrong password.
+# Checked for an unknown user, so that a wrong name takes as long as a wrong password.
 UNKNOWN_USER = hash_password(os.urandom(16).hex())

@@ -23,7 +23,7 @@ from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.session_context import SessionOptions, SessionServices
 
 _TEMPORARY_FAILURE = "451 4.3.0 The gateway cannot accept mail at the moment; please send it again later"
-_BAD_COMMAND = (b"500", b"501", b"502", b"504")
+_BAD_COMMAND = ("500", "501", "502", "504", b"500", b"501", b"502", b"504")
 
 
 class Session(SmtpProtocol):
@@ -88,8 +88,7 @@ class Session(SmtpProtocol):
     async def push(self, status: str | bytes) -> None:
         """Send one reply; too many bad commands end the session."""
         await super().push(status)
-        line = status.encode() if isinstance(status, str) else status
-        if line[:3] in _BAD_COMMAND:
+        if status[:3] in _BAD_COMMAND:
             self._bad_commands += 1
             if self._bad_commands >= MAX_BAD_COMMANDS:
                 self.hang_up("421 4.7.0 Too many bad commands; closing connection")

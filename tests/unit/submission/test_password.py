@@ -1,4 +1,4 @@
-"""Password hashes: what was hashed is known again, and nothing else is."""
+"""Password hashes: a hash matches its own password and no other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from mailbridge.submission.password import UNKNOWN_USER, check_password, hash_password
 
 
-def test_a_password_is_known_again() -> None:
+def test_hash_matches_its_password_alone() -> None:
     hashed = hash_password("סיסמה 1")
     assert hashed.startswith("scrypt$16384$8$1$")
     assert check_password(hashed, "סיסמה 1")
@@ -18,5 +18,5 @@ def test_a_password_is_known_again() -> None:
 
 
 @pytest.mark.parametrize("hashed", ["", "x", "scrypt$a$8$1$YQ==$YQ==", "scrypt$16384$8$1$!$!", "scrypt$1073741824$8$1$YQ==$YQ=="])
-def test_a_hash_that_cannot_be_read(hashed: str) -> None:
+def test_invalid_hash_matches_nothing(hashed: str) -> None:
     assert not check_password(hashed, "x")
