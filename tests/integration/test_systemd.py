@@ -1,4 +1,4 @@
-"""The systemd units, and the daemon started, watched and stopped as by systemd."""
+"""The daemon started, watched and stopped as by systemd."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import smtplib
@@ -26,8 +25,6 @@ from mailbridge import systemd
 from mailbridge.submission.page import render
 from tests.wait_helpers import PATIENCE
 
-UNITS = Path(__file__).parents[2] / "systemd"
-MAILBRIDGE = Path(sys.executable).with_name("mailbridge")
 MINIMAL = """
 state_dir = "{state}"
 [account.office]
@@ -40,7 +37,6 @@ listen = ["127.0.0.1:0"]
 [http]
 listen = "127.0.0.1:0"
 """
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
 # Socket activation: becomes the daemon, with LISTEN_PID set and the socket as descriptor 3.
 ACTIVATE = """
 import os, sys
@@ -54,89 +50,6 @@ import ctypes, os, sys
 if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)
 os.execv(sys.executable, [sys.executable, "-m", "mailbridge", *sys.argv[1:]])
 """
-
-
-# The units
-
-
-def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=PATIENCE)
-
-
-def options(name: str, section: str) -> dict[str, list[str]]:
-    """Return the options in a section of a unit, each with all its values."""
-    found: dict[str, list[str]] = {}
-    here = ""
-    for line in (UNITS / name).read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            here = line.strip("[]")
-        elif here == section and "=" in line and not line.startswith("#"):
-            key, _, value = line.partition("=")
-            found.setdefault(key, []).append(value)
-    return found
-
-
-@needs_systemd
-@pytest.mark.parametrize("name", ["mailbridge.service", "mailbridge.socket"])
-def test_units_pass_systemd_analyze_verify(tmp_path: Path, name: str) -> None:
-    for unit in UNITS.glob("mailbridge.s*[et]"):
-        # There is no /opt/mailbridge here.
-        text = unit.read_text(encoding="utf-8").replace("/opt/mailbridge/bin/mailbridge", str(MAILBRIDGE))
-        (tmp_path / unit.name).write_text(text, encoding="utf-8")
-    done = analyze("verify", "--man=no", tmp_path / name)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@needs_systemd
-def test_service_is_sandboxed() -> None:
-    done = analyze("security", "--offline=true", "--no-pager", UNITS / "mailbridge.service")
-    level = re.search(r"Overall exposure level for mailbridge.service: ([\d.]+)", done.stdout)
-    assert level, done.stderr
-    assert float(level[1]) <= 1.5
-
-
-def test_service_options() -> None:
-    service = options("mailbridge.service", "Service")
-    assert service["ExecStart"] == ["/opt/mailbridge/bin/mailbridge serve --config /etc/mailbridge/config.toml"]
-    assert service["Type"] == ["notify"]
-    assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
-    assert (service["Restart"], service["RestartPreventExitStatus"]) == (["on-failure"], ["78"])
-    # The daemon may take 30 s to stop.
-    assert float(service["TimeoutStopSec"][0]) > 30
-    assert service["StateDirectory"] == service["RuntimeDirectory"] == ["mailbridge"]
-    assert service["User"] == service["Group"] == ["mailbridge"]
-
-
-def test_restarts_stay_below_the_start_limit() -> None:
-    """The limit is for the socket, whose clients would start a service with a bad configuration again and again."""
-    unit, service = options("mailbridge.service", "Unit"), options("mailbridge.service", "Service")
-    assert float(service["RestartSec"][0]) * int(unit["StartLimitBurst"][0]) > float(unit["StartLimitIntervalSec"][0])
-
-
-def test_socket_has_the_address_of_the_example() -> None:
-    example = (UNITS.parent / "config.example.toml").read_text(encoding="utf-8")
-    assert options("mailbridge.socket", "Socket")["ListenStream"] == ["127.0.0.1:2525"]
-    assert 'listen = ["127.0.0.1:2525"]' in example
-
-
-@needs_systemd
-def test_sysusers_creates_the_user(tmp_path: Path) -> None:
-    (tmp_path / "etc").mkdir()
-    conf = UNITS / "mailbridge.sysusers.conf"
-    done = subprocess.run(
-        ["systemd-sysusers", f"--root={tmp_path}", "--replace=/usr/lib/sysusers.d/mailbridge.conf", "-"],
-        input=conf.read_text(encoding="utf-8"),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
-    name, _, _, _, _, home, shell = (tmp_path / "etc/passwd").read_text().strip().split(":")
-    assert (name, home) == ("mailbridge", "/var/lib/mailbridge")
-    assert shell.endswith("nologin")
-
-
-# Notifications and sockets
 
 
 class NotifySocket:
@@ -163,10 +76,10 @@ class NotifySocket:
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Iterator[NotifySocket]:
-    line = NotifySocket(str(tmp_path / "notify"))
-    yield line
-    line.close()
+def notify_socket(tmp_path: Path) -> Iterator[NotifySocket]:
+    notify_socket = NotifySocket(str(tmp_path / "notify"))
+    yield notify_socket
+    notify_socket.close()
 
 
 def environment(**more: object) -> dict[str, str]:
@@ -208,44 +121,44 @@ def address(stderr: IO[str]) -> tuple[str, int]:
     raise AssertionError("the daemon ended before it was ready")
 
 
-def test_notifications_from_start_to_stop(tmp_path: Path, line: NotifySocket) -> None:
+def test_notifications_from_start_to_stop(tmp_path: Path, notify_socket: NotifySocket) -> None:
     environ = environment(NOTIFY_SOCKET=tmp_path / "notify", WATCHDOG_USEC=200_000)
     with running(config=config_in(tmp_path), environ=environ) as process:
-        line.until("READY=1")
-        line.until("WATCHDOG=1", line.received.count("WATCHDOG=1") + 3)
+        notify_socket.until("READY=1")
+        notify_socket.until("WATCHDOG=1", notify_socket.received.count("WATCHDOG=1") + 3)
         assert process.stderr is not None
         smtp = address(process.stderr)
         with smtplib.SMTP(*smtp, timeout=PATIENCE) as client:
             assert client.ehlo()[0] == 250
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
-        line.rest()
-    assert line.received.count("READY=1") == line.received.count("STOPPING=1") == 1
-    assert line.received.index("READY=1") < line.received.index("STOPPING=1")
-    assert set(line.received) == {"READY=1", "WATCHDOG=1", "STOPPING=1"}
+        notify_socket.rest()
+    assert notify_socket.received.count("READY=1") == notify_socket.received.count("STOPPING=1") == 1
+    assert notify_socket.received.index("READY=1") < notify_socket.received.index("STOPPING=1")
+    assert set(notify_socket.received) == {"READY=1", "WATCHDOG=1", "STOPPING=1"}
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(smtp, timeout=PATIENCE)
 
 
-def test_ready_is_sent_once_smtp_answers(tmp_path: Path, line: NotifySocket) -> None:
+def test_ready_is_sent_once_smtp_answers(tmp_path: Path, notify_socket: NotifySocket) -> None:
     """At READY=1 systemd starts units that depend on the daemon, and they may send mail immediately."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = config_in(tmp_path)
     config.write_text(config.read_text().replace('listen = ["127.0.0.1:0"]', f'listen = ["127.0.0.1:{port}"]'))
     with running(config=config, environ=environment(NOTIFY_SOCKET=tmp_path / "notify")):
-        line.until("READY=1")
+        notify_socket.until("READY=1")
         with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
             assert client.ehlo()[0] == 250
 
 
-def test_failed_start_sends_no_ready(tmp_path: Path, line: NotifySocket) -> None:
+def test_failed_start_sends_no_ready(tmp_path: Path, notify_socket: NotifySocket) -> None:
     config = config_in(tmp_path)
     config.write_text("nonsense = 1\n", encoding="utf-8")
     with running(config=config, environ=environment(NOTIFY_SOCKET=tmp_path / "notify")) as process:
         assert process.wait(timeout=PATIENCE) == 78
-        line.rest()
-    assert line.received == []
+        notify_socket.rest()
+    assert notify_socket.received == []
 
 
 def test_socket_activation(tmp_path: Path) -> None:
@@ -345,17 +258,14 @@ def _letter(attach: bool) -> bytes:
     return mail.as_bytes()
 
 
-# The functions
-
-
 def test_notify_to_an_abstract_address() -> None:
     name = f"mailbridge-test-{os.getpid()}"
-    line = NotifySocket(f"\0{name}")
+    notify_socket = NotifySocket(f"\0{name}")
     try:
         systemd.notify("READY=1", {"NOTIFY_SOCKET": f"@{name}"})
-        line.until("READY=1")
+        notify_socket.until("READY=1")
     finally:
-        line.close()
+        notify_socket.close()
 
 
 def test_notify_ignores_a_failure_to_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,17 +274,17 @@ def test_notify_ignores_a_failure_to_send(tmp_path: Path, monkeypatch: pytest.Mo
     systemd.notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "gone")})
     # A systemd that does not read blocks the daemon only for a moment.
     monkeypatch.setattr(systemd, "_TIMEOUT", 0.01)
-    line = NotifySocket(str(tmp_path / "notify"))
+    notify_socket = NotifySocket(str(tmp_path / "notify"))
     try:
         while _sends(tmp_path / "notify"):
             pass
         began = time.monotonic()
         systemd.notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert time.monotonic() - began < 5
-        line.rest()
-        assert "READY=1" not in line.received
+        notify_socket.rest()
+        assert "READY=1" not in notify_socket.received
     finally:
-        line.close()
+        notify_socket.close()
 
 
 def _sends(address: Path) -> bool:
@@ -389,7 +299,7 @@ def _sends(address: Path) -> bool:
         return sent > 0
 
 
-def test_watchdog_notifies_only_if_systemd_watches_this_process(tmp_path: Path, line: NotifySocket) -> None:
+def test_watchdog_notifies_only_if_systemd_watches_this_process(tmp_path: Path, notify_socket: NotifySocket) -> None:
     async def runs(**environ: str) -> bool:
         """Whether the watchdog keeps running."""
         task = asyncio.create_task(systemd.watchdog({"NOTIFY_SOCKET": str(tmp_path / "notify"), **environ}))
@@ -399,11 +309,11 @@ def test_watchdog_notifies_only_if_systemd_watches_this_process(tmp_path: Path, 
 
     assert not asyncio.run(runs())
     assert not asyncio.run(runs(WATCHDOG_USEC="10000", WATCHDOG_PID="1"))
-    line.rest()
-    assert line.received == []
+    notify_socket.rest()
+    assert notify_socket.received == []
     assert asyncio.run(runs(WATCHDOG_USEC="10000", WATCHDOG_PID=str(os.getpid())))
-    line.rest()
-    assert line.received.count("WATCHDOG=1") >= 2
+    notify_socket.rest()
+    assert notify_socket.received.count("WATCHDOG=1") >= 2
 
 
 def test_passed_sockets_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
