@@ -7,6 +7,7 @@ it reads the spool and writes nothing but its responses. It ends with its standa
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -31,6 +32,9 @@ from mailbridge.submission.worker_protocol import (
 MAX_MEMORY = 1 << 30  # bytes of address space; an idle worker has about a third of it mapped
 MAX_FILE_SIZE = 0  # bytes of any file that a worker writes; pipes are not files
 _LIMITS = ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_FSIZE, MAX_FILE_SIZE), (resource.RLIMIT_CORE, 0))
+# PDFium gets callbacks. Where memory may not be both writable and executable (MemoryDenyWriteExecute=yes), libffi writes an
+# anonymous file for the first one, which MAX_FILE_SIZE would forbid. It is kept, so that libffi keeps the memory for the others.
+_FIRST_CALLBACK = ctypes.CFUNCTYPE(None)(lambda: None)
 
 
 def respond(request: Request) -> Response:
