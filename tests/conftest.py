@@ -1,5 +1,7 @@
 """What holds for every test: its files are in memory, its log's setup ends with it, and in CI it is not skipped without a reason.
 
+The tests run side by side (pytest-xdist) and share nothing: each has its own `tmp_path` and asks the kernel for its ports.
+
 On a disk half of the time goes into syncs. That they are asked for, and in which order, is proved by watching the calls.
 With CI=true, as `.ci/run` sets it, a skipped test is a failure, unless its reason begins with what this machine cannot do.
 """
@@ -9,13 +11,18 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 
+import hypothesis
 import pytest
 import structlog
+
+from tests.loopback_ports import reserved_port
 
 _EXCUSES = ("this machine", "this kernel")
 _MEMORY = "/dev/shm"
 # Bytes; a run has a few hundred million there at once.
 _ROOM = 4 << 30
+# Each collects all tests and has daemons of its own, so more cost more than they bring.
+_MOST_PROCESSES = 8
 
 
 def _keep_files_in_memory() -> None:
@@ -29,6 +36,23 @@ def _keep_files_in_memory() -> None:
 
 
 _keep_files_in_memory()
+
+# How long one example takes depends on what else the machine does.
+hypothesis.settings.register_profile("mailbridge", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("mailbridge")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `-n auto` means: two a core, because many tests wait for a daemon or a server."""
+    given = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
+    return int(given) if given else min(_MOST_PROCESSES, 2 * len(os.sched_getaffinity(0)))
+
+
+@pytest.fixture
+def free_port() -> Iterator[int]:
+    """A port of 127.0.0.1 for the one server that the test starts there."""
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.fixture(autouse=True)

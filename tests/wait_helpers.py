@@ -15,15 +15,19 @@ async def until(
     condition: Callable[[], object] | Callable[[], Awaitable[object]],
     *,
     patience: float = PATIENCE,
+    every: float = 0.005,
     what: str = "it did not come true in time",
 ) -> None:
-    """Return once `condition` holds; it may be a coroutine function. Raises AssertionError after `patience` seconds."""
+    """Return once `condition` holds; it may be a coroutine function. It is asked again `every` so many seconds.
+
+    Raises AssertionError after `patience` seconds.
+    """
     try:
         async with asyncio.timeout(patience):
             while True:
                 answer = condition()
                 if await answer if isinstance(answer, Awaitable) else answer:
                     return
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(every)
     except TimeoutError:
         raise AssertionError(what) from None

@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.bench.mails import MailKind, with_pdf
 from tests.bench.smtp_client import Line
-from tests.e2e.environment import World, free_port
+from tests.e2e.environment import World
 
 _PATIENCE = 1800.0
 _MOST = 10_000
@@ -50,14 +50,14 @@ class Client(threading.Thread):
 
 
 async def soak(count: int, connections: int, size: int, uploads: int, reports: bool) -> dict[str, Any]:
-    wanted, kind, port = numbers(count), with_pdf(size), free_port()
+    wanted, kind = numbers(count), with_pdf(size)
     more = f'\n[fax]\nfirst_poll = "{"60s" if reports else "1s"}"\n'
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), more=more, step=0.3, smtp_port=port, uploads=uploads, reports=reports)
+        world = World(Path(folder), more=more, step=0.3, uploads=uploads, reports=reports)
         async with world:
             await world.start_myfax()
             await world.start()
-            clients = [Client(port, kind, wanted[start::connections]) for start in range(connections)]
+            clients = [Client(world.smtp[1], kind, wanted[start::connections]) for start in range(connections)]
             begun = time.monotonic()
             for client in clients:
                 client.start()
@@ -82,7 +82,7 @@ async def once_everywhere(world: World, wanted: list[str], taken: int) -> dict[s
     """Whether each place has each number once, and nothing else."""
     once = Counter({"+972" + number.lstrip("0").replace("-", ""): 1 for number in wanted})
     told = {type_: Counter(e["data"]["to"] for e in world.receiver.events if e["type"] == type_) for type_ in _EVENTS}
-    faxes = await world.ask("queue", "--state", "delivered", "--limit", str(_MOST))
+    faxes = await world.ask("queue", state="delivered", limit=_MOST)
     return {
         "250": taken == len(wanted),
         "uploads": Counter(fax.number for fax in world.simulator.uploads) == once,

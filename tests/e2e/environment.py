@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import smtplib
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -19,10 +18,13 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
+from mailbridge.control.client import call
+from mailbridge.control.socket_path import socket_path
 from mailbridge.demo.mailbox import DemoMailbox, report_of
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import SimFax, Simulator
-from tests.wait_helpers import PATIENCE
+from tests.loopback_ports import reserved_port
+from tests.wait_helpers import PATIENCE, until
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
 _CONFIG = """
@@ -56,12 +58,9 @@ secret = "{secret}"
 allow_private = true
 """
 
-
-def free_port() -> int:
-    """Return a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+_DAEMON = ("-m", "mailbridge")
+# The daemon with another time that it waits, at its end, for what is under way.
+_HASTY_DAEMON = "import mailbridge.app, mailbridge.cli; mailbridge.app.GRACE = {grace}; mailbridge.cli.main()"
 
 
 class World:
@@ -70,6 +69,7 @@ class World:
     `reports` says whether MyFax mails a report at the end of each fax. `log` is everything the daemon wrote, over all its starts.
     `smtp_port` is 0 for another free one at each start; `strict` makes every warning of Python's development mode an error.
     `env` is added to the daemon's environment; `under` is a command with its arguments that starts the daemon's own.
+    `grace` is how many seconds the daemon waits, at its end, for what is under way, where it is not `app.GRACE`.
     """
 
     def __init__(
@@ -84,9 +84,11 @@ class World:
         uploads: int = 1,
         env: Mapping[str, str] | None = None,
         under: Sequence[str] = (),
+        grace: float | None = None,
     ) -> None:
         self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
         self._env, self._under = env or {}, under
+        self._daemon = _DAEMON if grace is None else ("-c", _HASTY_DAEMON.format(grace=grace))
         self.simulator = Simulator(step=step, on_final=self._report)
         self.receiver = Receiver(SECRET)
         self.mailbox = DemoMailbox()
@@ -94,9 +96,9 @@ class World:
         self.config, self.log, self.state = state / "config.toml", state / "log", state / "state"
         self._stack = AsyncExitStack()
         self._process: asyncio.subprocess.Process | None = None
-        self._myfax_port = free_port()
 
     async def __aenter__(self) -> World:
+        self._myfax_port = self._stack.enter_context(reserved_port())
         await self._stack.enter_async_context(self.mailbox)
         webhook = await self.receiver.start()
         self._stack.push_async_callback(self.receiver.stop)
@@ -132,7 +134,7 @@ class World:
                 *self._under,
                 sys.executable,
                 *(("-X", "dev", "-W", "error") if self._strict else ()),
-                *("-m", "mailbridge", "serve", "--config", str(self.config)),
+                *(*self._daemon, "serve", "--config", str(self.config)),
                 stderr=log,
                 env={"PATH": os.environ["PATH"], **self._env},
             )
@@ -182,7 +184,22 @@ class World:
         assert self._process is not None
         self._process.send_signal(number)
 
-    async def ask(self, *args: str) -> Any:
+    async def ask(self, command: str, /, **args: object) -> Any:
+        """Ask the daemon as the command line does, without its start. Raises ControlError."""
+        return await asyncio.to_thread(call, socket_path(self.state, {}), command, **args)
+
+    async def becomes(self, fax: str, *states: str) -> dict[str, Any]:
+        """Return the fax once it is in one of the states."""
+        shown: dict[str, Any] = {}
+
+        async def there() -> bool:
+            shown.update(await self.ask("show", id=fax))
+            return shown["state"] in states
+
+        await until(there, what=f"{fax} is not {states}")
+        return shown
+
+    async def printed(self, *args: str) -> Any:
         """Return what a command of the command line prints as JSON. Raises AssertionError where it fails."""
         status, output, errors = await self.command(*args, "--json")
         assert status == 0, errors

@@ -11,7 +11,7 @@ import pytest
 
 from mailbridge.submission.page import render
 from tests.e2e.environment import World
-from tests.wait_helpers import PATIENCE
+from tests.wait_helpers import PATIENCE, until
 
 MAIL = Path(__file__).parent / "02-delivered-by-report" / "mail.eml"
 Scenario = Callable[[World], Awaitable[None]]
@@ -35,14 +35,10 @@ async def fax_to(world: World, number: str) -> str:
     return reply.split()[4]
 
 
-async def state_of(world: World, fax: str, *wanted: str) -> dict[str, Any]:
-    """Return the fax once it is in one of the states."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            shown: dict[str, Any] = await world.ask("show", fax)
-            if shown["state"] in wanted:
-                return shown
-            await asyncio.sleep(0.05)
+async def tried_in_vain(world: World, fax: str) -> bool:
+    """Whether an upload of the fax has failed, so that it waits for the next."""
+    shown = await world.ask("show", id=fax)
+    return shown["state"] == "queued" and bool(shown["tries"])
 
 
 async def refused(world: World, *args: str) -> str:
@@ -55,20 +51,18 @@ async def refused(world: World, *args: str) -> str:
 def test_cancel_and_retry(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876543")
-        cancelled = await world.ask("cancel", fax)
+        cancelled = await world.printed("cancel", fax)
         assert (cancelled["state"], cancelled["source"]) == ("cancelled", "person")
         assert "cancelled already" in await refused(world, "cancel", fax)
         await world.receiver.wait("fax.cancelled")
-        again = await world.ask("retry", fax)
+        again = await world.printed("retry", fax)
         assert again["id"] != fax
         assert again["tags"] == {"retry_of": fax}
         # MyFax is unreachable, so the fax waits for its next attempt; `retry` makes it due now.
-        async with asyncio.timeout(PATIENCE):
-            while not ((shown := await world.ask("show", again["id"]))["tries"] and shown["state"] == "queued"):
-                await asyncio.sleep(0.05)
+        await until(lambda: tried_in_vain(world, again["id"]))
         assert (await world.command("retry", again["id"]))[1] == f"{again['id']} is due now\n"
         await world.start_myfax()
-        await state_of(world, again["id"], "delivered")
+        await world.becomes(again["id"], "delivered")
         assert [upload.number for upload in world.simulator.uploads] == ["+97239876543"]
         assert "it has arrived" in await refused(world, "retry", again["id"])
         assert "it has arrived" in await refused(world, "cancel", again["id"])
@@ -79,7 +73,7 @@ def test_cancel_and_retry(tmp_path: Path) -> None:
 def test_submitted_fax_cannot_be_cancelled_retried_or_resolved(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876598")
-        await state_of(world, fax, "submitted")
+        await world.becomes(fax, "submitted")
         assert "knows no way to take it back" in await refused(world, "cancel", fax)
         assert "still trying" in await refused(world, "retry", fax)
         assert "only a fax in doubt" in await refused(world, "resolve", fax, "--sent")
@@ -100,19 +94,17 @@ def test_submitted_fax_cannot_be_cancelled_retried_or_resolved(tmp_path: Path) -
 def test_resolve(tmp_path: Path, how: list[str], state: str, uploads: int) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876591")
-        await state_of(world, fax, "in_doubt")
+        await world.becomes(fax, "in_doubt")
         assert "end the doubt with mailbridge resolve" in await refused(world, "cancel", fax)
         assert "end the doubt with mailbridge resolve" in await refused(world, "retry", fax)
         # faxStatus.do reports this code as delivered.
         taken = world.simulator.uploads[0]
         taken.outcome = "delivered"
-        await world.ask("resolve", fax, *(taken.fax_code if word == "CODE" else word for word in how))
+        await world.printed("resolve", fax, *(taken.fax_code if word == "CODE" else word for word in how))
         resolved = await world.receiver.wait("fax.resolved")
         assert resolved["data"]["source"] == "person"
-        async with asyncio.timeout(PATIENCE):
-            while len(world.simulator.uploads) < uploads:
-                await asyncio.sleep(0.01)
-        shown = await state_of(world, fax, state)
+        await until(lambda: len(world.simulator.uploads) >= uploads)
+        shown = await world.becomes(fax, state)
         assert len(world.simulator.uploads) == uploads
         if "--fax-code" in how:
             assert (shown["fax_code"], shown["source"]) == (taken.fax_code, "poll")
@@ -141,14 +133,14 @@ def test_replay(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         world.receiver.answers.append((410, {}))
         fax = await fax_to(world, "03-9876543")
-        await state_of(world, fax, "delivered")
-        [dead] = await world.ask("deliveries", "--dead")
+        await world.becomes(fax, "delivered")
+        [dead] = await world.printed("deliveries", "--dead")
         assert (dead["status"], dead["type"]) == (410, "fax.queued")
         assert "no event has the id evt_X" in await refused(world, "replay", "evt_X")
         # If one ID is unknown, nothing is replayed.
         await refused(world, "replay", dead["event_id"], "evt_X")
-        assert len(await world.ask("deliveries", "--dead")) == 1
-        [replayed] = await world.ask("replay", dead["event_id"])
+        assert len(await world.printed("deliveries", "--dead")) == 1
+        [replayed] = await world.printed("replay", dead["event_id"])
         assert (replayed["id"], replayed["state"]) == (dead["id"], "pending")
         assert "nothing of" in await refused(world, "replay", dead["id"])
         # 410 stopped the webhook; the replay re-enabled it.
@@ -162,9 +154,9 @@ def test_commands_without_a_daemon(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876543")
         assert await world.stop() == 0
-        assert (await world.ask("show", fax))["state"] == "queued"
+        assert (await world.printed("show", fax))["state"] == "queued"
         assert (await world.command("cancel", fax))[1] == f"{fax} is cancelled\n"
-        assert (await world.ask("queue", "--state", "cancelled"))[0]["id"] == fax
+        assert (await world.printed("queue", "--state", "cancelled"))[0]["id"] == fax
 
     in_a_world(tmp_path, scenario, myfax=False)
 
@@ -180,9 +172,9 @@ def test_send_files_and_wait(tmp_path: Path) -> None:
         assert output.splitlines()[-1].endswith(" delivered")
         [taken] = world.simulator.uploads
         assert [file["size"] for file in taken.files] == [len(page), 18]
-        fax = await world.ask("send", "03-9876501", files[0], "--subject", "offer", "--account", "office")
+        fax = await world.printed("send", "03-9876501", files[0], "--subject", "offer", "--account", "office")
         assert (fax["number"], fax["subject"]) == ("+97239876501", "offer")
-        await state_of(world, fax["id"], "failed")
+        await world.becomes(fax["id"], "failed")
         status, output, _ = await world.command("send", "03-9876506", files[0], "--wait")
         assert (status, "wrong_number" in output) == (1, True)
 
@@ -208,7 +200,7 @@ def test_send_errors(tmp_path: Path) -> None:
 def test_send_url(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         url = "https://www.example.co.il/" + "a" * 200 + "/contract.pdf?x=1&y=%20;z"
-        fax = await world.ask("send", "03-9876543", "--url", url, "--wait")
+        fax = await world.printed("send", "03-9876543", "--url", url, "--wait")
         assert fax["state"] == "delivered"
         [taken] = world.simulator.uploads
         assert (taken.url, taken.files) == (url, [])

@@ -22,7 +22,7 @@ import pytest
 
 from mailbridge.demo.mailbox import report_mail
 from tests.e2e.environment import World
-from tests.wait_helpers import PATIENCE
+from tests.wait_helpers import PATIENCE, until
 
 HERE = Path(__file__).parent
 SCENARIOS = sorted(path.parent.name for path in HERE.glob("*/scenario.toml"))
@@ -104,11 +104,12 @@ def pair_off(wanted: list[Any], found: list[Any], noun: str) -> None:
 
 async def settled(world: World, count: int) -> None:
     """Wait until `count` webhooks have come and nothing is on its way any more."""
-    async with asyncio.timeout(PATIENCE):
-        while len(world.receiver.events) < count:
-            await asyncio.sleep(0.01)
-        while any(delivery["state"] != "delivered" for delivery in await world.ask("deliveries")):
-            await asyncio.sleep(0.05)
+
+    async def delivered() -> bool:
+        return all(delivery["state"] == "delivered" for delivery in await world.ask("deliveries"))
+
+    await until(lambda: len(world.receiver.events) >= count, what=f"{len(world.receiver.events)} of {count} webhooks came")
+    await until(delivered)
 
 
 async def play(folder: Path, state: Path) -> None:
@@ -127,7 +128,7 @@ async def play(folder: Path, state: Path) -> None:
         pair_off(expected["webhooks"], world.receiver.events, "webhook")
         took = [{"number": fax.number, "files": fax.files} for fax in world.simulator.uploads]
         pair_off(expected["uploads"], took, "upload")
-        pair_off(expected["faxes"], await world.ask("queue"), "fax")
+        pair_off(expected["faxes"], await world.printed("queue"), "fax")
         assert world.receiver.forged == 0
         assert await world.stop() == 0
         said = world.log.read_text(encoding="utf-8")

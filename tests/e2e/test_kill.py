@@ -19,7 +19,8 @@ from typing import Any
 
 from mailbridge.demo.simulator import SimFax
 from mailbridge.submission.page import render
-from tests.e2e.environment import World, free_port
+from tests.e2e.environment import World
+from tests.wait_helpers import until
 
 ROUNDS = int(os.environ.get("MAILBRIDGE_KILL_ROUNDS", "20"))
 SEED = int(os.environ.get("MAILBRIDGE_KILL_SEED", "1"))
@@ -97,12 +98,12 @@ class Moments:
             await asyncio.sleep(self._chance.uniform(0.0, 0.8))
 
 
-def test_kill_9_at_random_moments_under_load(tmp_path: Path) -> None:
-    asyncio.run(rounds(tmp_path))
+def test_kill_9_at_random_moments_under_load(tmp_path: Path, free_port: int) -> None:
+    asyncio.run(rounds(tmp_path, free_port))
 
 
-async def rounds(state: Path) -> None:
-    chance, port, done = random.Random(SEED), free_port(), threading.Event()
+async def rounds(state: Path, port: int) -> None:
+    chance, done = random.Random(SEED), threading.Event()
     page, _ = render("A page.")
     clients = [Client(f"client{n}", port, page, done) for n in range(CLIENTS)]
     more = '\n[fax]\nper_number = 0\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
@@ -139,29 +140,34 @@ async def judge(world: World, clients: list[Client]) -> None:
 
     resent = doubtful[0]
     world.simulator.script[resent["number"]] = "delivered"
-    await world.ask("resolve", resent["id"], "--resend")
+    await world.printed("resolve", resent["id"], "--resend")
     await settled(world)
-    assert (await world.ask("show", resent["id"]))["state"] == "delivered"
+    assert (await world.ask("show", id=resent["id"]))["state"] == "delivered"
     assert [token for token, count in uploads(world).items() if count > 1] in ([], [resent["token"]])
     one_end_for_each(world, {fax["id"] for fax in faxes if fax["state"] != "in_doubt"} | {resent["id"]})
 
 
 async def settled(world: World) -> list[dict[str, Any]]:
     """Return all faxes when nothing moves by itself any more."""
-    deadline, patience = time.monotonic() + SETTLE, time.monotonic() + 15
-    while time.monotonic() < deadline:
-        if time.monotonic() > patience:
-            # Three doubts in a row have paused the account for minutes; a start ends that.
+    faxes: list[dict[str, Any]] = []
+
+    async def at_rest() -> bool:
+        if is_paused(world):
             await world.kill()
             await world.start()
-            patience = time.monotonic() + 30
-        faxes: list[dict[str, Any]] = await world.ask("queue", "--limit", "10000")
-        deliveries = await world.ask("deliveries", "--limit", "10000")
-        under_way = [fax for fax in faxes if fax["state"] in ("queued", "uploading", "submitted")]
-        if not under_way and all(delivery["state"] == "delivered" for delivery in deliveries):
-            return faxes
-        await asyncio.sleep(0.3)
-    raise AssertionError(Counter(fax["state"] for fax in faxes))
+        faxes[:] = await world.ask("queue", limit=10_000)
+        deliveries = await world.ask("deliveries", limit=10_000)
+        under_way = any(fax["state"] in ("queued", "uploading", "submitted") for fax in faxes)
+        return not under_way and all(delivery["state"] == "delivered" for delivery in deliveries)
+
+    await until(at_rest, patience=SETTLE, every=0.3, what="some faxes never come to an end")
+    return faxes
+
+
+def is_paused(world: World) -> bool:
+    """Whether three doubts in a row have paused the account for minutes; a start ends that."""
+    since_start = world.log.read_text(encoding="utf-8").rpartition('"daemon started"')[2]
+    return '"account paused"' in since_start
 
 
 def uploads(world: World) -> Counter[str]:

@@ -8,17 +8,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.e2e.environment import World
-from tests.e2e.test_commands import MAIL, fax_to, in_a_world, state_of
-from tests.wait_helpers import PATIENCE
+from tests.e2e.test_commands import MAIL, fax_to, in_a_world
+from tests.wait_helpers import PATIENCE, until
 
 Until = Callable[[], Awaitable[bool]]
 
 
 async def logged(world: World, text: str, times: int = 1) -> None:
     """Wait until the log contains a text so many times."""
-    async with asyncio.timeout(PATIENCE):
-        while world.log.read_text(encoding="utf-8").count(text) < times:
-            await asyncio.sleep(0.02)
+    await until(lambda: world.log.read_text(encoding="utf-8").count(text) >= times, what=text)
 
 
 def test_reload_of_an_invalid_file_keeps_the_old_configuration(tmp_path: Path) -> None:
@@ -28,7 +26,7 @@ def test_reload_of_an_invalid_file_keeps_the_old_configuration(tmp_path: Path) -
         world.signal(signal.SIGHUP)
         await logged(world, "configuration rejected, keeping the current one")
         assert "did you mean smtp" in world.log.read_text(encoding="utf-8")
-        await state_of(world, await fax_to(world, "03-9876543"), "delivered")
+        await world.becomes(await fax_to(world, "03-9876543"), "delivered")
         assert "daemon stopped" not in world.log.read_text(encoding="utf-8")
         world.config.write_text(good, encoding="utf-8")
 
@@ -47,8 +45,8 @@ def test_reload_applies_the_new_configuration_and_loses_nothing(tmp_path: Path) 
         reply = await world.send("dana@example.co.il", ["03-9876543@fax.local"], MAIL.read_bytes())
         assert reply.startswith("550 5.7.1"), reply
         await world.start_myfax()
-        await world.ask("retry", fax)
-        await state_of(world, fax, "delivered")
+        await world.ask("retry", id=fax)
+        await world.becomes(fax, "delivered")
         assert len(world.simulator.uploads) == 1
         assert await world.stop() == 0
 
@@ -97,7 +95,7 @@ def test_second_daemon_exits_78(tmp_path: Path) -> None:
         assert status == 78
         assert "another mailbridge already works on" in errors
         assert "Traceback" not in errors
-        await state_of(world, await fax_to(world, "03-9876543"), "delivered")
+        await world.becomes(await fax_to(world, "03-9876543"), "delivered")
 
     in_a_world(tmp_path, scenario)
 
@@ -135,12 +133,10 @@ def test_sigterm_during_an_upload_leaves_the_fax_in_doubt(tmp_path: Path) -> Non
     async def scenario(world: World) -> None:
         # The simulator accepts the upload and never answers.
         fax = await fax_to(world, "03-9876592")
-        async with asyncio.timeout(PATIENCE):
-            while not world.simulator.uploads:
-                await asyncio.sleep(0.01)
+        await until(lambda: world.simulator.uploads)
         assert await world.stop() == 0
         await world.start()
-        await state_of(world, fax, "in_doubt")
+        await world.becomes(fax, "in_doubt")
         assert len(world.simulator.uploads) == 1
 
-    in_a_world(tmp_path, scenario)
+    in_a_world(tmp_path, scenario, grace=0.5)

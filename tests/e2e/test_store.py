@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mailbridge.store.schema import SCHEMA_VERSION
 from tests.e2e.environment import World
-from tests.e2e.test_commands import fax_to, in_a_world, refused, state_of
-from tests.wait_helpers import PATIENCE
+from tests.e2e.test_commands import fax_to, in_a_world, refused
+from tests.wait_helpers import until
 
 OLD = Path(__file__).parents[1] / "store" / "schema-1.sql"
 
@@ -22,15 +22,13 @@ def test_documents_are_deleted_on_time_and_still_listed(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         fax = await fax_to(world, "03-9876543")
         waiting = await fax_to(world, "03-9876598")  # never final
-        await state_of(world, fax, "delivered")
+        await world.becomes(fax, "delivered")
         assert len(mails(world)) == 2
-        async with asyncio.timeout(PATIENCE):
-            while len(mails(world)) > 1:
-                await asyncio.sleep(0.1)
-        [document] = (await world.ask("show", fax))["documents"]
+        await until(lambda: len(mails(world)) == 1)
+        [document] = (await world.ask("show", id=fax))["documents"]
         assert (document["deleted"], document["name"]) == (True, "contract.pdf")
         assert "it is already delivered" in await refused(world, "retry", fax)
-        assert (await world.ask("show", waiting))["documents"][0]["deleted"] is False
+        assert (await world.ask("show", id=waiting))["documents"][0]["deleted"] is False
         said = [line for line in world.log.read_text(encoding="utf-8").splitlines() if fax in line]
         assert any('"document deleted"' in line and document["sha256"] in line for line in said)
 
@@ -47,7 +45,7 @@ def test_the_schema_of_the_previous_version_is_migrated_at_start(tmp_path: Path)
             await world.start()
             assert "schema migrated" in world.log.read_text(encoding="utf-8")
             assert len(await world.ask("queue")) > 1
-            await state_of(world, await fax_to(world, "03-9876543"), "delivered")
+            await world.becomes(await fax_to(world, "03-9876543"), "delivered")
             assert await world.stop() == 0
             assert (await world.command("migrate"))[1] == f"the database already has schema {SCHEMA_VERSION}\n"
 
@@ -80,7 +78,7 @@ def test_a_file_without_a_row_is_swept_at_start(tmp_path: Path) -> None:
         assert kept.exists()
         assert '"orphans": 1' in world.log.read_text(encoding="utf-8")
         await world.start_myfax()
-        await world.ask("retry", fax)
-        await state_of(world, fax, "delivered")
+        await world.ask("retry", id=fax)
+        await world.becomes(fax, "delivered")
 
     in_a_world(tmp_path, scenario, myfax=False)

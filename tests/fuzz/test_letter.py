@@ -36,7 +36,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(PIECES, st.binary(max_size=20)), max_size=25))
 def test_a_mail_is_read_or_refused(pieces: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -60,14 +60,14 @@ def mutated(draw: st.DrawFn) -> bytes:
     return body
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(mutated() | st.binary(max_size=300), st.sampled_from(READERS))
 def test_a_mutated_answer_raises_only_unreadable(body: bytes, read: Callable[[bytes], object]) -> None:
     with contextlib.suppress(Unreadable):
         read(body)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(SEEDS), st.data())
 def test_a_truncated_upload_answer_is_unreadable(body: bytes, data: st.DataObject) -> None:
     # Blanks and a UTF-16 code unit at the end are the only bytes that may be missing without loss.
@@ -79,7 +79,7 @@ def test_a_truncated_upload_answer_is_unreadable(body: bytes, data: st.DataObjec
 WHOLE_READ = [(body, read, read(body)) for body in SEEDS for read in READERS]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(WHOLE_READ), st.data())
 def test_a_truncated_answer_is_unreadable_to_every_reader(whole: tuple[bytes, Reader, object], data: st.DataObject) -> None:
     body, read, _ = whole
@@ -90,7 +90,7 @@ def test_a_truncated_answer_is_unreadable_to_every_reader(whole: tuple[bytes, Re
 BLANKS = st.text(" \t\r\n", max_size=4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(WHOLE_READ), st.data())
 def test_blanks_in_tags_and_before_the_answer_change_nothing(whole: tuple[bytes, Reader, object], data: st.DataObject) -> None:
     body, read, result = whole
@@ -106,7 +106,7 @@ def test_blanks_in_tags_and_before_the_answer_change_nothing(whole: tuple[bytes,
     assert read(again) == result
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=40) | st.from_regex(r"[0-9+:. TZ-]{0,30}", fullmatch=True), st.sampled_from(["IL", "US", "", "XX"]))
 def test_a_printed_value_is_read_or_none(printed: str, region: str) -> None:
     read = values.moment(printed, ISRAEL)
@@ -117,13 +117,13 @@ def test_a_printed_value_is_read_or_none(printed: str, region: str) -> None:
     assert amount is None or amount == Decimal(printed)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.decimals(min_value=-(10**9), max_value=10**9, places=2))
 def test_an_amount_keeps_its_printed_text(amount: Decimal) -> None:
     assert str(values.money(f"{amount:f}")) == f"{amount:f}"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.datetimes(datetime(1950, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     st.timedeltas(timedelta(), timedelta(hours=30)),
@@ -137,7 +137,7 @@ def test_a_time_in_a_range_is_between_its_wall_clock_bounds(start: datetime, len
     assert first <= printed <= last
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(PIECES), st.sampled_from(SEEDS), st.integers(0, 60))
 def test_a_repetitive_answer_is_read_quickly(piece: bytes, seed: bytes, place: int) -> None:
     body = seed[:place] + piece * (200_000 // len(piece)) + seed[place:]

@@ -39,7 +39,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return mail
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(mutated() | st.binary(max_size=400).map(lambda raw: b"X-Fax-Status: " + raw))
 def test_parsing_a_mail_never_raises_and_a_forged_one_is_not_trusted(content: bytes) -> None:
     fetched = FetchedMail(1, len(content), content)
@@ -52,7 +52,7 @@ def test_parsing_a_mail_never_raises_and_a_forged_one_is_not_trusted(content: by
     assert not is_trusted(content, "authserv:mx.example.co.il", ("myfax.co.il",))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60))
 def test_a_header_always_becomes_clean_text(value: str) -> None:
     text = decode(value)

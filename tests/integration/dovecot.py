@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.loopback_ports import reserved_port
 from tests.wait_helpers import PATIENCE
 
 PASSWORD = "demo"
@@ -127,7 +128,8 @@ class Dovecot:
     def __init__(self, introspection: str | None = None) -> None:
         self._changes = 0
         self.root = Path(tempfile.mkdtemp(prefix="dovecot-"))
-        self.plain, self.implicit = _free_ports(2)
+        self._ports = contextlib.ExitStack()
+        self.plain, self.implicit = (self._ports.enter_context(reserved_port()) for _ in range(2))
         self.user, self.group = _identity()
         for name in ("mail", "run", "state"):
             (self.root / name).mkdir(mode=0o755)
@@ -213,6 +215,7 @@ class Dovecot:
     def remove(self) -> None:
         """Stop it and delete its files."""
         self.stop()
+        self._ports.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
     def client(self, user: str) -> imaplib.IMAP4:
@@ -264,14 +267,6 @@ def running(introspection: str | None = None) -> Iterator[Dovecot]:
 def _identity() -> tuple[str, str]:
     user = pwd.getpwnam(_ORDINARY) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     return user.pw_name, grp.getgrgid(user.pw_gid).gr_name
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
 
 
 def _make_certificate(root: Path) -> None:

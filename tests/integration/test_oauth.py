@@ -25,18 +25,17 @@ from mailbridge.errors import MailboxError
 from mailbridge.online_check import Check, check_all
 from mailbridge.report.imap_login import log_in
 from mailbridge.report.oauth import Tokens
-from tests.e2e.environment import free_port
 from tests.integration import dovecot
 from tests.integration.dovecot import Dovecot
 from tests.integration.scripted_servers import RawServer
 from tests.integration.watcher_fixtures import a_store, clock, config_file, events, settings, watching
+from tests.loopback_ports import reserved_port
 from tests.wait_helpers import until
 
 needs_dovecot = pytest.mark.skipif(dovecot.missing() is not None, reason=str(dovecot.missing()))
 USER = "office@example.co.il"
 SECRET = "hunter2-client"
 REFRESH = "hunter2-refresh"
-PORT = free_port()
 _names = count(1)
 
 
@@ -361,8 +360,15 @@ def test_a_server_without_xoauth2_is_sent_no_token(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Dovecot]:
-    with dovecot.running(f"http://127.0.0.1:{PORT}/introspect") as running:
+def provider_port() -> Iterator[int]:
+    """Where Dovecot asks about tokens; each test has a provider of its own there."""
+    with reserved_port() as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def server(provider_port: int) -> Iterator[Dovecot]:
+    with dovecot.running(f"http://127.0.0.1:{provider_port}/introspect") as running:
         yield running
 
 
@@ -411,9 +417,9 @@ class Relay:
 
 
 @needs_dovecot
-def test_a_mailbox_is_watched_by_oauth2(server: Dovecot, user: str, tmp_path: Path) -> None:
+def test_a_mailbox_is_watched_by_oauth2(server: Dovecot, provider_port: int, user: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with a_provider(PORT) as (provider, url), a_store(tmp_path) as store:
+        async with a_provider(provider_port) as (provider, url), a_store(tmp_path) as store:
             provider.user = user
             box = mailbox(server.plain, by_refresh(url), user)
             async with watching(box, store, tmp_path, tokens=Tokens("office", by_refresh(url), tmp_path, clock)):
@@ -426,14 +432,14 @@ def test_a_mailbox_is_watched_by_oauth2(server: Dovecot, user: str, tmp_path: Pa
 
 @needs_dovecot
 def test_a_connection_that_ends_with_its_token_is_reopened_at_once_with_a_new_one(
-    server: Dovecot, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Dovecot, provider_port: int, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailbridge.report.watcher.reconnect_delay", lambda failures, jitter: 3600.0)
     monkeypatch.setattr("mailbridge.report.watcher.TOKEN_SECONDS", 0.0)
 
     async def scenario() -> None:
         now = Clock()
-        async with a_provider(PORT) as (provider, url), a_store(tmp_path) as store, Relay(server.plain) as relay:
+        async with a_provider(provider_port) as (provider, url), a_store(tmp_path) as store, Relay(server.plain) as relay:
             provider.user = user
             tokens = Tokens("office", oauth2(url), tmp_path, now)
             async with watching(mailbox(relay.port, oauth2(url), user), store, tmp_path, tokens=tokens) as watcher:
@@ -453,12 +459,17 @@ def test_a_connection_that_ends_with_its_token_is_reopened_at_once_with_a_new_on
 
 @needs_dovecot
 def test_a_refused_oauth2_login_is_mailbox_down_with_the_providers_text_and_recovers(
-    server: Dovecot, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Dovecot,
+    provider_port: int,
+    user: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("mailbridge.report.watcher.reconnect_delay", lambda failures, jitter: 0.02)
 
     async def scenario() -> None:
-        async with a_provider(PORT) as (provider, url), a_store(tmp_path) as store:
+        async with a_provider(provider_port) as (provider, url), a_store(tmp_path) as store:
             provider.user, provider.refusal = user, ("invalid_grant", "Token has been expired or revoked.")
             box = mailbox(server.plain, by_refresh(url), user)
             tokens = Tokens("office", by_refresh(url), tmp_path, clock)
@@ -482,13 +493,15 @@ def test_a_refused_oauth2_login_is_mailbox_down_with_the_providers_text_and_reco
 
 
 @needs_dovecot
-def test_check_online_logs_in_by_oauth2_and_stores_the_rotated_token(server: Dovecot, user: str, tmp_path: Path) -> None:
+def test_check_online_logs_in_by_oauth2_and_stores_the_rotated_token(
+    server: Dovecot, provider_port: int, user: str, tmp_path: Path
+) -> None:
     def write(url: str) -> Path:
         login = f'token_url = "{url}"\nclient_id = "mailbridge"\nclient_secret = "{SECRET}"\nrefresh_token = "{REFRESH}"'
         return config_file(tmp_path, server.plain, f"[mailbox.office.oauth2]\n{login}", username=user)
 
     async def scenario() -> None:
-        async with a_provider(PORT) as (provider, url):
+        async with a_provider(provider_port) as (provider, url):
             provider.user, provider.rotates = user, True
             config = load(write(url), {})
 

@@ -140,15 +140,13 @@ def test_notifications_from_start_to_stop(tmp_path: Path, notify_socket: NotifyS
         socket.create_connection(smtp, timeout=PATIENCE)
 
 
-def test_ready_is_sent_once_smtp_answers(tmp_path: Path, notify_socket: NotifySocket) -> None:
+def test_ready_is_sent_once_smtp_answers(tmp_path: Path, notify_socket: NotifySocket, free_port: int) -> None:
     """At READY=1 systemd starts units that depend on the daemon, and they may send mail immediately."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     config = config_in(tmp_path)
-    config.write_text(config.read_text().replace('listen = ["127.0.0.1:0"]', f'listen = ["127.0.0.1:{port}"]'))
+    config.write_text(config.read_text().replace('listen = ["127.0.0.1:0"]', f'listen = ["127.0.0.1:{free_port}"]'))
     with running(config=config, environ=environment(NOTIFY_SOCKET=tmp_path / "notify")):
         notify_socket.until("READY=1")
-        with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
+        with smtplib.SMTP("127.0.0.1", free_port, timeout=PATIENCE) as client:
             assert client.ehlo()[0] == 250
 
 

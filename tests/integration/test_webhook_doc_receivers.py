@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.environment import free_port
 from tests.integration.webhook_fixtures import NEW, Hooks, in_hooks, now
 from tests.wait_helpers import PATIENCE
 
@@ -24,12 +23,12 @@ def block(language: str) -> str:
     return str(found)
 
 
-def test_the_python_receiver_accepts_a_signed_event_and_rejects_a_forged_one(tmp_path: Path) -> None:
-    program, port = tmp_path / "receiver.py", free_port()
+def test_the_python_receiver_accepts_a_signed_event_and_rejects_a_forged_one(tmp_path: Path, free_port: int) -> None:
+    program = tmp_path / "receiver.py"
     program.write_text(block("python"), encoding="utf-8")
 
     async def scenario(hooks: Hooks) -> None:
-        env = {**os.environ, "WEBHOOK_SECRET": NEW, "PORT": str(port)}
+        env = {**os.environ, "WEBHOOK_SECRET": NEW, "PORT": str(free_port)}
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(sys.executable, str(program), env=env, stdout=pipe, stderr=pipe)
         try:
@@ -37,11 +36,11 @@ def test_the_python_receiver_accepts_a_signed_event_and_rejects_a_forged_one(tmp
             async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(PATIENCE):
                 while True:
                     try:
-                        await http.get(f"http://127.0.0.1:{port}/")
+                        await http.get(f"http://127.0.0.1:{free_port}/")
                         break
                     except httpx.ConnectError:
                         await asyncio.sleep(0.02)
-                hooks.start("crm", f"http://127.0.0.1:{port}/")
+                hooks.start("crm", f"http://127.0.0.1:{free_port}/")
                 event = await hooks.emit("fax.delivered", fax_id="fax_1", subject="חוזה")
                 delivered = await hooks.settled(event, "delivered")
                 assert (delivered.status, delivered.attempts) == (204, 1)
@@ -49,7 +48,7 @@ def test_the_python_receiver_accepts_a_signed_event_and_rejects_a_forged_one(tmp
                 forged = {"webhook-id": "evt_1", "webhook-timestamp": str(int(now().timestamp())), "webhook-signature": "v1,AAAA"}
                 answer = None
                 with contextlib.suppress(httpx.RemoteProtocolError):
-                    answer = await http.post(f"http://127.0.0.1:{port}/", content=b"{}", headers=forged)
+                    answer = await http.post(f"http://127.0.0.1:{free_port}/", content=b"{}", headers=forged)
                 assert answer is None or not answer.is_success
         finally:
             process.kill()

@@ -106,7 +106,7 @@ def soups(draw: st.DrawFn, between: list[str]) -> tuple[str, set[tuple[str, str]
     return text, {(kind, name) for kind, name, _ in marks}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(soups(APART), st.permutations(FAXES), st.booleans())
 def test_an_ambiguous_or_foreign_identifier_matches_nothing(
     soup: tuple[str, set[tuple[str, str]]], faxes: list[Fax], in_subject: bool
@@ -124,7 +124,7 @@ def test_an_ambiguous_or_foreign_identifier_matches_nothing(
     assert found == (Match(only, how) if only else None)  # type: ignore[arg-type]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(soups(GLUE + APART), st.permutations(FAXES))
 def test_identifiers_that_run_into_one_another_match_no_other_fax(
     soup: tuple[str, set[tuple[str, str]]], faxes: list[Fax]
