@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from mailbridge.submission import html_tokens
 from mailbridge.submission.html_text import text_of_html
+from tests.work_counter import calls
 
 
 def lines(source: str) -> list[str]:
@@ -155,18 +155,10 @@ def steps(job: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
         count += 1 if is_known else (found.end() if found else len(self.content)) - start
         return found
 
-    def note(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    monkeypatch.setattr(html_tokens.Source, "find", counting)
-    sys.setprofile(note)
-    try:
-        job()
-    finally:
-        sys.setprofile(None)
-        monkeypatch.undo()
-    return count
+    with monkeypatch.context() as patch:
+        patch.setattr(html_tokens.Source, "find", counting)
+        called = calls(job)
+    return called + count
 
 
 @pytest.mark.parametrize(

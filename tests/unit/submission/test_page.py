@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import uharfbuzz
 
 from mailbridge.submission import typeface
 from mailbridge.submission.page import clean, clean_line, render
+from tests.work_counter import calls
 
 HEBREW = """שלום רב,
 מצורפת הזמנה מספר 4711 עבור 12 קרטונים (דגם A4-80). נא לאשר עד 15/03/2026 בשעה 14:30, טלפון 03-1234567.
@@ -66,22 +66,6 @@ def picture(content: bytes) -> bytes:
     for each in (bitmap, page, document):
         each.close()
     return pixels
-
-
-def calls(job: Callable[[], object]) -> int:
-    """Return how many functions a job calls."""
-    count = 0
-
-    def note(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        job()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def test_hebrew_reads_from_right_to_left() -> None:
