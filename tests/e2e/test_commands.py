@@ -60,7 +60,11 @@ def test_cancel_and_retry(tmp_path: Path) -> None:
         assert again["tags"] == {"retry_of": fax}
         # MyFax is unreachable, so the fax waits for its next attempt; `retry` makes it due now.
         await until(lambda: tried_in_vain(world, again["id"]))
-        assert (await world.command("retry", again["id"]))[1] == f"{again['id']} is due now\n"
+
+        async def due_now() -> bool:  # refused during an upload
+            return (await world.command("retry", again["id"]))[1] == f"{again['id']} is due now\n"
+
+        await until(due_now)
         await world.start_myfax()
         await world.becomes(again["id"], "delivered")
         assert [upload.number for upload in world.simulator.uploads] == ["+97239876543"]

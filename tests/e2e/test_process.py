@@ -116,7 +116,7 @@ def test_sigterm_during_data_completes_the_mail(tmp_path: Path) -> None:
         assert (await reply(reader)).startswith(b"250 2.0.0 queued as")
         writer.close()
         assert await world.stop() == 0
-        assert len(await world.ask("queue")) == 1
+        assert len(await world.printed("queue")) == 1
 
     in_a_world(tmp_path, scenario, myfax=False)
 
