@@ -43,8 +43,8 @@ class FirstStart:
         So they stay old when the server numbers its mails anew.
         """
         uids = [uid for uid in await self._search(connection) if uid <= last]
-        for begin in range(0, len(uids), BATCH):
-            mails = await connection.fetch(uids[begin : begin + BATCH], part="HEADER")
+        for start in range(0, len(uids), BATCH):
+            mails = await connection.fetch(uids[start : start + BATCH], part="HEADER")
             digests = {mail.uid: name for mail in mails if (name := digest(mail)) is not None}
             new = [mail.uid for mail in mails if mail.uid in digests and self._written_since(mail, old_before)]
             last = min([last, *(uid - 1 for uid in new)])

@@ -3,6 +3,10 @@
 A listed fax waits for its mail, GRACE_ROUNDS rounds long, before the list reports it: where all is well, the mail comes within
 seconds. A mail and an item are the same fax by numbers and times (see `listing_match`), whichever comes first. An untrusted mail
 counts as an item's only if it has the same document: a forged mail must not hide a fax.
+
+The transaction that records new items also stores how far the list was compared; each later round looks back a day before that.
+The transaction that emits an event stores its id in the item, and an item that has one emits nothing. So a crash between two
+steps neither loses a fax nor reports it twice. A document without an event is deleted as an orphan.
 """
 
 from __future__ import annotations
@@ -56,13 +60,13 @@ class Listing:
             await asyncio.sleep(backoff(failures, every, longest, self._runtime.random()) if failures else every)
 
     async def compare(self) -> None:
-        """Make one round: read the list, note what is new, and report what no mail reported in time. Raises MailbridgeError."""
+        """Make one round: read the list, record what is new, and report what no mail reported in time. Raises MailbridgeError."""
         now, run = self._runtime.clock(), self._runtime.store.run
         account, kind = self._options.account, self._options.kind
         progress = await run(lambda tx: tx.received.progress(account, kind, now))
         start = max(min(progress.until or progress.started_at, now) - OVERLAP, now - LONGEST)
         items = [item async for item in self._myfax.incoming(kind, start)]
-        await run(lambda tx: self._recorder.note(tx, items, now))
+        await run(lambda tx: self._recorder.record_new(tx, items, now))
         # After a start, the mails that wait in the mailbox come first.
         if self._first_round and self._options.grace:
             self._first_round = False

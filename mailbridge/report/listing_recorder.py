@@ -1,4 +1,4 @@
-"""The transactions of the listing: notes what is new on the list of `incoming.do`, and emits what no mail reported."""
+"""The transactions of the listing: records what is new on the list of `incoming.do`, and emits what no mail reported."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class ListingRecorder:
     def __init__(self, options: ListingOptions) -> None:
         self._options = options
 
-    def note(self, tx: Transaction, items: Sequence[IncomingItem], now: datetime) -> None:
-        """Note what is new on the list: as the fax of a mail that came before, as old, or as waiting for its mail."""
+    def record_new(self, tx: Transaction, items: Sequence[IncomingItem], now: datetime) -> None:
+        """Record what is new on the list: as the fax of a mail that came before, as old, or as waiting for its mail."""
         account, kind = self._options.account, self._options.kind
         progress = tx.received.progress(account, kind, now)
         tx.received.save_progress(account, kind, now)
         known: set[str] = set()
-        for begin in range(0, len(items), BATCH):
-            known |= tx.received.known_listing_ids(account, kind, [item.id for item in items[begin : begin + BATCH]])
+        for start in range(0, len(items), BATCH):
+            known |= tx.received.known_listing_ids(account, kind, [item.id for item in items[start : start + BATCH]])
         # An item whose time cannot be read may be of any time in the first round. Later it came in about now.
         unknown_time = now if progress.until else progress.started_at - OVERLAP
         new = {item.id: self._item(item, item.time or unknown_time, now) for item in items if item.id not in known}

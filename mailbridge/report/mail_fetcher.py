@@ -42,8 +42,8 @@ class MailFetcher:
         # Failed fetches of one mail, by its UID and whether all of it was requested.
         self._failures = Counter[tuple[int, bool]]()
 
-    def forget_uids(self) -> None:
-        """Forget what was learnt about UIDs: they name other mails now."""
+    def reset_uids(self) -> None:
+        """Drop the counts of failures: the UIDs name other mails now."""
         self._failures.clear()
 
     async def search(self, connection: Connection, cursor: Cursor) -> list[int]:

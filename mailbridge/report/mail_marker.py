@@ -26,7 +26,7 @@ class MailMarker:
         if self._after != "keep":
             self._uids += uids
 
-    def forget_uids(self) -> None:
+    def reset_uids(self) -> None:
         """Drop the UIDs that wait: they name other mails now."""
         self._uids.clear()
 

@@ -75,17 +75,18 @@ def _header_alone(mail: FetchedMail, defect: str, zone: tzinfo) -> ParsedMail:
 def _report(fields: Fields, zone: tzinfo) -> Report:
     names = {name for name, _ in fields}
     incoming = "x-fax-sender" in names and "x-fax-status" not in names
-    code = first(fields, "x-fax-status-code")
+    status, code = first(fields, "x-fax-status"), first(fields, "x-fax-status-code")
+    defects = [] if incoming else _report_defects(status, code, names)
     return Report(
         kind="incoming" if incoming else "report",
-        status=first(fields, "x-fax-status") if "x-fax-status" in names else None,
+        status=status if "x-fax-status" in names else None,
         status_code=int(code) if _CODE.fullmatch(code) else None,
         subject=first(fields, "x-fax-subject") or first(fields, "subject"),
         sender=first(fields, "x-fax-sender")[:100] if "x-fax-sender" in names else None,
         message_id=first(fields, "message-id") or None,
         date=read_date(first(fields, "date"), zone),
         to=_called_number(fields) if incoming else None,
-        defects=(*_repeated(fields), *(() if incoming else _report_defects(fields))),
+        defects=(*_repeated(fields), *defects),
     )
 
 
@@ -96,14 +97,13 @@ def _repeated(fields: Fields) -> list[str]:
     return [f"{name[:40]} occurs {counts[name]} times" for name in names]
 
 
-def _report_defects(fields: Fields) -> list[str]:
+def _report_defects(status: str, code: str, names: set[str]) -> list[str]:
     defects = []
-    if first(fields, "x-fax-status").lower() not in ("success", "fail"):
+    if status.lower() not in ("success", "fail"):
         defects.append("X-Fax-Status is neither Success nor Fail")
-    code = first(fields, "x-fax-status-code")
     if not _CODE.fullmatch(code):
         defects.append("X-Fax-Status-Code is not a number" if code else "X-Fax-Status-Code is missing")
-    if any(name == "x-fax-sender" for name, _ in fields):
+    if "x-fax-sender" in names:
         defects.append("a report must not have X-Fax-Sender")
     return defects
 

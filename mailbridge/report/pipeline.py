@@ -53,10 +53,10 @@ class Pipeline:
         self._recorder = Recorder(options, runtime, poll_requests)
         self._marker = MailMarker(options.name, options.mailbox.after)
 
-    def forget_uids(self) -> None:
-        """Forget what was learnt about UIDs: they name other mails now."""
-        self._fetcher.forget_uids()
-        self._marker.forget_uids()
+    def reset_uids(self) -> None:
+        """Start anew: the UIDs name other mails now."""
+        self._fetcher.reset_uids()
+        self._marker.reset_uids()
 
     async def process_announced(self, connection: Connection, cursor: Cursor) -> Cursor:
         """Process what an EXISTS announced at once, then whatever else waits; return the new cursor."""
@@ -83,8 +83,8 @@ class Pipeline:
                 why = "the mail server cannot return this mail"
                 cursor = await self._record([self._recorder.unreadable(batch.uids[0], cursor, why)], cursor)
             fax_mails = [mail for mail in batch.mails if mail.uid > cursor.last_uid and digest(mail) is not None]
-            for begin in range(0, len(fax_mails), GROUP):
-                cursor = await self._process_group(connection, fax_mails[begin : begin + GROUP], cursor)
+            for start in range(0, len(fax_mails), GROUP):
+                cursor = await self._process_group(connection, fax_mails[start : start + GROUP], cursor)
             if batch.uids and batch.uids[-1] > cursor.last_uid:
                 cursor = replace(cursor, last_uid=batch.uids[-1])
                 await self._recorder.save_cursor(cursor)

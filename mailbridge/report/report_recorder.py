@@ -102,7 +102,7 @@ class ReportRecorder:
 
 
 def report_data(report: Report, how: How | None) -> dict[str, Any]:
-    """Return a report as events hold it; `how` it was matched with its fax."""
+    """Return a report as events hold it; `how` says what in it named the fax."""
     return {
         "status": report.status,
         "status_code": report.status_code,

@@ -17,11 +17,11 @@ What a crash, or a lost connection, leaves at each instant:
 3. After the transaction, before `\\Seen` or MOVE. The mail is recorded and lies below the cursor, so it is not read again. It may
    stay unmarked in the mailbox after a restart; nothing reads the mark.
 4. In the MOVE. A mail that was copied but not deleted (without the MOVE extension) stays in both folders; as 3.
-5. In the first start. The cursor is stored last, after the digests of the old mails: the first start begins again.
+5. In the first start. The cursor is stored last, after the digests of the old mails: the next start is the first one again.
 
-When the UIDs are new (another UIDVALIDITY, or a UIDNEXT below the cursor after a restore), the folder is read from its beginning,
-and the digests keep what was recorded from being reported again. A mail that cannot be read, parsed or recorded is recorded as
-unreadable, and left unmarked for a person; one that cannot be stored now stays above the cursor.
+When the UIDs are new (another UIDVALIDITY, or a UIDNEXT below the cursor after a restore), the folder is read from its beginning.
+The digests, which are stored for `retention.records`, keep its mails from being reported again. A mail that cannot be fetched,
+parsed or recorded is recorded as unreadable, and left unmarked for a person. One that cannot be stored stays above the cursor.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Watcher:
         stored = await self._runtime.store.run(lambda tx: tx.mailboxes.cursor(name, path))
         if stored is not None and _continues(stored, folder):
             return stored
-        self._pipeline.forget_uids()
+        self._pipeline.reset_uids()
         if stored is not None:
             return Cursor(uidvalidity=folder.uidvalidity, last_uid=0)
         old_before = self._started_at.replace(microsecond=0) if self._failures else None

@@ -67,13 +67,13 @@ def test_a_lost_connection_ends_the_fetch() -> None:
     assert fetch(fetcher, connection, ALL).uids == ALL[:10]
 
 
-def test_new_uids_forget_the_failures_of_the_old_ones() -> None:
+def test_new_uids_do_not_inherit_the_failures_of_the_old_ones() -> None:
     fetcher, connection = MailFetcher(1000), FakeConnection(bad=1)
     for _ in range(TRIES):
         with pytest.raises(MailboxError):
             fetch(fetcher, connection, [1])
     assert fetch(fetcher, connection, [1]).undeliverable
-    fetcher.forget_uids()
+    fetcher.reset_uids()
     connection.bad = 0
     assert not fetch(fetcher, connection, [1]).undeliverable
 
