@@ -219,16 +219,19 @@ class Retention(Protocol):
     """Deletion of what has expired."""
 
     def discard_documents(self, before: datetime, now: datetime, limit: int) -> int:
-        """Note the files of mails whose faxes were all final at `before` for deletion; return how many faxes lost documents.
+        """Record the files of mails whose faxes were all final at `before` as pending deletions; return of how many faxes.
 
         From then on each `Document.path` of such a fax is empty. It stops soon after `limit` faxes; 0 means that none is left.
         """
 
     def discard_received(self, before: datetime, now: datetime, limit: int) -> int:
-        """Note documents of events emitted at or before `before` for deletion, unless a delivery needs them; return how many."""
+        """Record documents of events emitted at or before `before` as pending deletions; return how many.
+
+        A document that an unfinished delivery needs is kept.
+        """
 
     def pending_deletions(self, limit: int, after: str = "") -> list[PendingDeletion]:
-        """Return what is noted for deletion, sorted by path, with paths greater than `after`."""
+        """Return pending deletions with a path greater than `after`, sorted by path."""
 
     def finish_deletions(self, paths: Collection[str], now: datetime) -> list[AuditLine]:
         """Record that the files of these pending deletions are gone; write their audit lines and return them."""

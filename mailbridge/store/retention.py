@@ -78,14 +78,14 @@ class Retention:
     async def _delete_files(self) -> int:
         """Unlink the files of pending deletions, also of an interrupted sweep; return how many documents were deleted."""
         deleted, last = 0, ""
-        while noted := await self._store.run(partial(_pending, after=last)):
-            deleted += await self._unlink_batch({deletion.path: deletion.files for deletion in noted})
-            last = noted[-1].path
+        while pending := await self._store.run(partial(_pending, after=last)):
+            deleted += await self._unlink_batch({deletion.path: deletion.files for deletion in pending})
+            last = pending[-1].path
         return deleted
 
-    async def _unlink_batch(self, noted: dict[str, tuple[str, ...]]) -> int:
-        gone = await asyncio.to_thread(unlink, self._spool, noted)
-        for path in noted.keys() - gone:
+    async def _unlink_batch(self, files_by_path: dict[str, tuple[str, ...]]) -> int:
+        gone = await asyncio.to_thread(unlink, self._spool, files_by_path)
+        for path in files_by_path.keys() - gone:
             log.document_not_deleted("retention", error="a file cannot be deleted from the spool", path=path)
         lines = await self._store.run(lambda tx: tx.retention.finish_deletions(gone, self._clock()))
         for line in lines:

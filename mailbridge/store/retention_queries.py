@@ -1,8 +1,8 @@
 """Retention: which documents and records have expired, and their deletion.
 
-Files are noted as pending deletions, then unlinked outside the transaction, then written to the audit. Rows are deleted in the
-transaction that writes their audit line. So after a crash at any point either the thing or its line is there, and files that are
-still to be unlinked are noted.
+Files are recorded as pending deletions, then unlinked outside the transaction, and then written to the audit. Rows are deleted in
+the transaction that writes their audit line. So after a crash at any point, either the record or its audit line exists, and files
+that are still to be unlinked are recorded.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RetentionQueries:
     def _discard_mail(self, path: str, faxes: list[dict[str, Any]], now: datetime) -> int:
         paths = {document["path"] for fax in faxes for document in fax["documents"]} - {""}
         beside = {str(PurePosixPath(path).with_suffix(suffix)) for suffix in BESIDE_MAIL}
-        self._note(path, sorted({path, *beside, *paths}), [fax_line("document.deleted", fax) for fax in faxes])
+        self._record_pending(path, sorted({path, *beside, *paths}), [fax_line("document.deleted", fax) for fax in faxes])
         for fax in faxes:
             without_path = [{**document, "path": ""} for document in fax["documents"]]
             changed = update(schema.fax).where(_fax.id == fax["id"]).values(documents=without_path, documents_deleted_at=now)
@@ -61,23 +61,23 @@ class RetentionQueries:
         )
         found = self._sql.rows(due)
         for event in found:
-            self._note(event["document"], [event["document"]], [event_line("document.deleted", event)])
+            self._record_pending(event["document"], [event["document"]], [event_line("document.deleted", event)])
             data = {**event["data"], "document": {**event["data"]["document"], "path": ""}}
             self._sql.execute(update(schema.event).where(_event.id == event["id"]).values(document=None, data=data))
         return len(found)
 
-    def _note(self, path: str, files: list[str], lines: list[dict[str, Any]]) -> None:
-        # A path may be noted twice: a fax was dialled again from a mail whose first note is still there.
-        noted = self._sql.rows(select(_deletion.lines).where(_deletion.path == path))
-        if noted:
-            both = update(schema.pending_deletion).where(_deletion.path == path).values(lines=[*noted[0]["lines"], *lines])
+    def _record_pending(self, path: str, files: list[str], lines: list[dict[str, Any]]) -> None:
+        # A path may be pending already: a fax was dialled again from a mail whose files are not unlinked yet.
+        pending = self._sql.rows(select(_deletion.lines).where(_deletion.path == path))
+        if pending:
+            both = update(schema.pending_deletion).where(_deletion.path == path).values(lines=[*pending[0]["lines"], *lines])
             self._sql.execute(both)
         else:
             self._sql.execute(insert(schema.pending_deletion), {"path": path, "files": files, "lines": lines})
 
     def pending_deletions(self, limit: int, after: str = "") -> list[PendingDeletion]:
-        noted = select(schema.pending_deletion).where(_deletion.path > after).order_by(_deletion.path).limit(limit)
-        return [PendingDeletion(row["path"], tuple(row["files"])) for row in self._sql.rows(noted)]
+        pending = select(schema.pending_deletion).where(_deletion.path > after).order_by(_deletion.path).limit(limit)
+        return [PendingDeletion(row["path"], tuple(row["files"])) for row in self._sql.rows(pending)]
 
     def finish_deletions(self, paths: Collection[str], now: datetime) -> list[AuditLine]:
         finished = _deletion.path.in_(paths)

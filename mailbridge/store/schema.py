@@ -98,7 +98,7 @@ fax = Table(
     Column("email", JSON, nullable=False),  # Email: what events say about the mail
     Column("report", JSON),  # the report mail that was matched, as events show it
     Column("tags", JSON, nullable=False),  # X-Mailbridge-Tag, by key
-    Column("documents_deleted_at", Instant),  # when retention noted its files for deletion
+    Column("documents_deleted_at", Instant),  # when its files became a pending deletion
     Column("user", Text),  # who sent it: name of a [user.NAME]; NULL without a login
     Column("content_digest", Text),  # SHA-256 of the mail's text and attachments, to find a fax that is sent again
     Column("repeat_of", Text),  # id of an earlier fax with the same content to the same number
@@ -208,7 +208,7 @@ listing_progress = Table(
     Column("compared_at", Instant),  # the last complete comparison
 )
 
-# Files to be deleted: noted before the first unlink; the row becomes audit lines after the last. Written by retention.
+# Files to be deleted: recorded before the first unlink, and replaced by audit lines after the last. Written by retention.
 pending_deletion = Table(
     "pending_deletion",
     metadata,

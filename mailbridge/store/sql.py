@@ -28,9 +28,9 @@ class Sql:
         """Return the rows of a query, each by column name."""
         return [dict(row) for row in self.connection.execute(statement, parameters).mappings()]
 
-    def one(self, statement: Executable, id_: str, noun: str) -> dict[str, Any]:
-        """Return the row that a query by `id` finds. Raises NotFound, naming the `noun`."""
+    def one(self, statement: Executable, id_: str, kind: str) -> dict[str, Any]:
+        """Return the row that a query by `id` finds. Raises NotFound, naming the `kind`."""
         found = self.rows(statement, id=id_)
         if not found:
-            raise NotFound(f"no {noun} has the id {id_}")
+            raise NotFound(f"no {kind} has the id {id_}")
         return found[0]

@@ -1,7 +1,7 @@
 """Decode a body piece by piece (RFC 2045 section 6), as real mail programs write it. Pure.
 
-Reading a mail and uploading it decode the same stretch of a file at different times, and must agree: both use these decoders. How
-a body is cut into pieces never changes what comes out.
+The same part of a file is decoded when a mail is read and when it is uploaded, and the results must agree, so both use these
+decoders. The result does not depend on how a body is cut into pieces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, Protocol
 _CHUNK: Final = 64 * 1024
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _FOREIGN: Final = bytes(set(range(256)) - set(_ALPHABET))
-# Without padding: what stands behind it is looked at line by line.
+# Without padding: data after it is checked line by line.
 _EXPECTED: Final = _ALPHABET.removesuffix(b"=") + b"\r\n"
 _BLANKS: Final = b" \t\r\n"
 # Programs write lines of 60, 64, 72 or 76 characters (RFC 2045 section 6.8 allows 76); a word of prose is shorter.
@@ -25,7 +25,7 @@ class Decoder(Protocol):
     """Decodes one body piece by piece; `last` marks the end of the body."""
 
     def decode(self, data: bytes, last: bool) -> bytes:
-        """Return what can be decoded by now."""
+        """Return what can be decoded so far."""
 
 
 class Identity:
@@ -37,21 +37,21 @@ class Identity:
 
 
 class Base64:
-    """Base64 (section 6.8). Missing padding is forgiven, and data goes on behind padding: some programs encode in segments.
+    """Base64 (section 6.8). Padding may be missing, and data may follow padding: some programs encode in segments.
 
-    A stray foreign byte in a line of base64 is skipped, as the RFC asks. Lines of prose are not base64: a mail gateway put them
-    there, mostly as a footer, and decoding them would yield noise. They are left out.
+    A stray byte that is not base64 is skipped, as the RFC asks. Lines of prose are left out: a mail gateway added them, mostly as
+    a footer, and decoded they would be noise.
     """
 
     def __init__(self) -> None:
-        self._line = b""  # of which the end has not come
+        self._line = b""  # without its end
         self._quad = b""
         self._doubtful: list[bytes] = []
         self._doubtful_size = 0
         self._begun = self._padded = False
 
     def decode(self, data: bytes, last: bool) -> bytes:
-        """Return what the whole lines hold, up to the last whole quad; at the end also a broken quad, as far as it goes."""
+        """Return the content of whole lines, up to the last whole quad; at the end also that of an incomplete quad."""
         data = self._line + data
         cut = len(data) if last or len(data) - data.rfind(b"\n") > _CHUNK else data.rfind(b"\n") + 1
         self._line, data = data[cut:], data[:cut]
@@ -73,7 +73,7 @@ class Base64:
         return self._accept_doubtful(len(self._doubtful)) if self._doubtful_size > _CHUNK else b""
 
     def _accept_doubtful(self, count: int) -> bytes:
-        """Decode the first doubtful lines, except prose behind or before data, and forget all of them."""
+        """Decode the first doubtful lines, except prose before or after data, and drop all of them."""
         lines, self._doubtful, self._doubtful_size = self._doubtful[:count], [], 0
         return b"".join([self._decode_characters(line.translate(None, _FOREIGN)) for line in lines if not _is_prose(line)])
 
@@ -98,14 +98,14 @@ class Base64:
 
 
 def _segment(characters: bytes) -> bytes:
-    """Decode characters behind which padding stands or is missing. One character of a quad says nothing."""
+    """Decode characters that are followed by padding, or should be. A single character of a quad holds no byte."""
     if len(characters) % 4 == 1:
         characters = characters[:-1]
     return binascii.a2b_base64(characters + b"=" * (-len(characters) % 4))
 
 
 def _is_prose(line: bytes) -> bool:
-    """Tell whether a line has blanks between words, or several bytes of it are foreign to base64."""
+    """Return whether a line has blanks between words, or several bytes that are not base64."""
     foreign = len(line.translate(None, _ALPHABET))
     return b" " in line or b"\t" in line or foreign == len(line) or (foreign > 1 and foreign * 10 > len(line))
 
@@ -117,11 +117,11 @@ class QuotedPrintable:
         self._rest = b""
 
     def decode(self, data: bytes, last: bool) -> bytes:
-        """Return the decoded whole lines; at the end, and from a line without end, what there is."""
+        """Return the decoded whole lines; at the end, or from a very long line, as much as there is."""
         data = self._rest + data
         cut = len(data) if last else data.rfind(b"\n") + 1
         if cut == 0 and len(data) > _CHUNK:
-            # Never between the characters of an escape, nor before what may be a soft line break.
+            # Not between the characters of an escape, nor before what may be a soft line break.
             cut = data.rfind(b"=", len(data) - 3)
             cut = len(data) if cut < 0 else cut
         self._rest = data[cut:]
