@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 
 from mailbridge.model import new_id
 from mailbridge.store import rows, schema
-from mailbridge.store.interface import AuditLine
+from mailbridge.store.retention_interface import AuditLine
 from mailbridge.store.sql import Sql
 
 _audit = schema.audit.c
@@ -21,7 +21,7 @@ _EVENT = ("account", "mailbox", "from", "to", "received_at")
 
 
 class Audit:
-    """See `store.interface.Audit`."""
+    """See `store.retention_interface.Audit`."""
 
     __slots__ = ("_sql",)
 

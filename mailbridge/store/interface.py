@@ -10,32 +10,15 @@ Every method of a transaction raises StoreUnavailable when the database cannot a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
 from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, ReceivedItem, StoppedWebhook
+from mailbridge.store.retention_interface import Audit, Retention
 
 T = TypeVar("T")
-
-
-class PendingDeletion(NamedTuple):
-    """Spooled files that are to be deleted."""
-
-    path: str  # of the mail or received document that they belong to
-    files: tuple[str, ...]  # relative to the spool
-
-
-class AuditLine(NamedTuple):
-    """One thing that was deleted."""
-
-    id: str  # aud_…
-    at: datetime  # when it was deleted
-    what: str  # document.deleted, fax.deleted or event.deleted
-    subject: str  # the id of the fax; for event.deleted without a fax, of the event
-    number: str | None  # the other side's, E.164
-    record: Mapping[str, Any]  # enough to prove what it was: state, times, digests
 
 
 class Submissions(Protocol):
@@ -206,53 +189,6 @@ class Received(Protocol):
 
     def delete(self, item_id: str) -> None:
         """Delete an item."""
-
-
-class Audit(Protocol):
-    """Lines about what was deleted."""
-
-    def newest(self, subject: str | None = None, number: str | None = None, limit: int = 100) -> list[AuditLine]:
-        """Return audit lines, newest first; with `subject` or `number`, only those."""
-
-
-class Retention(Protocol):
-    """Deletion of what has expired."""
-
-    def discard_documents(self, before: datetime, now: datetime, limit: int) -> int:
-        """Record the files of mails whose faxes were all final at `before` as pending deletions; return of how many faxes.
-
-        From then on each `Document.path` of such a fax is empty. It stops soon after `limit` faxes; 0 means that none is left.
-        """
-
-    def discard_received(self, before: datetime, now: datetime, limit: int) -> int:
-        """Record documents of events emitted at or before `before` as pending deletions; return how many.
-
-        A document that an unfinished delivery needs is kept.
-        """
-
-    def pending_deletions(self, limit: int, after: str = "") -> list[PendingDeletion]:
-        """Return pending deletions with a path greater than `after`, sorted by path."""
-
-    def finish_deletions(self, paths: Collection[str], now: datetime) -> list[AuditLine]:
-        """Record that the files of these pending deletions are gone; write their audit lines and return them."""
-
-    def delete_faxes(self, before: datetime, now: datetime, limit: int) -> list[AuditLine]:
-        """Delete faxes that were final at `before`, with events and deliveries; with a mail's last fax its envelope.
-
-        A fax that still has documents, or an unfinished delivery, is kept. Returns the audit lines.
-        """
-
-    def delete_events(self, before: datetime, now: datetime, limit: int) -> list[AuditLine]:
-        """Delete events emitted at or before `before` that have no stored fax, no document and no unfinished delivery."""
-
-    def delete_processed_mails(self, before: datetime, limit: int) -> int:
-        """Delete the digests of mails processed at or before `before`; return how many."""
-
-    def delete_received_items(self, before: datetime, limit: int) -> int:
-        """Delete received items stored at or before `before`; return how many."""
-
-    def known_files(self, paths: Collection[str]) -> set[str]:
-        """Return which of these paths belong to a mail, an event's document or a pending deletion."""
 
 
 class Transaction(Protocol):

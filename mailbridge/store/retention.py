@@ -13,7 +13,8 @@ from typing import NamedTuple
 from mailbridge import log
 from mailbridge.errors import MailbridgeError, NotFound, StoreUnavailable
 from mailbridge.store.fsync import sync_directory
-from mailbridge.store.interface import AuditLine, PendingDeletion, Store, Transaction
+from mailbridge.store.interface import Store, Transaction
+from mailbridge.store.retention_interface import AuditLine, PendingDeletion
 from mailbridge.store.spool import Spool
 
 # Rows in a transaction: an SMTP client may wait for it, about 20 ms.

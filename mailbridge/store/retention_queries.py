@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, insert, or_, select,
 
 from mailbridge.store import schema
 from mailbridge.store.audit import Audit, event_line, fax_line
-from mailbridge.store.interface import AuditLine, PendingDeletion
+from mailbridge.store.retention_interface import AuditLine, PendingDeletion
 from mailbridge.store.spool import BESIDE_MAIL
 from mailbridge.store.sql import Sql
 
@@ -25,7 +25,7 @@ _deletion, _processed, _item = schema.pending_deletion.c, schema.processed_mail.
 
 
 class RetentionQueries:
-    """See `store.interface.Retention`."""
+    """See `store.retention_interface.Retention`."""
 
     __slots__ = ("_audit", "_sql")
 

@@ -28,8 +28,6 @@ _COUNT_FAXES: Final = (
     .join_from(schema.envelope, schema.fax, _fax.envelope_id == _envelope.id)
     .where(_envelope.user == bindparam("user"), _envelope.received_at >= bindparam("since"))
 )
-
-
 _SAME_AGAIN: Final = (
     select(_fax.id)
     .where(

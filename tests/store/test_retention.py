@@ -18,8 +18,9 @@ from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.lifecycle import FAX_FINAL, FaxState
 from mailbridge.model import ReceivedItem
 from mailbridge.store import retention
-from mailbridge.store.interface import AuditLine, Transaction
+from mailbridge.store.interface import Transaction
 from mailbridge.store.retention import Deleted, Retention
+from mailbridge.store.retention_interface import AuditLine
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, NUMBER
