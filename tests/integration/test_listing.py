@@ -24,7 +24,7 @@ from mailbridge.report.listing import TRIES
 from mailbridge.report.listing_recorder import GRACE_ROUNDS, ListingRecorder
 from mailbridge.runtime import Runtime
 from tests.integration.listing_fixtures import EVERY, PDF, START, WAV, MyFaxStandIn, Office, office
-from tests.wait_helpers import until
+from tests.wait_helpers import PATIENCE, until
 
 MINUTE = timedelta(minutes=1)
 # The first round after a start reads the list alone; the event comes a grace later.
@@ -529,7 +529,7 @@ def test_a_document_that_never_ends_fails_in_time(head: str, endless: bool, word
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         file = io.BytesIO()
-        async with Documents(base, timeout=0.5, limit=50_000) as documents:
+        async with Documents(base, timeout=PATIENCE if endless else 0.5, limit=50_000) as documents:
             with pytest.raises(NotFetched, match=words):
                 await documents.fetch(f"{base}/fax", file)
         assert len(file.getvalue()) <= 50_000

@@ -30,7 +30,7 @@ from tests.integration.dovecot import Dovecot
 from tests.integration.scripted_servers import RawServer
 from tests.integration.watcher_fixtures import a_store, clock, config_file, events, settings, watching
 from tests.loopback_ports import reserved_port
-from tests.wait_helpers import until
+from tests.wait_helpers import PATIENCE, until
 
 needs_dovecot = pytest.mark.skipif(dovecot.missing() is not None, reason=str(dovecot.missing()))
 USER = "office@example.co.il"
@@ -277,7 +277,7 @@ def test_a_silent_or_dripping_token_endpoint_times_out(tmp_path: Path, drips: bo
                 await writer.drain()
                 await asyncio.sleep(0.02)
 
-        async with RawServer(serve) as server, asyncio.timeout(5):
+        async with RawServer(serve) as server, asyncio.timeout(PATIENCE):
             with pytest.raises(MailboxError, match=r"gives no token within 0\.2 s"):
                 await Tokens("office", oauth2(server.url), tmp_path, clock, timeout=0.2).token()
 
