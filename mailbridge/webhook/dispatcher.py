@@ -132,7 +132,8 @@ class Dispatcher:
         try:
             return await asyncio.shield(commit)
         finally:
-            await asyncio.wait([commit])
+            if not commit.done():  # waiting for a finished one would be one more moment at which a cancellation may come
+                await asyncio.wait([commit])
             if commit.exception() is None:
                 self._set_stopped(commit.result().stopped)
                 del self._finished[: len(finished)]

@@ -189,3 +189,47 @@ def test_a_stop_while_the_store_commits_a_delivery_logs_it_once_and_no_failure(
 
     asyncio.run(main())
     assert logged == ["delivered"]
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_dispatcher_cancelled_just_after_its_commit_stores_no_result_twice(
+    tmp_path: Path, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[str] = []
+    monkeypatch.setattr(log, "delivery_not_settled", lambda *_, error, **__: errors.append(error))
+
+    class Cancelling:
+        """A store that cancels the dispatcher some turns of the event loop after the commit that settled a delivery."""
+
+        task: asyncio.Task[None]
+
+        def __init__(self, store: SqliteStore) -> None:
+            self.subscribe, self._store, self._cancelled = store.subscribe, store, False
+
+        async def run(self, work: Callable[[Any], Any]) -> Any:
+            done = await self._store.run(work)
+            if not self._cancelled and await self._store.run(lambda tx: tx.deliveries.newest("delivered")):
+                self._cancelled = True
+                self._cancel_after(turns)
+            return done
+
+        def _cancel_after(self, left: int) -> None:
+            if left:
+                asyncio.get_running_loop().call_soon(self._cancel_after, left - 1)
+            else:
+                self.task.cancel()
+
+    async def main() -> None:
+        receiver = Receiver(NEW)
+        settings = {"url": await receiver.start(), "secret": NEW, "allow_private": True}
+        async with SqliteStore(tmp_path, fax_data, lambda _: ["crm"]) as store:
+            cancelling: Any = Cancelling(store)
+            dispatcher = Dispatcher("crm", Webhook.model_validate(settings), runtime(cancelling, tmp_path), render)
+            cancelling.task = asyncio.create_task(dispatcher.run())
+            await ping(store)
+            await asyncio.wait([cancelling.task], timeout=PATIENCE)
+            assert cancelling.task.cancelled()
+        await receiver.stop()
+
+    asyncio.run(main())
+    assert errors == []
