@@ -1,11 +1,14 @@
-"""Benchmarks: programs that each print one JSON line, and what they share. No test collects them.
+"""Benchmarks: programs that each print one JSON line. pytest does not collect them.
 
-    python -m tests.bench.intake            mails a second and memory, beside a stock aiosmtpd that writes and syncs each mail
+    python -m tests.bench.intake            mails per second and memory, compared with a stock aiosmtpd that syncs each mail
     python -m tests.bench.upload_latency    from the 250 to the upload's arrival at MyFax
     python -m tests.bench.report_latency    from the mailbox's EXISTS to the webhook's arrival
+    python -m tests.bench.webhooks          events per second, and what a hanging endpoint adds to the latency of another
+    python -m tests.bench.store             queries and start of a small and a large store
+    python -m tests.bench.soak              the whole daemon under load: nothing lost, nothing twice
 
-What they share: `mails` and `line` (a lean SMTP client), `servers` and `process` (what is measured), `daemon` and `peer` (the
-real daemon and those it calls).
+They share `mails` and `smtp_client`, `servers` and `process` (servers in processes of their own), `daemon` (the real daemon) and
+`http_peer` (its peers).
 
-`--help` tells how to scale each down. Ratios come from one run on one machine; a single absolute figure says little.
+`--help` says how to scale each down. Compare figures only if they come from the same machine and run.
 """

@@ -1,4 +1,4 @@
-"""The real daemon, `mailbridge serve`, with a configuration of its own in a temporary directory."""
+"""The real daemon, `mailbridge serve`, with its own configuration in a temporary directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 _CONFIG = """
 state_dir = "{state}"
 [smtp]
@@ -31,7 +31,7 @@ password = "demo"
 
 @asynccontextmanager
 async def daemon(more: str, until: str = "daemon started") -> AsyncIterator[int]:
-    """Start a daemon whose configuration has `more`; its SMTP port is given once it takes mail and has logged `until`."""
+    """Start a daemon with `more` configuration; yield its SMTP port once it has logged `until`."""
     with tempfile.TemporaryDirectory(prefix="mailbridge-bench-") as directory, (Path(directory) / "log").open("xb") as errors:
         root = Path(directory)
         (root / "state").mkdir()
@@ -48,43 +48,43 @@ async def daemon(more: str, until: str = "daemon started") -> AsyncIterator[int]
             await process.wait()
 
 
-async def _logged(process: asyncio.subprocess.Process, log: Path, words: str) -> dict[str, Any]:
-    """Wait for the log's line with this event, and return it."""
-    async with asyncio.timeout(PATIENCE):
+async def _logged(process: asyncio.subprocess.Process, log: Path, event: str) -> dict[str, Any]:
+    """Wait for the log line of this event, and return it."""
+    async with asyncio.timeout(TIMEOUT):
         while True:
             for line in log.read_bytes().splitlines(keepends=True):
-                if line.startswith(b"{") and line.endswith(b"}\n") and (told := json.loads(line)).get("event") == words:
-                    return dict(told)
+                if line.startswith(b"{") and line.endswith(b"}\n") and (facts := json.loads(line)).get("event") == event:
+                    return dict(facts)
             if process.returncode is not None:
                 raise RuntimeError(f"the daemon did not start:\n{log.read_text()[-2000:]}")
             await asyncio.sleep(0.01)
 
 
 class Arrivals:
-    """When awaited things came, by name."""
+    """The times at which named things arrived."""
 
     def __init__(self) -> None:
         self._at: dict[str, float] = {}
-        self._news = asyncio.Condition()
+        self._changed = asyncio.Condition()
 
     def note(self, name: str, at: float | None = None) -> None:
-        """Note that something came, now or at a time of `time.perf_counter`; only the first of its name counts."""
+        """Note an arrival, now or at a time of `time.perf_counter`; only the first of each name counts."""
         self._at.setdefault(name, time.perf_counter() if at is None else at)
         self._waker = asyncio.ensure_future(self._wake())
 
     async def of(self, name: str) -> float:
-        """Wait until it has come, and return when that was. Raises TimeoutError after PATIENCE."""
-        async with asyncio.timeout(PATIENCE), self._news:
-            await self._news.wait_for(lambda: name in self._at)
+        """Return the time of an arrival; wait for it if necessary. Raises TimeoutError after TIMEOUT seconds."""
+        async with asyncio.timeout(TIMEOUT), self._changed:
+            await self._changed.wait_for(lambda: name in self._at)
         return self._at[name]
 
     async def _wake(self) -> None:
-        async with self._news:
-            self._news.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
 
 
 def spread(seconds: Sequence[float]) -> dict[str, Any]:
-    """Return the figures of latencies, in milliseconds."""
+    """Return statistics of latencies, in milliseconds."""
     ordered = sorted(1000 * value for value in seconds)
 
     def at(share: float) -> float:

@@ -1,4 +1,4 @@
-"""The daemon's peers on HTTP, bare enough to tell when the first byte of a request came."""
+"""A minimal HTTP server that notes when the first byte of each request arrives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `at` is when its first byte came, in seconds of `time.perf_counter`."""
+    """One request. `at` is the arrival of its first byte, in seconds of `time.perf_counter`."""
 
     at: float
     path: str
@@ -45,14 +45,12 @@ class _Connection(asyncio.Protocol):
         path = head.split(b" ", 2)[1].decode()
         content = self._answer(Request(self._at, path, bytes(self._buffer[len(head) + 4 : whole])))
         self._buffer.clear()
-        self._transport.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
-        )
+        self._transport.write(_HEAD % len(content) + content)
 
 
 @asynccontextmanager
 async def listening(answer: Answer) -> AsyncIterator[int]:
-    """Answer every request on a free loopback port, which is given."""
+    """Answer every request on a free loopback port; yield that port."""
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(answer), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""Mail in: mails a second and memory of mailbridge's submission, beside a stock aiosmtpd that writes and syncs each mail."""
+"""Mail in: mails per second and memory of mailbridge's submission, compared with a stock aiosmtpd that syncs each mail."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.mails import MailKind, with_pdf, with_text
-from tests.bench.process import Measured, measured, percentile
+from tests.bench.process import MeasuredProcess, measured, percentile
 from tests.bench.smtp_client import Load
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of load. `mails` are sent over `connections` in each round."""
+    """One kind of load: `mails` sent over `connections` in each round."""
 
     name: str
     kind: MailKind
@@ -25,7 +25,7 @@ class Case:
 
 
 def cases(scale: float) -> list[Case]:
-    """Return the loads, their number of mails scaled."""
+    """Return the loads, with their number of mails scaled."""
     small, middle, large = with_pdf(4_000), with_pdf(200_000), with_pdf(25_000_000)
 
     def scaled(mails: int, connections: int) -> int:
@@ -43,33 +43,33 @@ def cases(scale: float) -> list[Case]:
     ]
 
 
-def measure(server: Measured, case: Case) -> dict[str, Any]:
-    """Put one load on one server."""
-    server.rest()
+def measure(server: MeasuredProcess, case: Case) -> dict[str, Any]:
+    """Put one load on one server, and return its figures."""
+    server.set_baseline()
     before = server.cpu()
-    load = Load(server.told["port"], case.kind, case.mails, case.connections).run()
+    load = Load(server.facts["port"], case.kind, case.mails, case.connections).run()
     after = server.cpu()
     return {
         "mails_per_s": round(load.rate, 1),
         "p50_ms": round(1000 * percentile(load.latencies, 0.5), 1),
         "p95_ms": round(1000 * percentile(load.latencies, 0.95), 1),
-        "grown_mib": server.grown(),
+        "grown_mib": server.growth(),
         "cpu_ms_per_mail": {name: round(1000 * (after[name] - before[name]) / case.mails, 2) for name in after},
     }
 
 
 def compare(case: Case, directory: Path, rounds: int) -> dict[str, Any]:
-    """Put one load on both servers in turn, each started afresh and warm; the best round of each counts."""
+    """Put one load on both servers in turn, each newly started and warmed up; the best round of each counts."""
     found: dict[str, list[dict[str, Any]]] = {"mailbridge": [], "stock": []}
     for number in range(rounds):
         for name, results in found.items():
-            place = directory / f"{case.name}-{name}-{number}"
-            place.mkdir()
-            with measured(["tests.bench.servers", name, str(place)], place / "log") as server:
-                Load(server.told["port"], with_pdf(4_000), 2 * case.connections, case.connections).run()
+            folder = directory / f"{case.name}-{name}-{number}"
+            folder.mkdir()
+            with measured(["tests.bench.servers", name, str(folder)], folder / "log") as server:
+                Load(server.facts["port"], with_pdf(4_000), 2 * case.connections, case.connections).run()
                 results.append(measure(server, case))
     best = {name: max(results, key=lambda result: float(result["mails_per_s"])) for name, results in found.items()}
-    # The least of the peaks would flatter: memory is the worst round's.
+    # Memory is that of the worst round: the lowest peak would be too favourable.
     for name, results in found.items():
         best[name]["grown_mib"] = max((result["grown_mib"] for result in results), key=lambda grown: float(grown["tree"]))
     return {**best, "ratio": round(best["mailbridge"]["mails_per_s"] / best["stock"]["mails_per_s"], 2)}
@@ -78,10 +78,10 @@ def compare(case: Case, directory: Path, rounds: int) -> dict[str, Any]:
 def main() -> None:
     """Run the cases and print one JSON line."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--scale", type=float, default=1.0, help="of the number of mails (default 1)")
-    options.add_argument("--rounds", type=int, default=2, help="of each case; the quickest counts (default 2)")
+    options.add_argument("--scale", type=float, default=1.0, help="factor of the number of mails (default 1)")
+    options.add_argument("--rounds", type=int, default=2, help="rounds of each case, of which the fastest counts (default 2)")
     options.add_argument("--only", nargs="*", help="names of cases, such as 200KB_50")
-    options.add_argument("--directory", type=Path, help="where to spool; it must lie on the disk to be measured")
+    options.add_argument("--directory", type=Path, help="where to spool, on the disk to be measured")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="mailbridge-bench-", dir=chosen.directory) as directory:
         wanted = [case for case in cases(chosen.scale) if not chosen.only or case.name in chosen.only]

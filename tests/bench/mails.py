@@ -1,4 +1,4 @@
-"""Mails as scanners and offices send them: some words and a PDF of scanned pages in base64, of a wanted size."""
+"""Mails as scanners and offices send them: a short text and a PDF of scanned pages in base64, of a given size."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _TEXT = "Please see the attached document.\r\n"
 
 @dataclass(frozen=True, slots=True)
 class MailKind:
-    """Mails that differ in their Message-ID alone, since mailbridge answers a repeated one with the first fax's id."""
+    """Mails that differ only in their Message-ID, because mailbridge recognises a repeated one."""
 
     rest: bytes
 
     def head(self) -> bytes:
-        """Return the one header that makes a mail of its own; `rest` follows it, and ends with the dot that ends the data."""
+        """Return the Message-ID header of a new mail. `rest` follows it, up to the dot that ends the data."""
         return f"Message-ID: <{uuid.uuid4()}@bench.example>\r\n".encode()
 
 
@@ -38,7 +38,7 @@ def with_pdf(size: int) -> MailKind:
 
 
 def with_text(size: int) -> MailKind:
-    """Return mails of about `size` bytes that are text alone, of which mailbridge makes a page."""
+    """Return mails of about `size` bytes without a document, whose text mailbridge makes into a page."""
     lines = "".join(f"Line {number} of an order: twelve boxes of paper, please.\r\n" for number in range(size // 55))
     return MailKind((_headers("text/plain; charset=utf-8") + lines[: size - 300] + "\r\n.\r\n").encode())
 
@@ -49,7 +49,7 @@ def _headers(content_type: str) -> str:
 
 
 def pdf(size: int) -> bytes:
-    """Return a PDF of about `size` bytes: pages of grey pictures that do not compress, with a whole cross-reference table."""
+    """Return a PDF of about `size` bytes: pages of grey images that do not compress, with a complete cross-reference table."""
     chance = random.Random(size)
     count = max(1, round(size / _PAGE))
     picture = max(16, size // count - 420)

@@ -1,4 +1,4 @@
-"""Processes under measurement: started on their own, their memory read from /proc, and ended."""
+"""Processes to measure: started, their memory and processor time read from /proc, and stopped."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from typing import Any
 MIB = 1024 * 1024
 
 
-class Measured:
-    """A process that tells its addresses in a first line of JSON, with the children that it starts."""
+class MeasuredProcess:
+    """A process and its children. `facts` is the JSON of the first line that it printed, such as its port."""
 
-    def __init__(self, process: subprocess.Popen[bytes], told: dict[str, Any]) -> None:
-        self.process, self.told = process, told
-        self._rest: dict[int, int] = {}
+    def __init__(self, process: subprocess.Popen[bytes], facts: dict[str, Any]) -> None:
+        self.process, self.facts = process, facts
+        self._baseline: dict[int, int] = {}
 
     def children(self) -> list[int]:
         """Return the process ids of its children."""
         return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
 
-    def rest(self) -> None:
-        """Take what is resident now as the measure, and forget earlier peaks."""
+    def set_baseline(self) -> None:
+        """Take the memory resident now as the baseline, and reset the peaks."""
         for pid in (self.process.pid, *self.children()):
             Path(f"/proc/{pid}/clear_refs").write_text("5")
-            self._rest[pid] = _status(pid, "VmRSS")
+            self._baseline[pid] = _status(pid, "VmRSS")
 
-    def grown(self) -> dict[str, float]:
-        """Return by how many MiB the daemon and its children, each at its own peak, grew since `rest`."""
+    def growth(self) -> dict[str, float]:
+        """Return by how many MiB the process and its children, each at its peak, have grown since `set_baseline`."""
         daemon, children = self.process.pid, self.children()
-        growth = {pid: (_status(pid, "VmHWM") - self._rest.get(pid, 0)) / MIB for pid in (daemon, *children)}
-        inside = sum(growth[pid] for pid in children)
-        return {"daemon": round(growth[daemon], 1), "children": round(inside, 1), "tree": round(growth[daemon] + inside, 1)}
+        grown = {pid: (_status(pid, "VmHWM") - self._baseline.get(pid, 0)) / MIB for pid in (daemon, *children)}
+        inside = sum(grown[pid] for pid in children)
+        return {"daemon": round(grown[daemon], 1), "children": round(inside, 1), "tree": round(grown[daemon] + inside, 1)}
 
     def cpu(self) -> dict[str, float]:
-        """Return the seconds of processor time used so far by the daemon and by its children."""
+        """Return the seconds of processor time used so far by the process and by its children."""
         return {"daemon": _cpu(self.process.pid), "children": sum(map(_cpu, self.children()))}
 
 
 @contextmanager
-def measured(arguments: Sequence[str], log: Path) -> Iterator[Measured]:
-    """Start a Python module with arguments; what it says to standard error goes to `log`. It ends with its standard input."""
+def measured(arguments: Sequence[str], log: Path) -> Iterator[MeasuredProcess]:
+    """Run a Python module with arguments and its standard error in `log`; closing its standard input ends it."""
     with open(log, "ab") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=os.environ
@@ -55,7 +55,7 @@ def measured(arguments: Sequence[str], log: Path) -> Iterator[Measured]:
         line = process.stdout.readline()
         if not line:
             raise RuntimeError(f"{arguments[0]} did not start:\n{log.read_text()[-2000:]}")
-        yield Measured(process, json.loads(line))
+        yield MeasuredProcess(process, json.loads(line))
     finally:
         assert process.stdin is not None
         process.stdin.close()
@@ -72,7 +72,7 @@ def _status(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(name + ":"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError(f"process {pid} tells no {name}")
+    raise RuntimeError(f"/proc/{pid}/status has no {name}")
 
 
 def _cpu(pid: int) -> float:
@@ -81,6 +81,6 @@ def _cpu(pid: int) -> float:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that `share` of all values do not pass."""
+    """Return the smallest value that `share` of all values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

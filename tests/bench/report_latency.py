@@ -1,9 +1,9 @@
-"""Report in, webhook out: the time from the mailbox's EXISTS, and from the mail's arrival there, to the webhook's first byte.
+"""Report in, webhook out: the time from the mailbox's EXISTS, and from the mail's APPEND, to the webhook's first byte.
 
-The daemon's connection goes through a relay that notes when EXISTS passes (`exists_to_webhook`). A second, minimal client idles
-on the same mailbox and notes its own EXISTS (`other_exists_to_webhook`). The server is Dovecot if it is installed, else the
-embedded one in a process of its own. Dovecot waits up to half a second before it notifies a client, and notifies each at another
-moment, so the second client's figure means little there.
+The daemon's own connection goes through a relay that notes when EXISTS passes (`exists_to_webhook`). A second, minimal client is
+in IDLE on the same mailbox and notes its own EXISTS (`other_exists_to_webhook`). The server is Dovecot if it is installed,
+otherwise the embedded one in a process of its own. Dovecot notifies each client within half a second, at different moments, so
+that the second client's figure means little with it.
 """
 
 from __future__ import annotations
@@ -43,68 +43,68 @@ allow_private = true
 """
 
 
-class Imap:
-    """One bare IMAP connection."""
+class ImapClient:
+    """A minimal IMAP client."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def open(cls, port: int) -> Imap:
+    async def open(cls, port: int) -> ImapClient:
         """Connect and log in."""
         imap = cls(*await asyncio.open_connection("127.0.0.1", port))
         await imap.until(b"* OK")
-        await imap.ask(f'LOGIN "{_USER}" "{_PASSWORD}"'.encode())
+        await imap.command(f'LOGIN "{_USER}" "{_PASSWORD}"'.encode())
         return imap
 
     async def until(self, beginning: bytes) -> bytes:
-        """Read up to the line that begins so, and return it."""
+        """Read up to the line with this beginning, and return it."""
         while not (line := await self._reader.readline()).startswith(beginning):
             if not line:
                 raise ConnectionError("the IMAP server closed the connection")
         return line
 
-    async def ask(self, command: bytes) -> None:
-        """Say a command and wait for its OK."""
+    async def command(self, command: bytes) -> None:
+        """Send a command and wait for its OK."""
         self._writer.write(b"a " + command + b"\r\n")
         answer = await self.until(b"a ")
         if not answer.startswith(b"a OK"):
             raise ConnectionError(answer.decode(errors="replace"))
 
     async def append(self, mail: bytes) -> None:
-        """Put a mail into INBOX."""
+        """Append a mail to INBOX."""
         self._writer.write(b"a APPEND INBOX {%d}\r\n" % len(mail))
         await self.until(b"+")
         self._writer.write(mail + b"\r\n")
         await self.until(b"a OK")
 
-    async def idle(self, news: Arrivals) -> None:
-        """Idle on INBOX until cancelled, and note each number that the server announces."""
-        await self.ask(b"SELECT INBOX")
+    async def idle(self, arrivals: Arrivals) -> None:
+        """IDLE on INBOX until cancelled, and note each number of an EXISTS."""
+        await self.command(b"SELECT INBOX")
         self._writer.write(b"a IDLE\r\n")
         await self.until(b"+")
-        news.note("idle")
+        arrivals.note("idle")
         while True:
             line = await self._reader.readline()
             if line.rstrip().upper().endswith(b" EXISTS"):
-                news.note(line.split()[1].decode())
+                arrivals.note(line.split()[1].decode())
             elif not line:
                 raise ConnectionError("the IMAP server closed the connection")
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._writer.close()
 
 
 @asynccontextmanager
-async def relay(port: int, news: Arrivals) -> AsyncIterator[int]:
-    """Relay connections to an IMAP server, and note each number that it announces; the relay's port is given."""
+async def relay(port: int, arrivals: Arrivals) -> AsyncIterator[int]:
+    """Relay connections to an IMAP server, and note each number of an EXISTS; yield the relay's port."""
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, noted: bool) -> None:
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, from_server: bool) -> None:
         while chunk := await reader.read(65536):
-            for line in chunk.split(b"\r\n") if noted and b" EXISTS" in chunk else ():
+            for line in chunk.split(b"\r\n") if from_server and b" EXISTS" in chunk else ():
                 if line.endswith(b" EXISTS"):
-                    news.note(f"relayed {line.split()[1].decode()}")
+                    arrivals.note(f"relayed {line.split()[1].decode()}")
             writer.write(chunk)
         writer.close()
 
@@ -121,7 +121,7 @@ async def relay(port: int, news: Arrivals) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def server(name: str) -> AsyncIterator[int]:
-    """Run an IMAP server with an empty mailbox; its port is given."""
+    """Run an IMAP server with an empty mailbox; yield its port."""
     if name == "dovecot":
         with dovecot.running() as running:
             yield running.plain
@@ -145,64 +145,64 @@ async def server(name: str) -> AsyncIterator[int]:
 
 
 async def serve_embedded() -> None:
-    """Be the embedded server until standard input ends."""
+    """Run the embedded server until standard input ends."""
     async with DemoMailbox(_USER, _PASSWORD) as mailbox:
         print(mailbox.port, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 
 async def measure(name: str, count: int) -> dict[str, Any]:
-    """Append reports one after the other, each when the webhook of the one before has come."""
-    hooks, news = Arrivals(), Arrivals()
+    """Append reports, each after the webhook of the one before has arrived."""
+    webhooks, arrivals = Arrivals(), Arrivals()
 
     def answer(request: Request) -> bytes:
         event = json.loads(request.body)
         if event["type"] == "report.received":
-            hooks.note(event["data"]["report"]["message_id"], request.at)
+            webhooks.note(event["data"]["report"]["message_id"], request.at)
         return b""
 
     secret = base64.b64encode(b"a secret of thirty-two bytes....").decode()
-    async with listening(answer) as http, server(name) as port, relay(port, news) as relayed:
+    async with listening(answer) as http, server(name) as port, relay(port, arrivals) as relayed:
         values = {"imap": relayed, "user": _USER, "password": _PASSWORD, "http": http, "secret": secret}
-        watching, writing = await Imap.open(port), await Imap.open(port)
-        idling = asyncio.create_task(watching.idle(news))
-        await news.of("idle")
+        watching, writing = await ImapClient.open(port), await ImapClient.open(port)
+        idling = asyncio.create_task(watching.idle(arrivals))
+        await arrivals.of("idle")
         async with daemon(_CONFIG.format(**values), until="mailbox up"):
-            seconds_of = await _send(writing, hooks, news, count)
+            latencies = await _append_reports(writing, webhooks, arrivals, count)
         idling.cancel()
         await asyncio.gather(idling, return_exceptions=True)
         watching.close()
         writing.close()
-    return {"server": name, **{way: spread(seconds) for way, seconds in seconds_of.items()}}
+    return {"server": name, **{interval: spread(seconds) for interval, seconds in latencies.items()}}
 
 
-async def _send(writing: Imap, hooks: Arrivals, news: Arrivals, count: int) -> dict[str, list[float]]:
-    ways = ("exists_to_webhook", "other_exists_to_webhook", "append_to_exists", "append_to_webhook")
-    seconds_of: dict[str, list[float]] = {way: [] for way in ways}
-    # The first few find the daemon cold, or not yet idling, and are not counted.
+async def _append_reports(writing: ImapClient, webhooks: Arrivals, arrivals: Arrivals, count: int) -> dict[str, list[float]]:
+    intervals = ("exists_to_webhook", "other_exists_to_webhook", "append_to_exists", "append_to_webhook")
+    latencies: dict[str, list[float]] = {name: [] for name in intervals}
+    # The first five warm the daemon up and are not counted.
     for number in range(-5, count):
         mail = report_mail("Success", 9, f"report {number}").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         (message_id,) = (line[12:].strip().decode() for line in mail.splitlines() if line.startswith(b"Message-ID: "))
         await writing.append(mail)
         appended = time.perf_counter()
-        count_now = number + 6
-        relayed, other = await news.of(f"relayed {count_now}"), await news.of(str(count_now))
-        hooked = await hooks.of(message_id)
+        exists = number + 6
+        relayed, other = await arrivals.of(f"relayed {exists}"), await arrivals.of(str(exists))
+        delivered = await webhooks.of(message_id)
         if number >= 0:
-            seconds_of["exists_to_webhook"].append(hooked - relayed)
-            seconds_of["other_exists_to_webhook"].append(hooked - other)
-            seconds_of["append_to_exists"].append(relayed - appended)
-            seconds_of["append_to_webhook"].append(hooked - appended)
+            latencies["exists_to_webhook"].append(delivered - relayed)
+            latencies["other_exists_to_webhook"].append(delivered - other)
+            latencies["append_to_exists"].append(relayed - appended)
+            latencies["append_to_webhook"].append(delivered - appended)
         await asyncio.sleep(random.uniform(0.02, 0.04))
-    return seconds_of
+    return latencies
 
 
 def main() -> None:
     """Measure and print one JSON line."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--count", type=int, default=200, help="of reports (default 200)")
-    options.add_argument("--server", choices=("dovecot", "embedded"), help="default: Dovecot where it is installed")
-    options.add_argument("--serve", action="store_true", help="be the embedded server")
+    options.add_argument("--count", type=int, default=200, help="number of reports (default 200)")
+    options.add_argument("--server", choices=("dovecot", "embedded"), help="default: dovecot if it is installed")
+    options.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.serve:
         asyncio.run(serve_embedded())

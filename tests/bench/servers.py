@@ -1,4 +1,4 @@
-"""The two servers that the intake benchmark loads, each as the program of a process: `mailbridge DIR` or `stock DIR`."""
+"""The two servers of the intake benchmark, each the program of a process: `mailbridge DIR` or `stock DIR`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SECRET = "whsec_YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcy4uLi4="
 
 
 async def serve_mailbridge(state: Path) -> None:
-    """Serve the submission as `app` assembles it, with a webhook in the outbox and nobody who uploads or delivers."""
+    """Serve the submission as `app` assembles it, with a webhook in the outbox, but without uploader and dispatcher."""
     account = {"email": "office@example.co.il", "password": "x"}
     webhook = {"url": "https://crm.example.co.il/hooks/fax", "secret": _SECRET}
     smtp = {"listen": ["127.0.0.1:0"], "max_connections_per_client": 500}
@@ -42,20 +42,20 @@ async def serve_mailbridge(state: Path) -> None:
         letter_reader = LetterReader(spool.root, config.fax.page)
         await letter_reader.start()
         service = SmtpService(config, Runtime(store, spool, lambda: datetime.now(UTC), random.random), letter_reader)
-        _tell((await service.start())[0][1])
+        _print_port((await service.start())[0][1])
         await asyncio.to_thread(sys.stdin.read)
         await service.stop(5)
         await letter_reader.stop()
 
 
-class Stock:
-    """An aiosmtpd handler that answers 250 when the mail's file and its name are on the disk."""
+class StockHandler:
+    """An aiosmtpd handler that answers 250 after the mail's file and its directory are synced."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        """Write and sync, in a thread, since that is quicker than to hold up the loop."""
+        """Write and sync in a thread, which is faster than blocking the event loop."""
         await asyncio.get_running_loop().run_in_executor(None, self._store, envelope.content)
         return "250 OK"
 
@@ -70,17 +70,17 @@ class Stock:
 
 
 def serve_stock(directory: Path) -> None:
-    """Serve a stock Controller, with nothing switched on that costs time."""
+    """Serve a stock Controller, with every option off that costs time."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    controller = Controller(Stock(directory), hostname="127.0.0.1", port=port, server_hostname="bench.example")
+    controller = Controller(StockHandler(directory), hostname="127.0.0.1", port=port, server_hostname="bench.example")
     controller.start()
-    _tell(port)
+    _print_port(port)
     sys.stdin.read()
     controller.stop()
 
 
-def _tell(port: int) -> None:
+def _print_port(port: int) -> None:
     print(json.dumps({"port": port}), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A lean SMTP client: blocking sockets, a thread for each connection, mails that are made before the clock starts."""
+"""A minimal SMTP client: blocking sockets, a thread for each connection, and mails prepared before the clock starts."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from dataclasses import dataclass, field
 from tests.bench.mails import MailKind
 
 
-class Line:
+class SmtpClient:
     """One SMTP connection."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._expect(b"220")
-        self._say(b"EHLO bench.example\r\n", b"250")
+        self._command(b"EHLO bench.example\r\n", b"250")
 
     def send(self, kind: MailKind, recipient: bytes | None = None) -> None:
-        """Send one mail, to any number where none is given; return at its 250. Raises RuntimeError for any other reply."""
-        self._say(b"MAIL FROM:<anna@example.co.il>\r\n", b"250")
-        self._say(b"RCPT TO:<%b>\r\n" % (recipient or b"03-9%06d@fax.local" % random.randrange(1_000_000)), b"250")
-        self._say(b"DATA\r\n", b"354")
+        """Send one mail, to a random number unless given; return after its 250. Raises RuntimeError for any other reply."""
+        self._command(b"MAIL FROM:<anna@example.co.il>\r\n", b"250")
+        self._command(b"RCPT TO:<%b>\r\n" % (recipient or b"03-9%06d@fax.local" % random.randrange(1_000_000)), b"250")
+        self._command(b"DATA\r\n", b"354")
         self._socket.sendall(kind.head())
-        self._say(kind.rest, b"250")
+        self._command(kind.rest, b"250")
 
     def close(self) -> None:
-        """Say goodbye."""
-        self._say(b"QUIT\r\n", b"221")
+        """Send QUIT and close."""
+        self._command(b"QUIT\r\n", b"221")
         self._socket.close()
 
-    def _say(self, words: bytes, reply: bytes) -> None:
-        self._socket.sendall(words)
+    def _command(self, data: bytes, reply: bytes) -> None:
+        self._socket.sendall(data)
         self._expect(reply)
 
     def _expect(self, code: bytes) -> None:
-        got = b""
-        while not got.endswith(b"\r\n") or got[got.rfind(b"\n", 0, -1) + 1 :][3:4] == b"-":
+        received = b""
+        while not received.endswith(b"\r\n") or received[received.rfind(b"\n", 0, -1) + 1 :][3:4] == b"-":
             chunk = self._socket.recv(4096)
             if not chunk:
-                raise RuntimeError(f"the server closed the connection after {got!r}")
-            got += chunk
-        if not got.startswith(code):
-            raise RuntimeError(got.decode(errors="replace").strip())
+                raise RuntimeError(f"the server closed the connection after {received!r}")
+            received += chunk
+        if not received.startswith(code):
+            raise RuntimeError(received.decode(errors="replace").strip())
 
 
 @dataclass
 class Load:
-    """So many mails over so many connections at once. `seconds` is the time of the whole, `latencies` that of each mail."""
+    """`mails` sent over `connections` at once. `seconds` is the time of all, `latencies` the times of each."""
 
     port: int
     kind: MailKind
@@ -62,10 +62,10 @@ class Load:
     _failed: list[BaseException] = field(default_factory=list)
 
     def run(self) -> Load:
-        """Send them all. Raises what a connection met first."""
-        lines = [Line(self.port) for _ in range(self.connections)]
-        shares = [self.mails // self.connections + (number < self.mails % self.connections) for number in range(len(lines))]
-        threads = [threading.Thread(target=self._send, args=pair) for pair in zip(lines, shares, strict=True)]
+        """Send all mails. Raises the first error of a connection."""
+        clients = [SmtpClient(self.port) for _ in range(self.connections)]
+        shares = [self.mails // self.connections + (number < self.mails % self.connections) for number in range(len(clients))]
+        threads = [threading.Thread(target=self._send, args=pair) for pair in zip(clients, shares, strict=True)]
         began = time.perf_counter()
         for thread in threads:
             thread.start()
@@ -74,21 +74,21 @@ class Load:
         self.seconds = time.perf_counter() - began
         if self._failed:
             raise self._failed[0]
-        for line in lines:
-            line.close()
+        for client in clients:
+            client.close()
         return self
 
     @property
     def rate(self) -> float:
-        """Mails a second."""
+        """Mails per second."""
         return self.mails / self.seconds
 
-    def _send(self, line: Line, count: int) -> None:
+    def _send(self, client: SmtpClient, count: int) -> None:
         clock: Callable[[], float] = time.perf_counter
         try:
             for _ in range(count):
                 began = clock()
-                line.send(self.kind)
+                client.send(self.kind)
                 self.latencies.append(clock() - began)
         except BaseException as error:
             self._failed.append(error)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.mails import MailKind, with_pdf
-from tests.bench.smtp_client import Line
+from tests.bench.smtp_client import SmtpClient
 from tests.e2e.environment import World
 
 _PATIENCE = 1800.0
@@ -42,7 +42,7 @@ class Client(threading.Thread):
         self.taken = 0
 
     def run(self) -> None:
-        line = Line(self._port)
+        line = SmtpClient(self._port)
         for number in self._mine:
             line.send(self._kind, f"{number}@fax.local".encode())
             self.taken += 1

@@ -1,7 +1,7 @@
-"""The store at its size: how a start and each question that is asked all day grow with the faxes that are finished.
+"""Store: how the time of a start and of frequent queries grows with the number of finished faxes.
 
-Prints one JSON line: for each size the seconds and peak memory (MiB) of a start in a process of its own (opening, the recovery's
-questions, the sweep for orphans with a file for every mail), and the median milliseconds of each question.
+Prints one JSON line: for each size the seconds and peak memory (MiB) of a start in a process of its own (opening, recovery, the
+sweep for orphans with a file for every mail), and the median milliseconds of each query.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +32,7 @@ from mailbridge.store import orphans, rows, schema
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.transaction import SqlTransaction
 from mailbridge.webhook.payload import fax_data
 
 NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
@@ -43,8 +45,8 @@ def open_store(state_dir: Path) -> SqliteStore:
     return SqliteStore(state_dir, fax_data, lambda type_: ["crm"])
 
 
-def made(number: int, state: FaxState) -> tuple[Envelope, Fax, list[Event]]:
-    """Return a mail with its fax, and what was raised until the fax came to this state; two years lie behind the newest."""
+def make(number: int, state: FaxState) -> tuple[Envelope, Fax, list[Event]]:
+    """Return a mail with its fax in this state and its events; the mails span two years."""
     final = state == "delivered"
     at = NOW - timedelta(minutes=9 * number if final else number / 100)
     id_, to = new_id("env"), f"+97239{number:06d}"
@@ -82,18 +84,18 @@ def made(number: int, state: FaxState) -> tuple[Envelope, Fax, list[Event]]:
         final_at=at if final else None,
     )
     types = ("fax.queued", "fax.submitted", "fax.delivered")[: fax.seq]
-    raised = [
+    events = [
         Event(id=new_id("evt"), type=type_, at=at, fax_id=fax.id, seq=seq, data=fax_data(replace(fax, seq=seq)))
         for seq, type_ in enumerate(types, 1)
     ]
-    return envelope, fax, raised
+    return envelope, fax, events
 
 
 def chunks(finished: int, queued: int) -> Iterator[list[tuple[Envelope, Fax, list[Event]]]]:
     """Yield everything, some at a time."""
     every = range(finished + queued)
     for start in range(0, len(every), _CHUNK):
-        yield [made(n, "delivered" if n < finished else "queued") for n in every[start : start + _CHUNK]]
+        yield [make(n, "delivered" if n < finished else "queued") for n in every[start : start + _CHUNK]]
 
 
 async def fill(state_dir: Path, finished: int, queued: int) -> None:
@@ -101,17 +103,17 @@ async def fill(state_dir: Path, finished: int, queued: int) -> None:
     Spool(state_dir / "spool")
     async with open_store(state_dir) as store:
         for chunk in chunks(finished, queued):
-            await store.run(lambda tx, chunk=chunk: write(tx, chunk))  # type: ignore[misc]
+            await store.run(partial(write, chunk=chunk))
             for envelope, _, _ in chunk:
                 (state_dir / "spool" / envelope.path).touch()
 
 
-def write(tx: Any, chunk: list[tuple[Envelope, Fax, list[Event]]]) -> None:
-    """Write one chunk: the deliveries of finished faxes are delivered, the others wait."""
-    tx._connection.execute(insert(schema.envelope), [rows.envelope_row(envelope, envelope.id) for envelope, _, _ in chunk])
-    tx._connection.execute(insert(schema.fax), [rows.fax_row(fax) for _, fax, _ in chunk])
-    tx._connection.execute(insert(schema.event), [rows.event_row(event) for _, _, raised in chunk for event in raised])
-    settled = [(event, fax.final_at) for _, fax, raised in chunk for event in raised]
+def write(tx: SqlTransaction, chunk: list[tuple[Envelope, Fax, list[Event]]]) -> None:
+    """Write one chunk. The deliveries of finished faxes are delivered, the others pending."""
+    tx._sql.execute(insert(schema.envelope), [rows.envelope_row(envelope, envelope.id) for envelope, _, _ in chunk])
+    tx._sql.execute(insert(schema.fax), [rows.fax_row(fax) for _, fax, _ in chunk])
+    tx._sql.execute(insert(schema.event), [rows.event_row(event) for _, _, events in chunk for event in events])
+    settled = [(event, fax.final_at) for _, fax, events in chunk for event in events]
     deliveries = [
         {
             "id": new_id("dlv"),
@@ -124,12 +126,12 @@ def write(tx: Any, chunk: list[tuple[Envelope, Fax, list[Event]]]) -> None:
         }
         for event, final in settled
     ]
-    tx._connection.execute(insert(schema.delivery), deliveries)
+    tx._sql.execute(insert(schema.delivery), deliveries)
 
 
-def questions(one: Fax) -> dict[str, Callable[[Transaction], Any]]:
-    """Return what is asked all day."""
-    code = one.fax_code or ""
+def queries(fax: Fax) -> dict[str, Callable[[Transaction], Any]]:
+    """Return the frequent queries, by name."""
+    code = fax.fax_code or ""
     return {
         "due_fax": lambda tx: tx.faxes.due("queued", NOW, "office"),
         "next_due": lambda tx: tx.faxes.next_due("queued", "office"),
@@ -138,20 +140,20 @@ def questions(one: Fax) -> dict[str, Callable[[Transaction], Any]]:
         "count_deliveries": lambda tx: tx.deliveries.counts(),
         "claim_deliveries": lambda tx: tx.deliveries.claim("crm", NOW, 10),
         "next_delivery": lambda tx: tx.deliveries.next_due("crm"),
-        "repeated": lambda tx: tx.submissions.fax_ids(one.envelope_id or "", NOW - timedelta(days=9000)),
-        "by_token": lambda tx: tx.faxes.by_tokens([one.token]),
+        "repeated": lambda tx: tx.submissions.fax_ids(fax.envelope_id or "", NOW - timedelta(days=9000)),
+        "by_token": lambda tx: tx.faxes.by_tokens([fax.token]),
         "by_fax_code": lambda tx: tx.faxes.by_fax_codes([code]),
-        "by_number": lambda tx: tx.faxes.by_numbers([one.number], NOW - timedelta(days=1)),
+        "by_number": lambda tx: tx.faxes.by_numbers([fax.number], NOW - timedelta(days=1)),
         "dead deliveries": lambda tx: tx.deliveries.newest("dead"),
-        "events of a fax": lambda tx: tx.events.newest(one.id),
+        "events of a fax": lambda tx: tx.events.newest(fax.id),
         "newest events": lambda tx: tx.events.newest(None, 100),
         "newest faxes": lambda tx: tx.faxes.newest(None, 100),
-        "nothing to retire": lambda tx: tx.retention.discard_documents(NOW - timedelta(days=9000), NOW, 100),
+        "nothing to discard": lambda tx: tx.retention.discard_documents(NOW - timedelta(days=9000), NOW, 100),
     }
 
 
 async def start(state_dir: Path) -> dict[str, Any]:
-    """Do what a start asks of the store, then ask each question; return the figures."""
+    """Run a start's transactions, then each query; return the figures."""
     begun = time.perf_counter()
     async with open_store(state_dir) as store:
         await store.run(lambda tx: tx.deliveries.requeue_interrupted())
@@ -160,30 +162,30 @@ async def start(state_dir: Path) -> dict[str, Any]:
         swept = await orphans.sweep(store, Spool(state_dir / "spool"), datetime.now(UTC))
         seconds = time.perf_counter() - begun
         peak = peak_mib()
-        [one] = await store.run(lambda tx: tx.faxes.due("queued", NOW)) or await store.run(lambda tx: tx.faxes.newest(None, 1))
-        asked = {name: await timed(store, question) for name, question in questions(one).items()}
-    return {"open_s": round(opened, 3), "start_s": round(seconds, 3), "peak_mib": peak, "orphans": swept, "ms": asked}
+        [fax] = await store.run(lambda tx: tx.faxes.due("queued", NOW)) or await store.run(lambda tx: tx.faxes.newest(None, 1))
+        times = {name: await timed(store, query) for name, query in queries(fax).items()}
+    return {"open_s": round(opened, 3), "start_s": round(seconds, 3), "peak_mib": peak, "orphans": swept, "ms": times}
 
 
-async def timed(store: SqliteStore, question: Callable[[Transaction], Any]) -> float:
-    """Return the median milliseconds of a question, asked again and again, without the commit around it."""
+async def timed(store: SqliteStore, query: Callable[[Transaction], Any]) -> float:
+    """Return the median milliseconds of a query, without the commit around it."""
 
     def work(tx: Transaction) -> float:
         begun = time.perf_counter()
-        question(tx)
+        query(tx)
         return (time.perf_counter() - begun) * 1000
 
     return round(median([await store.run(work) for _ in range(REPEATS)]), 3)
 
 
 def peak_mib() -> float:
-    """Return the most memory that this process ever held."""
+    """Return the peak memory of this process."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return round(int(line.split()[1]) / 1024, 1)
 
 
 def measured(finished: int, queued: int, where: Path) -> dict[str, Any]:
-    """Fill a store, and start on it in a fresh process."""
+    """Fill a store, and start on it in a new process."""
     state_dir = Path(tempfile.mkdtemp(prefix="store-", dir=where))
     try:
         asyncio.run(fill(state_dir, finished, queued))
@@ -196,7 +198,7 @@ def measured(finished: int, queued: int, where: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the figures of both sizes, and the growth from the one to the other."""
+    """Print the figures of both sizes, and the growth between them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--finished", type=int, nargs=2, default=(1_000, 100_000), help="finished faxes, small and large")
     parser.add_argument("--queued", type=int, default=10_000)

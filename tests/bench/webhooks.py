@@ -1,6 +1,6 @@
-"""Webhooks out: events per second to one quick endpoint, and what an endpoint that hangs adds to the latency of another.
+"""Webhooks out: events per second to one fast endpoint, and what a hanging endpoint adds to the latency of another.
 
-The baseline is a bare loop of httpx that posts the same bodies to the same receiver, as many at once, without a store.
+The baseline is a loop of httpx without a store: the same bodies to the same receiver, as many at once.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 DATA = {"fax_id": "fax_01KE3T7M5Z0Q8YV2N4R6W9XCHB", "seq": 3, "status": "delivered", "filler": "x" * 900}
 
 
-class Receiving(asyncio.Protocol):
-    """Answers `204` at once; `GET /` tells when each webhook-id came first. `/hang` never answers, `/other` is not noted."""
+class ReceiverProtocol(asyncio.Protocol):
+    """Answers 204 at once, except `/hang`. `GET /` returns the first arrival of each webhook-id, except those at `/other`."""
 
     arrivals: ClassVar[dict[str, float]] = {}
 
@@ -55,8 +55,8 @@ class Receiving(asyncio.Protocol):
             return
         self._buffer.clear()
         if head.startswith(b"GET"):
-            told = json.dumps(self.arrivals).encode()
-            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(told), told))
+            arrivals = json.dumps(self.arrivals).encode()
+            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(arrivals), arrivals))
         elif not head.startswith(b"POST /hang"):
             if not head.startswith(b"POST /other"):
                 self.arrivals.setdefault(fields[b"webhook-id"].decode(), time.perf_counter())
@@ -64,8 +64,8 @@ class Receiving(asyncio.Protocol):
 
 
 async def receive() -> None:
-    """Be the receiver, until standard input ends."""
-    server = await asyncio.get_running_loop().create_server(Receiving, "127.0.0.1", 0)
+    """Run the receiver until standard input ends."""
+    server = await asyncio.get_running_loop().create_server(ReceiverProtocol, "127.0.0.1", 0)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.close()
@@ -81,7 +81,7 @@ def render(event: Event) -> bytes:
 
 @asynccontextmanager
 async def outbox(names: tuple[str, ...]) -> AsyncIterator[SqliteStore]:
-    """Give a store whose events go to endpoints of these names."""
+    """Yield a store whose events go to endpoints of these names."""
     with tempfile.TemporaryDirectory(prefix="mailbridge-bench-") as directory:
         async with SqliteStore(Path(directory), fax_data, lambda _: names) as store:
             yield store
@@ -89,13 +89,13 @@ async def outbox(names: tuple[str, ...]) -> AsyncIterator[SqliteStore]:
 
 @asynccontextmanager
 async def delivering(store: SqliteStore, urls: dict[str, str]) -> AsyncIterator[None]:
-    """Run a sender for each endpoint."""
+    """Run a dispatcher for each endpoint."""
     settings = {"secret": SECRET, "allow_private": True}
     hooks = {name: Webhook.model_validate({"url": url, **settings}) for name, url in urls.items()}
     with tempfile.TemporaryDirectory(prefix="mailbridge-bench-") as directory:
         runtime = Runtime(store, Spool(Path(directory)), now, random.random)
-        senders = [Dispatcher(name, hook, runtime, render) for name, hook in hooks.items()]
-    running = [asyncio.create_task(sender.run()) for sender in senders]
+        dispatchers = [Dispatcher(name, hook, runtime, render) for name, hook in hooks.items()]
+    running = [asyncio.create_task(dispatcher.run()) for dispatcher in dispatchers]
     try:
         yield
     finally:
@@ -118,7 +118,7 @@ async def throughput(url: str, count: int) -> float:
 
 
 async def bare(url: str, count: int) -> float:
-    """Return the events per second of a bare loop."""
+    """Return the events per second of the baseline."""
     events = iter([Event(id=f"evt_{n}", type="bench", at=now(), fax_id=None, seq=0, data=DATA) for n in range(count)])
 
     async def post(http: httpx.AsyncClient) -> None:
@@ -132,7 +132,7 @@ async def bare(url: str, count: int) -> float:
 
 
 async def latencies(base: str, beside: str, count: int, pace: float) -> list[float]:
-    """Raise events at a steady pace, and return the seconds from each one's commit to its arrival at the quick endpoint."""
+    """Emit events at a steady pace; return the seconds from each commit to its arrival at the fast endpoint."""
     urls = {"quick": base, "beside": f"{base}{beside}"}
     committed: dict[str, float] = {}
     async with outbox(tuple(urls)) as store, delivering(store, urls), httpx.AsyncClient(trust_env=False) as http:
@@ -147,13 +147,13 @@ async def latencies(base: str, beside: str, count: int, pace: float) -> list[flo
 
 
 def spread(seconds: list[float]) -> dict[str, float]:
-    """Return the figures of latencies in milliseconds."""
+    """Return statistics of latencies, in milliseconds."""
     ordered = sorted(1000 * value for value in seconds)
     return {f"p{share}_ms": round(ordered[min(len(ordered) - 1, len(ordered) * share // 100)], 2) for share in (50, 95, 99)}
 
 
 async def measure(port: int, count: int, paced: int, pace: float) -> dict[str, Any]:
-    """Take every figure; what is compared takes turns, so that a busy machine weighs on both alike."""
+    """Measure everything. What is compared is measured in turns, so that a busy machine affects both alike."""
     base = f"http://127.0.0.1:{port}/"
     rates: dict[str, list[float]] = {"bare": [], "mailbridge": []}
     waits: dict[str, list[float]] = {"other": [], "hang": []}
@@ -173,9 +173,9 @@ async def measure(port: int, count: int, paced: int, pace: float) -> dict[str, A
 def main() -> None:
     """Measure and print one JSON line."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--count", type=int, default=2000, help="of events for the rate (default 2000)")
-    options.add_argument("--paced", type=int, default=900, help="of events for the latency (default 900)")
-    options.add_argument("--pace", type=float, default=50, help="of these per second (default 50)")
+    options.add_argument("--count", type=int, default=2000, help="events for the rate (default 2000)")
+    options.add_argument("--paced", type=int, default=900, help="events for the latency (default 900)")
+    options.add_argument("--pace", type=float, default=50, help="events per second for the latency (default 50)")
     options.add_argument("--receive", action="store_true", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.receive:
@@ -185,7 +185,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         log_file = Path(directory) / "receiver.log"
         with measured(["tests.bench.webhooks", "--receive"], log_file) as receiver:
-            figures = asyncio.run(measure(receiver.told["port"], chosen.count, chosen.paced, chosen.pace))
+            figures = asyncio.run(measure(receiver.facts["port"], chosen.count, chosen.paced, chosen.pace))
     print(json.dumps({"bench": "webhooks", **figures}))
 
 

@@ -208,7 +208,8 @@ def test_a_dispatcher_cancelled_just_after_its_commit_stores_no_result_twice(
 
         async def run(self, work: Callable[[Any], Any]) -> Any:
             done = await self._store.run(work)
-            if not self._cancelled and await self._store.run(lambda tx: tx.deliveries.newest("delivered")):
+            delivered = await self._store.run(lambda tx: tx.deliveries.newest("delivered"))
+            if delivered and not self._cancelled:
                 self._cancelled = True
                 self._cancel_after(turns)
             return done
