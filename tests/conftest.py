@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from tests.loopback_ports import reserved_port
+from tests.time_limit import TimeLimit
 
 _EXCUSES = ("this machine", "this kernel")
 _MEMORY = "/dev/shm"
@@ -53,6 +54,14 @@ def free_port() -> Iterator[int]:
     """A port of 127.0.0.1 for the one server that the test starts there."""
     with reserved_port() as port:
         yield port
+
+
+@pytest.fixture
+def time_limit() -> Iterator[TimeLimit]:
+    """A time limit that the test ends."""
+    limit = TimeLimit()
+    with limit.installed():
+        yield limit
 
 
 @pytest.fixture(autouse=True)

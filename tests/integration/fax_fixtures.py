@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from structlog.testing import capture_logs
 
 from mailbridge.config import Account, FaxOptions
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import StoreUnavailable
+from mailbridge.fax.in_flight import InFlightCalls
 from mailbridge.fax.poller import Poller
 from mailbridge.fax.uploader import Uploader
 from mailbridge.model import Attempt, Document, Email, Fax, new_id
@@ -29,7 +31,7 @@ from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
 from tests.factories import NUMBER, a_fax, an_envelope
 from tests.integration.scripted_servers import PASSWORD, PDF
-from tests.wait_helpers import until
+from tests.wait_helpers import PATIENCE, until
 
 T = TypeVar("T")
 EMAIL = "office@example.co.il"
@@ -50,12 +52,19 @@ class WatchedStore:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self.runs = 0
+        self.runs = self.running = 0
         self.refuse: dict[str, int] = {}
         self.hold: dict[str, asyncio.Event] = {}
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
         self.runs += 1
+        self.running += 1
+        try:
+            return await self._run(work)
+        finally:
+            self.running -= 1
+
+    async def _run(self, work: Callable[[Transaction], T]) -> T:
         name = getattr(getattr(work, "func", work), "__name__", "")
         if name in self.hold:
             await self.hold[name].wait()
@@ -66,6 +75,27 @@ class WatchedStore:
 
     def subscribe(self, topic: str) -> asyncio.Event:
         return self._store.subscribe(topic)
+
+
+class Waits:
+    """The loops that wait now for the next thing to do: how many, and for how many seconds the last one at most."""
+
+    count, seconds = 0, 0.0
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Count the waits of the loops that run meanwhile."""
+        real = InFlightCalls.wait
+
+        async def wait(calls: InFlightCalls, wakeup: asyncio.Event, seconds: float) -> None:
+            self.count, self.seconds = self.count + 1, seconds
+            try:
+                await real(calls, wakeup, seconds)
+            finally:
+                self.count -= 1
+
+        with patch.object(InFlightCalls, "wait", wait):
+            yield
 
 
 @dataclass
@@ -80,6 +110,7 @@ class FaxEnvironment:
     log_lines: list[Any]
     clock: Clock = field(default_factory=Clock)
     running: list[asyncio.Task[None]] = field(default_factory=list)
+    waits: Waits = field(default_factory=Waits)
 
     @property
     def runtime(self) -> Runtime:
@@ -137,6 +168,18 @@ class FaxEnvironment:
         for topic in ("upload:office", "poll"):
             self.store.subscribe(topic).set()
 
+    async def idle(self) -> None:
+        """Return when the uploader and the poller wait, and nothing has changed that for many turns of the event loop.
+
+        What they began before they wait, such as a connection, has come about by then: it needs some turns, and no thread.
+        """
+        turns = 0
+        async with asyncio.timeout(PATIENCE):
+            while turns < 200:
+                at_rest = self.waits.count == len(self.running) and not self.store.running
+                turns = turns + 1 if at_rest else 0
+                await asyncio.sleep(0)
+
     async def now(self, fax: Fax) -> Fax:
         return await self.store.run(lambda tx: tx.faxes.get(fax.id))
 
@@ -162,7 +205,7 @@ class FaxEnvironment:
 
 
 @asynccontextmanager
-async def fax_environment(state: Path, *urls: str, timeout: float = 5.0, **options: Any) -> AsyncIterator[FaxEnvironment]:
+async def fax_environment(state: Path, *urls: str, timeout: float = PATIENCE, **options: Any) -> AsyncIterator[FaxEnvironment]:
     """The first URL is that of the account `office`, the others those of `second` and `third`."""
     with capture_logs() as lines:
         async with AsyncExitStack() as stack:
@@ -175,6 +218,7 @@ async def fax_environment(state: Path, *urls: str, timeout: float = 5.0, **optio
             # Most tests send several faxes to one number at a time.
             chosen = FaxOptions.model_validate({"per_number": 0, **options})
             env = FaxEnvironment(state, WatchedStore(store), Spool(state / "spool"), clients, chosen, lines)
+            stack.enter_context(env.waits.watched())
             try:
                 yield env
             finally:
