@@ -1,123 +1,204 @@
-"""The attachments of a mail: which of its parts are documents to fax, and which only accompany them.
+"""The attachments of a mail: which of its files are faxed, in which order, and which are passed over.
 
-Companions are logos, signatures, calendar entries and the like, which no sender means to fax. A file that is neither a companion
-nor a document that MyFax can fax makes the whole mail refused, because nobody notices what is missing in a fax.
+Nothing is left out silently: a file is faxed, or it is a known companion of mail and named, or the whole mail is refused, because
+nobody notices what is missing in a fax.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Document
-from mailbridge.submission import body
-from mailbridge.submission.document_check import check, image_size, refusal
-from mailbridge.submission.document_types import EXTENSIONS, TYPES, declared_kind
+from mailbridge.submission import tnef
+from mailbridge.submission.body import MAX_CONTENT, Body
+from mailbridge.submission.charsets import decode_text
+from mailbridge.submission.companions import AttachedFile, accompanies, is_logo
+from mailbridge.submission.content_kind import kind_of_content
+from mailbridge.submission.derived import DerivedContent
+from mailbridge.submission.document_check import pages_of
+from mailbridge.submission.document_kind import is_binary, kind_to_fax
+from mailbridge.submission.document_types import CONVERTED, TYPES, declared_kind, name_of_kind
+from mailbridge.submission.encoded_text import find_encoded
 from mailbridge.submission.file_name import safe_name
 from mailbridge.submission.mime import Mail
 from mailbridge.submission.mime_part import Part
+from mailbridge.submission.pictures import image_size, refusal, to_png
+from mailbridge.submission.wrappers import check_wrapper
 
-MAX_CONTENT = 64_000_000  # bytes of one decoded document
-# A small picture is a logo, unless it has the pixels of a page: a black and white scan often has fewer bytes than a logo.
-_LOGO_BYTES = 16_000
-_LOGO_PIXELS, _PAGE_PIXELS = 150, 500
-# Signatures, contact cards, appointments, delivery reports, and the same text for other readers.
-_COMPANION_TYPES = frozenset(
-    {
-        "application/pkcs7-signature",
-        "application/x-pkcs7-signature",
-        "application/pgp-signature",
-        "application/pgp-keys",
-        "application/ics",
-        "text/calendar",
-        "text/directory",
-        "text/rfc822-headers",
-        "text/vcard",
-        "text/watch-html",
-        "text/x-amp-html",
-        "text/x-vcard",
-        "message/delivery-status",
-        "message/disposition-notification",
-    }
-)
-_COMPANION_NAMES = (".p7s", ".asc", ".sig", ".vcf", ".ics")
+_TNEF_TYPES = ("application/ms-tnef", "application/vnd.ms-tnef")
+_TRACKING_PIXELS = 50
+_MAX_TEXT = 2_000_000  # bytes of a text that are looked at
 _URL = re.compile(r"https?://[!-~]{1,2000}", re.IGNORECASE)
-# Exchange attaches the text that follows a document in the mail, often none, as a file of this name.
-_EXCHANGE_TEXT = re.compile(r"ATT\d{5}\.(?:txt|html?)", re.IGNORECASE)
+_CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 
 
-def find_documents(mail: Mail, relpath: str, shown: frozenset[str]) -> Iterator[Document]:
-    """Yield the documents of a mail in their order. `shown` are the Content-IDs of the pictures that its HTML shows.
+class Attachments:
+    """Collects the documents of the mail at `relpath`; what is not a stretch of it goes to `derived`.
 
-    `relpath` is the mail's path in the spool. Raises Refused, with 554 5.6.1 naming the file that cannot be faxed.
+    `passed_over` names the files that are not faxed. `messages` are those of winmail.dat, by the number of their mail.
+    `line_ends_changed` says that bytes of the mail were changed on its way here.
     """
-    if any(part.url is not None for part in mail.parts):
-        yield _external(mail, relpath)
-        return
-    for number, part in enumerate(mail.parts, 1):
-        if not body.is_text(part) and not _is_companion(part) and part.cid not in shown:
-            document = _attached(mail, relpath, part, number)
-            if document is not None:
-                yield document
+
+    def __init__(self, mail: Mail, body: Body, relpath: str, derived: DerivedContent, *, line_ends_changed: bool) -> None:
+        self._mail, self._body, self._relpath, self._derived = mail, body, relpath, derived
+        self._line_ends_changed = line_ends_changed
+        self._logos: list[AttachedFile] = []
+        self._branches: dict[str, list[dict[int, int]]] = {}
+        self.documents: list[Document] = []
+        self.passed_over: list[str] = []
+        self.messages: list[tuple[int, tnef.Message]] = []
+
+    def collect(self) -> None:
+        """Look at every part that is not text. Raises Refused, with 554 5.6.1 naming the file that cannot be faxed."""
+        for part in self._mail.parts:
+            if part.url is None:
+                check_wrapper(part)
+        if any(part.url is not None for part in self._mail.parts):
+            self.documents.append(self._external())
+            return
+        for number, part in enumerate(self._mail.parts):
+            if number not in self._body.parts:
+                self._take(self._file_of(part, number + 1))
+            for packed in self._body.packed.get(number, ()):
+                kind = kind_of_content(packed.content)
+                self._take(
+                    AttachedFile(
+                        name=safe_name(packed.name, f"document-{number + 1}"),
+                        content_type=packed.content_type,
+                        content=packed.content,
+                        kind=kind,
+                        part=part,
+                        is_part=False,
+                        is_shown=bool(packed.content_type),
+                        is_attached=not packed.content_type,
+                    )
+                )
+
+    def take_logos(self) -> None:
+        """Fax the small pictures too: the mail has nothing else."""
+        for file in self._logos:
+            size = image_size(file.content)
+            if size is not None and min(size) >= _TRACKING_PIXELS:
+                self.passed_over.remove(file.name)
+                self._fax(file)
+
+    def _file_of(self, part: Part, number: int) -> AttachedFile:
+        content = self._mail.content(part, MAX_CONTENT)
+        name = safe_name(part.filename, f"document-{number}")
+        # Gmail and Exchange give attachments a Content-ID too; HTML text would show a logo by its Content-ID.
+        marked = part.disposition == "attachment" and (part.cid is None or self._body.has_html)
+        return AttachedFile(
+            name=name,
+            content_type=part.content_type,
+            content=content,
+            kind=kind_of_content(content, declared_kind(name, part.content_type)),
+            part=part,
+            is_shown=part.cid in self._body.shown,
+            is_attached=marked or len(self._mail.parts) == 1 or bool(part.filename and not part.disposition and not part.cid),
+        )
+
+    def _take(self, file: AttachedFile, depth: int = 0) -> None:
+        if depth == 0 and (file.kind == "tnef" or file.content_type in _TNEF_TYPES or file.name.lower() == "winmail.dat"):
+            self._check_bytes(file)
+            self._take_tnef(file)
+        elif accompanies(file) or self._is_rendering(file):
+            self.passed_over.append(file.name)
+        elif is_logo(file):
+            self.passed_over.append(file.name)
+            self._logos.append(file)
+        else:
+            self._fax(file)
+
+    def _take_tnef(self, file: AttachedFile) -> None:
+        try:
+            message = tnef.read(file.content)
+        except tnef.Malformed as error:
+            reason = f"{error}; send the mail as HTML or plain text, not as Rich Text"
+            raise refusal(file.name, reason) from None
+        self.messages.append((file.part.mail, message))
+        shown = set(_CID.findall(message.html))
+        for number, attached in enumerate(message.attachments, 1):
+            name = safe_name(attached.name, f"document-{number}")
+            if attached.is_object or attached.content is None:
+                raise refusal(name, "Outlook embedded it in the text, or only linked it; attach it as a file")
+            is_shown = attached.is_hidden or attached.cid in shown
+            self._take(
+                AttachedFile(
+                    name=name,
+                    content_type=attached.content_type or "application/octet-stream",
+                    content=attached.content,
+                    kind=kind_of_content(attached.content, declared_kind(name, attached.content_type)),
+                    part=file.part,
+                    is_part=False,
+                    is_shown=is_shown,
+                    is_attached=not is_shown,
+                ),
+                depth=1,
+            )
+        if not message.attachments:
+            self.passed_over.append(file.name)
+
+    def _is_rendering(self, file: AttachedFile) -> bool:
+        """Return whether a part is the mail's text once more, in a format such as RTF (RFC 2046 section 5.1.4)."""
+        is_text = file.kind in ("rtf", "txt", "html", None)
+        return file.is_part and file.part.alternative and is_text and bool(self._body.texts.get(file.part.mail, "").strip())
+
+    def _fax(self, file: AttachedFile) -> None:
+        self._check_bytes(file)
+        kind = kind_to_fax(file.name, file.content_type, file.content, file.kind)
+        if kind in ("txt", "html"):
+            _check_text(file)
+        name, content = name_of_kind(file.name, "png" if kind in CONVERTED else kind), file.content
+        if kind in CONVERTED:
+            kind, content = "png", to_png(file.name, kind, content)
+        digest = hashlib.sha256(content).hexdigest()
+        if self._is_in_other_branch(digest, file.part):
+            return
+        pages = pages_of(file.name, kind, content)
+        if content is not file.content or not file.is_part or file.part.source != 0:
+            self.documents.append(self._derived.add(name, TYPES[kind], content, pages))
+            return
+        self.documents.append(
+            Document(
+                name=name,
+                content_type=TYPES[kind],
+                size=len(content),
+                sha256=digest,
+                path=self._relpath,
+                offset=file.part.offset,
+                length=file.part.length,
+                encoding=file.part.encoding,
+                pages=pages,
+            )
+        )
+
+    def _check_bytes(self, file: AttachedFile) -> None:
+        if self._line_ends_changed and file.part.encoding == "identity" and file.is_part and is_binary(file.kind):
+            raise Refused(f"554 5.6.0 The mail has raw bytes in {file.name}, which mail cannot carry; send it as base64")
+
+    def _is_in_other_branch(self, digest: str, part: Part) -> bool:
+        """Return whether another rendering of the same text brought the same document."""
+        branches = dict(part.alternatives)
+        earlier = self._branches.setdefault(digest, [])
+        is_again = any(branches[group] != branch for other in earlier for group, branch in other.items() if group in branches)
+        earlier.append(branches)
+        return is_again
+
+    def _external(self) -> Document:
+        """Return the document that MyFax fetches by URL; `faxUpload.do` accepts one, and no other document with it."""
+        [part, *more] = [part for number, part in enumerate(self._mail.parts) if number not in self._body.parts]
+        url = part.url or ""
+        if more or not url:
+            raise Refused("554 5.6.0 A document given by its URL must be the only document; send the others in another mail")
+        if not _URL.fullmatch(url):
+            raise Refused("554 5.6.0 The document's URL must begin with https:// or http:// and have at most 2000 characters")
+        digest = hashlib.sha256(url.encode()).hexdigest()
+        return Document(name=url, content_type=EXTERNAL, size=0, sha256=digest, path=self._relpath, offset=0, length=0)
 
 
-def _attached(mail: Mail, relpath: str, part: Part, number: int) -> Document | None:
-    """Return the document in the mail's part of this number, None for a logo or an empty text of Exchange. Raises Refused."""
-    extension = EXTENSIONS.get(part.content_type, "")
-    name = safe_name(part.filename, f"document-{number}{extension}")
-    if name.lower() == "winmail.dat" or part.content_type in ("application/ms-tnef", "application/vnd.ms-tnef"):
-        reason = "Outlook packed the documents into it; send the mail as HTML or plain text, not as Rich Text"
-        raise refusal(name, reason)
-    kind = declared_kind(name, part.content_type)
-    if kind is None:
-        if _is_logo(mail, part, b""):
-            return None
-        raise refusal(name, "only PDF, TIFF, JPEG, PNG, Word, Excel, ODT, text and HTML can be")
-    content = mail.content(part, MAX_CONTENT)
-    if _is_logo(mail, part, content) or (_EXCHANGE_TEXT.fullmatch(name) and not content.strip()):
-        return None
-    return _document(relpath, name, kind, part, content)
-
-
-def _external(mail: Mail, relpath: str) -> Document:
-    """Return the document that MyFax fetches by URL; `faxUpload.do` accepts one, and no other document with it."""
-    [part, *more] = [part for part in mail.parts if not body.is_text(part)]
-    url = part.url or ""
-    if more or not url:
-        raise Refused("554 5.6.0 A document given by its URL must be the only document; send the others in another mail")
-    if not _URL.fullmatch(url):
-        raise Refused("554 5.6.0 The document's URL must begin with https:// or http:// and have at most 2000 characters")
-    digest = hashlib.sha256(url.encode()).hexdigest()
-    return Document(name=url, content_type=EXTERNAL, size=0, sha256=digest, path=relpath, offset=0, length=0)
-
-
-def _document(relpath: str, name: str, kind: str, part: Part, content: bytes) -> Document:
-    return Document(
-        name=name,
-        content_type=TYPES[kind],
-        size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        path=relpath,
-        offset=part.offset,
-        length=part.length,
-        encoding=part.encoding,
-        pages=check(name, kind, content),
-    )
-
-
-def _is_companion(part: Part) -> bool:
-    return part.content_type in _COMPANION_TYPES or (part.filename or "").lower().endswith(_COMPANION_NAMES)
-
-
-def _is_logo(mail: Mail, part: Part, content: bytes) -> bool:
-    """Return whether a part is a logo: a small picture in the text, not attached to it. Only scanners write TIFF."""
-    if not part.content_type.startswith("image/") or part.content_type == "image/tiff" or len(mail.parts) == 1:
-        return False
-    # Gmail and Exchange give attachments a Content-ID too; HTML text would show a logo by its Content-ID.
-    if part.disposition == "attachment" and (part.cid is None or body.has_html(mail)):
-        return False
-    size = image_size(content) if content else None
-    small = (len(content) or part.length) < _LOGO_BYTES
-    return small if size is None else min(size) < (_PAGE_PIXELS if small else _LOGO_PIXELS)
+def _check_text(file: AttachedFile) -> None:
+    text = decode_text(bytes(file.content[:_MAX_TEXT]), file.part.charset)
+    if (what := find_encoded(text.replace("\r\n", "\n"))) is not None:
+        raise refusal(file.name, f"it holds {what}")

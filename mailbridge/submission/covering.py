@@ -32,14 +32,22 @@ def deserves_page(text: str) -> bool:
     return not all(_is_covering(sentence) for sentence in sentences)
 
 
+def is_of_machine(text: str) -> bool:
+    """Return whether a text has only lines that a phone, a scanner or a mail program wrote."""
+    return all(_is_of_machine(line.strip()[:_MOST_OF_LINE]) for line in text[:_MOST].split("\n"))
+
+
 def own_text(text: str) -> str:
     """Return the text without quotations, greeting, closing, signature, legal notices and what machines add."""
     lines = _before_quotation([line.strip()[:_MOST_OF_LINE] for line in text[:_MOST].split("\n")])
     lines = _without_signature(_without_notices(lines))
-    lines = [
-        line for line in lines if not (line.startswith(">") or phrases.MACHINE.fullmatch(line) or set(line) <= set("-_=*~ "))
-    ]
+    lines = [line for line in lines if not line.startswith(">") and not _is_of_machine(line)]
     return _unwrapped(_without_greeting(lines))
+
+
+def _is_of_machine(line: str) -> bool:
+    """Return whether a line comes from a phone, a scanner or a mail program, is a rule, or is empty."""
+    return phrases.MACHINE.fullmatch(line) is not None or set(line) <= set("-_=*~ ")
 
 
 def _before_quotation(lines: list[str]) -> list[str]:

@@ -1,11 +1,11 @@
-"""Types of documents that MyFax can fax, and how a file's type is found: by its name, its declared type, or its content."""
+"""Kinds of documents that are faxed, and the kind that a file's name and declared type say. Pure."""
 
 from __future__ import annotations
 
-import io
-import zipfile
+from typing import Final
 
-TYPES = {
+# MyFax faxes these.
+TYPES: Final = {
     "pdf": "application/pdf",
     "tiff": "image/tiff",
     "jpeg": "image/jpeg",
@@ -18,75 +18,62 @@ TYPES = {
     "txt": "text/plain",
     "html": "text/html",
 }
-EXTENSIONS = {content_type: f".{kind}" for kind, content_type in TYPES.items()}
-_BY_EXTENSION = {kind: kind for kind in TYPES} | {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff", "htm": "html"}
-_BY_TYPE = {content_type: kind for kind, content_type in TYPES.items()} | {
+# These are turned into PNG.
+CONVERTED: Final = ("gif", "bmp", "webp", "heic")
+PICTURES: Final = ("tiff", "jpeg", "png", *CONVERTED)
+_BY_EXTENSION: Final = {kind: kind for kind in (*TYPES, *CONVERTED)} | {
+    **dict.fromkeys(("jpg", "jpe", "jfif"), "jpeg"),
+    **dict.fromkeys(("htm", "xhtml"), "html"),
+    **dict.fromkeys(("docm", "dotx"), "docx"),
+    "tif": "tiff",
+    "xlsm": "xlsx",
+    "dib": "bmp",
+    "heif": "heic",
+}
+_BY_TYPE: Final = {content_type: kind for kind, content_type in TYPES.items()} | {
     "application/x-pdf": "pdf",
     "image/jpg": "jpeg",
     "image/pjpeg": "jpeg",
     "image/x-png": "png",
     "image/tif": "tiff",
     "image/x-tiff": "tiff",
+    "image/gif": "gif",
+    "image/bmp": "bmp",
+    "image/x-ms-bmp": "bmp",
+    "image/webp": "webp",
+    "image/heic": "heic",
+    "image/heif": "heic",
     "application/xhtml+xml": "html",
 }
-_SIGNATURES = (
-    (b"%PDF-", "pdf"),
-    (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-)
+# What programs write for a file of any kind.
+_VAGUE_TYPES: Final = ("", "application/octet-stream", "text/plain", "application/binary", "application/unknown")
 
 
 def declared_kind(name: str, content_type: str) -> str | None:
     """Return the kind that a file's known extension declares, else its content type; None where neither is known."""
-    extension = name.rpartition(".")[2].lower() if "." in name else ""
+    extension = _extension(name)
     if extension in _BY_EXTENSION:
         return _BY_EXTENSION[extension]
-    return _BY_TYPE.get(content_type) if not extension or content_type not in ("text/plain", "text/html") else None
+    return None if content_type in _VAGUE_TYPES and _says_something(extension) else _BY_TYPE.get(content_type)
 
 
-def kind_of_content(content: bytes) -> str | None:
-    """Return the kind of a file by its content: `txt` for any text, `locked` for an encrypted one of Office, None if unknown."""
-    for signature, kind in _SIGNATURES:
-        if content.startswith(signature):
-            return kind
-    # PDF readers accept the signature anywhere in the first kilobyte, and some scanners rely on that.
-    if b"%PDF-" in content[:1024]:
-        return "pdf"
-    if content.startswith(b"PK\x03\x04"):
-        return _office_zip(content)
-    if content.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        return _office_ole(content)
-    return "txt" if _is_text(content) else None
+def says_nothing(name: str, content_type: str) -> bool:
+    """Return whether name and type leave the kind open: `SCAN0001` or `Scan 04.01.2026`, of an unknown type."""
+    return not _says_something(_extension(name)) and (content_type in _VAGUE_TYPES or content_type in _BY_TYPE)
 
 
-def _office_zip(content: bytes) -> str | None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = set(archive.namelist())
-            if "word/document.xml" in names:
-                return "docx"
-            if "xl/workbook.xml" in names:
-                return "xlsx"
-            if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
-                return _BY_TYPE.get(archive.read("mimetype").decode("ascii", "replace").strip())
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError):
-        return None
-    return None
+def name_of_kind(name: str, kind: str) -> str:
+    """Return the name with an extension of this kind; one of another kind is replaced."""
+    extension = _extension(name)
+    if _BY_EXTENSION.get(extension) == kind and extension in (kind, "jpg", "jpe", "jfif", "htm", "tif"):
+        return name
+    return f"{name.rpartition('.')[0] if extension in _BY_EXTENSION else name}.{kind}"
 
 
-def _office_ole(content: bytes) -> str | None:
-    streams = {"EncryptedPackage": "locked", "WordDocument": "doc", "Workbook": "xls", "Book": "xls"}
-    for stream, kind in streams.items():
-        if (stream + "\0").encode("utf-16-le") in content:
-            return kind
-    return None
+def _extension(name: str) -> str:
+    return name.rpartition(".")[2].lower() if "." in name else ""
 
 
-def _is_text(content: bytes) -> bool:
-    head = content[:65536]
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return True
-    # DOS ends a text with 0x1A, and some accounting programs still do.
-    return not any(byte < 32 and byte not in b"\t\n\v\f\r\x1b" for byte in set(head.rstrip(b"\x1a")))
+def _says_something(extension: str) -> bool:
+    """Return whether an extension is one: letters and a few digits, no year and no Hebrew."""
+    return 1 < len(extension) <= 5 and extension.isascii() and extension.isalnum() and not extension[0].isdigit()

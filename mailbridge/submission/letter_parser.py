@@ -12,12 +12,14 @@ from pathlib import Path
 
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Document
-from mailbridge.submission import body, page
-from mailbridge.submission.attachments import find_documents
-from mailbridge.submission.covering import deserves_page
+from mailbridge.submission import page
+from mailbridge.submission.attachments import Attachments
+from mailbridge.submission.body import read_body
 from mailbridge.submission.derived import DerivedContent
+from mailbridge.submission.encoded_text import find_encoded
 from mailbridge.submission.letter import Letter
 from mailbridge.submission.letter_headers import read_headers
+from mailbridge.submission.letter_text import LetterText, read_texts
 from mailbridge.submission.mime import open_mail
 from mailbridge.submission.mime_headers import Headers
 from mailbridge.submission.mime_parameters import decode_words
@@ -25,27 +27,42 @@ from mailbridge.submission.mime_parameters import decode_words
 MAX_TEXT = 100_000  # characters that become a page
 
 
-def read_letter(spool_root: Path, relpath: str, page_mode: str) -> Letter:
+def read_letter(spool_root: Path, relpath: str, page_mode: str, *, line_ends_changed: bool = False) -> Letter:
     """Read the spooled mail at `relpath` and return what is to be faxed. Blocking; hostile mail is read in a worker only.
 
-    `page_mode` is `fax.page`; the mail's own X-Mailbridge-Page overrides it. Raises Refused: 554 5.6.0 for a mail that cannot be
-    read or has nothing to fax, 554 5.6.1 for a file that cannot be faxed.
+    `page_mode` is `fax.page`; the mail's own X-Mailbridge-Page overrides it. `line_ends_changed` says that the mail came with
+    line ends that no mail may have. Raises Refused: 554 5.6.0 for a mail that cannot be read or has nothing to fax, 554 5.6.1 for
+    a file that cannot be faxed.
     """
     with open_mail(spool_root / relpath) as mail:
         letter = read_headers(mail.headers)
         if letter.mail_loop or letter.auto_submitted:
             # Refused whatever it holds, so its parts are not read.
             return letter
-        text, shown = body.read(mail)
-        documents = tuple(find_documents(mail, relpath, shown))
+        body, derived = read_body(mail), DerivedContent(relpath)
+        attachments = Attachments(mail, body, relpath, derived, line_ends_changed=line_ends_changed)
+        attachments.collect()
+        texts = read_texts(mail, body, attachments.messages)
+        if not texts and not attachments.documents:
+            attachments.take_logos()
+        documents = tuple(attachments.documents)
+        text = "\n\n".join(map(str, texts))
         content_digest = _content_digest(text, documents)
-        derived = DerivedContent(relpath)
-        if _becomes_page(text, letter.page_mode or page_mode, documents):
+        if _becomes_page(texts, letter.page_mode or page_mode, documents):
+            _check_readable(text)
             documents = (_text_page(text, mail.headers, letter.subject, derived), *documents)
         elif not documents:
-            why = "its text is not to be faxed" if text.strip() else "it has no text"
+            why = "its text is not to be faxed" if texts else "it has no text"
             raise Refused(f"554 5.6.0 The mail has nothing to fax: no document is attached and {why}")
-        return replace(letter, documents=documents, content_digest=content_digest, derived=derived.to_bytes())
+        else:
+            _check_readable("\n".join(text.own() for text in texts))
+        return replace(
+            letter,
+            documents=documents,
+            content_digest=content_digest,
+            derived=derived.to_bytes(),
+            passed_over=tuple(attachments.passed_over),
+        )
 
 
 def _content_digest(text: str, documents: tuple[Document, ...]) -> str:
@@ -53,11 +70,18 @@ def _content_digest(text: str, documents: tuple[Document, ...]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _becomes_page(text: str, page_mode: str, documents: tuple[Document, ...]) -> bool:
+def _becomes_page(texts: list[LetterText], page_mode: str, documents: tuple[Document, ...]) -> bool:
     # MyFax faxes a document that it fetches by URL only alone.
-    if not text.strip() or page_mode == "never" or any(document.content_type == EXTERNAL for document in documents):
+    if not texts or page_mode == "never" or any(document.content_type == EXTERNAL for document in documents):
         return False
-    return page_mode == "always" or not documents or deserves_page(text)
+    if page_mode == "always" or not documents:
+        return True
+    return any(text.deserves_page(is_first=number == 0) for number, text in enumerate(texts))
+
+
+def _check_readable(text: str) -> None:
+    if (what := find_encoded(text[:MAX_TEXT])) is not None:
+        raise Refused(f"554 5.6.0 The mail's text holds {what}, which cannot be faxed; attach the file itself, such as a PDF")
 
 
 def _text_page(text: str, headers: Headers, subject: str, derived: DerivedContent) -> Document:

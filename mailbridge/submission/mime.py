@@ -20,7 +20,7 @@ from mailbridge.errors import Refused
 from mailbridge.store.transfer_encoding import decoder
 from mailbridge.submission.mime_headers import Headers, read_headers
 from mailbridge.submission.mime_parameters import parameter, value_of
-from mailbridge.submission.mime_part import Part, content_type_of, part_of, transfer_encoding
+from mailbridge.submission.mime_part import Part, content_type_of, filename_of, part_of, transfer_encoding
 
 MAX_DEPTH = 20
 MAX_PARTS = 100
@@ -28,6 +28,7 @@ MAX_DECODED = 64_000_000  # bytes of forwarded mails that are themselves encoded
 CHUNK = 64 * 1024
 
 _GUESSED_BOUNDARY = re.compile(rb"--([!-~]{1,70})[ \t]*\r?\n[!-9;-~]{1,100}:")
+_MAIL_TYPES = ("message/rfc822", "message/global", "message/news")
 # Bytes of a body in which a boundary that no header names is looked for.
 _PREAMBLE = 4096
 
@@ -42,19 +43,26 @@ class _Stretch(NamedTuple):
     end: int
     depth: int = 0
     default_type: str = "text/plain"
-    forwarded: int = 0
+    mail: int = 0
     is_mail: bool = False
+    alternatives: tuple[tuple[int, int], ...] = ()
     alternative: bool = False
 
 
 class Mail:
-    """A spooled mail, open for reading: its headers, its parts, and their decoded content."""
+    """A spooled mail, open for reading: its parts, their decoded content, and the headers of it and of each forwarded mail."""
 
     def __init__(self, data: mmap.mmap, descriptor: int) -> None:
         self._descriptor = descriptor
         splitter = _Splitter(data)
-        self.headers, self.parts = splitter.split()
+        self.parts = splitter.split()
+        self.all_headers = splitter.all_headers
         self._sources = splitter.sources
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the mail itself."""
+        return self.all_headers[0]
 
     def chunks(self, part: Part) -> Iterator[bytes]:
         """Yield a part's decoded content piece by piece, exactly as the spool will read the document later."""
@@ -95,12 +103,12 @@ class _Splitter:
 
     def __init__(self, data: mmap.mmap) -> None:
         self.sources: list[Source] = [data]
+        self.all_headers: list[Headers] = []
         self._data = data
-        self._decoded = 0
+        self._decoded = self._alternatives = 0
 
-    def split(self) -> tuple[Headers, list[Part]]:
-        """Return the mail's header and its leaves, in order. Raises Refused."""
-        top: Headers | None = None
+    def split(self) -> list[Part]:
+        """Return the leaves of the mail, in order. Raises Refused."""
         parts: list[Part] = []
         waiting = [_Stretch(0, 0, len(self._data), is_mail=True)]
         seen = 0
@@ -113,24 +121,34 @@ class _Splitter:
                 raise Refused(f"554 5.6.0 The mail has more than {MAX_PARTS} parts")
             source = self.sources[stretch.source]
             headers, body = read_headers(source, stretch.start, stretch.end, stretch.default_type, is_mail=stretch.is_mail)
-            top = headers if top is None else top
+            if stretch.is_mail:
+                stretch = stretch._replace(mail=len(self.all_headers))
+                self.all_headers.append(headers)
             inner = self._open(headers, body, stretch)
             if inner is None:
                 leaf = part_of(headers, body, stretch.end, default_type=stretch.default_type)
-                parts.append(replace(leaf, forwarded=stretch.forwarded, source=stretch.source, alternative=stretch.alternative))
+                parts.append(
+                    replace(
+                        leaf,
+                        source=stretch.source,
+                        mail=stretch.mail,
+                        alternatives=stretch.alternatives,
+                        alternative=stretch.alternative,
+                    )
+                )
             else:
                 waiting.extend(reversed(inner))
         # What was read while searching need not stay in memory; a document is read again from the page cache.
         self._data.madvise(mmap.MADV_DONTNEED)
-        assert top is not None
-        if not any(name in top for name in ("From", "Subject", "Content-Type")):
+        if not any(name in self.all_headers[0] for name in ("From", "Subject", "Content-Type")):
             raise Refused("554 5.6.0 The mail has no header with From, Subject or Content-Type; send it from a mail program")
-        return top, parts
+        return parts
 
     def _open(self, headers: Headers, body: int, stretch: _Stretch) -> list[_Stretch] | None:
         """Return the parts inside of a part, None for a leaf."""
         content_type = content_type_of(headers)
-        if content_type == "message/rfc822":
+        # Programs attach a mail also as a file.
+        if content_type in _MAIL_TYPES or (filename_of(headers) or "").lower().endswith(".eml"):
             return [self._forwarded(headers, body, stretch)]
         fields = [field for field in headers.get_all("Content-Type", []) if value_of(field).startswith("multipart/")]
         if not fields:
@@ -149,14 +167,19 @@ class _Splitter:
         source = self.sources[stretch.source]
         for boundary in _boundaries(fields, source, body, stretch.end):
             if found := _between(source, body, stretch.end, boundary):
-                return [inside._replace(start=start, end=end) for start, end in found]
+                return list(self._inside(inside, found))
         raise Refused("554 5.6.0 The mail's parts cannot be separated: its boundary is missing; use another program")
+
+    def _inside(self, inside: _Stretch, found: list[tuple[int, int]]) -> Iterator[_Stretch]:
+        group = self._alternatives
+        self._alternatives += inside.alternative
+        for branch, (start, end) in enumerate(found):
+            alternatives = (*inside.alternatives, (group, branch)) if inside.alternative else inside.alternatives
+            yield inside._replace(start=start, end=end, alternatives=alternatives)
 
     def _forwarded(self, headers: Headers, body: int, stretch: _Stretch) -> _Stretch:
         """Return a forwarded mail; one that is encoded, against RFC 2046 section 5.2.1, becomes a source of its own."""
-        inside = stretch._replace(
-            depth=stretch.depth + 1, default_type="text/plain", forwarded=stretch.forwarded + 1, is_mail=True, alternative=False
-        )
+        inside = stretch._replace(depth=stretch.depth + 1, default_type="text/plain", is_mail=True, alternative=False)
         encoding = transfer_encoding(headers, "message")
         if encoding == "identity":
             return inside._replace(start=body)

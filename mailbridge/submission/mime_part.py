@@ -26,8 +26,9 @@ _NAMELESS = re.compile(r"(?:noname|no name|unknown|unnamed|untitled|attachment|f
 class Part:
     """A leaf of the mail: where its body lies in its source (bytes), and what its headers say.
 
-    `source` is 0 for the spooled file. `filename` is as the sender wrote it, never a path to use. `forwarded` counts the
-    message/rfc822 around the part; `alternative` says that it is one of several renderings of the same text; `url` is set for a
+    `source` is 0 for the spooled file. `filename` is as the sender wrote it, never a path to use. `mail` is 0 in the mail itself,
+    and the number of the forwarded mail that the part belongs to. `alternatives` names each multipart/alternative around the part
+    by its number, with the number of the branch; `alternative` says that the part itself is such a branch. `url` is set for a
     part that only says where its content is. `flowed` and `delsp` are the parameters of RFC 3676.
     """
 
@@ -39,8 +40,9 @@ class Part:
     disposition: str | None
     cid: str | None
     charset: str | None
-    forwarded: int = 0
     source: int = 0
+    mail: int = 0
+    alternatives: tuple[tuple[int, int], ...] = ()
     alternative: bool = False
     flowed: bool = False
     delsp: bool = False
@@ -70,7 +72,7 @@ def content_type_of(headers: Headers) -> str:
 def part_of(headers: Headers, start: int, end: int, *, default_type: str = "text/plain") -> Part:
     """Return the leaf whose body lies between `start` and `end`, by its headers. Raises Refused."""
     field = str(headers.get("Content-Type", ""))
-    filename, disposition = _filename(headers), _disposition(headers)
+    filename, disposition = filename_of(headers), _disposition(headers)
     content_type, declared = content_type_of(headers), value_of(field)
     is_file = filename is not None or disposition == "attachment"
     if not _TYPE.fullmatch(declared) and default_type == "text/plain":
@@ -104,8 +106,8 @@ def _url(content_type: str, field: str) -> str | None:
     return "".join((parameter(field, "url") or "").split()) or None
 
 
-def _filename(headers: Headers) -> str | None:
-    """Return `filename` of Content-Disposition or `name` of Content-Type, whichever says more; an empty one counts as none."""
+def filename_of(headers: Headers) -> str | None:
+    """Return `filename` of Content-Disposition, or `name` of Content-Type if that says more; None for an empty one."""
     written = [
         parameter(str(headers.get("Content-Disposition", "")), "filename"),
         parameter(str(headers.get("Content-Type", "")), "name"),

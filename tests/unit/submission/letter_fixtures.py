@@ -28,6 +28,11 @@ def zipped(*names: str) -> bytes:
     return buffer.getvalue()
 
 
+def ole(*streams: str) -> bytes:
+    """Return what a file of Office with these streams begins with."""
+    return b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"".join(f"{stream}\0".encode("utf-16-le") for stream in streams)
+
+
 def picture(kind: str, width: int = 400, height: int = 400) -> bytes:
     buffer = io.BytesIO()
     Image.effect_noise((width, height), 90).save(buffer, kind)

@@ -12,15 +12,27 @@ import pytest
 from PIL import Image
 
 from mailbridge.store.spool import Spool
-from tests.unit.submission.letter_fixtures import LOCK, PDF, black_and_white, bomb, mail, pdf_of, picture, read, refused, zipped
+from tests.unit.submission.letter_fixtures import (
+    LOCK,
+    PDF,
+    black_and_white,
+    bomb,
+    mail,
+    ole,
+    pdf_of,
+    picture,
+    read,
+    refused,
+    zipped,
+)
 
 KINDS = [
     ("a.pdf", "application/pdf", PDF, 1),
     ("a.tif", "image/tiff", picture("TIFF"), 1),
     ("a.jpg", "image/jpeg", picture("JPEG"), 1),
     ("a.png", "image/png", picture("PNG"), 1),
-    ("a.doc", "application/msword", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "WordDocument\0".encode("utf-16-le"), None),
-    ("a.xls", "application/vnd.ms-excel", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "Workbook\0".encode("utf-16-le"), None),
+    ("a.doc", "application/msword", ole("WordDocument"), None),
+    ("a.xls", "application/vnd.ms-excel", ole("Workbook"), None),
     ("a.docx", "application/octet-stream", zipped("word/document.xml"), None),
     ("a.xlsx", "application/octet-stream", zipped("xl/workbook.xml"), None),
     ("a.odt", "application/vnd.oasis.opendocument.text", zipped("mimetype"), None),
@@ -45,8 +57,9 @@ def test_documents_of_every_type_keep_their_order_and_are_read_back_by_the_spool
 @pytest.mark.parametrize(
     ("name", "content_type", "content", "reason"),
     [
-        ("a.pdf", "application/pdf", picture("PNG"), "content is PNG, not PDF"),
-        ("a.jpg", "image/jpeg", PDF, "content is PDF, not JPEG"),
+        ("a.pdf", "application/pdf", b"<html>not found", "content is HTML, not PDF; save it as PDF"),
+        ("a.xls", "application/vnd.ms-excel", "שם\tסך".encode(), "content is TXT, not XLS"),
+        ("a.jpg", "image/jpeg", b"\x00\x01\x02", "content is not JPEG"),
         ("a.pdf", "application/pdf", b"", "empty"),
         ("a.pdf", "application/pdf", b"%PDF-1.4 nothing", "damaged"),
         ("a.pdf", "application/pdf", pdf_of(1, LOCK), "password"),
@@ -56,13 +69,26 @@ def test_documents_of_every_type_keep_their_order_and_are_read_back_by_the_spool
         (
             "a.docx",
             "application/msword",
-            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage\0".encode("utf-16-le"),
+            ole("EncryptedPackage"),
             "password",
         ),
         ("a.exe", "application/octet-stream", b"MZ", "only PDF"),
-        ("a.zip", "application/zip", zipped("x"), "only PDF"),
+        ("a.zip", "application/zip", zipped("x"), "archive"),
+        ("a.rar", "application/octet-stream", b"Rar!\x1a\x07\x00", "archive"),
+        ("a.rtf", "application/rtf", b"{\\rtf1 x}", "Rich Text (RTF); save it as PDF"),
+        ("a.doc", "application/msword", b"{\\rtf1 x}", "Rich Text (RTF); save it as PDF"),
+        ("a.pptx", "application/octet-stream", zipped("ppt/presentation.xml"), "PowerPoint"),
+        ("a.ppt", "application/octet-stream", ole("PowerPoint Document"), "PowerPoint"),
+        ("a.msg", "application/octet-stream", ole("__nameid_version1.0", "WordDocument"), "mail that Outlook saved"),
+        ("a.eps", "application/postscript", b"%!PS-Adobe-3.0", "PostScript"),
+        ("a.hqx", "application/mac-binhex40", b"(This file must be converted with BinHex 4.0)\n:x", "BinHex"),
+        ("a.pdf", "application/applefile", b"\x00\x05\x16\x00\x00\x02", "AppleSingle"),
+        ("a.pdf.asc", "application/octet-stream", b"-----BEGIN PGP MESSAGE-----\n", "encrypted"),
+        ("a.csv", "text/csv", b"a,b", "only PDF"),
+        ("a.bat", "application/octet-stream", b"echo hello", "only PDF"),
+        ("a.txt", "text/plain", b"Content-Transfer-Encoding: base64\n\nJVBERi0xLjQK", "source of a mail"),
         ("a.mp4", "video/mp4", b"x", "only PDF"),
-        ("winmail.dat", "application/ms-tnef", b"x", "Outlook"),
+        ("winmail.dat", "application/ms-tnef", b"x", "Rich Text"),
     ],
 )
 def test_file_that_cannot_be_faxed_is_refused_with_its_name_and_the_reason(
@@ -112,7 +138,7 @@ def test_scan_of_few_bytes_is_a_document_wherever_the_mail_program_puts_it(
 ) -> None:
     message = mail("see attached")
     message.add_attachment(black_and_white(kind), maintype="image", subtype=kind.lower(), **how)
-    assert [document.name for document in read(tmp_path, message).documents] == ["scan"]
+    assert [document.name for document in read(tmp_path, message).documents] == [f"scan.{kind.lower()}"]
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])

@@ -52,4 +52,4 @@ def test_the_text_of_a_mail_is_joined_where_it_says_so(tmp_path: Path) -> None:
         path = tmp_path / "a.eml"
         path.write_bytes(f"From: a@b.co\nContent-Type: text/plain; {parameters}\n\none \ntwo\n".encode())
         with open_mail(path) as mail:
-            assert body.read(mail)[0] == text
+            assert body.read_body(mail).texts == {0: text}

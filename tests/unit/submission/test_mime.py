@@ -81,7 +81,7 @@ def test_a_forwarded_mail_is_opened(tmp_path: Path) -> None:
     outer.set_content("outer")
     outer.add_attachment(inner)
     with open_mail(spooled(tmp_path, outer.as_bytes())) as mail:
-        assert [(part.content_type, part.forwarded) for part in mail.parts] == [
+        assert [(part.content_type, part.mail) for part in mail.parts] == [
             ("text/plain", 0),
             ("text/plain", 1),
             ("application/pdf", 1),

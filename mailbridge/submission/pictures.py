@@ -1,0 +1,118 @@
+"""Pictures: their size and pages, and those that MyFax does not take turned into PNG.
+
+The largest that are converted take 2 s of processor time and these MiB of address space: 480 for HEIC and WebP, 530 for BMP,
+160 for GIF.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from mailbridge.errors import Refused
+
+MAX_PAGES = 1000
+MAX_PIXELS = 89_478_485  # Pillow's own limit: an A3 page at 600 dpi fits, a decompression bomb does not
+# Of a picture that is decoded here, so that it fits into the memory of a worker. Photographs of phones have up to 48 megapixels.
+MAX_CONVERTED_PIXELS = {"webp": 25_000_000, "heic": 50_000_000, "bmp": 50_000_000, "gif": 50_000_000}
+_LONGEST_SIDE = 3508  # pixels of a converted picture: A4 at 300 dpi, more than a fax has
+_ERRORS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, EOFError)
+
+
+def refusal(name: str, reason: str) -> Refused:
+    """Return the refusal of one file: 554 5.6.1 with its name and the reason."""
+    return Refused(f"554 5.6.1 The file {name} cannot be faxed: {reason}")
+
+
+def image_size(content: bytes | memoryview) -> tuple[int, int] | None:
+    """Return the width and height of an image in pixels, from its header; None if the header cannot be read."""
+    try:
+        with _opened(content, None) as image:
+            size: tuple[int, int] = image.size
+            return size
+    except _ERRORS:
+        return None
+
+
+def count_pages(name: str, kind: str, content: bytes | memoryview) -> int:
+    """Return the pages of a picture, which only TIFF has more than one of. Raises Refused for a damaged or too large one."""
+    try:
+        with _opened(content, kind) as image:
+            page = 0
+            while page <= MAX_PAGES:
+                _check_pixels(name, image, MAX_PIXELS)
+                page += 1
+                if kind != "tiff":  # the pictures that phones add behind the first one of a JPEG are not pages
+                    break
+                try:
+                    image.seek(page)
+                except EOFError:
+                    break
+            return page
+    except _ERRORS:
+        raise refusal(name, "it is damaged") from None
+
+
+def to_png(name: str, kind: str, content: bytes | memoryview) -> bytes:
+    """Return the picture, or the first one of an animation, as a PNG in shades of grey. Raises Refused."""
+    from PIL import ImageOps
+
+    if kind == "heic" and not _can_read_heic():
+        raise refusal(name, "it is HEIC; send it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible)")
+    try:
+        with _opened(content, "heif" if kind == "heic" else kind) as image:
+            _check_pixels(name, image, MAX_CONVERTED_PIXELS[kind])
+            grey = _on_white(ImageOps.exif_transpose(image))
+        grey.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+        written = io.BytesIO()
+        grey.save(written, "PNG")
+        return written.getvalue()
+    except MemoryError:
+        raise refusal(name, "its picture is too large") from None
+    except _ERRORS:
+        raise refusal(name, "it is damaged") from None
+
+
+def _on_white(image: Any) -> Any:
+    """Return the picture in shades of grey; paper shows where it is transparent."""
+    from PIL import Image
+
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    if "A" not in image.getbands():
+        return image.convert("L")
+    paper = Image.new("L", image.size, 255)
+    paper.paste(image.convert("L"), mask=image.getchannel("A"))
+    return paper
+
+
+def _check_pixels(name: str, image: Any, most: int) -> None:
+    if image.width * image.height > most:
+        raise refusal(name, f"its picture of {image.width} by {image.height} pixels is too large")
+
+
+def _can_read_heic() -> bool:
+    """Load the reader of HEIC, which is the extra `heic`; return whether it is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return True
+
+
+@contextlib.contextmanager
+def _opened(content: bytes | memoryview, kind: str | None) -> Iterator[Any]:
+    """Open a picture by its header. Pillow warns of each oddity in it; only whether it can be opened matters."""
+    from PIL import Image
+
+    # The size of each page is checked here instead.
+    Image.MAX_IMAGE_PIXELS = None
+    _can_read_heic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(content), formats=None if kind is None else [kind.upper()]) as image:
+            yield image
