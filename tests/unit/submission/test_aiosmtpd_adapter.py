@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +54,11 @@ def test_import_fails_with_an_aiosmtpd_that_lacks_a_member() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "has no SMTP._reset_timeout, which mailbridge needs" in done.stderr.splitlines()[-1]
+
+
+def test_version_is_pinned_to_the_one_that_the_error_names() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "aiosmtpd~=1.4.6" in project["dependencies"]
 
 
 def test_adapter_alone_imports_aiosmtpd() -> None:
