@@ -55,7 +55,8 @@ class Base64:
         data = self._line + data
         cut = len(data) if last or len(data) - data.rfind(b"\n") > _CHUNK else data.rfind(b"\n") + 1
         self._line, data = data[cut:], data[:cut]
-        if self._doubtful or self._padded or data.translate(None, _EXPECTED):
+        # Padding at the very end is looked at no closer: nothing stands behind it yet.
+        if self._doubtful or self._padded or data.rstrip(b"=\r\n").translate(None, _EXPECTED):
             decoded = b"".join([self._decode_line(line.strip(_BLANKS)) for line in data.split(b"\n")])
         else:
             decoded = self._decode_characters(data.translate(None, b"\r\n"))

@@ -16,13 +16,17 @@ from mailbridge.submission.charsets import decode_text
 # Characters of a field that are looked at, and pieces of one parameter.
 _MOST, _MOST_PIECES = 20_000, 200
 _ATTRIBUTE = re.compile(r"([^\s*=;]{1,100})(?:\*(\d{1,3}))?(\*)?", re.ASCII)
+# Up to a semicolon that is not inside quotes. Nothing in it is tried twice, so the time is proportional to the field.
+_ITEM = re.compile(r'(?:[^";]++|"(?:[^"\\]++|\\.)*+(?:"|\\?$))++', re.DOTALL)
+_COMMENT = re.compile(r"\([^()]{0,1000}\)")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _CHARSET = re.compile(r"([^']{0,40})'[^']{0,40}'(.*)", re.DOTALL)
 
 
 def value_of(field: str) -> str:
     """Return what stands before the parameters, in lower case and without comments: `text/plain`, `attachment`, `base64`."""
-    bare = re.sub(r"\([^()]{0,1000}\)", "", field[:_MOST]).split(";")[0]
+    bare = field[:_MOST]
+    bare = (_COMMENT.sub("", bare) if "(" in bare else bare).split(";")[0]
     return bare.strip(" \t\"'").lower()
 
 
@@ -45,26 +49,12 @@ def parameter(field: str, name: str) -> str | None:
 
 def _split(field: str) -> Iterator[tuple[str, str]]:
     """Yield the parameters of a field as attribute and value, unquoted."""
-    for item in _items(field)[1:]:
+    # Most fields have no quotes, and splitting those at every semicolon is several times quicker.
+    rest = field.partition(";")[2]
+    for item in _ITEM.findall(rest) if '"' in rest else rest.split(";"):
         attribute, equals, value = item.partition("=")
         if equals:
             yield attribute.strip(), _unquoted(value.strip())
-
-
-def _items(field: str) -> list[str]:
-    """Split at the semicolons that stand outside of quotes."""
-    items, start, quoted, escaped = [], 0, False, False
-    for at, character in enumerate(field):
-        if escaped:
-            escaped = False
-        elif character == "\\" and quoted:
-            escaped = True
-        elif character == '"':
-            quoted = not quoted
-        elif character == ";" and not quoted:
-            items.append(field[start:at])
-            start = at + 1
-    return [*items, field[start:]]
 
 
 def _unquoted(value: str) -> str:
