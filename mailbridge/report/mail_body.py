@@ -10,6 +10,7 @@ from email.parser import BytesParser
 from email.policy import compat32
 
 from mailbridge.report.mail_header import decode, decode_bytes
+from mailbridge.store.transfer_encoding import decoder
 
 # Characters of the text that are kept.
 MAX_TEXT = 16_000
@@ -71,8 +72,8 @@ def _attachment(part: Message) -> Attachment | None:
     content_type = part.get_content_type()
     if content_type.startswith("text/"):
         return None
-    content = part.get_payload(decode=True)
-    if not isinstance(content, bytes) or not content:
+    content = _decoded(part)
+    if not content:
         return None
     name = _filename(part)
     if content_type != "application/pdf" and not _IMAGE.fullmatch(content_type):
@@ -82,6 +83,15 @@ def _attachment(part: Message) -> Attachment | None:
         content_type = _TYPES[ending]
     ending = next((ending for ending, type_ in _TYPES.items() if type_ == content_type), "")
     return Attachment(name or f"fax{ending}", content_type, content)
+
+
+def _decoded(part: Message) -> bytes:
+    """Return a part's content. stdlib ends base64 at the first padding, behind which some programs go on."""
+    encoded = part.get_payload()
+    if isinstance(encoded, str) and str(part["content-transfer-encoding"]).strip().lower() == "base64":
+        return decoder("base64").decode(encoded.encode("ascii", "surrogateescape"), True)
+    content = part.get_payload(decode=True)
+    return content if isinstance(content, bytes) else b""
 
 
 def _ending(name: str, content: bytes) -> str | None:
@@ -99,8 +109,7 @@ def _filename(part: Message) -> str:
 
 
 def _text(part: Message) -> str:
-    raw = part.get_payload(decode=True)
-    text = decode_bytes(raw[: 16 * MAX_TEXT] if isinstance(raw, bytes) else b"", part.get_content_charset())
+    text = decode_bytes(_decoded(part)[: 16 * MAX_TEXT], part.get_content_charset())
     return " ".join(html.unescape(_without_tags(text)).split()) if part.get_content_subtype() == "html" else text
 
 

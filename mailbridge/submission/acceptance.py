@@ -29,8 +29,8 @@ from mailbridge.submission.letter import Letter
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.queued_mail import QueuedMail, envelope_of, queue_mail
 
-# Reads the spooled mail at a path. Raises Refused or StoreUnavailable.
-ReadLetter = Callable[[str], Awaitable[Letter]]
+# Reads the spooled mail at a path, given whether its line ends were changed. Raises Refused or StoreUnavailable.
+ReadLetter = Callable[[str, bool], Awaitable[Letter]]
 
 # Long enough for a client that resends after an outage, short enough that tomorrow's same fax is a fax.
 _REPEATS_WITHIN = timedelta(hours=24)
@@ -55,7 +55,7 @@ class Acceptance:
         Raises Refused or StoreUnavailable; the file is gone then, unless the store may hold the mail after all.
         """
         try:
-            letter = await self._read_and_sync(file)
+            letter = await self._read_and_sync(transaction, file)
             account = self._admission.admit(transaction, letter)
             if letter.derived:
                 await self._runtime.spool.store_derived(file, letter.derived)
@@ -77,11 +77,11 @@ class Acceptance:
             log.fax_queued(fax.id, to=fax.number, **facts, **({"repeat_of": fax.repeat_of} if fax.repeat_of else {}))
         return _queued_reply(mail.fax_ids)
 
-    async def _read_and_sync(self, file: SpoolFile) -> Letter:
+    async def _read_and_sync(self, transaction: MailTransaction, file: SpoolFile) -> Letter:
         """Read the mail while the disk makes it durable: neither needs the other."""
         synced = file.begin_commit()
         try:
-            return await self._read_letter(file.relpath)
+            return await self._read_letter(file.relpath, transaction.line_ends_changed)
         finally:
             # Also after a refusal: no thread may still use the file when it is deleted, and a failing disk is reported first.
             await synced

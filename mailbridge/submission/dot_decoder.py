@@ -13,17 +13,21 @@ class DotDecoder:
     """Finds the end of data and removes the stuffed dots, however the stream is cut.
 
     Only CR LF . CR LF ends a mail. A bare CR or LF never does, so no variant of the end smuggles in a second mail. It becomes
-    CR LF in the output, because scripts, old scanners and some mail libraries still send bare LF.
-    `size` counts the bytes of content so far.
+    CR LF in the output, because scripts, old scanners and some mail libraries still send bare LF. CR CR LF, which some programs
+    on Windows send, becomes one CR LF.
+    `size` counts the bytes of content so far. `line_ends_changed` says that a line end of the content was changed.
     """
 
-    __slots__ = ("_carry", "_started", "size")
+    __slots__ = ("_carry", "_held", "_started", "line_ends_changed", "size")
 
     def __init__(self) -> None:
         # As if a line had just ended: a mail may begin with its end, or with a stuffed dot.
         self._carry = b"\r\n"
+        # A CR of the content that may belong to the CR LF which is carried over.
+        self._held = b""
         self._started = False
         self.size = 0
+        self.line_ends_changed = False
 
     def feed(self, chunk: bytes) -> tuple[bytes, bytes | None]:
         """Return the content in `chunk`, and the bytes after the end of data, None before the end."""
@@ -33,7 +37,13 @@ class DotDecoder:
         content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if not self._started and len(content) >= 2:
             content, self._started = content[2:], True
-        content = _with_crlf(content)
+        content = self._held + content if self._held else content
+        self._held = b"\r" if rest is None and content.endswith(b"\r") else b""
+        if self._held:
+            content = content[:-1]
+        if not _has_crlf_alone(content):
+            self.line_ends_changed = True
+            content = content.replace(b"\r\r\n", b"\r\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
         self.size += len(content)
         return content, rest
 
@@ -76,11 +86,9 @@ def _find_line_dot(buffer: bytes, start: int) -> int:
     return buffer.find(b"\r\n.", after - 2)
 
 
-def _with_crlf(content: bytes) -> bytes:
+def _has_crlf_alone(content: bytes) -> bool:
     breaks = content.count(b"\n")
-    if breaks == content.count(b"\r") and breaks == _count_crlf(content):
-        return content
-    return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    return breaks == content.count(b"\r") and breaks == _count_crlf(content)
 
 
 def _count_crlf(content: bytes) -> int:

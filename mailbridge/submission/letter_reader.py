@@ -47,13 +47,13 @@ class LetterReader:
         for job in (*self._waiting, *(job for worker in self._workers for job in worker.jobs)):
             job.finish(StoreUnavailable("the gateway is shutting down"))
 
-    async def __call__(self, relpath: str) -> Letter:
+    async def __call__(self, relpath: str, line_ends_changed: bool = False) -> Letter:
         """Read the spooled mail at `relpath`.
 
         Raises Refused for a mail that cannot be faxed, also when its worker died or took too long, and StoreUnavailable where the
         disk or the machine fails at the moment.
         """
-        job = Job(Request(spool=self._spool_root, path=relpath, page_mode=self._page_mode))
+        job = Job(Request(spool=self._spool_root, path=relpath, page_mode=self._page_mode, line_ends_changed=line_ends_changed))
         self._waiting.append(job)
         self._assign_waiting()
         try:

@@ -11,7 +11,8 @@ from mailbridge.model import Recipient, new_id
 class MailTransaction:
     """One mail before its content. `sender` is None before MAIL and empty for the null sender; `id` is the envelope's.
 
-    `user` is who logged in, None without a login; `envid` and `ret` are MAIL's parameters (RFC 3461).
+    `user` is who logged in, None without a login; `envid` and `ret` are MAIL's parameters (RFC 3461). `line_ends_changed` says
+    after DATA that the content had line ends that no mail may have, and that they were changed.
     """
 
     id: str = field(default_factory=lambda: new_id("env"))
@@ -20,3 +21,4 @@ class MailTransaction:
     recipients: list[Recipient] = field(default_factory=list)
     envid: str | None = None
     ret: str | None = None
+    line_ends_changed: bool = False

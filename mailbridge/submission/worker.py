@@ -40,7 +40,8 @@ _FIRST_CALLBACK = ctypes.CFUNCTYPE(None)(lambda: None)
 def respond(request: Request) -> Response:
     """Read one mail. Any error of a parser, also of memory and recursion, means that the mail cannot be read."""
     try:
-        return Response(letter=read_letter(Path(request.spool), request.path, request.page_mode))
+        changed = request.line_ends_changed
+        return Response(letter=read_letter(Path(request.spool), request.path, request.page_mode, line_ends_changed=changed))
     except Refused as refused:
         return Response(refused=refused.reply)
     except OSError as error:

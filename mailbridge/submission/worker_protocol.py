@@ -25,11 +25,12 @@ HEAD_SIZE: Final = _LENGTH.size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One mail to read: the spool's directory, the mail's path in it, and `fax.page`."""
+    """One mail to read: the spool's directory, the mail's path in it, `fax.page`, and whether its line ends were changed."""
 
     spool: str
     path: str
     page_mode: str
+    line_ends_changed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

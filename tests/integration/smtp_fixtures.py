@@ -46,13 +46,15 @@ class Gateway:
         self.letter: dict[str, Any] = {"message_id": None, "subject": "hello", "sender": "anna@example.co.il"}
         self.while_reading: Callable[[], Any] = lambda: None
         self.letter_read = threading.Event()
+        self.line_ends_changed: bool | None = None
         self._ready, self._stop = threading.Event(), asyncio.Event()
         self.grace = 2.0
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(state)))
         self._thread.start()
         assert self._ready.wait(20)
 
-    async def _read_letter(self, path: str) -> Letter:
+    async def _read_letter(self, path: str, line_ends_changed: bool) -> Letter:
+        self.line_ends_changed = line_ends_changed
         self.letter_read.set()
         await asyncio.to_thread(self.while_reading)
         document = Document(name="a.txt", content_type="text/plain", size=1, sha256="", path=path, offset=0, length=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -68,6 +69,22 @@ def test_an_incoming_fax_brings_its_document() -> None:
     assert mail.attachment is not None
     assert (mail.attachment.filename, mail.attachment.content_type) == ("פקס.pdf", "application/pdf")
     assert mail.attachment.content == b"%PDF-1.4 content"
+
+
+@pytest.mark.parametrize("lengths", [(1, 40), (40, 41, 42), (45, 45, 1)])
+def test_13b_base64_goes_on_behind_padding(lengths: tuple[int, ...]) -> None:
+    """Source: cpython 137687. A form that was filled in was received as the empty form."""
+    content = b"%PDF-1.4 " + bytes(range(256))
+    segments, rest = [], content
+    for length in (*lengths, len(content)):
+        segments.append(base64.encodebytes(rest[:length]))
+        rest = rest[length:]
+    whole = base64.encodebytes(content)
+    raw = incoming_mail(content, "1").replace(b"\r\n", b"\n").replace(whole.rstrip(b"\n"), b"".join(segments).rstrip(b"\n"))
+    assert whole not in raw
+    document = read(raw).attachment
+    assert document is not None
+    assert document.content == content
 
 
 def test_an_anonymous_caller_is_an_empty_sender() -> None:

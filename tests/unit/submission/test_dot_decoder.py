@@ -28,7 +28,7 @@ def reference_decode(stream: bytes) -> tuple[bytes, bytes | None]:
     if end < 0:
         return b"", None
     body = re.sub(rb"\r\n\.", b"\r\n", text[: end + 2])[2:]
-    return re.sub(rb"\r\n|\r|\n", b"\r\n", body), text[end + 5 :]
+    return re.sub(rb"\r\r\n|\r\n|\r|\n", b"\r\n", body), text[end + 5 :]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,9 @@ def reference_decode(stream: bytes) -> tuple[bytes, bytes | None]:
         (b"a\r\n.b\r\n.\r\n", b"a\r\nb\r\n"),
         (b"a.b\r\n.\r\n", b"a.b\r\n"),
         (b"a\nb\rc\r\n.\r\n", b"a\r\nb\r\nc\r\n"),
+        (b"a\r\r\n\r\r\nb\r\r\n.\r\n", b"a\r\n\r\nb\r\n"),
+        (b"a\r\r\n..b\r\r\n.\r\n", b"a\r\n.b\r\n"),
+        (b"a\r\r\r\n.\r\n", b"a\r\n\r\n"),
     ],
 )
 def test_end_of_data_and_stuffed_dots(stream: bytes, content: bytes) -> None:
@@ -71,6 +74,7 @@ def test_random_streams_decode_as_the_rfc_says_however_cut() -> None:
 
 def test_content_without_an_end_of_data_is_complete() -> None:
     assert decode([b"abc", b"def\r\n"]) == (b"abcdef", None)
+    assert decode([b"abc\r", b"\rd"]) == (b"abc\r\n\r\nd", None)
     assert decode([b"abcdef\r\n", b".\r\n"]) == (b"abcdef\r\n", b"")
 
 
@@ -85,3 +89,23 @@ def test_lines_of_equal_length_decode_like_any_others() -> None:
         stream = head + bytes(text) + b"\r\n.\r\nrest"
         cut = chance.randrange(len(stream))
         assert decode([stream[:cut], stream[cut:]]) == reference_decode(stream)
+
+
+@pytest.mark.parametrize(
+    ("stream", "changed"),
+    [
+        (b"a\r\nb\r\n.\r\n", False),
+        (b"..a\r\n..\r\n.\r\n", False),
+        (b".\r\n", False),
+        (b"a\nb\r\n.\r\n", True),
+        (b"a\rb\r\n.\r\n", True),
+        (b"a\r\r\n.\r\n", True),
+        (b"a\r\r\r\n.\r\n", True),
+    ],
+)
+def test_changed_line_ends_are_noted_however_the_stream_is_cut(stream: bytes, changed: bool) -> None:
+    for cut in range(len(stream) + 1):
+        decoder = DotDecoder()
+        decoder.feed(stream[:cut])
+        decoder.feed(stream[cut:])
+        assert decoder.line_ends_changed is changed
