@@ -30,6 +30,11 @@ class TimeLimit:
         with patch.object(asyncio, "timeout", timeout):
             yield
 
+    @property
+    def in_force(self) -> bool:
+        """Whether it is in force anywhere, or was and was not ended."""
+        return bool(self._in_force)
+
     def end(self) -> None:
         """Let the time be over, wherever the limit is in force."""
         now = asyncio.get_running_loop().time()

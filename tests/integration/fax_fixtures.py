@@ -78,24 +78,36 @@ class WatchedStore:
 
 
 class Waits:
-    """The loops that wait now for the next thing to do: how many, and for how many seconds the last one at most."""
+    """The loops that wait now for the next thing to do: how many, and at most how long the last one, None without a limit."""
 
-    count, seconds = 0, 0.0
+    count: int = 0
+    seconds: float | None = 0.0
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Count the waits of the loops that run meanwhile."""
-        real = InFlightCalls.wait
+    def watched(self, owner: type, name: str) -> Iterator[None]:
+        """Watch the waits of the loops that run meanwhile, by the method of that name."""
+        real = getattr(owner, name)
 
-        async def wait(calls: InFlightCalls, wakeup: asyncio.Event, seconds: float) -> None:
+        async def wait(this: object, wakeup: asyncio.Event, seconds: float | None) -> None:
             self.count, self.seconds = self.count + 1, seconds
             try:
-                await real(calls, wakeup, seconds)
+                await real(this, wakeup, seconds)
             finally:
                 self.count -= 1
 
-        with patch.object(InFlightCalls, "wait", wait):
+        with patch.object(owner, name, wait):
             yield
+
+    async def idle(self, loops: int, store: WatchedStore) -> None:
+        """Return when so many loops wait, and nothing has changed that for many turns of the event loop.
+
+        What they began before they wait, such as a connection, has come about by then: it needs some turns, and no thread.
+        """
+        turns = 0
+        async with asyncio.timeout(PATIENCE):
+            while turns < 200:
+                turns = turns + 1 if self.count == loops and not store.running else 0
+                await asyncio.sleep(0)
 
 
 @dataclass
@@ -169,16 +181,8 @@ class FaxEnvironment:
             self.store.subscribe(topic).set()
 
     async def idle(self) -> None:
-        """Return when the uploader and the poller wait, and nothing has changed that for many turns of the event loop.
-
-        What they began before they wait, such as a connection, has come about by then: it needs some turns, and no thread.
-        """
-        turns = 0
-        async with asyncio.timeout(PATIENCE):
-            while turns < 200:
-                at_rest = self.waits.count == len(self.running) and not self.store.running
-                turns = turns + 1 if at_rest else 0
-                await asyncio.sleep(0)
+        """Return when the uploader and the poller wait. See `Waits`."""
+        await self.waits.idle(len(self.running), self.store)
 
     async def now(self, fax: Fax) -> Fax:
         return await self.store.run(lambda tx: tx.faxes.get(fax.id))
@@ -218,7 +222,7 @@ async def fax_environment(state: Path, *urls: str, timeout: float = PATIENCE, **
             # Most tests send several faxes to one number at a time.
             chosen = FaxOptions.model_validate({"per_number": 0, **options})
             env = FaxEnvironment(state, WatchedStore(store), Spool(state / "spool"), clients, chosen, lines)
-            stack.enter_context(env.waits.watched())
+            stack.enter_context(env.waits.watched(InFlightCalls, "wait"))
             try:
                 yield env
             finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +42,19 @@ async def failed(store: SqliteStore, event: Event) -> Delivery:
     return delivery
 
 
-def runtime(store: Store, state: Path) -> Runtime:
-    return Runtime(store, Spool(state / "spool"), now, lambda: 0.0)
+def runtime(store: Store, state: Path, clock: Callable[[], datetime] = now) -> Runtime:
+    return Runtime(store, Spool(state / "spool"), clock, lambda: 0.0)
 
 
 Scenario = Callable[[SqliteStore, Receiver, Dispatcher], Awaitable[None]]
 
 
-def with_dispatcher(state: Path, scenario: Scenario, **options: Any) -> None:
+def with_dispatcher(state: Path, scenario: Scenario, clock: Callable[[], datetime] = now, **options: Any) -> None:
     async def main() -> None:
         receiver = Receiver(options.pop("verify_by", NEW))
         settings = {"url": await receiver.start(), "secret": [NEW, OLD], "allow_private": True, **options}
         async with SqliteStore(state, fax_data, lambda _: ["crm"]) as store:
-            dispatcher = Dispatcher("crm", Webhook.model_validate(settings), runtime(store, state), render)
+            dispatcher = Dispatcher("crm", Webhook.model_validate(settings), runtime(store, state, clock), render)
             running = asyncio.create_task(dispatcher.run())
             try:
                 await scenario(store, receiver, dispatcher)
@@ -66,8 +67,8 @@ def with_dispatcher(state: Path, scenario: Scenario, **options: Any) -> None:
     asyncio.run(main())
 
 
-async def ping(store: SqliteStore, **data: Any) -> Event:
-    return await store.run(lambda tx: tx.events.emit("ping", data, now()))
+async def ping(store: SqliteStore, clock: Callable[[], datetime] = now, **data: Any) -> Event:
+    return await store.run(lambda tx: tx.events.emit("ping", data, clock()))
 
 
 def test_an_event_arrives_once_and_signed(tmp_path: Path) -> None:
@@ -96,15 +97,15 @@ def test_a_failure_is_retried_by_the_schedule_and_retry_after(tmp_path: Path) ->
         receiver.answers.extend([(500, {}), (503, {"retry-after": "77"}), (302, {"location": "/elsewhere"}), (429, nonsense)])
         waits = {}
         for _n in range(4):
-            begun = now()
-            event = await ping(store)
+            event = await ping(store, lambda: start)
             d = await failed(store, event)
-            waits[d.status] = round((d.due_at - begun).total_seconds())
+            waits[d.status] = (d.due_at - start).total_seconds()
             assert d.state == "pending"
         assert waits == {500: 5, 503: 77, 302: 5, 429: 5}
         assert receiver.events == []
 
-    with_dispatcher(tmp_path, scenario)
+    start = now()
+    with_dispatcher(tmp_path, scenario, lambda: start)
 
 
 def test_a_lost_connection_has_a_readable_error() -> None:

@@ -20,8 +20,8 @@ from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.dispatcher import Dispatcher
 from mailbridge.webhook.payload import body, fax_data
-from tests.integration.fax_fixtures import Clock, WatchedStore
-from tests.wait_helpers import PATIENCE
+from tests.integration.fax_fixtures import Clock, Waits, WatchedStore
+from tests.wait_helpers import until
 
 OLD, NEW = ("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 Render = Callable[[Event], bytes]
@@ -44,6 +44,7 @@ class Hooks:
         self.runtime = Runtime(self.store, spool, self.clock, lambda: 0.0)
         self.render: Render = render
         self.running: dict[str, asyncio.Task[None]] = {}
+        self.waits = Waits()
 
     def start(self, name: str, url: str, **options: Any) -> Dispatcher:
         """Deliver to an endpoint from now on."""
@@ -60,6 +61,10 @@ class Hooks:
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
+    async def idle(self) -> None:
+        """Return when every dispatcher waits. See `Waits`; a body is made in a thread, and is not waited for."""
+        await self.waits.idle(len(self.running), self.store)
+
     async def emit(self, type_: str = "ping", **data: Any) -> Event:
         return await self.store.run(lambda tx: tx.events.emit(type_, data, self.clock()))
 
@@ -68,11 +73,15 @@ class Hooks:
         return next(delivery for delivery in found if delivery.endpoint == endpoint)
 
     async def until(self, event: Event, holds: Callable[[Delivery], bool], endpoint: str = "crm") -> Delivery:
-        """Wait until `holds` is true of an event's delivery. Raises TimeoutError."""
-        async with asyncio.timeout(PATIENCE):
-            while not holds(delivery := await self.of(event, endpoint)):
-                await asyncio.sleep(0.005)
-        return delivery
+        """Wait until `holds` is true of an event's delivery. Raises AssertionError."""
+        found: list[Delivery] = []
+
+        async def held() -> bool:
+            found[:] = [await self.of(event, endpoint)]
+            return holds(found[0])
+
+        await until(held)
+        return found[0]
 
     async def settled(self, event: Event, state: DeliveryState, endpoint: str = "crm") -> Delivery:
         return await self.until(event, lambda delivery: delivery.state == state, endpoint)
@@ -94,7 +103,7 @@ def in_hooks(state: Path, scenario: Callable[[Hooks], Awaitable[None]], endpoint
         async with SqliteStore(state, fax_data, lambda _: endpoints) as store:
             hooks = Hooks(store, Spool(state / "spool"))
             try:
-                async with asyncio.timeout(60):
+                with hooks.waits.watched(Dispatcher, "_wait"):
                     await scenario(hooks)
             finally:
                 for name in list(hooks.running):
