@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import ClassVar
 from unittest.mock import patch
 
 
@@ -12,6 +13,7 @@ class TimeLimit:
     """Is in force where the code under test is given `SECONDS` and hands them to `asyncio.timeout`. Other limits are real."""
 
     SECONDS = 4321.0
+    current: ClassVar[TimeLimit | None] = None
 
     def __init__(self) -> None:
         self._in_force: list[asyncio.Timeout] = []
@@ -27,7 +29,7 @@ class TimeLimit:
             self._in_force.append(real(None))
             return self._in_force[-1]
 
-        with patch.object(asyncio, "timeout", timeout):
+        with patch.object(asyncio, "timeout", timeout), patch.object(TimeLimit, "current", self):
             yield
 
     @property

@@ -18,9 +18,12 @@ from tests.integration.scripted_servers import (
     Script,
     upload,
 )
+from tests.wait_helpers import PATIENCE
 
 
-async def send_one(url: str, timeout: float = 5.0, documents: tuple[Upload, ...] = (), **options: Any) -> tuple[Any, list[str]]:
+async def send_one(
+    url: str, timeout: float = PATIENCE, documents: tuple[Upload, ...] = (), **options: Any
+) -> tuple[Any, list[str]]:
     """Send one fax; return the answer or the error, and `["whole"]` if `before_last_chunk` was called."""
     marks: list[str] = []
 
@@ -35,7 +38,7 @@ async def send_one(url: str, timeout: float = 5.0, documents: tuple[Upload, ...]
     return got, marks
 
 
-def send_to(script: Script, timeout: float = 5.0, **options: Any) -> tuple[Any, list[str], RawServer]:
+def send_to(script: Script, timeout: float = PATIENCE, **options: Any) -> tuple[Any, list[str], RawServer]:
     async def main() -> tuple[Any, list[str], RawServer]:
         async with RawServer(script) as server:
             got, marks = await send_one(server.url, timeout, **options)
@@ -55,7 +58,7 @@ def everything_in(error: BaseException | None) -> str:
 
 
 @asynccontextmanager
-async def simulator_and_client(password: str = PASSWORD, timeout: float = 5.0) -> AsyncIterator[tuple[Simulator, MyFax]]:
+async def simulator_and_client(password: str = PASSWORD, timeout: float = PATIENCE) -> AsyncIterator[tuple[Simulator, MyFax]]:
     simulator = Simulator(password=PASSWORD, step=0.0)
     url = await simulator.start()
     try:

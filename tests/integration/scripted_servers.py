@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mailbridge.myfax import Upload
+from tests.time_limit import TimeLimit
 
 PASSWORD = "s3cret-Passw0rd"
 TAKEN = "<RESPONSE><RESPONSE_CODE>0</RESPONSE_CODE><FAX_CODE>c-1</FAX_CODE></RESPONSE>"
@@ -56,15 +57,23 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-def answers(*pieces: bytes, pause: float = 0.0) -> Script:
-    """Return a script that reads a whole request, sends these bytes and closes."""
+async def silence() -> None:
+    """Send nothing more, until the connection ends. The test's time limit, if it has one, is over now."""
+    if TimeLimit.current is not None:
+        TimeLimit.current.end()
+    await asyncio.Event().wait()
+
+
+def answers(*pieces: bytes, silent: bool = False) -> Script:
+    """Return a script that reads a whole request, sends these bytes and closes, or says nothing more if it is `silent`."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(pause)
+        if silent:
+            await silence()
 
     return script
 

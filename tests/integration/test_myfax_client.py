@@ -31,7 +31,8 @@ from tests.integration.scripted_servers import (
     read_request,
     upload,
 )
-from tests.wait_helpers import PATIENCE
+from tests.time_limit import TimeLimit
+from tests.wait_helpers import PATIENCE, until
 
 # the five methods
 
@@ -119,11 +120,15 @@ def test_every_action_is_rejected_with_a_wrong_password() -> None:
 
 
 @pytest.mark.parametrize(("number", "why"), [("91", "failed"), ("92", "no answer"), ("93", "500"), ("94", "HTML")])
-def test_a_lost_answer_of_the_simulator_is_in_doubt(number: str, why: str) -> None:
+def test_a_lost_answer_of_the_simulator_is_in_doubt(number: str, why: str, time_limit: TimeLimit) -> None:
     async def main() -> None:
-        async with simulator_and_client(timeout=0.5) as (simulator, myfax):
+        async with simulator_and_client(timeout=time_limit.SECONDS) as (simulator, myfax):
+            sending = asyncio.create_task(myfax.send(f"03-98765{number}", [upload()]))
+            if number == "92":
+                await until(lambda: simulator.uploads)
+                time_limit.end()
             with pytest.raises(InDoubt, match=why):
-                await myfax.send(f"03-98765{number}", [upload()])
+                await sending
             assert len(simulator.uploads) == 1
 
     asyncio.run(main())
