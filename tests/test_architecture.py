@@ -54,6 +54,7 @@ PURE = (
     "submission/document_types.py",
     "submission/encoded_text.py",
     "submission/dot_decoder.py",
+    "submission/enhanced_codes.py",
     "submission/covering.py",
     "submission/mime_parameters.py",
     "submission/covering_phrases.py",

@@ -1,4 +1,4 @@
-"""The events `mailbox.down` and `mailbox.up`: once for each outage, also across restarts."""
+"""The events `mailbox.down`, once for each outage and again after a restart, and `mailbox.up`, once after each outage."""
 
 from __future__ import annotations
 

@@ -13,17 +13,19 @@ from __future__ import annotations
 import asyncio
 import platform
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, cast
 
 import aiosmtpd
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, TLSSetupException
 from aiosmtpd.smtp import Session as SmtpState
-from aiosmtpd.smtp import TLSSetupException as TlsHandshakeError
 
-__all__ = ["SmtpProtocol", "TlsHandshakeError", "check_private_members"]
+from mailbridge.submission.enhanced_codes import with_enhanced_code
+from mailbridge.submission.tls_handshake import TlsProtocol
 
 _PRIVATE: Final[Mapping[str, Mapping[str, str]]] = {
     "SMTP": {
@@ -33,7 +35,7 @@ _PRIVATE: Final[Mapping[str, Mapping[str, str]]] = {
         "_reset_timeout": "restarts the idle timer, which aiosmtpd does not do during DATA",
         "_timeout_handle": "the idle timer, which stands still while a mail is committed",
         "_timeout_cb": "the idle timer's callback: the client gets a 421 before the connection is closed",
-        "_tls_protocol": "set once STARTTLS was accepted",
+        "_tls_protocol": "set once STARTTLS was accepted; aiosmtpd's own does not say why a handshake failed",
         "_original_transport": "the transport below TLS: closing it closes the connection without waiting for the client",
         "_reader": "the input, for the answers to AUTH's challenges",
     },
@@ -41,16 +43,10 @@ _PRIVATE: Final[Mapping[str, Mapping[str, str]]] = {
         "_buffer": "input that is received and not yet read: DATA takes it over, and a closing session drops it",
         "_maybe_resume_transport": "lets the transport read on after the buffer was taken over",
     },
+    "SSLProtocol": {"_app_transport": "the transport inside TLS, which STARTTLS begins to use"},
 }
 _MAX_LINE = 4096  # bytes of a command; RFC 5321 section 4.5.3.1.4 asks for 512, and AUTH and ORCPT for more
 _CLOSE_TIMEOUT = 5.0  # seconds for a client to read the last reply
-# aiosmtpd's own replies lack the enhanced code that EHLO announces (RFC 2034).
-_WITH_ENHANCED_CODE = {
-    b"250 OK": b"250 2.0.0 OK",
-    b"221 Bye": b"221 2.0.0 Bye",
-    b"220 Ready to start TLS": b"220 2.0.0 Ready to start TLS",
-}
-_ENHANCED_CODES = {b"500": b"5.5.2", b"501": b"5.5.4", b"502": b"5.5.1"}
 
 
 def check_private_members(found: Mapping[str, object]) -> None:
@@ -71,7 +67,9 @@ def _sample() -> dict[str, object]:
         # What asyncio calls when a client connects; it sets `_reader`.
         connected = getattr(protocol, "_cb_client_connected", lambda *_: None)
         connected(reader, None)
-        return {"SMTP": protocol, "StreamReader": reader}
+        tls = SSLProtocol(loop, protocol, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), loop.create_future(), server_side=True)
+        tls.connection_lost(None)
+        return {"SMTP": protocol, "StreamReader": reader, "SSLProtocol": tls}
     finally:
         loop.close()
 
@@ -79,15 +77,23 @@ def _sample() -> dict[str, object]:
 check_private_members(_sample())
 
 
+class TlsHandshakeError(TLSSetupException):
+    """The handshake after STARTTLS failed; `facts` say why. aiosmtpd closes the connection."""
+
+    def __init__(self, facts: Mapping[str, str]) -> None:
+        super().__init__(facts["reason"])
+        self.facts = facts
+
+
 class _Commands(dict[str, Any]):
     """The table of commands. Every unknown command has the same method; aiosmtpd would end the session after a fixed number."""
 
-    def __init__(self, commands: dict[str, Any], unknown: Callable[[str | None], Awaitable[None]]) -> None:
+    def __init__(self, commands: dict[str, Any], unknown: Callable[[str, str | None], Awaitable[None]]) -> None:
         super().__init__(commands)
         self._unknown = unknown
 
     def get(self, command: str, default: Any = None) -> Any:
-        return super().get(command, self._unknown)
+        return super().get(command) or partial(self._unknown, command)
 
 
 class SmtpProtocol(SMTP):
@@ -122,7 +128,7 @@ class SmtpProtocol(SMTP):
         """Serve the client until the connection ends."""
         await self.run_commands()
 
-    async def unknown_command(self, arg: str | None) -> None:
+    async def unknown_command(self, command: str, arg: str | None) -> None:
         """Answer a command that is not in the table."""
         await self.push("500 5.5.2 Command not recognized")
 
@@ -169,9 +175,32 @@ class SmtpProtocol(SMTP):
         return self.tls_context is not None and self._tls_protocol is None
 
     @property
+    def closing(self) -> bool:
+        """Whether the connection is closed, or will be once the last reply is written."""
+        return self.transport is None or self.transport.is_closing()
+
+    @property
+    def expects_command(self) -> bool:
+        """Whether the next input begins a line of the dialogue."""
+        return self._raw_receiver is None and not self._unread
+
+    @property
     def has_unread_input(self) -> bool:
         """Whether the client has sent something that was not read yet."""
         return bool(self._unread)
+
+    async def start_tls(self) -> None:
+        """Reply 220 and begin TLS (RFC 3207). Raises TlsHandshakeError."""
+        await self.push("220 2.0.0 Ready to start TLS")
+        tls = self._tls_protocol = TlsProtocol(self, cast(ssl.SSLContext, self.tls_context))
+        below = self._original_transport = self._transport_now
+        below.set_protocol(tls)
+        self.transport = tls._app_transport
+        tls.connection_made(below)
+        try:
+            await tls.handshake
+        except OSError as error:
+            raise TlsHandshakeError(tls.fault(error)) from error
 
     async def read_line(self) -> bytes:
         """Read one line, its end included."""
@@ -184,7 +213,7 @@ class SmtpProtocol(SMTP):
     async def push(self, status: str | bytes) -> None:
         """Send one reply line, with an enhanced code where it has to have one."""
         line = status.encode("utf-8", "replace") if isinstance(status, str) else status
-        await super().push(_with_enhanced_code(line.replace(b"\r", b" ").replace(b"\n", b" ")))
+        await super().push(with_enhanced_code(line.replace(b"\r", b" ").replace(b"\n", b" ")))
 
     @contextmanager
     def raw_input(self, receive: Callable[[bytes], None]) -> Iterator[None]:
@@ -217,7 +246,7 @@ class SmtpProtocol(SMTP):
 
     def hang_up(self, reply: str) -> None:
         """Send a last reply and close, whatever is under way; unread input is dropped. Cuts the connection after 5 s."""
-        if self.transport is None or self.transport.is_closing():
+        if self.closing:
             return
         # During the TLS handshake a reply would reach the client in clear.
         if self._tls_protocol is None or self._state.ssl is not None:
@@ -269,12 +298,3 @@ class SmtpProtocol(SMTP):
     def _unread(self) -> bytearray:
         """What the client has sent and nobody has read yet; aiosmtpd itself uses it so for STARTTLS (RFC 3207 section 4.2)."""
         return cast(bytearray, self._reader._buffer)  # type: ignore[attr-defined]  # asyncio keeps it private
-
-
-def _with_enhanced_code(line: bytes) -> bytes:
-    if line in _WITH_ENHANCED_CODE:
-        return _WITH_ENHANCED_CODE[line]
-    code, _, text = line.partition(b" ")
-    if code not in _ENHANCED_CODES or text[1:2] == b".":
-        return line
-    return b" ".join((code, _ENHANCED_CODES[code], text))

@@ -8,12 +8,20 @@ more memory than one small mail. The write happens in the event loop, because a 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Protocol
 
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.submission.dot_decoder import DotDecoder
 from mailbridge.submission.limits import DataLimits
+
+# What is kept of the raw input's end: a client that believes its mail has ended may send a few commands behind it.
+_TAIL = 512
+_LINE_END = rb"(\r\n|\r|\n)"
+_LONE_DOT = re.compile(_LINE_END + rb"\.(?:" + _LINE_END + rb"|\Z)")
+_NAMES = {b"\r\n": "CR LF", b"\r": "CR", b"\n": "LF", None: ""}
+_END_OF_DATA = "the end of data is CR LF . CR LF"
 
 
 class _Writable(Protocol):
@@ -34,7 +42,23 @@ class DataReader:
         self._ended = asyncio.Event()
         self._error: Exception | None = None
         self._rest = b""
+        # DATA follows a command's line end.
+        self._tail = b"\r\n"
         self.failure: Refused | StoreUnavailable | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of content so far."""
+        return self._decoder.size
+
+    @property
+    def seen(self) -> str:
+        """What was seen at the end of a mail whose data did not end, for people."""
+        lone_dots = _LONE_DOT.findall(self._tail)
+        if not lone_dots:
+            return f"no end of data after {self.size} bytes; {_END_OF_DATA}"
+        before, after = (_NAMES[end or None] for end in lone_dots[-1])
+        return f"the data ended in {before} . {after}".rstrip() + f"; {_END_OF_DATA}"
 
     @property
     def line_ends_changed(self) -> bool:
@@ -46,6 +70,7 @@ class DataReader:
         if self._ended.is_set():
             self._rest += chunk
             return
+        self._tail = chunk[-_TAIL:] if len(chunk) >= _TAIL else (self._tail + chunk)[-_TAIL:]
         try:
             rest = self._read(chunk)
         except Exception as error:

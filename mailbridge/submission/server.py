@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from mailbridge import log
 from mailbridge.config import Config, SmtpTls, host_port, is_loopback
 from mailbridge.errors import ConfigError
 from mailbridge.runtime import Runtime
@@ -21,9 +22,10 @@ from mailbridge.submission.limits import ConnectionLimits, DataLimits
 from mailbridge.submission.login import Authenticator
 from mailbridge.submission.session import Session
 from mailbridge.submission.session_context import SessionOptions, SessionServices
+from mailbridge.submission.tls_handshake import TlsProtocol
 from mailbridge.submission.trusted_networks import TrustedNetworks
 
-_HANDSHAKE_TIMEOUT = 15.0  # seconds, of implicit TLS
+_HANDSHAKE_TIMEOUT = 15  # seconds, of implicit TLS
 _BACKLOG = 512
 _TLS_VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -71,14 +73,14 @@ class SmtpService:
             starttls=context,
         )
         plain = partial(Session, options, self._services, implicit_tls=False)
-        over_tls = partial(Session, options, self._services, implicit_tls=True)
         try:
             for listener in self._sockets:
                 self._servers.append(await _loop().create_server(plain, sock=listener, backlog=_BACKLOG))
             for address in () if self._sockets else smtp.listen:
-                await self._listen(address, plain, None)
+                await self._listen("smtp.listen", address, plain)
             for address in smtp.tls.listen:
-                await self._listen(address, over_tls, context)
+                assert context is not None  # the configuration was checked for it
+                await self._listen("smtp.tls.listen", address, partial(self._over_tls, options, context))
         except BaseException:
             await self.stop(0)
             raise
@@ -91,18 +93,20 @@ class SmtpService:
         self._servers.clear()
         await self._services.active.close(grace)
 
-    async def _listen(self, address: str, session: Callable[[], Session], context: ssl.SSLContext | None) -> None:
-        """Open one listener, with implicit TLS where `context` is given. Raises ConfigError."""
+    def _over_tls(self, options: SessionOptions, context: ssl.SSLContext) -> TlsProtocol:
+        """Return the TLS of a new connection; its session begins after the handshake."""
+        tls = TlsProtocol(Session(options, self._services, implicit_tls=True), context, _HANDSHAKE_TIMEOUT)
+        tls.handshake.add_done_callback(partial(_log_failure, tls))
+        return tls
+
+    async def _listen(self, key: str, address: str, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        """Open one listener, named by its configuration key. Raises ConfigError."""
         host, port = host_port(address)
-        timeout = None if context is None else _HANDSHAKE_TIMEOUT
         try:
-            server = await _loop().create_server(
-                session, host, port, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=timeout
-            )
+            server = await _loop().create_server(protocol, host, port, backlog=_BACKLOG)
         except OSError as error:
             low_port = "choose a port from 1024 on, or let systemd open it (mailbridge.socket)"
             remedy = low_port if isinstance(error, PermissionError) else "free the port or choose another"
-            key = "smtp.listen" if context is None else "smtp.tls.listen"
             raise ConfigError(key, f"cannot listen on {address} ({os.strerror(error.errno or 0)})", remedy) from None
         self._servers.append(server)
 
@@ -124,6 +128,12 @@ class SmtpService:
 
 def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
+
+
+def _log_failure(tls: TlsProtocol, handshake: asyncio.Future[None]) -> None:
+    error = None if handshake.cancelled() else handshake.exception()
+    if error is not None and not (tls.untouched and isinstance(error, ConnectionResetError)):
+        log.tls_handshake_failed("smtp", client=tls.client, **tls.fault(error))
 
 
 def _tls_context(tls: SmtpTls) -> ssl.SSLContext | None:

@@ -14,94 +14,44 @@ from mailbridge import log
 from mailbridge.config import is_loopback
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.store.spool import SpoolFile
-from mailbridge.submission.aiosmtpd_adapter import SmtpProtocol, TlsHandshakeError
+from mailbridge.submission.client_connection import TEMPORARY_FAILURE, ClientConnection
 from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
 from mailbridge.submission.data_reader import DataReader
-from mailbridge.submission.limits import MAX_BAD_COMMANDS, MAX_FAILED_LOGINS, SessionEnded
+from mailbridge.submission.limits import MAX_FAILED_LOGINS, SessionEnded
 from mailbridge.submission.login import LoginFailed, check_syntax
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.session_context import SessionOptions, SessionServices
-
-_TEMPORARY_FAILURE = "451 4.3.0 The gateway cannot accept mail at the moment; please send it again later"
-_BAD_COMMAND = ("500", "501", "502", "504", b"500", b"501", b"502", b"504")
+from mailbridge.submission.tls_handshake import client_address
 
 
-class Session(SmtpProtocol):
-    """One connection. `busy` is True from the 354 to the reply after the data."""
+class Session(ClientConnection):
+    """One dialogue."""
 
     def __init__(self, options: SessionOptions, services: SessionServices, *, implicit_tls: bool) -> None:
-        super().__init__(
-            hostname=options.hostname,
-            max_size=options.data.max_size,
-            idle_timeout=options.data.idle_timeout,
-            starttls=None if implicit_tls else options.starttls,
-        )
-        self._options, self._services, self._implicit_tls = options, services, implicit_tls
-        self._client = ""
+        super().__init__(options, services, implicit_tls=implicit_tls)
         self._user: str | None = None
         self._logged_in = False
         self._transaction = MailTransaction()
-        self._counted = False
-        self._bad_commands = self._failed_logins = 0
-        self.busy = False
-
-    # the connection
+        self._data: DataReader | None = None
+        self._failed_logins = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count a new connection. STARTTLS calls this again, and ends the login (RFC 3207 section 4.2)."""
-        peer = transport.get_extra_info("peername")
-        # A dual-stack socket shows an IPv4 client as an IPv4-mapped address (RFC 4291 section 2.5.5.2).
-        self._client = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "local"
-        self._user = self._services.networks.user_of(self._client)
+        """Begin without a login. STARTTLS calls this again, and ends the login (RFC 3207 section 4.2)."""
+        self._user = self._services.networks.user_of(client_address(transport))
         self._logged_in = False
-        if not self._counted:
-            self._counted = self._services.connections.acquire(self._client)
-        self._services.active.add(self)
         super().connection_made(transport)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """Stop counting the connection; the dialogue is cancelled."""
-        if self._counted:
-            self._services.connections.release(self._client)
-            self._counted = False
-        self._services.active.discard(self)
-        super().connection_lost(error)
-
-    async def serve(self) -> None:
-        """Greet the client and answer its commands, unless there are too many connections or it did not wait for the greeting."""
-        if not self._counted:
-            log.connection_limit_reached("smtp", client=self._client)
-            self.hang_up("421 4.7.0 Too many connections; please try again later")
-            return
-        # Two turns of the event loop show whether the client sent something before the greeting (RFC 5321 section 4.3.1).
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        if self.has_unread_input:
-            log.data_before_greeting("smtp", client=self._client)
-            self.hang_up("554 5.5.0 Protocol violation: data before greeting")
-            return
+    async def run_commands(self) -> None:
+        """Greet the client and answer its commands."""
         if self._user is not None:
             with contextlib.suppress(StoreUnavailable):  # the store's own count decides before the 250
                 await self._services.daily_limits.load(self._user)
-        await self.run_commands()
+        await super().run_commands()
 
-    async def push(self, status: str | bytes) -> None:
-        """Send one reply; too many bad commands end the session."""
-        await super().push(status)
-        if status[:3] in _BAD_COMMAND:
-            self._bad_commands += 1
-            if self._bad_commands >= MAX_BAD_COMMANDS:
-                self.hang_up("421 4.7.0 Too many bad commands; closing connection")
-
-    async def handle_exception(self, error: Exception) -> str:
-        """Return the reply to an unexpected error, which must not reveal what failed."""
-        if isinstance(error, Refused):
-            return error.reply
-        if isinstance(error, TlsHandshakeError):
-            log.tls_handshake_failed("smtp", client=self._client)
-        elif not isinstance(error, StoreUnavailable):
-            log.session_crashed("smtp", error=f"{type(error).__name__}: {error}")
-        return _TEMPORARY_FAILURE
+    def idle_timed_out(self) -> None:
+        """Close an idle connection. In the middle of a mail the reply says what is missing."""
+        waiting = "waiting for client" if self._data is None else f"waiting for the end of data: {self._data.seen}"
+        self.hang_up(f"421 4.4.2 Timeout {waiting}; closing connection")
 
     # greeting and login
 
@@ -133,12 +83,14 @@ class Session(SmtpProtocol):
 
     @property
     def _encrypted_or_local(self) -> bool:
-        return self._implicit_tls or self.starttls_done or is_loopback(self._client)
+        return self.encrypted or is_loopback(self.client)
 
     async def smtp_STARTTLS(self, arg: str | None) -> None:
         """STARTTLS (RFC 3207); offered once, and never inside TLS."""
-        if self.starttls_offered:
-            await super().smtp_STARTTLS(arg)
+        if arg:
+            await self.push("501 5.5.4 Syntax: STARTTLS")
+        elif self.starttls_offered:
+            await self.start_tls()
         else:
             await self.push("503 5.5.1 STARTTLS is not available, or TLS is already active")
 
@@ -146,7 +98,7 @@ class Session(SmtpProtocol):
         """AUTH PLAIN and LOGIN (RFC 4954)."""
         try:
             self._check_auth(arg)
-            name = await self._services.authenticator.authenticate(arg or "", self._challenge, self._client)
+            name = await self._services.authenticator.authenticate(arg or "", self._challenge, self.client)
         except LoginFailed as failure:
             await self._login_failed(failure)
         except Refused as refusal:
@@ -221,7 +173,7 @@ class Session(SmtpProtocol):
             reply = command(arg)
         except Refused as refusal:
             reply = refusal.reply
-            log.mail_refused(self._transaction.id, client=self._client, reply=reply)
+            log.mail_refused(self._transaction.id, client=self.client, reply=reply)
         await self.push(reply)
 
     async def smtp_VRFY(self, arg: str | None) -> None:
@@ -248,13 +200,13 @@ class Session(SmtpProtocol):
             self.hang_up(str(end))
             return
         except (Refused, StoreUnavailable) as error:
-            reply = error.reply if isinstance(error, Refused) else _TEMPORARY_FAILURE
-            log.mail_refused(self._transaction.id, client=self._client, reply=reply, reason=str(error))
+            reply = error.reply if isinstance(error, Refused) else TEMPORARY_FAILURE
+            log.mail_refused(self._transaction.id, client=self.client, reply=reply, reason=str(error))
         finally:
             self.busy = False
             self._services.active.mail_answered()
             self.restart_idle_timer()
-        self._bad_commands = 0
+        self.forget_bad_commands()
         self.end_transaction()
         await self.push(reply)
 
@@ -277,10 +229,16 @@ class Session(SmtpProtocol):
         return await self._services.active.commit(self._services.acceptance.accept(self._transaction, file))
 
     async def _receive_data(self, file: SpoolFile) -> None:
-        reader = DataReader(file, self._options.data, self.loop.time)
-        with self.raw_input(reader.put):
-            await self.push("354 End data with <CR><LF>.<CR><LF>")
-            rest = await reader.end()
+        self._data = reader = DataReader(file, self._options.data, self.loop.time)
+        try:
+            with self.raw_input(reader.put):
+                await self.push("354 End data with <CR><LF>.<CR><LF>")
+                rest = await reader.end()
+        except BaseException:
+            log.data_incomplete(self._transaction.id, client=self.client, bytes=reader.size, seen=reader.seen)
+            raise
+        finally:
+            self._data = None
         if rest:
             self.give_back(rest)
         if reader.failure is not None:

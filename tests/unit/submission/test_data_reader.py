@@ -90,3 +90,22 @@ def test_an_unexpected_error_ends_the_mail_at_once() -> None:
     reader.put(b"abc")
     with pytest.raises(RuntimeError, match="a bug"):
         asyncio.run(reader.end())
+
+
+@pytest.mark.parametrize(
+    ("stream", "seen"),
+    [
+        (b".\n", "the data ended in CR LF . LF"),
+        (b"a\n.\nb\n.\r", "the data ended in LF . CR"),
+        (b"a\n.\n" + b"b" * 1000, "no end of data after 1006 bytes"),
+        (b"a" * 1000 + b"\n.\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", "the data ended in LF . LF"),
+        (b"a\n..\n", "no end of data after 7 bytes"),
+        (b"", "no end of data after 0 bytes"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 4000])
+def test_what_was_seen_of_data_that_does_not_end(stream: bytes, seen: str, size: int) -> None:
+    reader = DataReader(File(), DataLimits(max_size=2000, idle_timeout=10.0), lambda: 0.0)
+    for start in range(0, len(stream), size):
+        reader.put(stream[start : start + size])
+    assert reader.seen == f"{seen}; the end of data is CR LF . CR LF"
