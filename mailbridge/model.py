@@ -92,6 +92,7 @@ class Envelope:
     user: str | None = None  # who logged in; None for mail from a trusted network
     envid: str | None = None  # ENVID (RFC 3461 section 4.4), as received
     ret: str | None = None  # RET (RFC 3461 section 4.3), as received
+    passed_over: tuple[str, ...] = ()  # the names of parts that are not faxed, such as logos and signatures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

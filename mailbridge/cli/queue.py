@@ -47,7 +47,7 @@ def queue(state: str | None, limit: int, as_json: bool, config_path: Path) -> No
 @json_option
 @config_option
 def show(id: str, as_json: bool, config_path: Path) -> None:
-    """Show the history of a fax: its documents, attempts, events and webhook deliveries.
+    """Show the history of a fax: its documents, what of its mail was not faxed, attempts, events and webhook deliveries.
 
     \b
       mailbridge show fax_01M87C14PBQ5WTSC4GKPEBFKJX
@@ -75,8 +75,11 @@ def history(fax: dict[str, Any]) -> list[str]:
         "reason": reason(fax),
         "number": fax["number"],
         "account": fax["account"],
+        "user": fax["user"],
         "from": fax["sender"],
         "subject": fax["subject"],
+        "tags": ", ".join(f"{key}={value}" for key, value in fax["tags"].items()),
+        "repeat of": fax["repeat_of"],
         "pages": fax["pages"],
         "fax code": fax["fax_code"],
         "price": fax["price"],
@@ -84,6 +87,7 @@ def history(fax: dict[str, Any]) -> list[str]:
     }
     lines = [fax["id"], *(f"  {name:10} {plain(value)}" for name, value in facts.items() if value not in (None, ""))]
     lines += _section("documents", [_document(d) for d in fax["documents"]])
+    lines += _section("not faxed", [plain(name) for name in fax["passed_over"]])
     lines += _section("attempts", [_attempt(attempt) for attempt in fax["attempts"]])
     lines += _section("events", [f"{local(e['at'])}  {e['type']}" for e in fax["events"]])
     lines += _section("deliveries", [_delivery(delivery) for delivery in fax["deliveries"]])

@@ -22,7 +22,7 @@ async def queue(store: Store, *, state: FaxState | None = None, limit: int = 100
 
 
 async def show(store: Store, *, id: str) -> dict[str, Any]:
-    """Return the full history of one fax: its attempts and documents, its events and their deliveries. Raises NotFound."""
+    """Return the full history of one fax: attempts, documents, what is not faxed, events and deliveries. Raises NotFound."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         fax = tx.faxes.get(id)
@@ -31,6 +31,7 @@ async def show(store: Store, *, id: str) -> dict[str, Any]:
         return {
             **fax_as_json(fax),
             "documents": [_document(document) for document in fax.documents],
+            "passed_over": tx.submissions.passed_over(fax.envelope_id or ""),
             "attempts": [_attempt(attempt) for attempt in fax.attempts],
             "events": [_event(event) for event in events],
             "deliveries": [_delivery(delivery, event.type) for event, found in sent for delivery in found],
@@ -87,6 +88,8 @@ def fax_as_json(fax: Fax) -> dict[str, Any]:
         "subject": fax.email.subject,
         "message_id": fax.email.message_id,
         "tags": dict(fax.tags),
+        "user": fax.user,
+        "repeat_of": fax.repeat_of,
     }
 
 

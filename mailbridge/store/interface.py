@@ -33,6 +33,9 @@ class Submissions(Protocol):
     def same_again(self, fax: Fax, since: datetime) -> str | None:
         """Return the newest fax with this one's user, content and number that was created at or after `since`, or None."""
 
+    def passed_over(self, envelope_id: str) -> list[str]:
+        """Return the names of a mail's parts that are not faxed, or []."""
+
     def count_faxes(self, user: str, since: datetime) -> int:
         """Return how many faxes this user's mails have made that were received at or after `since`."""
 

@@ -22,6 +22,7 @@ _FIRST_WITH_KEY = (
     .limit(1)
 ).scalar_subquery()
 _FAX_IDS: Final = select(_fax.id).where(_fax.envelope_id == _FIRST_WITH_KEY).order_by(_fax.id)
+_RECORD: Final = select(_envelope.record).where(_envelope.id == bindparam("envelope_id"))
 _ADD: Final = insert(schema.envelope)
 _COUNT_FAXES: Final = (
     select(func.count())
@@ -63,6 +64,11 @@ class Submissions:
             return None
         same = {"content_digest": fax.content_digest, "number": fax.number, "user": fax.user or "", "since": since}
         return self._sql.execute(_SAME_AGAIN, same).scalar()
+
+    def passed_over(self, envelope_id: str) -> list[str]:
+        record = self._sql.execute(_RECORD, {"envelope_id": envelope_id}).scalar()
+        # A mail that an older version accepted has no such list.
+        return list((record or {}).get("passed_over", []))
 
     def count_faxes(self, user: str, since: datetime) -> int:
         return int(self._sql.execute(_COUNT_FAXES, {"user": user, "since": since}).scalar_one())

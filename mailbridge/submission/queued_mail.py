@@ -42,6 +42,7 @@ def envelope_of(transaction: MailTransaction, letter: Letter, file: SpoolFile, a
         user=transaction.user,
         envid=transaction.envid,
         ret=transaction.ret,
+        passed_over=letter.passed_over,
     )
 
 

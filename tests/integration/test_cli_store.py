@@ -58,7 +58,8 @@ async def _seed(config: Path) -> Seeded:
     email = Email(message_id="<1@x>", sender="dana@example.co.il", subject=HOSTILE)
     plain = {"documents": (document,), "email": email, "due_at": NEVER, "expires_at": NEVER, "tags": {}}
     queued, doubted, failed = (a_fax(NOW, id=id, **plain) for id in ids)
-    envelope = an_envelope(NOW, subject=HOSTILE)
+    failed = replace(failed, user="scanner", repeat_of=queued.id, tags={"case": "1723", "unit": HOSTILE})
+    envelope = an_envelope(NOW, subject=HOSTILE, user="scanner", passed_over=("logo.png", HOSTILE))
     attempt = (Attempt(n=1, started_at=NOW),)
     busy = Failure(code="busy", message="the line was busy", provider_code=3)
     async with SqliteStore(config.parent / "state", lambda fax: {"fax_id": fax.id}, lambda type_: ["crm"]) as store:
@@ -133,6 +134,8 @@ def test_show(seeded: Seeded) -> None:
     assert [(d["type"], d["state"]) for d in fax["deliveries"]] == [("fax.queued", "delivered"), ("fax.failed", "dead")]
     assert fax["documents"][0]["name"] == "חוזה.pdf"
     assert fax["attempts"][0]["n"] == 1
+    assert (fax["user"], fax["repeat_of"]) == ("scanner", seeded.queued)
+    assert fax["passed_over"] == ["logo.png", HOSTILE]
     lines = table(seeded, "show", seeded.failed)
     assert lines[0] == seeded.failed
     text = "\n".join(lines)
@@ -141,6 +144,10 @@ def test_show(seeded: Seeded) -> None:
         "busy (3): the line was busy",
         "חוזה.pdf",
         "fax.failed to crm: dead after 1 try  HTTP 410",
+        "user       scanner",
+        f"repeat of  {seeded.queued}",
+        "tags       case=1723, unit=חוזה",
+        "  not faxed\n    logo.png\n    חוזה",
     ):
         assert words in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from pathlib import Path
@@ -63,11 +64,16 @@ def test_derived_content_lies_beside_the_mail(tmp_path: Path) -> None:
         assert mx.spool.path(page.path).with_suffix(".eml") == mx.files()[0]
 
 
-def test_parts_that_are_passed_over_are_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_that_are_passed_over_are_logged_and_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log.setup("info", "json")
     with gateway(tmp_path) as mx:
         mx.letter["passed_over"] = ("logo.png", "smime.p7s")
         assert mx.send()[0] == 250
+        [fax] = mx.faxes()
+        kept = asyncio.run_coroutine_threadsafe(
+            mx.store.run(lambda tx: tx.submissions.passed_over(fax.envelope_id or "")), mx.loop
+        )
+        assert kept.result(10) == ["logo.png", "smime.p7s"]
     log.setup("warning")
     assert '"passed_over": ["logo.png", "smime.p7s"]' in "".join(capsys.readouterr())
 

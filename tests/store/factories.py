@@ -77,8 +77,8 @@ async def settle_all(store: Store, at: datetime = NOW + timedelta(days=3650)) ->
 
 
 def ask(path: Path, question: str, *values: object) -> list[tuple[Any, ...]]:
-    """Run a query on the database file, beside the store."""
-    database = sqlite3.connect(path / "mailbridge.sqlite3")
+    """Run a statement on the database file, beside the store."""
+    database = sqlite3.connect(path / "mailbridge.sqlite3", isolation_level=None)
     try:
         return database.execute(question, values).fetchall()
     finally:

@@ -33,6 +33,7 @@ FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "faxes by FAX_CODEs": lambda tx: tx.faxes.by_fax_codes(["a", "b"]),
     "faxes by numbers": lambda tx: tx.faxes.by_numbers([NUMBER], NOW),
     "faxes of a repeated mail": lambda tx: tx.submissions.fax_ids("key", NOW),
+    "parts that are not faxed": lambda tx: tx.submissions.passed_over("env_1"),
     "same fax again": lambda tx: tx.submissions.same_again(a_fax(content_digest="x"), NOW),
     "count of a user's faxes": lambda tx: tx.submissions.count_faxes("dana", NOW),
     "claim deliveries": lambda tx: tx.deliveries.claim("crm", LATER, 2),

@@ -18,7 +18,7 @@ from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, NUMBER, a_fax, an_envelope
-from tests.store.factories import a_mail, go, with_store
+from tests.store.factories import a_mail, ask, go, with_store
 
 
 async def accepted(store: Store, *faxes: Fax, key: str | None = None) -> None:
@@ -121,6 +121,20 @@ def test_a_repeated_mail_is_found_by_its_key_since_a_time(tmp_path: Path) -> Non
         assert await store.run(lambda tx: tx.submissions.fax_ids("key", NOW - timedelta(days=1))) == [fax.id]
         assert await store.run(lambda tx: tx.submissions.fax_ids("key", NOW + timedelta(seconds=1))) == []
         assert await store.run(lambda tx: tx.submissions.fax_ids("other", NOW - timedelta(days=1))) == []
+
+    with_store(tmp_path, scenario)
+
+
+def test_parts_that_are_not_faxed_are_kept_with_their_mail(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        envelope, older = an_envelope(passed_over=("logo.png", "smime.p7s")), an_envelope()
+        for one in (envelope, older):
+            await store.run(lambda tx, one=one: tx.submissions.add(one, [a_fax()], None, NOW))  # type: ignore[misc]  # a default has no type
+        without = "UPDATE envelope SET record = json_remove(record, '$.passed_over') WHERE id = ? RETURNING id"
+        assert ask(tmp_path, without, older.id) == [(older.id,)]
+        expected = {envelope.id: ["logo.png", "smime.p7s"], older.id: [], "env_1": []}
+        for id, names in expected.items():
+            assert await store.run(lambda tx, id=id: tx.submissions.passed_over(id)) == names  # type: ignore[misc]  # a default has no type
 
     with_store(tmp_path, scenario)
 
