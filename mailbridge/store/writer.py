@@ -55,8 +55,10 @@ class Writer:
 
     def _work(self) -> None:
         with self._engine.connect() as connection:
+            # One object for all transactions: they are on the same connection, one at a time.
+            transaction = SqlTransaction(connection, self._describe, self._route)
             while batch := self._next_batch():
-                outcomes, topics = self._commit(connection, [job for job in batch if job is not None])
+                outcomes, topics = self._commit(connection, transaction, [job for job in batch if job is not None])
                 self._loop.call_soon_threadsafe(self._set_results, outcomes, topics)
                 if batch[-1] is None:
                     break
@@ -70,7 +72,9 @@ class Writer:
                 break
         return batch
 
-    def _commit(self, connection: Connection, batch: list[Job]) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
+    def _commit(
+        self, connection: Connection, transaction: SqlTransaction, batch: list[Job]
+    ) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
         outcomes: list[tuple[asyncio.Future[Any], Any]] = []
         topics: set[str] = set()
         if not self.healthy:
@@ -81,7 +85,7 @@ class Writer:
         try:
             with connection.begin():
                 for work, future in batch:
-                    outcomes.append((future, self._run(connection, work, topics)))
+                    outcomes.append((future, _run(connection, transaction, work, topics)))
         except (DBAPIError, OSError) as error:
             # SQLite rolls back the whole transaction when the disk is full, so nothing in the batch is durable.
             return [(future, self._failed(error)) for _, future in batch], set()
@@ -108,22 +112,6 @@ class Writer:
         else:
             self.healthy, self._sync_failed = True, False
 
-    def _run(self, connection: Connection, work: Callable[[Transaction], Any], topics: set[str]) -> Any:
-        transaction = SqlTransaction(connection, self._describe, self._route)
-        # Not SQLAlchemy's begin_nested, which takes as long as two inserts.
-        connection.exec_driver_sql("SAVEPOINT job")
-        try:
-            result = work(transaction)
-        except DBAPIError:
-            raise
-        except Exception as error:
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
-            connection.exec_driver_sql("RELEASE SAVEPOINT job")
-            return error
-        connection.exec_driver_sql("RELEASE SAVEPOINT job")
-        topics |= transaction.topics
-        return result
-
     def _set_results(self, outcomes: list[tuple[asyncio.Future[Any], Any]], topics: set[str]) -> None:
         for future, outcome in outcomes:
             if future.done():
@@ -133,3 +121,21 @@ class Writer:
             else:
                 future.set_result(outcome)
         self._notify(topics)
+
+
+def _run(connection: Connection, transaction: SqlTransaction, work: Callable[[Transaction], Any], topics: set[str]) -> Any:
+    """Run one job in the transaction of its batch; return its result, or the error that it raised and that undid its changes."""
+    transaction.topics.clear()
+    # Not SQLAlchemy's begin_nested, which takes as long as two inserts.
+    connection.exec_driver_sql("SAVEPOINT job")
+    try:
+        result = work(transaction)
+    except DBAPIError:
+        raise
+    except Exception as error:
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+        connection.exec_driver_sql("RELEASE SAVEPOINT job")
+        return error
+    connection.exec_driver_sql("RELEASE SAVEPOINT job")
+    topics |= transaction.topics
+    return result

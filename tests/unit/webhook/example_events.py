@@ -64,16 +64,16 @@ def clock() -> datetime:
     return AT
 
 
-def paths() -> dict[FaxState, tuple[FaxTrigger, ...]]:
+def triggers_to_states() -> dict[FaxState, tuple[FaxTrigger, ...]]:
     """Return the shortest list of triggers from queued to each state."""
     found: dict[FaxState, tuple[FaxTrigger, ...]] = {"queued": ()}
     open_ = deque(found)
     while open_:
         state = open_.popleft()
-        for (before, trigger), move in FAX.items():
-            if before == state and move.state not in found:
-                found[move.state] = (*found[state], trigger)
-                open_.append(move.state)
+        for (before, trigger), transition in FAX.items():
+            if before == state and transition.state not in found:
+                found[transition.state] = (*found[state], trigger)
+                open_.append(transition.state)
     return found
 
 
@@ -126,17 +126,17 @@ def _changes(trigger: FaxTrigger, fax: Fax) -> dict[str, Any]:
             return {"source": "person"}
 
 
-def _drive(tx: Transaction, triggers: Iterable[FaxTrigger]) -> None:
+def _apply(tx: Transaction, triggers: Iterable[FaxTrigger]) -> None:
     fax = _fax()
     tx.faxes.add(fax, AT)
     for trigger in triggers:
         tx.faxes.transition(fax.id, trigger, AT, **_changes(trigger, tx.faxes.get(fax.id)))
 
 
-def _every_move(tx: Transaction) -> None:
-    ways = paths()
+def _every_transition(tx: Transaction) -> None:
+    triggers_to = triggers_to_states()
     for state, trigger in {**FAX, **FAX_AFTER_FINAL}:
-        _drive(tx, (*ways[state], trigger))
+        _apply(tx, (*triggers_to[state], trigger))
 
 
 def _mails(tx: Transaction) -> None:
@@ -202,7 +202,7 @@ async def _bodies(state: Path) -> list[dict[str, Any]]:
         return links.link(document, AT)
 
     async with SqliteStore(state, fax_data, lambda _: []) as store:
-        for work in (_every_move, _mails, _listed):
+        for work in (_every_transition, _mails, _listed):
             await store.run(work)
         await _credit(store, Spool(state / "spool"))
         await _mailbox(store, Spool(state / "spool"))

@@ -24,8 +24,8 @@ def validator(of: dict[str, Any]) -> Any:
 
 
 def test_every_type_has_a_schema_and_is_emitted() -> None:
-    moved = {type_ for transition in {**FAX, **FAX_AFTER_FINAL}.values() for type_ in transition.events}
-    assert moved <= set(EVENTS)
+    emitted = {type_ for transition in {**FAX, **FAX_AFTER_FINAL}.values() for type_ in transition.events}
+    assert emitted <= set(EVENTS)
     assert {body["type"] for body in bodies()} == set(EVENTS)
 
 
