@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.mails import MailKind, with_pdf, with_text
+from tests.bench.mails import ORDER, MailKind, with_pdf, with_text
 from tests.bench.process import MeasuredProcess, measured, percentile
 from tests.bench.smtp_client import Load
 
@@ -36,6 +36,8 @@ def cases(scale: float) -> list[Case]:
         Case("4KB_50", small, scaled(1500, 50), 50),
         Case("200KB_1", middle, scaled(200, 1), 1),
         Case("200KB_50", middle, scaled(1000, 50), 50),
+        Case("200KB_10", middle, scaled(1000, 10), 10),
+        Case("200KB_with_page_10", with_pdf(200_000, ORDER), scaled(1000, 10), 10),
         Case("25MB_1", large, scaled(4, 1), 1),
         Case("25MB_8", large, scaled(16, 8), 8),
         Case("5MB_50_at_once", with_pdf(5_000_000), 50, 50),

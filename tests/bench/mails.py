@@ -8,7 +8,13 @@ import uuid
 from dataclasses import dataclass
 
 _PAGE = 100_000  # bytes of a scanned page
-_TEXT = "Please see the attached document.\r\n"
+# With `fax.page = "auto"` the first only covers the document, and the second becomes a page before it.
+COVERING = "Please see the attached document.\r\n"
+ORDER = (
+    "שלום דנה,\r\nנא לספק 12 קרטונים של נייר צילום עד יום חמישי בשעה 14:00.\r\n"
+    "הכניסה מרחוב הרצל 17, קומה 2; יש לצלצל לפני ההגעה לטלפון 03-1234567.\r\n"
+    "The invoice goes to our office in Haifa, under order number 4711.\r\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +28,12 @@ class MailKind:
         return f"Message-ID: <{uuid.uuid4()}@bench.example>\r\n".encode()
 
 
-def with_pdf(size: int) -> MailKind:
-    """Return mails of about `size` bytes whose attachment is a PDF of as many scanned pages as fit."""
+def with_pdf(size: int, text: str = COVERING) -> MailKind:
+    """Return mails of about `size` bytes with this text, whose attachment is a PDF of as many scanned pages as fit."""
     boundary = "=_bench_8f2a"
     head = (
         _headers("multipart/mixed; boundary=" + f'"{boundary}"')
-        + f"--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{_TEXT}"
+        + f"--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}"
         + f'--{boundary}\r\nContent-Type: application/pdf; name="scan.pdf"\r\nContent-Transfer-Encoding: base64\r\n'
         + 'Content-Disposition: attachment; filename="scan.pdf"\r\n\r\n'
     ).encode()
