@@ -1,4 +1,4 @@
-"""The world around one real daemon: stand-ins of MyFax, the mailbox and the receiver, and the process itself."""
+"""One real daemon as a process, and around it the MyFax simulator, a mailbox and a webhook receiver."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ allow_private = true
 """
 
 _DAEMON = ("-m", "mailbridge")
-# The daemon with another time that it waits, at its end, for what is under way.
+# The daemon with another `app.GRACE`.
 _HASTY_DAEMON = "import mailbridge.app, mailbridge.cli; mailbridge.app.GRACE = {grace}; mailbridge.cli.main()"
 
 
-class World:
-    """Starts the stand-ins on entering; `start` the daemon. `more` is appended to the configuration.
+class Environment:
+    """Entering it starts everything but the daemon and MyFax; `start` and `start_myfax` start those.
 
-    `reports` says whether MyFax mails a report at the end of each fax. `log` is everything the daemon wrote, over all its starts.
-    `smtp_port` is 0 for another free one at each start; `strict` makes every warning of Python's development mode an error.
-    `env` is added to the daemon's environment; `under` is a command with its arguments that starts the daemon's own.
-    `grace` is how many seconds the daemon waits, at its end, for what is under way, where it is not `app.GRACE`.
+    `more` is appended to the configuration. `reports` is whether MyFax mails a report at the end of each fax. `log` is everything
+    the daemon wrote, over all its starts. `smtp_port` 0 is another free port at each start. `strict` makes every warning of
+    Python's development mode an error. `env` is added to the daemon's environment variables; `under` is a command that runs the
+    daemon's. `grace` replaces `app.GRACE`.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class World:
         self._stack = AsyncExitStack()
         self._process: asyncio.subprocess.Process | None = None
 
-    async def __aenter__(self) -> World:
+    async def __aenter__(self) -> Environment:
         self._myfax_port = self._stack.enter_context(reserved_port())
         await self._stack.enter_async_context(self.mailbox)
         webhook = await self.receiver.start()
@@ -114,19 +114,19 @@ class World:
         await self._stack.aclose()
 
     async def start_myfax(self) -> None:
-        """Let MyFax be reachable; until then connections to it are refused."""
+        """Start the MyFax simulator; until then, connections to it are refused."""
         await self.simulator.start(port=self._myfax_port)
         self._stack.push_async_callback(self.simulator.stop)
 
     async def list_incoming(self, source: str, did: str, type_: str = "incoming") -> None:
-        """Let a fax or voicemail come in now: it stands on MyFax's list from now on."""
+        """Let a fax or voicemail arrive now at MyFax: from now on it is in the list of `incoming.do`."""
         now = datetime.now(ZoneInfo("Asia/Jerusalem")).strftime("%Y-%m-%d %H:%M:%S.0")
         item = {"time": now, "source": source, "did": did, "type": type_}
         async with httpx.AsyncClient(trust_env=False) as client:
             (await client.post(f"http://127.0.0.1:{self._myfax_port}/_control/incoming", json=item)).raise_for_status()
 
     async def start(self) -> None:
-        """Start the daemon, and return when it takes mail and watches the mailbox."""
+        """Start the daemon; return when it accepts mail and watches the mailbox."""
         begun = self.log.stat().st_size if self.log.exists() else 0
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -157,7 +157,7 @@ class World:
         return None
 
     async def kill(self) -> None:
-        """End the daemon as a power cut would."""
+        """Kill the daemon with SIGKILL."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGKILL)
@@ -165,7 +165,7 @@ class World:
         self._process = None
 
     async def stop(self) -> int:
-        """End the daemon as systemd does, and return its exit status."""
+        """Stop the daemon as systemd does; return its exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(30):
@@ -185,7 +185,7 @@ class World:
         self._process.send_signal(number)
 
     async def ask(self, command: str, /, **args: object) -> Any:
-        """Ask the daemon as the command line does, without its start. Raises ControlError."""
+        """Call the daemon on its control socket. Raises ControlError."""
         return await asyncio.to_thread(call, socket_path(self.state, {}), command, **args)
 
     async def becomes(self, fax: str, *states: str) -> dict[str, Any]:
@@ -200,13 +200,13 @@ class World:
         return shown
 
     async def printed(self, *args: str) -> Any:
-        """Return what a command of the command line prints as JSON. Raises AssertionError where it fails."""
+        """Run a mailbridge command; return the JSON that it prints. Raises AssertionError if it fails."""
         status, output, errors = await self.command(*args, "--json")
         assert status == 0, errors
         return json.loads(output)
 
     async def command(self, *args: str) -> tuple[int, str, str]:
-        """Run a command of the command line; return its exit status, output and errors."""
+        """Run a mailbridge command; return its exit status, output and errors."""
         command = [sys.executable, "-m", "mailbridge", *args, "--config", str(self.config)]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
         async with asyncio.timeout(PATIENCE):
@@ -215,7 +215,7 @@ class World:
         return process.returncode, output.decode(), errors.decode()
 
     async def send(self, sender: str, recipients: list[str], mail: bytes) -> str:
-        """Send a mail as a plain client does; return the reply to its data, or to its first refused command."""
+        """Send a mail by SMTP; return the reply to its data, or to the first refused command."""
         return await asyncio.to_thread(_send, self.smtp, sender, recipients, mail)
 
     async def _report(self, fax: SimFax) -> None:
@@ -239,7 +239,7 @@ def _send(address: tuple[str, int], sender: str, recipients: list[str], mail: by
         if code == 250:
             try:
                 code, text = client.data(mail)
-            except smtplib.SMTPDataError as refusal:  # in the place of 354
+            except smtplib.SMTPDataError as refusal:  # instead of 354
                 code, text = refusal.smtp_code, _bytes(refusal.smtp_error)
         return f"{code} {text.decode()}"
 

@@ -1,4 +1,4 @@
-"""A machine that fails: small and read-only filesystems, syncs that fail or hang, a clock that is set; all of it real."""
+"""Real failures of a machine: small and read-only filesystems, syncs that fail or hang, a clock that is set."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ __attribute__((constructor)) static void begin(void)
     journal = open(getenv("FAULTS_JOURNAL"), O_WRONLY | O_APPEND | O_CLOEXEC);
 }
 
-static void tell(const char *word, const char *path)
+static void record(const char *what, const char *path)
 {
     char line[1200];
-    int size = snprintf(line, sizeof line, "%s %s\n", word, path);
+    int size = snprintf(line, sizeof line, "%s %s\n", what, path);
     if (write(journal, line, size) != size)
         abort();
 }
@@ -53,18 +53,18 @@ static int run(int file, long number)
     ssize_t size = readlink(name, path, sizeof path - 1);
     path[size < 0 ? 0 : size] = 0;
     if (control->hold && strstr(path, (char *)control->where)) {
-        tell("held", path);
+        record("held", path);
         while (control->hold)
             usleep(1000);
     }
     if (strstr(path, (char *)control->where) && __atomic_load_n(&control->fail, __ATOMIC_SEQ_CST) > 0
         && __atomic_fetch_sub(&control->fail, 1, __ATOMIC_SEQ_CST) > 0) {
-        tell("failed", path);
+        record("failed", path);
         errno = EIO;
         return -1;
     }
     int result = syscall(number, file);
-    tell("synced", path);
+    record("synced", path);
     return result;
 }
 
@@ -102,10 +102,10 @@ _CONTROL = struct.Struct("iiq240s")
 
 
 def build_shim(folder: Path) -> Path:
-    """Compile what stands between a daemon and its kernel."""
+    """Compile the library that intercepts the daemon's syncs and clock readings."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        pytest.skip("there is no C compiler to make syncs fail with")
+        pytest.skip("no C compiler to build the library that makes syncs fail")
     source, library = folder / "shim.c", folder / "shim.so"
     source.write_text(_SHIM)
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source], check=True)
@@ -113,9 +113,9 @@ def build_shim(folder: Path) -> Path:
 
 
 class Faults:
-    """What a daemon that was started with `env` meets: syncs that fail or hang, and a clock that is `skew` seconds off.
+    """Faults of a daemon that was started with `env`: syncs that fail or hang, and a clock that is `skew` seconds off.
 
-    The syncs are those of files whose path contains `where`. The daemon's children are not met.
+    They apply to the syncs of files whose path contains `where`, but not in the daemon's child processes.
     """
 
     def __init__(self, library: Path, folder: Path) -> None:
@@ -130,19 +130,19 @@ class Faults:
         self.env = {name: str(path) for name, path in names.items()}
 
     def fail(self, where: str, times: int = 1_000_000) -> None:
-        """Let the next syncs fail, as those of a disk with a bad place do."""
+        """Make the next syncs fail, as on a disk with a bad sector."""
         self._write(where, fail=times)
 
     def hold(self, where: str) -> None:
-        """Let syncs wait from now on, as those of an overloaded disk do."""
+        """Make syncs hang from now on, as on an overloaded disk."""
         self._write(where, hold=1)
 
-    def heal(self) -> None:
-        """Let syncs be as they are, also those that wait."""
+    def clear(self) -> None:
+        """End every fault of syncs; those that hang continue."""
         self._write("", fail=0, hold=0)
 
     def skew(self, seconds: int) -> None:
-        """Set the clock, from the true time."""
+        """Set the clock this many seconds ahead of the real time."""
         self._write(self._where, skew=seconds)
 
     def _write(self, where: str, **changes: int) -> None:
@@ -150,27 +150,27 @@ class Faults:
         self._where = where
         self._control[:] = _CONTROL.pack(self._set["fail"], self._set["hold"], self._set["skew"], where.encode())
 
-    def told(self, word: str, where: str = "") -> list[str]:
+    def syncs(self, what: str, where: str = "") -> list[str]:
         """Return the paths of the syncs so far that were `held`, `failed` or `synced`."""
         lines = (line.partition(" ") for line in self._journal.read_text().splitlines())
-        return [path for told, _, path in lines if told == word and where in path]
+        return [path for happened, _, path in lines if happened == what and where in path]
 
 
 def _mount(*args: str) -> None:
     done = subprocess.run(["mount", *args], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"this machine cannot mount: {done.stderr.strip()}")
+        pytest.skip(f"mount failed: {done.stderr.strip()}")
 
 
-def _may_mount() -> None:
+def _require_root() -> None:
     if os.geteuid() != 0:
-        pytest.skip("this machine runs the tests as somebody who may not mount")
+        pytest.skip("only root may mount")
 
 
 @contextmanager
 def small_disk(place: Path, size: str) -> Iterator[None]:
-    """Mount an empty disk of this size."""
-    _may_mount()
+    """Mount an empty filesystem of this size."""
+    _require_root()
     place.mkdir()
     _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place))
     try:
@@ -181,7 +181,7 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
 
 @contextmanager
 def read_only(place: Path) -> Iterator[None]:
-    """Let nothing be written below a directory that is a mounted disk's or an own one's."""
+    """Make a directory read-only, with everything below it."""
     if os.geteuid() != 0:
         directories = [place, *(path for path in place.rglob("*") if path.is_dir())]
         for directory in directories:
@@ -201,7 +201,7 @@ def read_only(place: Path) -> Iterator[None]:
 
 
 def fill(place: Path, left: int) -> Path:
-    """Fill a small disk up to so many free bytes; return the file that does."""
+    """Fill a small filesystem until `left` bytes are free; return the file that fills it."""
     filler, facts = place / "filler", os.statvfs(place)
     with open(filler, "wb", buffering=0) as file, suppress(OSError):
         for _ in range((facts.f_bavail * facts.f_frsize - left) // _BLOCK):

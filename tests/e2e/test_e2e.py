@@ -1,11 +1,11 @@
-"""One runner for all scenarios: each folder beside this file is a mail's way round the circle, told in data.
+"""The runner of all end-to-end scenarios. Each folder beside this file is one scenario, as data:
 
     scenario.toml   what happens, step by step, and what MyFax does (see `Scenario`)
     *.eml           the mails that it names
-    config.toml     keys on top of the least configuration, where there are any
-    expected.json   what MyFax must have taken, which webhooks must have come (a subset of each), and how the faxes end
+    config.toml     further configuration keys, if any
+    expected.json   the uploads that MyFax must have received, the webhooks (a subset of each), and the faxes at the end
 
-In expected.json a text may have `*` and `?` as in file names. Nothing more may come than what stands there.
+In expected.json a text may contain `*` and `?` as in file names. Nothing beyond what it lists may arrive.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from mailbridge.demo.mailbox import report_mail
-from tests.e2e.environment import World
+from tests.e2e.environment import Environment
 from tests.wait_helpers import PATIENCE, until
 
 HERE = Path(__file__).parent
@@ -29,10 +29,13 @@ SCENARIOS = sorted(path.parent.name for path in HERE.glob("*/scenario.toml"))
 
 
 class Scenario:
-    """The steps of one folder. `[myfax]` has `reports`, `step` (seconds), `script` (number: outcome), `down` till `myfax_up`."""
+    """The steps of one folder.
 
-    def __init__(self, folder: Path, world: World, told: dict[str, Any]) -> None:
-        self._folder, self._world, self._told = folder, world, told
+    `[myfax]` has `reports`, `step` (seconds), `script` (number: outcome), and `down` until the step `myfax_up`.
+    """
+
+    def __init__(self, folder: Path, env: Environment, script: dict[str, Any]) -> None:
+        self._folder, self._env, self._script = folder, env, script
         self._steps: dict[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
             "send": self._send,
             "arrive": self._arrive,
@@ -46,43 +49,43 @@ class Scenario:
 
     async def run(self) -> None:
         """Do every step in order."""
-        for step in self._told["step"]:
+        for step in self._script["step"]:
             await self._steps[step["do"]](step)
 
     async def _send(self, step: dict[str, Any]) -> None:
-        """A mail client sends `mail` from `from` to `to`, and hears `reply`."""
-        reply = await self._world.send(step["from"], step["to"], (self._folder / step["mail"]).read_bytes())
+        """A mail client sends `mail` from `from` to `to`; the reply must match `reply`."""
+        reply = await self._env.send(step["from"], step["to"], (self._folder / step["mail"]).read_bytes())
         assert fnmatchcase(reply, step["reply"]), reply
 
     async def _arrive(self, step: dict[str, Any]) -> None:
         """The `mail` arrives in the mailbox."""
-        await self._world.mailbox.deliver((self._folder / step["mail"]).read_bytes())
+        await self._env.mailbox.deliver((self._folder / step["mail"]).read_bytes())
 
     async def _report(self, step: dict[str, Any]) -> None:
-        """MyFax mails a report of the fax that it took for number `of`."""
-        subject = next(fax.subject for fax in self._world.simulator.uploads if fax.number == step["of"])
-        await self._world.mailbox.deliver(report_mail(step["status"], step["code"], subject))
+        """MyFax mails a report of its fax to the number `of`."""
+        subject = next(fax.subject for fax in self._env.simulator.uploads if fax.number == step["of"])
+        await self._env.mailbox.deliver(report_mail(step["status"], step["code"], subject))
 
     async def _wait(self, step: dict[str, Any]) -> None:
-        """The webhook `for` has come."""
-        await self._world.receiver.wait(step["for"], PATIENCE)
+        """Wait for the webhook `for`."""
+        await self._env.receiver.wait(step["for"], PATIENCE)
 
     async def _kill(self, _: dict[str, Any]) -> None:
-        await self._world.kill()
+        await self._env.kill()
 
     async def _start(self, _: dict[str, Any]) -> None:
-        await self._world.start()
+        await self._env.start()
 
     async def _myfax_up(self, _: dict[str, Any]) -> None:
-        await self._world.start_myfax()
+        await self._env.start_myfax()
 
     async def _listed(self, step: dict[str, Any]) -> None:
-        """A fax, or what `type` says, comes in from `source` to `did` at this moment, and stands on MyFax's list."""
-        await self._world.list_incoming(step["source"], step["did"], step.get("type", "incoming"))
+        """A fax, or the `type` given, arrives at MyFax from `source` for `did`; it is in the list of `incoming.do`."""
+        await self._env.list_incoming(step["source"], step["did"], step.get("type", "incoming"))
 
 
 def fits(wanted: Any, found: Any) -> bool:
-    """Whether `found` has all that `wanted` tells."""
+    """Whether `found` has everything in `wanted`."""
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(key in found and fits(value, found[key]) for key, value in wanted.items())
     if isinstance(wanted, list):
@@ -93,7 +96,7 @@ def fits(wanted: Any, found: Any) -> bool:
 
 
 def pair_off(wanted: list[Any], found: list[Any], noun: str) -> None:
-    """Find one of `found` for each of `wanted`, and nothing left over."""
+    """Check that each of `wanted` matches one of `found`, and that no other is left."""
     left = list(found)
     for one in wanted:
         match = next((other for other in left if fits(one, other)), None)
@@ -102,36 +105,36 @@ def pair_off(wanted: list[Any], found: list[Any], noun: str) -> None:
     assert not left, f"more {noun} than expected: {json.dumps(left, indent=1)}"
 
 
-async def settled(world: World, count: int) -> None:
-    """Wait until `count` webhooks have come and nothing is on its way any more."""
+async def settled(env: Environment, count: int) -> None:
+    """Wait until `count` webhooks have arrived and every delivery is delivered."""
 
     async def delivered() -> bool:
-        return all(delivery["state"] == "delivered" for delivery in await world.ask("deliveries"))
+        return all(delivery["state"] == "delivered" for delivery in await env.ask("deliveries"))
 
-    await until(lambda: len(world.receiver.events) >= count, what=f"{len(world.receiver.events)} of {count} webhooks came")
+    await until(lambda: len(env.receiver.events) >= count, what=f"{len(env.receiver.events)} of {count} webhooks came")
     await until(delivered)
 
 
 async def play(folder: Path, state: Path) -> None:
-    told = tomllib.loads((folder / "scenario.toml").read_text(encoding="utf-8"))
+    script = tomllib.loads((folder / "scenario.toml").read_text(encoding="utf-8"))
     expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     extra = folder / "config.toml"
     more = extra.read_text(encoding="utf-8") if extra.exists() else ""
-    myfax = told.get("myfax", {})
-    async with World(state, more=more, reports=myfax.get("reports", True), step=myfax.get("step", 0.1), strict=True) as world:
-        world.simulator.script.update(myfax.get("script", {}))
+    myfax = script.get("myfax", {})
+    async with Environment(state, more=more, reports=myfax.get("reports", True), step=myfax.get("step", 0.1), strict=True) as env:
+        env.simulator.script.update(myfax.get("script", {}))
         if not myfax.get("down", False):
-            await world.start_myfax()
-        await world.start()
-        await Scenario(folder, world, told).run()
-        await settled(world, len(expected["webhooks"]))
-        pair_off(expected["webhooks"], world.receiver.events, "webhook")
-        took = [{"number": fax.number, "files": fax.files} for fax in world.simulator.uploads]
+            await env.start_myfax()
+        await env.start()
+        await Scenario(folder, env, script).run()
+        await settled(env, len(expected["webhooks"]))
+        pair_off(expected["webhooks"], env.receiver.events, "webhook")
+        took = [{"number": fax.number, "files": fax.files} for fax in env.simulator.uploads]
         pair_off(expected["uploads"], took, "upload")
-        pair_off(expected["faxes"], await world.printed("queue"), "fax")
-        assert world.receiver.forged == 0
-        assert await world.stop() == 0
-        said = world.log.read_text(encoding="utf-8")
+        pair_off(expected["faxes"], await env.printed("queue"), "fax")
+        assert env.receiver.forged == 0
+        assert await env.stop() == 0
+        said = env.log.read_text(encoding="utf-8")
         assert not any(name in said for name in ("unexpectedly", "store unavailable", "not stored", "unreadable")), said
         assert "Traceback" not in said, said
         assert '"demo"' not in said  # the password

@@ -1,6 +1,6 @@
-"""kill -9 at random moments under load: every 250 yields exactly one fax, and MyFax takes none twice.
+"""kill -9 at random moments under load: every 250 makes exactly one fax, and MyFax gets none twice.
 
-Twenty rounds, or as many as MAILBRIDGE_KILL_ROUNDS says (the full run is 200), from the seed in MAILBRIDGE_KILL_SEED.
+MAILBRIDGE_KILL_ROUNDS is the number of rounds (default 20, full run 200), MAILBRIDGE_KILL_SEED the seed.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from typing import Any
 
 from mailbridge.demo.simulator import SimFax
 from mailbridge.submission.page import render
-from tests.e2e.environment import World
+from tests.e2e.environment import Environment
 from tests.wait_helpers import until
 
 ROUNDS = int(os.environ.get("MAILBRIDGE_KILL_ROUNDS", "20"))
 SEED = int(os.environ.get("MAILBRIDGE_KILL_SEED", "1"))
 CLIENTS = 3
 SETTLE = 240.0
-# The last digits choose what MyFax does. One doubt in many: three in a row would pause the account.
+# The last digits choose the outcome at MyFax. Few are in doubt: three in a row would pause the account.
 ENDINGS = ("43",) * 8 + ("01", "06", "43", "43", "91") + ("43",) * 20 + ("99", "02") + ("43",) * 9 + ("93",)
 _FINAL = ("fax.delivered", "fax.failed", "fax.cancelled")
 _TOKEN = re.compile(r"MB-[0-9A-Z]{8}")
 
 
 class Client(threading.Thread):
-    """Sends mail after mail; one that got no 250 is sent again, as mail clients do. `told` has the id of each Message-ID."""
+    """Sends mail after mail, again until it gets its 250. `accepted` has the fax id of each Message-ID."""
 
     def __init__(self, name: str, port: int, page: bytes, done: threading.Event) -> None:
         super().__init__(name=name)
         self._port, self._page, self._done = port, page, done
-        self.told: dict[str, str] = {}
+        self.accepted: dict[str, str] = {}
         self.tries = 0
 
     def run(self) -> None:
@@ -58,11 +58,11 @@ class Client(threading.Thread):
                     client.rcpt(recipient)
                     code, text = client.data(self._mail(message_id, recipient))
                 if code == 250:
-                    self.told[message_id] = text.decode().split()[3]
+                    self.accepted[message_id] = text.decode().split()[3]
                     return
             except (OSError, smtplib.SMTPException):
                 pass
-            # A killed daemon is back within about a second.
+            # A killed daemon is restarted within about a second.
             self._done.wait(0.02)
 
     def _mail(self, message_id: str, recipient: str) -> bytes:
@@ -74,20 +74,20 @@ class Client(threading.Thread):
 
 
 class Moments:
-    """When to kill: after a random time, or in the middle of what is just happening."""
+    """Chooses when to kill: after a random time, or just after an upload."""
 
-    def __init__(self, world: World, chance: random.Random) -> None:
-        self._world, self._chance = world, chance
+    def __init__(self, env: Environment, chance: random.Random) -> None:
+        self._env, self._chance = env, chance
         self._upload = asyncio.Event()
-        world.simulator.on_upload = self._on_upload
+        env.simulator.on_upload = self._on_upload
 
     def _on_upload(self, _: SimFax) -> None:
         self._upload.set()
 
     async def wait(self) -> None:
-        """Return at the next moment."""
+        """Return at the next moment to kill."""
         if self._chance.random() < 0.4:
-            # MyFax has just taken a fax: its answer, and all that follows from it, is still to come.
+            # MyFax has just accepted a fax: its answer, and everything after it, is still to come.
             self._upload.clear()
             try:
                 await asyncio.wait_for(self._upload.wait(), 3.0)
@@ -107,79 +107,79 @@ async def rounds(state: Path, port: int) -> None:
     page, _ = render("A page.")
     clients = [Client(f"client{n}", port, page, done) for n in range(CLIENTS)]
     more = '\n[fax]\nper_number = 0\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
-    async with World(state, more=more, step=0.05, smtp_port=port) as world:
-        await world.start_myfax()
-        moments = Moments(world, chance)
-        await world.start()
+    async with Environment(state, more=more, step=0.05, smtp_port=port) as env:
+        await env.start_myfax()
+        moments = Moments(env, chance)
+        await env.start()
         for client in clients:
             client.start()
         try:
             for _ in range(ROUNDS):
                 await moments.wait()
-                await world.kill()
-                await world.start()
+                await env.kill()
+                await env.start()
         finally:
             done.set()
             await asyncio.gather(*(asyncio.to_thread(client.join) for client in clients))
-        await judge(world, clients)
+        await check_results(env, clients)
 
 
-async def judge(world: World, clients: list[Client]) -> None:
-    faxes = await settled(world)
-    told = {id: message for client in clients for message, id in client.told.items()}
-    assert len(told) > ROUNDS, "there was no load"
-    # Every mail was sent until it got its 250: each made one fax, which is the one that its client was told of.
-    assert sorted(fax["id"] for fax in faxes) == sorted(told)
-    assert {fax["id"]: fax["message_id"] for fax in faxes} == told
+async def check_results(env: Environment, clients: list[Client]) -> None:
+    faxes = await settled(env)
+    accepted = {id: message for client in clients for message, id in client.accepted.items()}
+    assert len(accepted) > ROUNDS, "there was too little load"
+    # Every mail was sent until it got its 250. Each made one fax: the one whose id the client got.
+    assert sorted(fax["id"] for fax in faxes) == sorted(accepted)
+    assert {fax["id"]: fax["message_id"] for fax in faxes} == accepted
 
-    taken = uploads(world)
-    assert [token for token, count in taken.items() if count > 1] == [], "MyFax took a fax twice"
+    taken = uploads(env)
+    assert [token for token, count in taken.items() if count > 1] == [], "MyFax got a fax twice"
     doubtful = [fax for fax in faxes if fax["state"] == "in_doubt"]
     assert {fax["token"] for fax in faxes if fax["state"] == "delivered"} <= set(taken)
-    assert any(client.tries > len(client.told) for client in clients), "no kill hit a client"
+    assert any(client.tries > len(client.accepted) for client in clients), "no kill hit a client"
 
     resent = doubtful[0]
-    world.simulator.script[resent["number"]] = "delivered"
-    await world.printed("resolve", resent["id"], "--resend")
-    await settled(world)
-    assert (await world.ask("show", id=resent["id"]))["state"] == "delivered"
-    assert [token for token, count in uploads(world).items() if count > 1] in ([], [resent["token"]])
-    one_end_for_each(world, {fax["id"] for fax in faxes if fax["state"] != "in_doubt"} | {resent["id"]})
+    env.simulator.script[resent["number"]] = "delivered"
+    await env.printed("resolve", resent["id"], "--resend")
+    await settled(env)
+    assert (await env.ask("show", id=resent["id"]))["state"] == "delivered"
+    assert [token for token, count in uploads(env).items() if count > 1] in ([], [resent["token"]])
+    assert_one_end_each(env, {fax["id"] for fax in faxes if fax["state"] != "in_doubt"} | {resent["id"]})
 
 
-async def settled(world: World) -> list[dict[str, Any]]:
-    """Return all faxes when nothing moves by itself any more."""
+async def settled(env: Environment) -> list[dict[str, Any]]:
+    """Return all faxes once none changes by itself any more."""
     faxes: list[dict[str, Any]] = []
 
     async def at_rest() -> bool:
-        if is_paused(world):
-            await world.kill()
-            await world.start()
-        faxes[:] = await world.ask("queue", limit=10_000)
-        deliveries = await world.ask("deliveries", limit=10_000)
+        if is_paused(env):
+            await env.kill()
+            await env.start()
+        faxes[:] = await env.ask("queue", limit=10_000)
+        deliveries = await env.ask("deliveries", limit=10_000)
         under_way = any(fax["state"] in ("queued", "uploading", "submitted") for fax in faxes)
         return not under_way and all(delivery["state"] == "delivered" for delivery in deliveries)
 
-    await until(at_rest, patience=SETTLE, every=0.3, what="some faxes never come to an end")
+    await until(at_rest, patience=SETTLE, every=0.3, what="some faxes never become final")
     return faxes
 
 
-def is_paused(world: World) -> bool:
-    """Whether three doubts in a row have paused the account for minutes; a start ends that."""
-    since_start = world.log.read_text(encoding="utf-8").rpartition('"daemon started"')[2]
+def is_paused(env: Environment) -> bool:
+    """Whether three doubts in a row have paused the account; a restart ends the pause."""
+    since_start = env.log.read_text(encoding="utf-8").rpartition('"daemon started"')[2]
     return '"account paused"' in since_start
 
 
-def uploads(world: World) -> Counter[str]:
-    """How often MyFax took each fax, by the token in its file's name."""
-    return Counter(_TOKEN.findall(fax.subject)[0] for fax in world.simulator.uploads)
+def uploads(env: Environment) -> Counter[str]:
+    """Return how often MyFax got each fax, by the token in its file name."""
+    return Counter(_TOKEN.findall(fax.subject)[0] for fax in env.simulator.uploads)
 
 
-def one_end_for_each(world: World, ended: set[str]) -> None:
-    """Exactly one final event a fax, and its events numbered without a gap: nothing was lost, nothing told twice."""
+def assert_one_end_each(env: Environment, ended: set[str]) -> None:
+    """Check that each fax has one final event, and events numbered without a gap."""
     ends: Counter[str] = Counter()
     numbers: dict[str, list[int]] = {}
-    for event in world.receiver.events:
+    for event in env.receiver.events:
         fax = event["data"].get("fax_id")
         if fax in ended:
             ends[fax] += event["type"] in _FINAL

@@ -12,7 +12,7 @@ import pytest
 
 from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
 from mailbridge.report.imap_responses import modified_utf7
-from tests.e2e.environment import World
+from tests.e2e.environment import Environment
 from tests.integration import dovecot
 from tests.integration.watcher_fixtures import a_store, events, settings, watching
 from tests.wait_helpers import until
@@ -67,23 +67,23 @@ def test_catch_up_on_an_empty_mailbox_is_its_first_start(tmp_path: Path) -> None
 @pytest.mark.parametrize("catch_up", [False, True])
 def test_serve_has_the_option_catch_up(tmp_path: Path, catch_up: bool) -> None:
     async def scenario() -> None:
-        async with World(tmp_path, reports=False) as world:
-            await world.start_myfax()
+        async with Environment(tmp_path, reports=False) as env:
+            await env.start_myfax()
             for mail in OLD:
-                await world.mailbox.deliver(mail)
-            with world.log.open("wb") as log:
+                await env.mailbox.deliver(mail)
+            with env.log.open("wb") as log:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "mailbridge", "serve", "--config", str(world.config)),
+                    *(sys.executable, "-m", "mailbridge", "serve", "--config", str(env.config)),
                     *(["--catch-up"] if catch_up else []),
                     stderr=log,
                     env={"PATH": os.environ["PATH"]},
                 )
             try:
-                await until(lambda: b"mailbox up" in world.log.read_bytes() or process.returncode is not None)
-                await world.mailbox.deliver(report_mail("Success", 9, "new"))
+                await until(lambda: b"mailbox up" in env.log.read_bytes() or process.returncode is not None)
+                await env.mailbox.deliver(report_mail("Success", 9, "new"))
                 expected = ["old report", "new"] if catch_up else ["new"]
-                await until(lambda: _subjects(world)[-1:] == ["new"])
-                assert _subjects(world) == expected
+                await until(lambda: _subjects(env)[-1:] == ["new"])
+                assert _subjects(env) == expected
             finally:
                 process.terminate()
                 assert await process.wait() == 0
@@ -91,9 +91,9 @@ def test_serve_has_the_option_catch_up(tmp_path: Path, catch_up: bool) -> None:
     asyncio.run(scenario())
 
 
-def _subjects(world: World) -> list[str]:
+def _subjects(env: Environment) -> list[str]:
     return sorted(
-        (event["data"]["report"]["subject"] for event in world.receiver.events if event["type"] == "report.received"),
+        (event["data"]["report"]["subject"] for event in env.receiver.events if event["type"] == "report.received"),
         key=["old report", "new"].index,
     )
 
