@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,19 @@ def in_bare_environment(state: Path, scenario: Scenario, **options: Any) -> None
     in_environment(state, scenario, **{"myfax": False, "strict": False, **options})
 
 
+@cache
+def a_page() -> bytes:
+    """Return a page, the same each time: a PDF has the time of its creation, and a mail with another is not a repeat."""
+    return render("A page.")[0]
+
+
 def a_mail(message_id: str = "<one@example.co.il>", size: int = 0) -> bytes:
     """Return a mail with one page, whose PDF is `size` bytes larger than necessary."""
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "dana@example.co.il", f"{NUMBER}@fax.local", "a letter"
     mail["Message-ID"] = message_id
     mail.set_content("attached\n")
-    page, _ = render("A page.")
-    mail.add_attachment(page + b"\n%" + bytes(size), maintype="application", subtype="pdf", filename="letter.pdf")
+    mail.add_attachment(a_page() + b"\n%" + bytes(size), maintype="application", subtype="pdf", filename="letter.pdf")
     return mail.as_bytes()
 
 
