@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.wait_helpers import PATIENCE
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mailbridge"
 STAGES = ("submission", "fax", "report", "webhook", "notice", "web", "control")
@@ -281,7 +283,7 @@ def loaded_by(*arguments: str) -> set[str]:
         "atexit.register(names)\n"
         f"main({list(arguments)!r})\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
     return set(done.stdout.rpartition("LOADED")[2].split()) - set(sys.stdlib_module_names)
 
 
@@ -294,6 +296,6 @@ def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
 
 def test_the_daemon_starts_without_what_it_needs_later() -> None:
     program = "import sys, mailbridge.app; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
     later = {"fpdf", "uharfbuzz", "pypdfium2", "PIL", "alembic", "psycopg", "pymap"}
     assert not later & {name.split(".")[0] for name in done.stdout.split()}

@@ -168,7 +168,7 @@ class Environment:
         """Stop the daemon as systemd does; return its exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             status = await self._process.wait()
         self._process = None
         return status

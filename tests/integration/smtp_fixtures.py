@@ -49,9 +49,10 @@ class Gateway:
         self.line_ends_changed: bool | None = None
         self._ready, self._stop = threading.Event(), asyncio.Event()
         self.grace = 2.0
+        self._skipped_seconds = 0.0
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(state)))
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(PATIENCE)
 
     async def _read_letter(self, path: str, line_ends_changed: bool) -> Letter:
         self.line_ends_changed = line_ends_changed
@@ -65,6 +66,7 @@ class Gateway:
 
     async def _run(self, state: Path) -> None:
         self.loop = asyncio.get_running_loop()
+        self.loop.time = lambda: time.monotonic() + self._skipped_seconds  # type: ignore[method-assign]  # see `skip`
         async with SqliteStore(state, lambda *_: {}, lambda *_: []) as store:
             self.store = store
             runtime = Runtime(store, self.spool, lambda: datetime.now(UTC), random.random)
@@ -76,24 +78,29 @@ class Gateway:
 
     def stop(self) -> None:
         self.begin_stop()
-        self._thread.join(30)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     def begin_stop(self) -> None:
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._stop.set)
 
+    def skip(self, seconds: float) -> None:
+        """Set the clock of the service's event loop forward."""
+        self._skipped_seconds += seconds
+        self.loop.call_soon_threadsafe(lambda: None)  # it looks at its clock
+
     @property
     def port(self) -> int:
         return self.addresses[0][1]
 
     def client(self) -> smtplib.SMTP:
-        client = smtplib.SMTP("127.0.0.1", self.port, timeout=20)
+        client = smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE)
         client.ehlo("client.test")
         return client
 
     def faxes(self) -> list[Fax]:
-        return asyncio.run_coroutine_threadsafe(self.store.run(lambda tx: tx.faxes.newest()), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(self.store.run(lambda tx: tx.faxes.newest()), self.loop).result(PATIENCE)
 
     def files(self) -> list[Path]:
         return list((self.spool.root / "mail").rglob("*.eml"))
@@ -125,7 +132,7 @@ def until(what: Callable[[], bool]) -> None:
 
 def connect(port: int, *commands: bytes) -> socket.socket:
     """Open a connection, read the greeting, send the commands and read one reply for each."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     read_reply(connection)
     for command in commands:
         connection.sendall(command + b"\r\n")
@@ -145,7 +152,7 @@ def read_reply(connection: socket.socket) -> bytes:
 
 
 def greeting_of(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         return read_reply(connection)
 
 

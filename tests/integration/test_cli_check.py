@@ -14,6 +14,7 @@ import pytest
 
 from mailbridge.cli import main
 from tests.integration.cli_fixtures import Done, one_line, run, write_config
+from tests.wait_helpers import PATIENCE
 
 BAD = 'lanugage = "he"\n[account.office]\nemail = "x"\n[smtp]\nauth = "off"\nlisten = ["0.0.0.0:25"]\n'
 RELAY = """
@@ -110,10 +111,10 @@ def test_check_warns_of_a_relay(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(RELAY, encoding="utf-8")
     command = [sys.executable, "-m", "mailbridge", "check", "--config", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, f"{path} is valid\n")
     assert done.stderr.startswith("mailbridge: warning: notice.relay: this version sends no notifications yet; ")
-    checked = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=30).stdout)
+    checked = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=PATIENCE).stdout)
     assert (checked["ok"], checked["mistakes"], [one["key"] for one in checked["warnings"]]) == (True, [], ["notice.relay"])
 
 
@@ -121,6 +122,6 @@ def test_serve_prints_every_error_and_exits_78(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(RELAY + '[smtp]\nlisen = []\n[log]\nlevel = "loud"\n', encoding="utf-8")
     command = [sys.executable, "-m", "mailbridge", "serve", "--config", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 78
     assert [line.split(": ")[1] for line in done.stderr.splitlines()] == ["smtp.lisen", "log.level"]

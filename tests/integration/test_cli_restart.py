@@ -15,6 +15,7 @@ from mailbridge.cli import send, store_query
 from mailbridge.errors import ControlError
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, a_fax, an_envelope
+from tests.wait_helpers import PATIENCE
 
 
 @pytest.fixture
@@ -38,27 +39,35 @@ def busy(config: Path) -> Iterator[threading.Event]:
         async with _store(config) as store:
             await store.run(lambda tx: tx.submissions.add(an_envelope(), [a_fax()], None, NOW))
             locked.set()
-            await asyncio.to_thread(release.wait, 30)
+            await asyncio.to_thread(release.wait, PATIENCE)
 
     thread = threading.Thread(target=asyncio.run, args=(work(),))
     thread.start()
-    assert locked.wait(30)
+    assert locked.wait(PATIENCE)
     yield release
     release.set()
     thread.join()
 
 
-def test_command_waits_for_the_lock(config: Path, busy: threading.Event) -> None:
-    timer = threading.Timer(0.3, busy.set)
-    timer.start()
-    try:
-        assert [fax["state"] for fax in store_query.ask(config, "queue")] == ["queued"]
-    finally:
-        timer.join()
+def test_command_waits_for_the_lock(config: Path, busy: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleep = time.sleep
+    waits: list[float] = []
+
+    def unlock_at_the_second(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            busy.set()
+        sleep(0.001)
+
+    monkeypatch.setattr(time, "sleep", unlock_at_the_second)
+    monkeypatch.setattr(store_query, "_LOCK_TIMEOUT", PATIENCE)
+    assert [fax["state"] for fax in store_query.ask(config, "queue")] == ["queued"]
+    assert len(waits) >= 2
 
 
 def test_command_gives_up_waiting_for_the_lock(config: Path, busy: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_query, "_LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr(store_query, "_LOCK_TIMEOUT", 0.02)
+    monkeypatch.setattr(store_query, "_LOCK_INTERVAL", 0.01)
     with pytest.raises(ControlError, match="starting or stopping"):
         store_query.ask(config, "queue")
 

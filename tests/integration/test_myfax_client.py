@@ -336,7 +336,11 @@ def test_an_incoming_page_without_next_page_is_followed_up_to_pages() -> None:
             await writer.drain()
 
     async def main() -> list[str]:
-        async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax, asyncio.timeout(5):
+        async with (
+            RawServer(script) as server,
+            MyFax("office@example.co.il", PASSWORD, server.url) as myfax,
+            asyncio.timeout(PATIENCE),
+        ):
             return [item.id async for item in myfax.incoming()]
 
     assert asyncio.run(main()) == ["0", "1", "2"]
@@ -366,6 +370,6 @@ def test_an_empty_incoming_page_is_the_last() -> None:
 
 def test_importing_the_client_loads_nothing_of_the_gateway() -> None:
     program = "import sys, mailbridge.myfax; print(*(name for name in sys.modules if name.startswith('mailbridge.')))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert {name.split(".")[1] for name in done.stdout.split()} <= {"myfax", "errors", "model", "lifecycle"}
     assert "mailbridge.myfax.client" in done.stdout

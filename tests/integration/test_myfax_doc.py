@@ -12,6 +12,7 @@ from typing import Literal
 from mailbridge import errors, myfax
 from mailbridge.demo.simulator import Simulator
 from mailbridge.myfax import MyFax, Outcome, describe, report_outcome, status_outcome
+from tests.wait_helpers import PATIENCE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "myfax.md").read_text(encoding="utf-8")
 [PROGRAM] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -40,7 +41,7 @@ def test_the_program_is_ten_lines_and_does_what_the_page_says(tmp_path: Path) ->
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             output, faults = await process.communicate()
         await simulator.stop()
         assert (process.returncode, faults.decode()) == (0, "")

@@ -13,6 +13,7 @@ from mailbridge import log
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.store.spool import SpoolFile
 from tests.integration.smtp_fixtures import MAIL, connect, gateway, read_reply, until
+from tests.wait_helpers import PATIENCE
 
 
 def test_unexpected_error_is_answered_451_without_details(tmp_path: Path) -> None:
@@ -125,10 +126,10 @@ def test_repeated_mail_to_many_is_answered_with_the_same_first_id(tmp_path: Path
 def test_client_that_hangs_up_during_the_commit_has_its_fax(tmp_path: Path) -> None:
     with gateway(tmp_path) as mx:
         go_on = threading.Event()
-        mx.while_reading = lambda: go_on.wait(10)
+        mx.while_reading = lambda: go_on.wait(PATIENCE)
         connection = connect(mx.port, b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<039876543@fax.local>", b"DATA")
         connection.sendall(MAIL + b".\r\n")
-        assert mx.letter_read.wait(10)
+        assert mx.letter_read.wait(PATIENCE)
         connection.close()
         go_on.set()
         until(lambda: len(mx.faxes()) == 1)

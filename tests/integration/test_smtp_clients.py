@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from tests.integration.smtp_fixtures import MAIL, USERS, gateway
+from tests.wait_helpers import PATIENCE
 
 
 def run(command: list[str], **more: Any) -> subprocess.CompletedProcess[bytes]:
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    return subprocess.run(command, capture_output=True, timeout=30, **more)
+    return subprocess.run(command, capture_output=True, timeout=PATIENCE, **more)
 
 
 def test_mail_by_curl(tmp_path: Path) -> None:

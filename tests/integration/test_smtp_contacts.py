@@ -12,6 +12,7 @@ import pytest
 from mailbridge.errors import ControlError
 from mailbridge.submission.local_submission import LocalSubmission
 from tests.integration.smtp_fixtures import MAIL, USERS, connect, gateway, read_reply
+from tests.wait_helpers import PATIENCE
 
 CONTACTS = {
     "leumi": "03-9876543",
@@ -81,7 +82,7 @@ def test_send_takes_a_contact_but_no_list(tmp_path: Path) -> None:
 
         def send(name: str) -> dict[str, Any]:
             sent = local.send(numbers=[name], sender="root@mx.test", body=body())
-            return asyncio.run_coroutine_threadsafe(sent, mx.loop).result(20)
+            return asyncio.run_coroutine_threadsafe(sent, mx.loop).result(PATIENCE)
 
         assert send("Clalit")["reply"].startswith("250 2.0.0 queued as fax_")
         with pytest.raises(ControlError, match=r"^banks is a list of several numbers; send a mail to it"):

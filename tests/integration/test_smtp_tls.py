@@ -11,6 +11,7 @@ import pytest
 from mailbridge import log
 from tests.integration import scripted_servers
 from tests.integration.smtp_fixtures import MAIL, USERS, connect, gateway, read_reply, until
+from tests.wait_helpers import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_mail_by_starttls_and_by_implicit_tls(tmp_path: Path, certificate: tuple
     tls = {"certificate": certificate[0], "key": certificate[1], "listen": ["127.0.0.1:0"]}
     trust = ssl.create_default_context(cafile=str(certificate[0]))
     with gateway(tmp_path, {"tls": tls, "auth": "required"}, user=USERS) as mx:
-        with smtplib.SMTP("127.0.0.1", mx.port, timeout=20) as client:
+        with smtplib.SMTP("127.0.0.1", mx.port, timeout=PATIENCE) as client:
             client.ehlo()
             assert client.has_extn("starttls")
             client.starttls(context=trust)
@@ -32,7 +33,7 @@ def test_mail_by_starttls_and_by_implicit_tls(tmp_path: Path, certificate: tuple
             assert not client.has_extn("starttls")
             client.login("anna", "secret")
             client.sendmail("anna@example.co.il", ["039876543@fax.local"], MAIL * 4000)
-        with smtplib.SMTP_SSL("127.0.0.1", mx.addresses[1][1], context=trust, timeout=20) as client:
+        with smtplib.SMTP_SSL("127.0.0.1", mx.addresses[1][1], context=trust, timeout=PATIENCE) as client:
             client.ehlo()
             assert not client.has_extn("starttls")
             client.login("anna", "secret")

@@ -17,6 +17,7 @@ from mailbridge.report.imap_connection import Connection
 from mailbridge.report.trust import would_pass
 from tests.integration.watcher_fixtures import config_file
 from tests.unit.report.test_trust import dns, signed
+from tests.wait_helpers import PATIENCE
 
 VOUCHED = b"Authentication-Results: mx.example.co.il; dkim=pass header.d=myfax.co.il\r\n"
 FORGED = report_mail("Success", 9, "forged").replace(b"\n", b"\r\n")
@@ -106,7 +107,7 @@ def test_a_slow_dns_does_not_fail_the_check_of_a_mailbox(tmp_path: Path, monkeyp
     over = threading.Event()
 
     def silent(name: bytes, timeout: float = 5) -> bytes:
-        over.wait(10)
+        over.wait(PATIENCE)
         return b""
 
     monkeypatch.setattr(online_check, "would_pass", partial(would_pass, resolve=silent))

@@ -17,6 +17,7 @@ from mailbridge.store import migrations, schema
 from mailbridge.store.sqlite import SqliteStore, migrate
 from tests.factories import NOW
 from tests.store.factories import ask, with_store
+from tests.wait_helpers import PATIENCE
 
 # Written once by the code of each schema, and not changed since: faxes and deliveries in every state, a received document;
 # from schema 2 on also a pending deletion and an audit line, from schema 3 on received items and a condition.
@@ -167,7 +168,7 @@ def test_a_crash_during_a_migration_changes_nothing(tmp_path: Path, number: int,
         "setattr(way, name, die)\n"
         "migrate(Path(sys.argv[1]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(old), step], timeout=30)
+    done = subprocess.run([sys.executable, "-c", program, str(old), step], timeout=PATIENCE)
     assert done.returncode == 9
     assert (version(old), content(old, number), shape(old)) == (str(number), before, was)
     assert ask(old, "PRAGMA integrity_check") == [("ok",)]
@@ -211,7 +212,9 @@ def test_alembic_is_loaded_only_for_an_old_schema(old: Path) -> None:
         "asyncio.run(main())\n"
     )
     loaded = [
-        subprocess.run([sys.executable, "-c", program, str(old)], capture_output=True, text=True, timeout=30, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", program, str(old)], capture_output=True, text=True, timeout=PATIENCE, check=True
+        ).stdout
         for _ in range(2)
     ]
     assert [line.split()[-1] for line in loaded] == ["True", "False"]

@@ -25,6 +25,7 @@ from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, NUMBER
 from tests.store.factories import a_mail, ask, go, settle_all, stored, with_store
+from tests.wait_helpers import PATIENCE
 
 DAY = 86400.0
 WEEK, LONG = timedelta(days=7), timedelta(days=730)
@@ -429,7 +430,7 @@ def test_the_service_sweeps_at_once_and_continues_after_the_store_was_unavailabl
 
         monkeypatch.setattr(keep, "sweep", sweep)
         running = asyncio.create_task(keep.run())
-        await asyncio.wait_for(swept.wait(), 10)
+        await asyncio.wait_for(swept.wait(), PATIENCE)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert files(spool) == set()

@@ -17,6 +17,7 @@ import pytest
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document, Encoding
 from mailbridge.store.spool import Spool, SpoolFile, derived_path
+from tests.wait_helpers import PATIENCE
 
 
 @pytest.fixture
@@ -68,18 +69,18 @@ def test_abort_during_a_write_waits_for_it(spool: Spool, monkeypatch: pytest.Mon
 
     def slow(descriptor: int, data: bytes) -> int:
         begun.set()
-        assert go_on.wait(5)
+        assert go_on.wait(PATIENCE)
         return real(descriptor, data)
 
     file = spool.create("env_1")
     monkeypatch.setattr(os, "write", slow)
     writer = threading.Thread(target=file.write, args=(b"x",))
     writer.start()
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE)
     file.abort()
     assert len(mails(spool)) == 1
     go_on.set()
-    writer.join(5)
+    writer.join(PATIENCE)
     assert mails(spool) == []
 
 

@@ -14,11 +14,13 @@ import pytest
 from mailbridge.errors import IllegalTransition, NotFound, SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor, Failure, Fax
+from mailbridge.store import sqlite
 from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, NUMBER, a_fax, an_envelope
 from tests.store.factories import a_mail, ask, go, with_store
+from tests.wait_helpers import PATIENCE, until
 
 
 async def accepted(store: Store, *faxes: Fax, key: str | None = None) -> None:
@@ -188,12 +190,21 @@ def test_cursors_and_digests_are_stored_by_mailbox(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-def test_the_store_waits_for_a_process_that_soon_unlocks_the_state_dir(tmp_path: Path) -> None:
+def test_the_store_waits_for_a_process_that_soon_unlocks_the_state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, attempts = sqlite._lock, list[Path]()
+
+    def counted(state_dir: Path) -> int:
+        attempts.append(state_dir)
+        return lock(state_dir)
+
+    monkeypatch.setattr(sqlite, "_lock", counted)
+    monkeypatch.setattr(sqlite, "_LOCK_INTERVAL", 0.001)
+
     async def main() -> None:
         first = SqliteStore(tmp_path, lambda fax: {}, lambda type_: [])
         await first.__aenter__()
-        second = asyncio.create_task(SqliteStore(tmp_path, lambda fax: {}, lambda type_: [], patience=30.0).__aenter__())
-        await asyncio.sleep(0.1)
+        second = asyncio.create_task(SqliteStore(tmp_path, lambda fax: {}, lambda type_: [], patience=PATIENCE).__aenter__())
+        await until(lambda: len(attempts) > 3)
         assert not second.done()
         await first.__aexit__(None, None, None)
         await (await second).__aexit__(None, None, None)

@@ -13,6 +13,7 @@ import pytest
 
 from mailbridge import log, process
 from mailbridge.config import Config
+from tests.wait_helpers import PATIENCE
 
 CONFIG = """
 [account.office]
@@ -46,5 +47,5 @@ def test_signal_during_a_failed_start_is_not_lost(
 
     monkeypatch.setattr(process, "Daemon", Daemon)
     monkeypatch.setattr(log, "setup", lambda *_: None)
-    asyncio.run(asyncio.wait_for(process.serve(path, {}), 20))
+    asyncio.run(asyncio.wait_for(process.serve(path, {}), PATIENCE))
     assert started == languages

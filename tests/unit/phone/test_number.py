@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, strategies
 
 from mailbridge.phone.number import NumberFault, parse_number
+from tests.wait_helpers import PATIENCE
 
 SEPARATED = strategies.lists(strategies.sampled_from(["", "", "", "-", " ", ".", " - ", "(", ")"]), min_size=24, max_size=24)
 
@@ -131,5 +132,5 @@ def test_once_the_plans_are_loaded_nothing_more_is_imported() -> None:
         "    check_number(parse_number(number, 'IL', possible=True), ['+'], ['premium', 'short'])\n"
         "print(*{name for name in set(sys.modules) - loaded if name.startswith('phonenumbers')})\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == []

@@ -14,6 +14,7 @@ from aiosmtpd.smtp import SMTP
 
 import mailbridge
 from mailbridge.submission import aiosmtpd_adapter as adapter
+from tests.wait_helpers import PATIENCE
 
 PACKAGE = Path(mailbridge.__file__).parent
 MEMBERS = [(owner, name) for owner, members in adapter._PRIVATE.items() for name in members]
@@ -52,7 +53,7 @@ def test_import_fails_with_an_aiosmtpd_that_lacks_a_member() -> None:
         "del SMTP._reset_timeout\n"
         "import mailbridge.submission.server\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1
     assert "has no SMTP._reset_timeout, which mailbridge needs" in done.stderr.splitlines()[-1]
 

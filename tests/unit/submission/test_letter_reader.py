@@ -21,6 +21,7 @@ from mailbridge.submission import worker
 from mailbridge.submission.letter import Letter
 from mailbridge.submission.letter_reader import LetterReader, checked_letter
 from mailbridge.submission.worker_protocol import Request, Response, encode_request
+from tests.wait_helpers import PATIENCE
 
 MAIL = b"From: a@b.co\nSubject: s\nX-Mailbridge-Tag: k=v\n\nhello\n"
 
@@ -79,7 +80,7 @@ def test_a_worker_that_dies_or_hangs_costs_only_its_own_mail(root: Path) -> None
             reader._seconds = 0.2
             with pytest.raises(Refused, match="within the limits"):
                 await reader("mail/a.eml")
-            reader._seconds = 20
+            reader._seconds = PATIENCE
             assert (await reader("mail/a.eml")).subject == "s"
             (second,) = pids(reader)
             os.kill(second, signal.SIGSTOP)
@@ -126,7 +127,7 @@ def test_a_worker_whose_daemon_was_killed_ends_silently(root: Path) -> None:
     process.stdout.close()
     process.stdout = None
     request = encode_request(Request(spool=str(root), path="mail/a.eml", page_mode="auto"))
-    assert process.communicate(request, timeout=30)[1] == b""
+    assert process.communicate(request, timeout=PATIENCE)[1] == b""
     assert process.returncode == 0
 
 
@@ -143,7 +144,7 @@ def test_workers_ignore_signals_to_the_service_and_end_with_their_input(root: Pa
             process.send_signal(signal.SIGTERM)
             assert (await reader("mail/a.eml")).subject == "s"
             process.stdin.close()
-            assert await asyncio.wait_for(process.wait(), 20) == 0
+            assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
         finally:
             await reader.stop()
 
