@@ -16,7 +16,7 @@ def hash_password(password: str) -> str:
     """Return a salted hash for `user.NAME.password_hash`."""
     salt = os.urandom(16)
     digest = hashlib.scrypt(password.encode(), salt=salt, n=_N, r=_R, p=_P, maxmem=_MEMORY)
-    return f"scrypt${_N}${_R}${_P}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+    return _text(salt, digest)
 
 
 def check_password(hash: str, password: bytes | str) -> bool:
@@ -32,5 +32,9 @@ def check_password(hash: str, password: bytes | str) -> bool:
         return False
 
 
-# Checked for an unknown user, so that a wrong name takes as long as a wrong password.
-UNKNOWN_USER = hash_password(os.urandom(16).hex())
+def _text(salt: bytes, digest: bytes) -> str:
+    return f"scrypt${_N}${_R}${_P}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+# Checked for an unknown user, so that a wrong name takes as long as a wrong password. It is the hash of no known password.
+UNKNOWN_USER = _text(os.urandom(16), os.urandom(64))

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from itertools import count
@@ -266,6 +267,7 @@ def test_a_hostile_server_loses_its_connection_and_the_watch_recovers(
                 # Each time it waits longer, also where the connection seemed good for a moment.
                 assert failures[:3] == [1, 2, 3]
                 assert not watcher.connected
+                watcher._options = replace(watcher._options, timeout=PATIENCE)
                 front.released.set()
                 await until(lambda: watcher.connected)
                 await box.deliver(report_mail("Success", 9, "after the storm"))

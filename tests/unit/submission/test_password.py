@@ -14,7 +14,12 @@ def test_hash_matches_its_password_alone() -> None:
     assert check_password(hashed, "סיסמה 1".encode())
     assert not check_password(hashed, "סיסמה 2")
     assert hash_password("x") != hash_password("x")
+
+
+def test_the_hash_of_an_unknown_user_matches_no_password_and_costs_as_much_as_any_other() -> None:
     assert not check_password(UNKNOWN_USER, "")
+    hashed, unknown = (hash.split("$") for hash in (hash_password("x"), UNKNOWN_USER))
+    assert (unknown[:4], [*map(len, unknown)]) == (hashed[:4], [*map(len, hashed)])
 
 
 @pytest.mark.parametrize("hashed", ["", "x", "scrypt$a$8$1$YQ==$YQ==", "scrypt$16384$8$1$!$!", "scrypt$1073741824$8$1$YQ==$YQ=="])
