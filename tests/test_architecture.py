@@ -68,6 +68,7 @@ PURE = (
     "submission/limits.py",
     "submission/policy.py",
     "submission/trusted_networks.py",
+    "submission/rtf.py",
     "submission/tnef.py",
     "submission/uuencode.py",
     "myfax/values.py",

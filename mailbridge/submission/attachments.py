@@ -10,7 +10,7 @@ import hashlib
 import re
 
 from mailbridge.errors import Refused
-from mailbridge.model import EXTERNAL, Document
+from mailbridge.model import Document
 from mailbridge.submission import tnef
 from mailbridge.submission.body import MAX_CONTENT, Body
 from mailbridge.submission.charsets import decode_text
@@ -21,6 +21,7 @@ from mailbridge.submission.document_check import pages_of
 from mailbridge.submission.document_kind import is_binary, kind_to_fax
 from mailbridge.submission.document_types import CONVERTED, TYPES, declared_kind, name_of_kind
 from mailbridge.submission.encoded_text import find_encoded
+from mailbridge.submission.external_document import external_document
 from mailbridge.submission.file_name import safe_name
 from mailbridge.submission.mime import Mail
 from mailbridge.submission.mime_part import Part
@@ -30,7 +31,6 @@ from mailbridge.submission.wrappers import check_wrapper
 _TNEF_TYPES = ("application/ms-tnef", "application/vnd.ms-tnef")
 _TRACKING_PIXELS = 50
 _MAX_TEXT = 2_000_000  # bytes of a text that are looked at
-_URL = re.compile(r"https?://[!-~]{1,2000}", re.IGNORECASE)
 _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 
 
@@ -56,7 +56,8 @@ class Attachments:
             if part.url is None:
                 check_wrapper(part)
         if any(part.url is not None for part in self._mail.parts):
-            self.documents.append(self._external())
+            others = [part for number, part in enumerate(self._mail.parts) if number not in self._body.parts]
+            self.documents.append(external_document(others, self._relpath))
             return
         for number, part in enumerate(self._mail.parts):
             if number not in self._body.parts:
@@ -142,7 +143,7 @@ class Attachments:
 
     def _is_rendering(self, file: AttachedFile) -> bool:
         """Return whether a part is the mail's text once more, in a format such as RTF (RFC 2046 section 5.1.4)."""
-        is_text = file.kind in ("rtf", "txt", "html", None)
+        is_text = file.kind == "rtf" or (file.kind in ("txt", "html", None) and file.part.disposition != "attachment")
         return file.is_part and file.part.alternative and is_text and bool(self._body.texts.get(file.part.mail, "").strip())
 
     def _fax(self, file: AttachedFile) -> None:
@@ -185,17 +186,6 @@ class Attachments:
         is_again = any(branches[group] != branch for other in earlier for group, branch in other.items() if group in branches)
         earlier.append(branches)
         return is_again
-
-    def _external(self) -> Document:
-        """Return the document that MyFax fetches by URL; `faxUpload.do` accepts one, and no other document with it."""
-        [part, *more] = [part for number, part in enumerate(self._mail.parts) if number not in self._body.parts]
-        url = part.url or ""
-        if more or not url:
-            raise Refused("554 5.6.0 A document given by its URL must be the only document; send the others in another mail")
-        if not _URL.fullmatch(url):
-            raise Refused("554 5.6.0 The document's URL must begin with https:// or http:// and have at most 2000 characters")
-        digest = hashlib.sha256(url.encode()).hexdigest()
-        return Document(name=url, content_type=EXTERNAL, size=0, sha256=digest, path=self._relpath, offset=0, length=0)
 
 
 def _check_text(file: AttachedFile) -> None:

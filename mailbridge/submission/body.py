@@ -20,6 +20,8 @@ from mailbridge.submission.page import clean
 
 MAX_CONTENT = 64_000_000  # bytes of one decoded part
 _MAX_TEXT = 2_000_000  # bytes of one part of the text, without the files in it
+# Kinds of content that are text of a mail: what cannot be read is refused as such.
+_TEXT_KINDS = ("txt", "html", "encrypted", "binhex", None)
 _READABLE = ("text/plain", "text/html", "text/enriched", "text/richtext", "text/markdown")
 _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 _DATA_URI = re.compile(rb"data:(image/[a-z0-9.+-]{1,30});base64,([A-Za-z0-9+/=\s]+)", re.IGNORECASE)
@@ -91,7 +93,7 @@ def _read_texts(mail: Mail, body: Body, shown: set[str]) -> Iterator[_Text]:
             continue
         content = mail.content(part, MAX_CONTENT)
         kind = kind_of_content(content)
-        if kind not in ("txt", "html", None) and not (kind == "pdf" and not content.lstrip().startswith(b"%PDF-")):
+        if kind not in _TEXT_KINDS and not (kind == "pdf" and not content.lstrip().startswith(b"%PDF-")):
             continue
         named.add(part.mail)
         body.parts.add(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from mailbridge.errors import Refused
 from mailbridge.submission.body import Body
 from mailbridge.submission.covering import deserves_page, own_text
 from mailbridge.submission.html_text import text_of_html
@@ -12,6 +13,7 @@ from mailbridge.submission.mime import Mail
 from mailbridge.submission.mime_headers import Headers
 from mailbridge.submission.mime_parameters import decode_words
 from mailbridge.submission.page import clean, clean_line
+from mailbridge.submission.rtf import decompress, text_of_rtf
 from mailbridge.submission.tnef import Message
 
 # A forwarded mail mostly came with its documents, and was not written for the recipient.
@@ -41,6 +43,7 @@ def read_texts(mail: Mail, body: Body, messages: Iterable[tuple[int, Message]]) 
     """Return the texts that are not blank, in their order.
 
     `messages` are those in winmail.dat, with the number of the mail that brings it. Their text counts if that mail has no other.
+    Raises Refused if it cannot be read.
     """
     return [text for text in _texts(mail, body, list(messages)) if text.text.strip()]
 
@@ -64,7 +67,13 @@ def _attached_to(message: Message) -> Iterator[Message]:
 
 
 def _text_of(message: Message) -> str:
-    return clean(message.text if message.text.strip() else text_of_html(message.html)).strip("\n")
+    text = message.text if message.text.strip() else text_of_html(message.html)
+    if not text.strip() and len(message.rtf):
+        try:
+            text = text_of_rtf(decompress(bytes(message.rtf)))
+        except ValueError:
+            raise Refused("554 5.6.0 The mail's Rich Text cannot be read; send it as HTML or plain text") from None
+    return clean(text).strip("\n")
 
 
 def _heading(headers: Headers) -> str:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mailbridge.errors import Refused
+from mailbridge.submission import page
 from mailbridge.submission.letter import Letter
 from mailbridge.submission.letter_parser import read_letter
 from mailbridge.submission.page import render
@@ -96,3 +97,15 @@ def refused(tmp_path: Path, message: EmailMessage | bytes) -> str:
     with pytest.raises(Refused) as caught:
         read(tmp_path, message)
     return caught.value.reply
+
+
+def read_with_text(tmp_path: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
+    """Return the names of a mail's documents, and the text of its page."""
+    texts, render = [""], page.render
+
+    def record(content: str, *head: str) -> tuple[bytes, int]:
+        texts.append(content)
+        return render(content, *head)
+
+    monkeypatch.setattr(page, "render", record)
+    return [document.name for document in read(tmp_path, raw).documents], texts[-1]

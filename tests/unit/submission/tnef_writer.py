@@ -74,3 +74,10 @@ def ole_object(content: bytes) -> bytes:
 
 
 HIDDEN = fixed(0x7FFE, BOOLEAN, 1)
+
+
+def rtf(source: str) -> bytes:
+    """Return Rich Text in the compressed form of Outlook (MS-OXRTFCP), all of it as literals."""
+    raw = source.encode("ascii")
+    packed = b"".join(b"\0" + raw[at : at + 8] for at in range(0, len(raw), 8))
+    return struct.pack("<II4sI", len(packed) + 12, len(raw), b"LZFu", 0) + packed
