@@ -18,9 +18,9 @@ from mailbridge.submission.limits import DataLimits
 
 # What is kept of the raw input's end: a client that believes its mail has ended may send a few commands behind it.
 _TAIL = 512
-_LINE_END = rb"(\r\n|\r|\n)"
+_LINE_END = rb"(\r\r\n|\r\n|\r|\n)"
 _LONE_DOT = re.compile(_LINE_END + rb"\.(?:" + _LINE_END + rb"|\Z)")
-_NAMES = {b"\r\n": "CR LF", b"\r": "CR", b"\n": "LF", None: ""}
+_NAMES = {b"\r\r\n": "CR CR LF", b"\r\n": "CR LF", b"\r": "CR", b"\n": "LF", None: ""}
 _END_OF_DATA = "the end of data is CR LF . CR LF"
 
 

@@ -99,6 +99,7 @@ def test_an_unexpected_error_ends_the_mail_at_once() -> None:
         (b"a\n.\nb\n.\r", "the data ended in LF . CR"),
         (b"a\n.\n" + b"b" * 1000, "no end of data after 1006 bytes"),
         (b"a" * 1000 + b"\n.\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", "the data ended in LF . LF"),
+        (b"a\r\r\n.\r\r\n", "the data ended in CR CR LF . CR CR LF"),
         (b"a\n..\n", "no end of data after 7 bytes"),
         (b"", "no end of data after 0 bytes"),
     ],
