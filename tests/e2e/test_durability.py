@@ -232,7 +232,7 @@ def test_a_page_made_of_the_text_is_stored_and_deleted_with_its_mail(tmp_path: P
         assert_deferred(env, await send(env, text))
         assert spool_files(env) == []
         fax = await accepted(env, text)
-        assert sorted(path.suffix for path in spool_files(env)) == [".eml", ".pdf"]
+        assert sorted(path.suffix for path in spool_files(env)) == [".derived", ".eml"]
         assert await accepted(env, text) == fax
         assert len(spool_files(env)) == 2
 
@@ -565,7 +565,7 @@ async def waiting(env: Environment) -> int:
 
 
 async def queue_many(state: Path, count: int) -> None:
-    """Fill a state_dir with as many queued faxes."""
+    """Fill a state_dir with this many queued faxes. None is due, so that a start has nothing else to do."""
     spool, now = Spool(state / "spool"), datetime.now(UTC)
 
     def mails(tx: Transaction, begin: int) -> None:
@@ -576,11 +576,11 @@ async def queue_many(state: Path, count: int) -> None:
         envelope = an_envelope(now, message_id=f"<{number}@example.co.il>")
         relpath = f"mail/{number % 64:02x}/{envelope.id}.eml"
         spool.path(relpath).write_bytes(b"a mail")
-        fax = a_fax(now)
+        fax = a_fax(now, due_at=now + timedelta(hours=1))
         document = replace(fax.documents[0], path=relpath)
         tx.submissions.add(replace(envelope, path=relpath), [replace(fax, documents=(document,))], f"{number}", now)
 
-    async with SqliteStore(state, fax_data, lambda _: ["crm"]) as store:
+    async with SqliteStore(state, fax_data, lambda _: []) as store:
         for begin in range(0, count, 1000):
             await store.run(partial(mails, begin=begin))
 
