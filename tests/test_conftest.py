@@ -31,7 +31,19 @@ def test_in_ci_a_skipped_test_fails_unless_the_machine_cannot_run_it(
     tmp_path: Path, processes: str, ci: str, counts: str
 ) -> None:
     (tmp_path / "test_skipped.py").write_text(SKIPPED, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-q", "-n", processes, tmp_path]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-n",
+        processes,
+        str(tmp_path),
+    ]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CI": ci}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=5 * PATIENCE)
     assert counts in done.stdout.splitlines()[-1], done.stdout

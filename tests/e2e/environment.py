@@ -122,7 +122,7 @@ class Environment:
         """Let a fax or voicemail arrive now at MyFax: from now on it is in the list of `incoming.do`."""
         now = datetime.now(ZoneInfo("Asia/Jerusalem")).strftime("%Y-%m-%d %H:%M:%S.0")
         item = {"time": now, "source": source, "did": did, "type": type_}
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
             (await client.post(f"http://127.0.0.1:{self._myfax_port}/_control/incoming", json=item)).raise_for_status()
 
     async def start(self) -> None:
@@ -140,21 +140,24 @@ class Environment:
             )
         finally:
             os.close(log)
-        async with asyncio.timeout(PATIENCE):
-            while (started := self._started(begun)) is None:
-                assert self._process.returncode is None, self.log.read_text()
-                await asyncio.sleep(0.01)
-            self.smtp, self.http = (_address(started[name].split(",")[0]) for name in ("smtp", "http"))
-            async with httpx.AsyncClient(trust_env=False) as client:
-                while not (await client.get("http://{}:{}/readyz".format(*self.http))).is_success:
-                    await asyncio.sleep(0.01)
+        await until(lambda: self._has_started(begun), every=0.01)
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
 
-    def _started(self, begun: int) -> dict[str, Any] | None:
+            async def is_ready() -> bool:
+                return (await client.get("http://{}:{}/readyz".format(*self.http))).is_success
+
+            await until(is_ready, every=0.01)
+
+    def _has_started(self, begun: int) -> bool:
+        """Whether the daemon has logged where it listens, after so many bytes of the log. Raises AssertionError if it ended."""
+        assert self._process is not None
         for line in self.log.read_bytes()[begun:].splitlines():
             if b'"daemon started"' in line and line.endswith(b"}"):
-                found: dict[str, Any] = json.loads(line)
-                return found
-        return None
+                started = json.loads(line)
+                self.smtp, self.http = (_address(started[name].split(",")[0]) for name in ("smtp", "http"))
+                return True
+        assert self._process.returncode is None, self.log.read_text()
+        return False
 
     async def kill(self) -> None:
         """Kill the daemon with SIGKILL."""

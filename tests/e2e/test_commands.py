@@ -54,7 +54,7 @@ def test_cancel_and_retry(tmp_path: Path) -> None:
         cancelled = await env.printed("cancel", fax)
         assert (cancelled["state"], cancelled["source"]) == ("cancelled", "person")
         assert "already cancelled" in await refused(env, "cancel", fax)
-        await env.receiver.wait("fax.cancelled")
+        await env.receiver.wait("fax.cancelled", PATIENCE)
         again = await env.printed("retry", fax)
         assert again["id"] != fax
         assert again["tags"] == {"retry_of": fax}
@@ -105,7 +105,7 @@ def test_resolve(tmp_path: Path, how: list[str], state: str, uploads: int) -> No
         taken = env.simulator.uploads[0]
         taken.outcome = "delivered"
         await env.printed("resolve", fax, *(taken.fax_code if word == "CODE" else word for word in how))
-        resolved = await env.receiver.wait("fax.resolved")
+        resolved = await env.receiver.wait("fax.resolved", PATIENCE)
         assert resolved["data"]["source"] == "person"
         await until(lambda: len(env.simulator.uploads) >= uploads)
         shown = await env.becomes(fax, state)

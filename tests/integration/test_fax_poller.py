@@ -421,14 +421,20 @@ def test_the_last_poll_happens_at_the_expiry(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(module, "_LONGEST_WAIT", 3600.0)
 
     async def scenario(env: FaxEnvironment, script: PollScript) -> None:
-        fax = await env.submitted(expires_at=env.clock() + timedelta(seconds=0.1))
+        fax = await env.submitted(expires_at=env.clock() + timedelta(seconds=600))
         env.poller()
+        await until(lambda: script.polls == 1)
+        await env.idle()
+        assert (await env.now(fax)).due_at == fax.expires_at
+        assert env.waits.seconds is not None
+        assert env.waits.seconds <= 600
+        env.shift_clock(600)
         after = await env.becomes(fax, "failed")
         assert after.final_at is not None
         assert after.final_at >= fax.expires_at
         assert script.polls == 2
 
-    polling(tmp_path, pending, scenario)
+    polling(tmp_path, pending, scenario, first_poll=1000.0, slowest_poll=1000.0)
 
 
 def test_a_fax_of_a_removed_account_expires(tmp_path: Path) -> None:

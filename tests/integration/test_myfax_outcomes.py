@@ -33,7 +33,7 @@ from tests.integration.scripted_servers import (
     upload,
 )
 from tests.time_limit import TimeLimit
-from tests.wait_helpers import PATIENCE
+from tests.wait_helpers import until
 
 # not taken: before the body was whole, or said so
 
@@ -198,9 +198,7 @@ def test_the_last_bytes_wait_for_before_last_chunk() -> None:
 
     async def main() -> None:
         async def mark() -> None:
-            async with asyncio.timeout(PATIENCE):
-                while PDF not in received:
-                    await asyncio.sleep(0.001)
+            await until(lambda: PDF in received)
             before.append(bytes(received))
 
         async with RawServer(script) as server, MyFax("office@example.co.il", PASSWORD, server.url) as myfax:

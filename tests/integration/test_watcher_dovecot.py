@@ -62,10 +62,10 @@ def flags(server: Dovecot, user: str, folder: str = "INBOX") -> list[str]:
 
 
 async def flagged(server: Dovecot, user: str, expected: list[str], folder: str = "INBOX") -> None:
-    deadline = time.monotonic() + PATIENCE
-    while (found := await asyncio.to_thread(flags, server, user, folder)) != expected:
-        assert time.monotonic() < deadline, found
-        await asyncio.sleep(0.02)
+    async def there() -> bool:
+        return await asyncio.to_thread(flags, server, user, folder) == expected
+
+    await until(there, every=0.02)
 
 
 def test_a_report_ends_its_fax_and_an_incoming_fax_is_stored(server: Dovecot, user: str, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from mailbridge.store.sqlite import SqliteStore
 from mailbridge.web.app import build
 from mailbridge.web.links import Links, load_or_create_key
 from mailbridge.web.server import WebService
+from tests.wait_helpers import PATIENCE
 
 NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
 STORED = {"path": "received/aa/x.pdf", "filename": 'חוזה "1".pdf', "content_type": "application/pdf"}
@@ -52,7 +53,7 @@ def with_web(state: Path, scenario: Callable[[httpx.AsyncClient, Settings], Awai
             web = WebService("127.0.0.1", 0, app)
             host, port = await web.start()
             try:
-                async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as http:
+                async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, timeout=PATIENCE) as http:
                     await scenario(http, settings)
             finally:
                 await web.stop()
@@ -68,7 +69,7 @@ def test_no_answer_waits_for_the_clients_acknowledgement() -> None:
         web = WebService("127.0.0.1", 0, answer)
         host, port = await web.start()
         try:
-            async with httpx.AsyncClient(trust_env=False) as http:
+            async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
                 await http.get(f"http://{host}:{port}/")
                 connections: list[Any] = list(web._server.server_state.connections)
                 sockets = [connection.transport.get_extra_info("socket") for connection in connections]

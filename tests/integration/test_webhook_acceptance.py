@@ -368,7 +368,7 @@ def test_an_answer_just_before_the_stop_is_stored(tmp_path: Path) -> None:
             dispatcher = hooks.start("crm", url)
             hold = asyncio.Event()
             event = await hooks.emit()
-            await receiver.wait("ping")
+            await receiver.wait("ping", PATIENCE)
             hooks.store.hold["_settle_and_claim"] = hold
             if not dispatcher._finished and (await hooks.of(event)).state == "sending":
                 await until(lambda: dispatcher._finished)

@@ -25,21 +25,29 @@ from mailbridge.webhook.client import WebhookClient
 from mailbridge.webhook.dispatcher import Dispatcher
 from mailbridge.webhook.payload import fax_data
 from tests.integration.webhook_fixtures import NEW, OLD, now, render
-from tests.wait_helpers import PATIENCE
+from tests.wait_helpers import PATIENCE, until
 
 
 async def settled(store: SqliteStore, state: DeliveryState, count: int = 1) -> list[Delivery]:
-    async with asyncio.timeout(PATIENCE):
-        while len(found := await store.run(lambda tx: tx.deliveries.newest(state))) < count:
-            await asyncio.sleep(0.01)
+    found: list[Delivery] = []
+
+    async def there() -> bool:
+        found[:] = await store.run(lambda tx: tx.deliveries.newest(state))
+        return len(found) >= count
+
+    await until(there)
     return found
 
 
 async def failed(store: SqliteStore, event: Event) -> Delivery:
-    async with asyncio.timeout(PATIENCE):
-        while (delivery := (await store.run(lambda tx: tx.deliveries.newest(event_id=event.id)))[0]).error is None:
-            await asyncio.sleep(0.01)
-    return delivery
+    found: list[Delivery] = []
+
+    async def there() -> bool:
+        found[:] = await store.run(lambda tx: tx.deliveries.newest(event_id=event.id))
+        return found[0].error is not None
+
+    await until(there)
+    return found[0]
 
 
 def runtime(store: Store, state: Path, clock: Callable[[], datetime] = now) -> Runtime:
@@ -74,7 +82,7 @@ async def ping(store: SqliteStore, clock: Callable[[], datetime] = now, **data: 
 def test_an_event_arrives_once_and_signed(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
         event = await ping(store, text="שלום")
-        assert (await receiver.wait("ping"))["data"] == {"text": "שלום"}
+        assert (await receiver.wait("ping", PATIENCE))["data"] == {"text": "שלום"}
         assert receiver.requests[0]["webhook-id"] == event.id
         assert len(receiver.requests[0]["webhook-signature"].split()) == 2
         [delivery] = await settled(store, "delivered")
@@ -86,7 +94,7 @@ def test_an_event_arrives_once_and_signed(tmp_path: Path) -> None:
 def test_the_old_secret_still_verifies_during_rotation(tmp_path: Path) -> None:
     async def scenario(store: SqliteStore, receiver: Receiver, _: Dispatcher) -> None:
         await ping(store)
-        assert await receiver.wait("ping")
+        assert await receiver.wait("ping", PATIENCE)
 
     with_dispatcher(tmp_path, scenario, verify_by=OLD)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from tests.integration.webhook_fixtures import NEW, Hooks, in_hooks, now
-from tests.wait_helpers import PATIENCE
+from tests.wait_helpers import PATIENCE, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "webhooks.md"
 
@@ -33,13 +33,15 @@ def test_the_python_receiver_accepts_a_signed_event_and_rejects_a_forged_one(tmp
         process = await asyncio.create_subprocess_exec(sys.executable, str(program), env=env, stdout=pipe, stderr=pipe)
         try:
             assert process.stdout is not None
-            async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(PATIENCE):
-                while True:
-                    try:
+            async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+
+                async def listens() -> bool:
+                    with contextlib.suppress(httpx.ConnectError):
                         await http.get(f"http://127.0.0.1:{free_port}/")
-                        break
-                    except httpx.ConnectError:
-                        await asyncio.sleep(0.02)
+                        return True
+                    return False
+
+                await until(listens)
                 hooks.start("crm", f"http://127.0.0.1:{free_port}/")
                 event = await hooks.emit("fax.delivered", fax_id="fax_1", subject="חוזה")
                 delivered = await hooks.settled(event, "delivered")

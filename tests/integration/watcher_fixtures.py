@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,7 +24,7 @@ from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests import factories
 from tests.factories import NUMBER, an_envelope
-from tests.wait_helpers import PATIENCE, until
+from tests.wait_helpers import until
 
 
 def clock() -> datetime:
@@ -98,13 +97,16 @@ async def watching(
 
 async def events(store: SqliteStore, count: int, prefix: str = "") -> list[Event]:
     """Return the events of these types, oldest first, once there are `count` of them."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        found = [event for event in await store.run(lambda tx: tx.events.newest(limit=10_000)) if event.type.startswith(prefix)]
-        if len(found) >= count:
-            return found[::-1]
-        assert time.monotonic() < deadline, [event.type for event in found]
-        await asyncio.sleep(0.005)
+    found: list[Event] = []
+
+    async def there() -> bool:
+        newest = await store.run(lambda tx: tx.events.newest(limit=10_000))
+        found[:] = [event for event in reversed(newest) if event.type.startswith(prefix)]
+        return len(found) >= count
+
+    # Reading thousands of events again and again would be most of the work.
+    await until(there, every=0.005 + count / 10_000)
+    return found
 
 
 async def a_fax(store: SqliteStore, *steps: FaxTrigger, number: str = NUMBER) -> Fax:
