@@ -34,7 +34,7 @@ def test_every_mail_has_an_expectation() -> None:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_case(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mail_of_the_corpus_is_read_as_its_json_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, texts, render = EXPECTED[name], [""], page.render
 
     def record(text: str, *head: str) -> tuple[bytes, int]:

@@ -95,7 +95,7 @@ def test_submitted_fax_cannot_be_cancelled_retried_or_resolved(tmp_path: Path) -
     ],
     ids=["sent", "sent-with-code", "failed", "resend"],
 )
-def test_resolve(tmp_path: Path, how: list[str], state: str, uploads: int) -> None:
+def test_resolve_ends_a_doubt_as_the_option_says(tmp_path: Path, how: list[str], state: str, uploads: int) -> None:
     async def scenario(env: Environment) -> None:
         fax = await fax_to(env, "03-9876591")
         await env.becomes(fax, "in_doubt")
@@ -133,7 +133,7 @@ def test_resolve_usage_errors(tmp_path: Path) -> None:
     in_environment(tmp_path, scenario)
 
 
-def test_replay(tmp_path: Path) -> None:
+def test_replay_delivers_a_dead_delivery_again(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         env.receiver.answers.append((410, {}))
         fax = await fax_to(env, "03-9876543")

@@ -141,9 +141,9 @@ async def play(folder: Path, state: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario(name: str, tmp_path: Path) -> None:
+def test_scenario_ends_as_expected(name: str, tmp_path: Path) -> None:
     asyncio.run(play(HERE / name, tmp_path))
 
 
-def test_there_are_scenarios() -> None:
+def test_scenarios_are_found() -> None:
     assert len(SCENARIOS) >= 10

@@ -45,7 +45,7 @@ def test_every_command_has_help(name: str) -> None:
     assert "--json" in done.output or name in ("serve", "hash-password")
 
 
-def test_version() -> None:
+def test_version_option_prints_the_version() -> None:
     assert run("--version") == Done(0, f"mailbridge {__version__}\n", "")
 
 

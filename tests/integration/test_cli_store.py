@@ -128,7 +128,7 @@ def test_queue_table(seeded: Seeded) -> None:
     assert table(seeded, "queue", "--state", "cancelled") == ["no faxes in state cancelled"]
 
 
-def test_show(seeded: Seeded) -> None:
+def test_show_prints_a_fax_with_its_events_deliveries_and_attempts(seeded: Seeded) -> None:
     fax = read_json(seeded, "show", seeded.failed)
     assert [event["type"] for event in fax["events"]] == ["fax.queued", "fax.failed"]
     assert [(d["type"], d["state"]) for d in fax["deliveries"]] == [("fax.queued", "delivered"), ("fax.failed", "dead")]

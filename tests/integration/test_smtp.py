@@ -30,7 +30,7 @@ def test_mail_becomes_one_fax_for_each_number(tmp_path: Path) -> None:
         assert faxes["+97239876543"].email.envelope_id == "Qq+2B1"
 
 
-def test_rcpt_replies(tmp_path: Path) -> None:
+def test_rcpt_is_answered_by_what_the_address_is(tmp_path: Path) -> None:
     with gateway(tmp_path, {"max_recipients": 2}) as mx, mx.client() as client:
         assert client.docmd("RCPT", "TO:<039876543@fax.local>")[0] == 503
         client.mail("anna@example.co.il")

@@ -23,7 +23,7 @@ def test_durations_sizes_and_secrets_are_parsed(tmp_path: Path) -> None:
     assert "secret-password" not in repr(config)
 
 
-def test_default_domains(tmp_path: Path) -> None:
+def test_domains_of_a_file_that_names_none(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(MINIMAL)
     assert load(path, {}).smtp.domains == ("fax.local", "fax.internal", "myfax.co.il")

@@ -45,7 +45,7 @@ def test_one_number_in_many_spellings(local: str) -> None:
     assert parse_recipient(f"{local}@fax.local", DOMAINS, "IL") == "+97239876543"
 
 
-def test_other_numbers() -> None:
+def test_recipient_with_a_mobile_or_foreign_number_is_parsed() -> None:
     assert parse_recipient("050-1234567@MyFax.co.il", DOMAINS, "IL") == "+972501234567"
     assert parse_recipient("+12125551234@fax.local", DOMAINS, "IL") == "+12125551234"
     assert parse_recipient("2125551234@fax.local", DOMAINS, "US") == "+12125551234"
@@ -92,7 +92,7 @@ def test_other_numbers() -> None:
         "IMCEAEX-+2B97239876543",
     ],
 )
-def test_what_is_no_number(local: str) -> None:
+def test_recipient_without_a_valid_number_is_refused(local: str) -> None:
     with pytest.raises(Refused, match=r"^550 5\.1\.3 "):
         parse_recipient(f"{local}@fax.local", DOMAINS, "IL")
 
@@ -139,7 +139,7 @@ def test_a_subaddress_is_refused_in_words() -> None:
 
 
 @pytest.mark.parametrize("address", ["039876543@gmail.com", "039876543", "039876543@", "039876543@fax.local@gmail.com", ""])
-def test_nothing_is_relayed(address: str) -> None:
+def test_recipient_in_another_domain_is_refused(address: str) -> None:
     with pytest.raises(Refused, match=r"^550 5\.1\.2 "):
         parse_recipient(address, DOMAINS, "IL")
 

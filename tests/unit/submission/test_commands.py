@@ -33,7 +33,7 @@ from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
         ('FROM:<"a > b"@c> RET=hdrs ENVID=QqX+2B', '"a > b"@c', {"RET": "hdrs", "ENVID": "QqX+2B"}),
     ],
 )
-def test_paths(arg: str, address: str, parameters: dict[str, str]) -> None:
+def test_path_of_mail_or_rcpt_is_parsed(arg: str, address: str, parameters: dict[str, str]) -> None:
     assert parse_path(arg, "FROM:") == (address, parameters)
     check_mail(parameters, 100)
 
@@ -51,7 +51,7 @@ def test_paths(arg: str, address: str, parameters: dict[str, str]) -> None:
         *("FROM:<a@b <c@d> e>", "FROM:<a<b@c>", "FROM:Scanner<a@b>", "FROM:<x <y <a@b>>>"),
     ],
 )
-def test_what_cannot_be_read(arg: str | None) -> None:
+def test_path_that_cannot_be_parsed_is_refused(arg: str | None) -> None:
     with pytest.raises(Refused, match=r"^(501 5\.5\.4|553 5\.1\.3) "):
         parse_path(arg, "FROM:")
 

@@ -40,7 +40,7 @@ def test_html_becomes_its_readable_text() -> None:
         ("1 &lt; 2 &amp;amp; &euro; &#1488;", ["1 < 2 &amp; € א"]),
     ],
 )
-def test_blocks_are_lines(source: str, expected: list[str]) -> None:
+def test_html_blocks_become_lines(source: str, expected: list[str]) -> None:
     assert lines(source) == expected
 
 

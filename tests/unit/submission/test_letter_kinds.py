@@ -271,13 +271,13 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)
-def test_documents(kind: str, tmp_path: Path) -> None:
+def test_documents_of_each_kind_of_mail(kind: str, tmp_path: Path) -> None:
     raw, names = DOCUMENTS[kind]
     assert [document.name for document in read(tmp_path, raw).documents] == names
 
 
 @pytest.mark.parametrize("kind", PAGES)
-def test_page(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_of_each_kind_of_mail(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw, has, lacks = PAGES[kind]
     names, content = read_with_text(tmp_path, raw, monkeypatch)
     assert names[0] == "page.pdf"
@@ -286,7 +286,7 @@ def test_page(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_refusal(kind: str, tmp_path: Path) -> None:
+def test_refusal_of_each_kind_of_mail(kind: str, tmp_path: Path) -> None:
     raw, words = REFUSED[kind]
     reply = refused(tmp_path, raw)
     assert reply.startswith("554 5.6.")

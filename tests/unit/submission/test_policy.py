@@ -24,7 +24,7 @@ LETTER = Letter(message_id="<1@x>", subject="", sender="a@example.co.il", docume
         ("+972391234567", ["IL"], ["premium"]),
     ],
 )
-def test_allowed_numbers(number: str, allow: list[str], deny: list[str]) -> None:
+def test_number_within_allow_and_deny_passes(number: str, allow: list[str], deny: list[str]) -> None:
     policy.check_number(number, allow, deny)
 
 
@@ -43,12 +43,12 @@ def test_allowed_numbers(number: str, allow: list[str], deny: list[str]) -> None
         ("+39876543", ["IT"], ["short"]),
     ],
 )
-def test_numbers_not_allowed(number: str, allow: list[str], deny: list[str]) -> None:
+def test_number_outside_allow_or_in_deny_is_refused(number: str, allow: list[str], deny: list[str]) -> None:
     with pytest.raises(Refused, match=r"^550 5\.7\.1 "):
         policy.check_number(number, allow, deny)
 
 
-def test_senders() -> None:
+def test_sender_must_be_an_address_or_in_a_domain_of_the_list() -> None:
     for sender in ("Anna@Example.co.il", "x@other.co.il", "y@third.co.il"):
         policy.check_sender(sender, ["anna@example.co.il", "@other.co.il", "third.co.il"])
     policy.check_sender("anybody@anywhere", [])
@@ -57,14 +57,14 @@ def test_senders() -> None:
             policy.check_sender(sender, ["anna@example.co.il", "@other.co.il", "third.co.il"])
 
 
-def test_daily_limit() -> None:
+def test_daily_limit_counts_the_faxes_of_the_mail_too() -> None:
     policy.check_daily(None, lambda: 10**6)
     policy.check_daily(3, lambda: 2)
     with pytest.raises(Refused, match=r"^452 4\.7\.1 .*3 .*midnight"):
         policy.check_daily(3, lambda: 2, more=2)
 
 
-def test_loops() -> None:
+def test_mail_in_a_loop_is_refused() -> None:
     policy.check_loop(LETTER)
     policy.check_loop(dataclasses.replace(LETTER, received_count=50))
     for change in ({"mail_loop": True}, {"received_count": 51}):
