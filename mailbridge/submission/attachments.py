@@ -30,6 +30,7 @@ from mailbridge.submission.wrappers import check_wrapper
 
 _TNEF_TYPES = ("application/ms-tnef", "application/vnd.ms-tnef")
 _TRACKING_PIXELS = 50
+MAX_FILES = 100  # of a mail, those that are packed in others included
 _MAX_TEXT = 2_000_000  # bytes of a text that are looked at
 _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 
@@ -46,6 +47,7 @@ class Attachments:
         self._line_ends_changed = line_ends_changed
         self._logos: list[AttachedFile] = []
         self._branches: dict[str, list[dict[int, int]]] = {}
+        self._files = 0
         self.documents: list[Document] = []
         self.passed_over: list[str] = []
         self.messages: list[tuple[int, tnef.Message]] = []
@@ -101,6 +103,9 @@ class Attachments:
         )
 
     def _take(self, file: AttachedFile, depth: int = 0) -> None:
+        self._files += 1
+        if self._files > MAX_FILES:
+            raise Refused(f"554 5.6.0 The mail has more than {MAX_FILES} files; send some of them in another mail")
         if depth == 0 and (file.kind == "tnef" or file.content_type in _TNEF_TYPES or file.name.lower() == "winmail.dat"):
             self._check_bytes(file)
             self._take_tnef(file)

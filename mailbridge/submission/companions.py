@@ -84,8 +84,8 @@ def _is_leftover(file: AttachedFile) -> bool:
 
 
 def is_logo(file: AttachedFile) -> bool:
-    """Return whether a file is a small picture in the text, not attached to it. Only scanners write TIFF."""
-    if file.kind == "tiff" or (file.kind not in PICTURES and not file.content_type.startswith("image/")):
+    """Return whether a file is a small picture in the text, not attached to it. Scanners write TIFF, and cameras HEIC."""
+    if file.kind in ("tiff", "heic") or (file.kind not in PICTURES and not file.content_type.startswith("image/")):
         return False
     size = image_size(file.content)
     if size is not None and min(size) >= _PAGE_PIXELS:

@@ -15,7 +15,7 @@ from typing import Final
 from mailbridge.submission.charsets import decode_text
 from mailbridge.submission.html_text import text_of_html
 
-_MAX_SIZE: Final = 4_000_000  # bytes after decompression, pictures included
+_MAX_SIZE: Final = 2_000_000  # bytes after decompression, pictures included
 # MS-OXRTFCP section 2.1.2.1: what the dictionary holds at the beginning.
 _DICTIONARY: Final = (
     b"{\\rtf1\\ansi\\mac\\deff0\\deftab720{\\fonttbl;}{\\f0\\fnil \\froman \\fswiss \\fmodern \\fscript \\fdecor MS Sans Serif"
@@ -53,7 +53,7 @@ _CHARSETS: Final = {
 
 
 def decompress(compressed: bytes) -> bytes:
-    """Return decompressed RTF. Raises ValueError for what is not compressed RTF, or longer than 4 MB."""
+    """Return decompressed RTF. Raises ValueError for what is not compressed RTF, or longer than 2 MB."""
     try:
         size, raw_size, kind = struct.unpack_from("<II4s", compressed)
     except struct.error:

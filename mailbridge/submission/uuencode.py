@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 MAX_FILES: Final = 100
 _MAX_BEGINNINGS: Final = 10_000  # that are looked at
-# A file of 64 MB has fewer lines; they hold 45 bytes each.
-_MAX_LINES: Final = 1_500_000
+# Programs write lines of 45 bytes, and one that is shorter.
+_MAX_SHORT_LINES: Final = 100_000
 _BEGIN: Final = re.compile(rb"^begin(-base64)? [0-7]{3,4} ([^\r\n]{1,255})\r?\n", re.MULTILINE)
 _END: Final = (b"end", b"====")
 _WHOLE: Final = b"M"  # begins a line of 45 bytes, which are 60 characters
@@ -52,23 +52,26 @@ def unpack(text: bytes) -> tuple[bytes, list[PackedFile]]:
 
 def _decode(text: bytes, start: int, *, is_base64: bool) -> tuple[bytes, int]:
     """Return a file's content, and where the text goes on behind it; no content if the lines are not of a file."""
+    decode_whole, decode_line = (binascii.a2b_base64,) * 2 if is_base64 else (_decode_characters, _decode_line)
     decoded: list[bytes] = []
     whole: list[bytes] = []
-    position = start
-    for _ in range(_MAX_LINES):
+    position, is_end = start, False
+    while len(decoded) < 2 * _MAX_SHORT_LINES:
         newline = text.find(b"\n", position)
         after = len(text) if newline < 0 else newline + 1
         line = text[position:after].rstrip()
         is_end = line in _END
-        if not is_base64 and len(line) == _WHOLE_SIZE and line[:1] == _WHOLE:
+        if is_base64 and len(line) >= _WHOLE_SIZE - 1 and len(line) % 4 == 0 and line[-1:] != b"=":
+            whole.append(line)
+        elif not is_base64 and len(line) == _WHOLE_SIZE and line[:1] == _WHOLE:
             whole.append(line[1:])
         else:
-            decoded.append(_decode_characters(b"".join(whole)))
-            whole.clear()
             try:
-                decoded.append(b"" if is_end else binascii.a2b_base64(line) if is_base64 else _decode_line(line))
+                decoded.append(decode_whole(b"".join(whole)))
+                decoded.append(b"" if is_end else decode_line(line))
             except ValueError:
                 break
+            whole.clear()
         if is_end or after == len(text) or not (any(decoded) or whole):
             break
         position = after
