@@ -54,7 +54,7 @@ from mailbridge.webhook.payload import body, fax_data
 from mailbridge.webhook.removed_endpoints import log_removed_endpoints
 from mailbridge.webhook.routing import Routes
 
-# Seconds that mails and uploads under way get to finish. A stop must end within 30 s; the rest is for closing everything else.
+# Seconds that mails and uploads in progress get to finish. A stop must end within 30 s; the rest is for closing everything else.
 GRACE = 25.0
 # Seconds to wait for a command that holds the lock of the state_dir while no daemon runs.
 _LOCK_TIMEOUT = 3.0

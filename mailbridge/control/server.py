@@ -63,7 +63,7 @@ class ControlService:
             raise
 
     async def stop(self) -> None:
-        """Stop listening, end what is under way, and remove the socket."""
+        """Stop listening, end every connection, and remove the socket."""
         self._server.close()
         for connection in self._connections:
             connection.cancel()

@@ -16,7 +16,7 @@ upload, and what a crash (kill -9, a power cut) leaves after each:
 6. *Store.* `_store_outcome` commits `submitted` with the FAX_CODE, `queued`, `failed` or `in_doubt`, and tries until the store
    accepts it. Nothing else happens to the fax meanwhile. After a crash, the next start goes on from there.
 
-Between 3 and 4 nothing has left, but a crash cannot be told from one after 4, so both are in doubt. Only a person, a trusted
+Between 3 and 4 the last chunk has not left, but the next start cannot know that, so the fax is in doubt. Only a person, a trusted
 report, or `fax.on_doubt` (once) ends a doubt. docs/lifecycle.md has the states and triggers, docs/crash.md the same moments
 beside those of the other stages, `myfax.transport` what keeps the HTTP library from repeating a request.
 """

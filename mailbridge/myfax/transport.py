@@ -51,7 +51,7 @@ class Call:
         return text
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Note the connection of this call and the status of its answer, as told by httpx's extension `trace`."""
+        """Note the connection of this call and the status of its answer, from httpx's extension `trace`."""
         if event == "connection.connect_tcp.complete":
             self.connection = info["return_value"]
         elif event == "http11.receive_response_headers.complete":
