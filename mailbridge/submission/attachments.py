@@ -31,6 +31,7 @@ from mailbridge.submission.wrappers import check_wrapper
 _TNEF_TYPES = ("application/ms-tnef", "application/vnd.ms-tnef")
 _TRACKING_PIXELS = 50
 MAX_FILES = 100  # of a mail, those that are packed in others included
+MAX_PIXELS = 200_000_000  # of all pictures that are converted: some 16 photographs of a phone, which take 12 s
 _MAX_TEXT = 2_000_000  # bytes of a text that are looked at
 _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 
@@ -47,7 +48,7 @@ class Attachments:
         self._line_ends_changed = line_ends_changed
         self._logos: list[AttachedFile] = []
         self._branches: dict[str, list[dict[int, int]]] = {}
-        self._files = 0
+        self._files = self._pixels = 0
         self.documents: list[Document] = []
         self.passed_over: list[str] = []
         self.messages: list[tuple[int, tnef.Message]] = []
@@ -158,6 +159,10 @@ class Attachments:
             _check_text(file)
         name, content = name_of_kind(file.name, "png" if kind in CONVERTED else kind), file.content
         if kind in CONVERTED:
+            width, height = image_size(content) or (0, 0)
+            self._pixels += width * height
+            if self._pixels > MAX_PIXELS:
+                raise refusal(file.name, "the pictures up to it are too large together; send them as JPEG or PDF")
             kind, content = "png", to_png(file.name, kind, content)
         digest = hashlib.sha256(content).hexdigest()
         if self._is_in_other_branch(digest, file.part):

@@ -84,7 +84,8 @@ MAILS: dict[str, Callable[[], bytes]] = {
     "GIF of 50 megapixels": lambda: mixed(text("x"), attached("a.gif", picture("GIF", 7072, 7070, "P")[: RAW - 1000])),
     "WebP of 25 megapixels": lambda: mixed(text("x"), attached("a.webp", picture("WEBP", 5000, 5000, "RGBA"))),
     "HEIC of 50 megapixels": lambda: mixed(text("x"), attached("a.heic", heic(7072, 7070))),
-    "BMP, 99 pictures": lambda: mixed(*[attached("a.bmp", picture("BMP", 640, 480, "L"))] * 95),
+    "HEIC, 16 photographs": lambda: mixed(*[attached("a.heic", heic(4032, 3024))] * 16),
+    "BMP, 95 pictures": lambda: mixed(*[attached("a.bmp", picture("BMP", 640, 480, "L"))] * 95),
 }
 
 

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from mailbridge.errors import Refused
 from mailbridge.submission.file_name import MAX_NAME, safe_name
 from mailbridge.submission.letter_parser import read_letter
+from mailbridge.submission.letter_reader import checked_letter
+from mailbridge.submission.worker_protocol import Response
+from tests.unit.submission import tnef_writer as writer
 
+WINMAIL = writer.stream(
+    writer.text("hello"), writer.attachment("a.txt", b"text"), writer.attachment("b.png", b"\x89PNG\r\n\x1a\n", writer.HIDDEN)
+)
 PIECES = st.sampled_from(
     [
         b"\n",
@@ -32,21 +38,37 @@ PIECES = st.sampled_from(
         b"X-Mailbridge-Tag: k=v\n",
         b"JVBERi0=\n",
         b"II*\x00\x08\x00\x00\x00\x01\x00",
+        b"Content-Type: multipart/alternative; boundary=b\n",
+        b"Content-Type: text/rtf\n\n{\\rtf1 x}\n",
+        b"Content-Type: text/plain; charset=windows-1255; format=flowed\n",
+        b"Content-Disposition: inline; filename=a.txt\n\n\xf9\xec\n",
+        b"Content-Type: application/ms-tnef; name=winmail.dat\n\n" + WINMAIL,
+        b"Content-Type: application/octet-stream; name=a.eml\n",
+        b"Content-Type: message/partial\n",
+        b"\nbegin 644 a.pdf\n#86)C\n`\nend\n",
+        b"begin 644 a\n",
+        b"<img src='data:image/gif;base64," + b"R0lGODlh" * 40 + b"'>",
+        b"GIF89a\x20\x03\x20\x03\x80\x00\x00",
     ]
 )
 
 
 @settings(max_examples=300)
-@given(st.lists(st.one_of(PIECES, st.binary(max_size=20)), max_size=25))
-def test_a_mail_is_read_or_refused(pieces: list[bytes]) -> None:
+@given(st.lists(st.one_of(PIECES, st.binary(max_size=20)), max_size=25), st.sampled_from(["never", "always"]), st.booleans())
+def test_a_mail_is_read_or_refused(pieces: list[bytes], page_mode: str, line_ends_changed: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "m.eml").write_bytes(b"".join(pieces))
         try:
-            documents, reply = read_letter(Path(directory), "m.eml", "never").documents, ""
+            letter = read_letter(Path(directory), "m.eml", page_mode, line_ends_changed=line_ends_changed)
         except Refused as refused:
-            documents, reply = (), refused.reply
-    assert not reply or re.fullmatch(r"554 5\.6\.[01] [^\r\n]+", reply)
-    assert all(document.size and document.length for document in documents)
+            letter, reply = None, refused.reply
+    if letter is None:
+        assert re.fullmatch(r"554 5\.6\.[01] [^\r\n]{1,600}", reply)
+        return
+    # The daemon accepts what the worker returns.
+    assert checked_letter(Response(letter=letter), "m.eml") == letter
+    assert sum(document.length for document in letter.documents if document.path == "m.derived") == len(letter.derived)
+    assert all(document.size and document.length for document in letter.documents)
 
 
 @given(st.one_of(st.none(), st.text()))

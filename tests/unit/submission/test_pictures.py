@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mailbridge.errors import Refused
-from mailbridge.submission import pictures
+from mailbridge.submission import attachments, pictures
 from mailbridge.submission.pictures import image_size, to_png
 from tests.unit.submission.letter_fixtures import read
 from tests.unit.submission.mail_writer import attached, html, mixed, multipart, shown, text
@@ -71,7 +71,7 @@ def test_picture_is_upright() -> None:
 
 
 def test_large_picture_is_no_larger_than_a_page_needs() -> None:
-    assert image_size(to_png("a", "gif", written("GIF", halves(size=(8000, 4000))))) == (3508, 1754)
+    assert image_size(to_png("a", "gif", written("GIF", halves(size=(8000, 4000))))) == (2600, 1300)
 
 
 @pytest.mark.parametrize("kind", ["gif", "bmp", "webp", "heic"])
@@ -83,6 +83,14 @@ def test_damaged_and_huge_pictures_are_refused(kind: str, monkeypatch: pytest.Mo
     monkeypatch.setitem(pictures.MAX_CONVERTED_PIXELS, kind, 600 * 800 - 1)
     with pytest.raises(Refused, match="too large"):
         to_png("a", kind, content)
+
+
+def test_pictures_that_take_too_long_together_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attachments, "MAX_PIXELS", 600 * 800 * 2)
+    files = [attached(f"{number}.gif", written("GIF", halves())) for number in range(3)]
+    assert len(read(tmp_path, mixed(text("x"), *files[:2])).documents) == 2
+    with pytest.raises(Refused, match=r"2\.gif cannot be faxed: the pictures up to it are too large"):
+        read(tmp_path, mixed(text("x"), *files))
 
 
 def test_picture_for_which_the_memory_does_not_suffice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
