@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 
 from mailbridge.errors import Refused
 from mailbridge.model import Document
@@ -20,7 +21,7 @@ from mailbridge.submission.derived import DerivedContent
 from mailbridge.submission.document_check import pages_of
 from mailbridge.submission.document_kind import is_binary, kind_to_fax
 from mailbridge.submission.document_types import CONVERTED, TYPES, declared_kind, name_of_kind
-from mailbridge.submission.encoded_text import find_encoded
+from mailbridge.submission.encoded_text import find_encoded, is_base64
 from mailbridge.submission.external_document import external_document
 from mailbridge.submission.file_name import safe_name
 from mailbridge.submission.mime import Mail
@@ -93,14 +94,21 @@ class Attachments:
         name = safe_name(part.filename, f"document-{number}")
         # Gmail and Exchange give attachments a Content-ID too; HTML text would show a logo by its Content-ID.
         marked = part.disposition == "attachment" and (part.cid is None or self._body.has_html)
+        named = part.filename is not None and part.disposition is None and part.cid is None and not part.related
+        declared = declared_kind(name, part.content_type)
+        kind = kind_of_content(content, declared)
+        if kind == "txt" and part.encoding == "identity" and declared not in (None, "txt", "html") and is_base64(content):
+            part = replace(part, encoding="base64")
+            content = self._mail.content(part, MAX_CONTENT)
+            kind = kind_of_content(content, declared)
         return AttachedFile(
             name=name,
             content_type=part.content_type,
             content=content,
-            kind=kind_of_content(content, declared_kind(name, part.content_type)),
+            kind=kind,
             part=part,
             is_shown=part.cid in self._body.shown,
-            is_attached=marked or len(self._mail.parts) == 1 or bool(part.filename and not part.disposition and not part.cid),
+            is_attached=marked or named or len(self._mail.parts) == 1,
         )
 
     def _take(self, file: AttachedFile, depth: int = 0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 from mailbridge.errors import Refused
@@ -24,6 +24,7 @@ _MAX_TEXT = 2_000_000  # bytes of one part of the text, without the files in it
 _TEXT_KINDS = ("txt", "html", "encrypted", "binhex", None)
 _READABLE = ("text/plain", "text/html", "text/enriched", "text/richtext", "text/markdown")
 _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
+_META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w.:-]{1,40})""", re.IGNORECASE)
 _DATA_URI = re.compile(rb"data:(image/[a-z0-9.+-]{1,30});base64,([A-Za-z0-9+/=\s]+)", re.IGNORECASE)
 # What mail programs write for a picture in the plain text.
 _PICTURE = re.compile(r"\[(?:cid|image|תמונה):[^\]\n]{0,200}\]", re.IGNORECASE)
@@ -92,6 +93,10 @@ def _read_texts(mail: Mail, body: Body, shown: set[str]) -> Iterator[_Text]:
         if not _may_be_text(part, is_first=part.mail not in named):
             continue
         content = mail.content(part, MAX_CONTENT)
+        if part.encoding == "base64" and not content.strip():
+            # A program declared base64 and wrote plain text, which no decoder takes for base64.
+            part = replace(part, encoding="identity")
+            content = mail.content(part, MAX_CONTENT)
         kind = kind_of_content(content)
         if kind not in _TEXT_KINDS and not (kind == "pdf" and not content.lstrip().startswith(b"%PDF-")):
             continue
@@ -102,7 +107,8 @@ def _read_texts(mail: Mail, body: Body, shown: set[str]) -> Iterator[_Text]:
         body.packed[number] = packed
         if len(content) > _MAX_TEXT:
             raise Refused(f"554 5.6.0 The mail's text is larger than {_MAX_TEXT // 1_000_000} MB; attach it as a document")
-        text = decode_text(join_cut_lines(content) if part.encoding == "identity" else content, part.charset)
+        charset = part.charset or (_charset_in_html(content) if is_html else None)
+        text = decode_text(join_cut_lines(content) if part.encoding == "identity" else content, charset)
         if is_html:
             body.has_html = True
             shown.update(unquote(cid) for cid in _CID.findall(text))
@@ -117,6 +123,11 @@ def _may_be_text(part: Part, *, is_first: bool) -> bool:
     if part.content_type not in _READABLE or part.disposition == "attachment":
         return False
     return not part.filename or part.alternative or (is_first and part.disposition == "inline")
+
+
+def _charset_in_html(content: bytes) -> str | None:
+    found = _META_CHARSET.search(content[:2000])
+    return found[1].decode() if found else None
 
 
 def _unpack_plain(content: bytes, charset: str | None) -> tuple[bytes, list[Packed]]:

@@ -17,6 +17,7 @@ _HEADER: Final = re.compile(
 # Four whole lines, or one that never ends. Addresses of web pages are long too, but have other characters.
 _BASE64_LINES: Final = re.compile(r"(?:^[ \t]*[A-Za-z0-9+/]{60,}={0,2}[ \t]*$\n?){4}", re.MULTILINE)
 _BASE64_LINE: Final = re.compile(r"(?<![^\s\"'(<>,;])[A-Za-z0-9+/]{1000,}")
+_BASE64_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= \t\r\n"
 _UU_LINES: Final = re.compile(r"(?:^M[ -`]{60}$\n?){4}", re.MULTILINE)
 _BINHEX_LINES: Final = re.compile(r"(?:^:?[!-,0-9@A-NP-VX-Z\[`a-fh-mp-r\-]{64}$\n?){4}", re.MULTILINE)
 _QUOTED_PRINTABLE: Final = re.compile(r"(?:=[0-9A-F]{2}){6,}")
@@ -43,6 +44,11 @@ def find_encoded(text: str) -> str | None:
     if len(_QUOTED_PRINTABLE.findall(text)) > _MOST_QUOTED_PRINTABLE:
         return "text encoded in quoted-printable"
     return None
+
+
+def is_base64(content: bytes) -> bool:
+    """Return whether all of a file is base64, whatever its header says."""
+    return not content.translate(None, _BASE64_BYTES) and b"\n" in content.strip()
 
 
 def _has_letters(found: re.Match[str] | None) -> bool:

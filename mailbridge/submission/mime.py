@@ -47,6 +47,7 @@ class _Stretch(NamedTuple):
     is_mail: bool = False
     alternatives: tuple[tuple[int, int], ...] = ()
     alternative: bool = False
+    related: bool = False
 
 
 class Mail:
@@ -134,6 +135,7 @@ class _Splitter:
                         mail=stretch.mail,
                         alternatives=stretch.alternatives,
                         alternative=stretch.alternative,
+                        related=stretch.related,
                     )
                 )
             else:
@@ -163,8 +165,11 @@ class _Splitter:
             default_type="message/rfc822" if kind == "multipart/digest" else "text/plain",
             is_mail=False,
             alternative=kind == "multipart/alternative",
+            related=kind == "multipart/related",
         )
         source = self.sources[stretch.source]
+        if not source[body : min(stretch.end, body + _PREAMBLE)].strip() and stretch.end - body <= _PREAMBLE:
+            return []
         for boundary in _boundaries(fields, source, body, stretch.end):
             if found := _between(source, body, stretch.end, boundary):
                 return list(self._inside(inside, found))
@@ -179,7 +184,9 @@ class _Splitter:
 
     def _forwarded(self, headers: Headers, body: int, stretch: _Stretch) -> _Stretch:
         """Return a forwarded mail; one that is encoded, against RFC 2046 section 5.2.1, becomes a source of its own."""
-        inside = stretch._replace(depth=stretch.depth + 1, default_type="text/plain", is_mail=True, alternative=False)
+        inside = stretch._replace(
+            depth=stretch.depth + 1, default_type="text/plain", is_mail=True, alternative=False, related=False
+        )
         encoding = transfer_encoding(headers, "message")
         if encoding == "identity":
             return inside._replace(start=body)
@@ -219,9 +226,10 @@ def _between(source: Source, start: int, end: int, boundary: bytes) -> list[tupl
             continue
         if begun >= 0:
             found.append((begun, max(begun, _before_newline(source, at, start))))
-        if len(found) > MAX_PARTS or tail:
+        if len(found) > MAX_PARTS:
             return found
-        begun = position = after
+        # Parts behind the end are taken too: an inner multipart may have had the same boundary.
+        begun, position = (-1 if tail else after), after
     if begun >= 0:
         found.append((begun, end))
     return found

@@ -28,8 +28,8 @@ class Part:
 
     `source` is 0 for the spooled file. `filename` is as the sender wrote it, never a path to use. `mail` is 0 in the mail itself,
     and the number of the forwarded mail that the part belongs to. `alternatives` names each multipart/alternative around the part
-    by its number, with the number of the branch; `alternative` says that the part itself is such a branch. `url` is set for a
-    part that only says where its content is. `flowed` and `delsp` are the parameters of RFC 3676.
+    by its number, with the number of the branch. `alternative` and `related` say that the part itself belongs to a multipart of
+    that kind. `url` is set for a part that only says where its content is. `flowed` and `delsp` are the parameters of RFC 3676.
     """
 
     offset: int
@@ -44,6 +44,7 @@ class Part:
     mail: int = 0
     alternatives: tuple[tuple[int, int], ...] = ()
     alternative: bool = False
+    related: bool = False
     flowed: bool = False
     delsp: bool = False
     url: str | None = None

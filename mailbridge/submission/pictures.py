@@ -1,7 +1,6 @@
 """Pictures: their size and pages, and those that MyFax does not take turned into PNG.
 
-The largest that are converted take 2 s of processor time and these MiB of address space: 480 for HEIC and WebP, 530 for BMP,
-160 for GIF.
+The largest that are converted take about 2 s of processor time, and 620 MiB of a worker's address space; see docs/decisions.md.
 """
 
 from __future__ import annotations

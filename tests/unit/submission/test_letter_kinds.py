@@ -20,7 +20,23 @@ DOCX, XLSX = zipped("word/document.xml"), zipped("xl/workbook.xml")
 SEE = text("see attached")
 A = attached("a.pdf", PDF, "application/pdf")
 INNER = multipart("mixed", SEE, A, boundary="inner", head=HEAD)
+PLAIN_BASE64 = base64.encodebytes(PDF)
 DOCUMENTS: dict[str, tuple[bytes, list[str]]] = {
+    "12 base64 that the header does not declare": (
+        mixed(SEE, part("Content-Type: application/pdf", PLAIN_BASE64, "7bit")),
+        ["document-2.pdf"],
+    ),
+    "26 parts behind the end": (mixed(SEE, A) + b"--b1\n" + attached("b.pdf", PDF) + b"\n--b1--\n", ["a.pdf", "b.pdf"]),
+    "26 one boundary for two multiparts": (mixed(multipart("alternative", SEE, html("see attached")), A), ["a.pdf"]),
+    "02 a logo that the text shows by its place": (
+        mixed(
+            multipart(
+                "related", html("<img src=l.png>see attached"), part("Content-Type: image/png; name=l.png", LOGO), boundary="b2"
+            ),
+            A,
+        ),
+        ["a.pdf"],
+    ),
     "01 a Hebrew name without an extension": (mixed(SEE, attached("חשבונית", PDF)), ["חשבונית.pdf"]),
     "01 a type for downloads": (mixed(SEE, attached("scan", PDF, "application/force-download")), ["scan.pdf"]),
     "01 an extension that nobody knows": (mixed(SEE, attached("scan.dat", PDF)), ["scan.dat.pdf"]),
@@ -167,6 +183,12 @@ DOCUMENTS: dict[str, tuple[bytes, list[str]]] = {
     "36 a small picture that is all there is": (mixed(text("\n"), shown(LOGO, "image/png", "x", "stamp.png")), ["stamp.png"]),
 }
 PAGES: dict[str, tuple[bytes, str, str]] = {
+    "12 plain text declared as base64": (HEAD + b"Content-Transfer-Encoding: base64\n\n" + ORDER.encode(), "20 boxes", "\ufffd"),
+    "15 a charset that only the HTML names": (
+        HEAD + part("Content-Type: text/html", b'<meta charset="koi8-r"><p>' + "заказ".encode("koi8-r"), "8bit"),
+        "заказ",
+        "\ufffd",
+    ),
     "10 the text around a file": (HEAD + text(f"{ORDER}{uuencoded('a.pdf', PDF)}Bye bye\n"), "Bye bye", "begin"),
     "11 the text of a forwarded mail": (
         mixed(SEE, part("Content-Type: message/rfc822", HEAD + text(ORDER), "8bit"), A),
