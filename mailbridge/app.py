@@ -58,6 +58,7 @@ from mailbridge.webhook.routing import Routes
 GRACE = 25.0
 # Seconds to wait for a command that holds the lock of the state_dir while no daemon runs.
 _LOCK_TIMEOUT = 3.0
+_CHECKS_AFTER_JUMP = 5
 _CLOCK_CHECK_SECONDS = 1.0
 
 
@@ -262,17 +263,25 @@ def document_links(config: Config) -> Links:
 
 
 async def _follow_clock_jumps(store: Store, clock: Clock) -> None:
-    """When the system's clock is set, move every deadline in the store along, before any service sees the new time."""
+    """When the system's clock is set, move every deadline in the store along, before any service sees the new time.
+
+    A service may have read the old time just before, and store it just after. If the clock was set back, that work would wait as
+    long; so for some seconds the work that should be due at once is pulled in.
+    """
+    checks = _CHECKS_AFTER_JUMP  # also at a start: the clock may have been set meanwhile
     while True:
         await asyncio.sleep(_CLOCK_CHECK_SECONDS)
-        if jump := clock.jump:
-            try:
+        try:
+            if jump := clock.jump:
                 moved = await store.run(lambda tx: tx.shift_deadlines(jump, clock()))
-            except StoreUnavailable as error:
-                log.store_unavailable("clock", error=str(error))
-                continue
-            clock.accept_jump(jump)
-            log.clock_jumped("clock", by=str(jump), moved=moved)
+                clock.accept_jump(jump)
+                log.clock_jumped("clock", by=str(jump), moved=moved)
+                checks = _CHECKS_AFTER_JUMP
+            elif checks:
+                await store.run(lambda tx: tx.pull_in_new_work(clock()))
+                checks -= 1
+        except StoreUnavailable as error:
+            log.store_unavailable("clock", error=str(error))
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:

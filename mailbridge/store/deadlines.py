@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Text, bindparam, cast, type_coerce, update
+from sqlalchemy import Text, bindparam, cast, select, type_coerce, update
 
 from mailbridge.store import schema
 from mailbridge.store.sql import Sql
@@ -33,9 +33,24 @@ _SHIFT_MAILS: Final = (
     .values(received_at=type_coerce(_envelope.received_at, schema.Elapsed) + _BY)
 )
 
+# What is due at once: a delivery without an attempt, and a fax that is due since it came.
+_NEW_DELIVERY = (_delivery.state == "pending", _delivery.attempts == 0, _delivery.due_at > bindparam("now"))
+_NEW_FAX = (_fax.state == "queued", _fax.due_at == _fax.created_at, _fax.due_at > bindparam("now"))
+_LATE_ENDPOINTS: Final = select(_delivery.endpoint).distinct().where(*_NEW_DELIVERY)
+_LATE_ACCOUNTS: Final = select(_fax.account).distinct().where(*_NEW_FAX)
+_PULL_DELIVERIES: Final = update(schema.delivery).where(*_NEW_DELIVERY).values(due_at=bindparam("now"))
+_PULL_FAXES: Final = update(schema.fax).where(*_NEW_FAX).values(due_at=bindparam("now"))
+
 
 def shift_deadlines(sql: Sql, by: timedelta, now: datetime) -> int:
     """See `Transaction.shift_deadlines`."""
     shifted = sum(sql.execute(statement, {"by": by}).rowcount for statement in _SHIFT)
     sql.topics.add("poll")
     return shifted + sql.execute(_SHIFT_MAILS, {"by": by, "since": now - _REPEATS_ARE_KNOWN}).rowcount
+
+
+def pull_in_new_work(sql: Sql, now: datetime) -> int:
+    """See `Transaction.pull_in_new_work`."""
+    sql.topics.update(f"deliver:{row['endpoint']}" for row in sql.rows(_LATE_ENDPOINTS, now=now))
+    sql.topics.update(f"upload:{row['account']}" for row in sql.rows(_LATE_ACCOUNTS, now=now))
+    return sql.execute(_PULL_DELIVERIES, {"now": now}).rowcount + sql.execute(_PULL_FAXES, {"now": now}).rowcount

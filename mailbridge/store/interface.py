@@ -226,6 +226,9 @@ class Transaction(Protocol):
         stays.
         """
 
+    def pull_in_new_work(self, now: datetime) -> int:
+        """Make due now what was due at once, but was stored with a time that the clock had before it was set back."""
+
 
 class Store(Protocol):
     """A store. The spool beside it is the same for every database."""

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from mailbridge.store.audit import Audit
 from mailbridge.store.conditions import Conditions
-from mailbridge.store.deadlines import shift_deadlines
+from mailbridge.store.deadlines import pull_in_new_work, shift_deadlines
 from mailbridge.store.deliveries import Deliveries
 from mailbridge.store.events import Describe, Events, Route
 from mailbridge.store.faxes import Faxes
@@ -39,3 +39,6 @@ class SqlTransaction:
 
     def shift_deadlines(self, by: timedelta, now: datetime) -> int:
         return shift_deadlines(self._sql, by, now)
+
+    def pull_in_new_work(self, now: datetime) -> int:
+        return pull_in_new_work(self._sql, now)

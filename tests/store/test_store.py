@@ -372,3 +372,25 @@ def test_deadlines_shift_with_a_clock_that_was_set_except_a_time_that_a_sender_a
         assert await store.run(lambda tx: tx.deliveries.next_due("crm")) == NOW
 
     with_store(tmp_path, scenario)
+
+
+def test_work_stored_with_the_time_before_a_clock_was_set_back_is_due_at_once(tmp_path: Path) -> None:
+    hour = timedelta(hours=1)
+
+    async def scenario(store: SqliteStore) -> None:
+        asked_for = a_fax(NOW, due_at=NOW + 2 * hour)
+        fresh = a_fax(NOW + hour)
+        await store.run(lambda tx: tx.faxes.add(asked_for, NOW))
+        await store.run(lambda tx: tx.faxes.add(fresh, NOW + hour))
+        upload, deliver = store.subscribe("upload:office"), store.subscribe("deliver:crm")
+        upload.clear()
+        deliver.clear()
+        assert await store.run(lambda tx: tx.pull_in_new_work(NOW)) == 3  # the fax, and its event to two webhooks
+        assert (await store.run(lambda tx: tx.faxes.get(fresh.id))).due_at == NOW
+        assert (await store.run(lambda tx: tx.faxes.get(asked_for.id))).due_at == NOW + 2 * hour
+        assert len(await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 9))) == 2
+        assert upload.is_set()
+        assert deliver.is_set()
+        assert await store.run(lambda tx: tx.pull_in_new_work(NOW)) == 0
+
+    with_store(tmp_path, scenario)
