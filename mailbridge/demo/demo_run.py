@@ -23,7 +23,7 @@ from mailbridge.config import load
 from mailbridge.demo.mailbox import DemoMailbox, report_of
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import SimFax, Simulator
-from mailbridge.submission.page import render
+from mailbridge.page.text_page import render
 
 T = TypeVar("T")
 # Prints one line, with the seconds since the start unless None.

@@ -25,7 +25,7 @@ from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import SpoolFile
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.daily_limits import DailyLimits
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.queued_mail import QueuedMail, envelope_of, queue_mail
 

@@ -8,7 +8,7 @@ from mailbridge.model import Recipient
 from mailbridge.submission import policy
 from mailbridge.submission.address import find_numbers
 from mailbridge.submission.daily_limits import DailyLimits
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.mail_transaction import MailTransaction
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.store.spool import derived_path
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
 from mailbridge.submission.worker_protocol import MAX_SECONDS, UNREADABLE, Request, Response
 

@@ -8,7 +8,7 @@ import phonenumbers
 
 from mailbridge.errors import Refused
 from mailbridge.phone.israel import is_premium
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter.letter import Letter
 
 # RFC 5321 section 6.3 asks for at least 100; a mail to a fax machine passes a handful of servers.
 _MAX_RECEIVED = 50

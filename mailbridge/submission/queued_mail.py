@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from mailbridge.model import Document, Email, Envelope, Fax, new_id, new_token
 from mailbridge.store.spool import SpoolFile
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.mail_transaction import MailTransaction
 
 

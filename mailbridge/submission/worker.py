@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mailbridge.errors import Refused
-from mailbridge.submission.letter_parser import read_letter
+from mailbridge.submission.letter.parser import read_letter
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
     MAX_REQUEST,
@@ -80,7 +80,7 @@ def main() -> None:
     # What a library prints must not get between the frames.
     os.dup2(2, 1)
     pictures = ("PIL.Image", "PIL.TiffImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin")
-    for heavy in ("pypdfium2", "mailbridge.submission.typesetting", *pictures):
+    for heavy in ("pypdfium2", "mailbridge.page.typesetting", *pictures):
         __import__(heavy)
     try:
         serve(sys.stdin.buffer, responses)

@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 
 import mailbridge
-from mailbridge.submission.letter import MAX_DERIVED, Letter
+from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
     MAX_RESPONSE,

@@ -13,7 +13,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from mailbridge.submission.letter import MAX_DERIVED, Letter
+from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 
 MAX_SECONDS = 30.0  # that a worker may take for one mail
 MAX_REQUEST = 10_000  # bytes

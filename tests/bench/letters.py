@@ -21,9 +21,9 @@ from pathlib import Path
 from PIL import Image
 
 from mailbridge.submission.worker_protocol import HEAD_SIZE, Request, decode_response, encode_request, frame_length
-from tests.unit.submission import tnef_writer
-from tests.unit.submission.letter_fixtures import PDF
-from tests.unit.submission.mail_writer import HEAD, attached, html, mixed, text
+from tests.unit.submission.letter import tnef_writer
+from tests.unit.submission.letter.letter_fixtures import PDF
+from tests.unit.submission.letter.mail_writer import HEAD, attached, html, mixed, text
 
 SIZE = 40_000_000
 RAW = SIZE // 137 * 100  # bytes that are 40 MB in base64

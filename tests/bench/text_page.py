@@ -21,9 +21,9 @@ from typing import Any
 
 from fpdf import FPDF
 
-from mailbridge.submission.bidi import is_rtl
-from mailbridge.submission.page import render
-from mailbridge.submission.typeface import FILE
+from mailbridge.page.bidi import is_rtl
+from mailbridge.page.text_page import render
+from mailbridge.page.typeface import FILE
 
 _HEBREW = """
 שלום רב מצורפת בזאת הזמנה מספר עבור קרטונים של נייר צילום דגם נא לאשר קבלה עד ליום בשעה בטלפון או בנייד סך הכול לתשלום כולל

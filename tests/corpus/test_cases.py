@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mailbridge.errors import Refused
+from mailbridge.page import text_page as page
 from mailbridge.store.spool import Spool
-from mailbridge.submission import page
 from mailbridge.submission.dot_decoder import DotDecoder
-from mailbridge.submission.letter_parser import read_letter
+from mailbridge.submission.letter.parser import read_letter
 
 CASES = Path(__file__).parent / "cases"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads((CASES / "expected.toml").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.errors import Refused
-from mailbridge.submission.letter_parser import read_letter
+from mailbridge.submission.letter.parser import read_letter
 
 MAILS = sorted(Path(__file__).parent.glob("*.eml"))
 

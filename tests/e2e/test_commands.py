@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mailbridge.submission.page import render
+from mailbridge.page.text_page import render
 from tests.e2e.environment import Environment
 from tests.wait_helpers import PATIENCE, until
 

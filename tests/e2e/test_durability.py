@@ -20,10 +20,10 @@ import pytest
 from standardwebhooks import Webhook
 
 from mailbridge.errors import ControlError
+from mailbridge.page.text_page import render
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from mailbridge.submission.page import render
 from mailbridge.webhook.payload import fax_data
 from tests.e2e.environment import SECRET, Environment
 from tests.e2e.failing_disk import Faults, build_shim, fill, read_only, small_disk

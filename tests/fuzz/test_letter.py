@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailbridge.errors import Refused
-from mailbridge.submission.file_name import MAX_NAME, safe_name
-from mailbridge.submission.letter_parser import read_letter
+from mailbridge.submission.letter.file_name import MAX_NAME, safe_name
+from mailbridge.submission.letter.parser import read_letter
 from mailbridge.submission.letter_reader import checked_letter
 from mailbridge.submission.worker_protocol import Response
-from tests.unit.submission import tnef_writer as writer
+from tests.unit.submission.letter import tnef_writer as writer
 
 WINMAIL = writer.stream(
     writer.text("hello"), writer.attachment("a.txt", b"text"), writer.attachment("b.png", b"\x89PNG\r\n\x1a\n", writer.HIDDEN)

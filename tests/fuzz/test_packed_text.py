@@ -7,11 +7,11 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailbridge.submission.charsets import decode_text, join_cut_lines
-from mailbridge.submission.encoded_text import find_encoded
-from mailbridge.submission.rtf import decompress, text_of_rtf
-from mailbridge.submission.uuencode import CutOff, unpack
-from tests.unit.submission import tnef_writer
+from mailbridge.submission.letter.charsets import decode_text, join_cut_lines
+from mailbridge.submission.letter.encoded_text import find_encoded
+from mailbridge.submission.letter.rtf import decompress, text_of_rtf
+from mailbridge.submission.letter.uuencode import CutOff, unpack
+from tests.unit.submission.letter import tnef_writer
 
 RTF_PIECES = [
     *(b"{", b"}", b"\\u-1?", b"\\uc3", b"\\f1", b"\\'e0", b"\\"),

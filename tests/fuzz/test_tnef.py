@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailbridge.submission.tnef import MAX_STEPS, Malformed, read
-from tests.unit.submission import tnef_writer as writer
+from mailbridge.submission.letter.tnef import MAX_STEPS, Malformed, read
+from tests.unit.submission.letter import tnef_writer as writer
 
 WHOLE = writer.stream(
     writer.text("שלום"),

@@ -20,7 +20,7 @@ from mailbridge.model import Document, Fax
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool, derived_path
 from mailbridge.store.sqlite import SqliteStore
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.password import hash_password
 from mailbridge.submission.server import SmtpService
 from tests.wait_helpers import PATIENCE

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from mailbridge.submission import server
-from mailbridge.submission.letter_parser import read_letter
+from mailbridge.submission.letter.parser import read_letter
 from mailbridge.submission.password import hash_password
 from tests.integration import scripted_servers
 from tests.integration.smtp_fixtures import MAIL, Gateway, connect, gateway, greeting_of, read_reply, until

@@ -21,7 +21,7 @@ from typing import IO
 import pytest
 
 from mailbridge import systemd
-from mailbridge.submission.page import render
+from mailbridge.page.text_page import render
 from tests.wait_helpers import PATIENCE
 
 MINIMAL = """

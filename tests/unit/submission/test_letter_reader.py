@@ -18,7 +18,7 @@ import pytest
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import Document
 from mailbridge.submission import worker
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.letter_reader import LetterReader, checked_letter
 from mailbridge.submission.worker_protocol import Request, Response, encode_request
 from tests.wait_helpers import PATIENCE

@@ -8,7 +8,7 @@ import pytest
 
 from mailbridge.errors import Refused
 from mailbridge.submission import policy
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter.letter import Letter
 
 LETTER = Letter(message_id="<1@x>", subject="", sender="a@example.co.il", documents=())
 

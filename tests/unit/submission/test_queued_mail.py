@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mailbridge.model import Document, Recipient
-from mailbridge.submission.letter import Letter
+from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.queued_mail import QueuedMail, queue_mail
 from tests.factories import NOW, NUMBER, an_envelope
 

@@ -12,7 +12,7 @@ import mailbridge
 from mailbridge.phone.contacts import build
 from mailbridge.submission.address import find_numbers
 from mailbridge.submission.commands import parse_path
-from mailbridge.submission.letter_parser import read_letter
+from mailbridge.submission.letter.parser import read_letter
 
 PACKAGE = Path(mailbridge.__file__).parent
 PAGE = (PACKAGE.parent / "docs/submission.md").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def test_a_display_name_is_ignored(written: str) -> None:
 
 
 def test_every_header_has_its_row() -> None:
-    source = (PACKAGE / "submission/letter_headers.py").read_text(encoding="utf-8")
+    source = (PACKAGE / "submission/letter/headers.py").read_text(encoding="utf-8")
     read = set(re.findall(r'"(X-Mailbridge-[A-Za-z-]+)"', source)) - {"X-Mailbridge-Loop"}
     assert {header.strip("` ") for header, _ in rows("Headers")} == read
 
@@ -62,7 +62,7 @@ def test_the_example_is_read_as_the_page_says(tmp_path: Path) -> None:
 
 
 def test_replies_are_those_of_the_code() -> None:
-    source = " ".join(path.read_text(encoding="utf-8") for path in (PACKAGE / "submission").glob("*.py"))
+    source = " ".join(path.read_text(encoding="utf-8") for path in (PACKAGE / "submission").rglob("*.py"))
     replies = [reply for cell, _ in rows("What is rejected") for reply in re.findall(r"`([^`]+)`", cell)]
     assert len(replies) > 12
     pieces = [piece.strip() for reply in replies for piece in reply.split("…")]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mailbridge.submission import worker_protocol
-from mailbridge.submission.letter import MAX_DERIVED, Letter
+from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
     MAX_RESPONSE,

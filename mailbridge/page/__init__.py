@@ -1,0 +1,1 @@
+"""Pages: text set on A4 pages, in any direction and script, as PDF."""

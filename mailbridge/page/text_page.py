@@ -1,0 +1,55 @@
+"""The text of a mail as a PDF: pages of A4, each paragraph in the direction of its first letter."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+# The direction comes from the letters alone; a control inside the text would be drawn as a box.
+_BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# A soft hyphen goes too: lines are broken at spaces.
+_INVISIBLE = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ufeff\u200b\ufffe\uffff]")
+_INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
+_COLUMN = re.compile(r"\t+")
+_HEAD_SIZES = (14, 10, 10)  # points: subject, sender, date
+_SIZE = 11
+_MAX_HEAD = 500  # characters of each
+
+
+def clean(text: str) -> str:
+    """Return the text with plain line ends and spaces, without bidi controls and without what no font can draw.
+
+    Tabs at the start of a line become spaces. Those within a line stay: they separate columns.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _INVISIBLE.sub(lambda found: " " if found[0].isspace() else "", _BIDI_CONTROLS.sub("", text))
+    return _INDENT.sub(lambda found: found[0].expandtabs(4), text) if "\t" in text else text
+
+
+def clean_line(text: str) -> str:
+    """Return the text as `clean` does, as one line."""
+    return clean(text).replace("\n", " ").replace("\t", " ")
+
+
+def render(text: str, subject: str = "", sender: str = "", date: str = "") -> tuple[bytes, int]:
+    """Return the text as a PDF of A4 pages, and how many; `subject`, `sender` and `date` stand above it where given.
+
+    A page takes a few milliseconds in a process that has made one before. Only one thread of a process may make pages.
+    """
+    # Loaded here, because the daemon itself makes no pages.
+    from mailbridge.page.typesetting import Typesetter
+
+    pages = Typesetter()
+    head = [clean_line(line)[:_MAX_HEAD] for line in (subject, sender, date)]
+    for size, line in zip(_HEAD_SIZES, head, strict=True):
+        if line.strip():
+            pages.add_paragraph(line, size)
+    if any(line.strip() for line in head):
+        pages.add_rule()
+    for is_table, lines in itertools.groupby(clean(text).strip("\n").split("\n"), key=lambda line: "\t" in line.strip()):
+        if is_table:
+            pages.add_table([_COLUMN.split(line.rstrip()) for line in lines], _SIZE)
+        else:
+            for line in lines:
+                pages.add_paragraph(line, _SIZE)
+    return pages.to_pdf(), pages.count

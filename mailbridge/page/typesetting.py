@@ -1,0 +1,162 @@
+"""Paragraphs set under each other on pages: broken into lines, each line in its visual order."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mailbridge.page import pdf
+from mailbridge.page.bidi import embedding_levels, is_rtl, visual_order
+from mailbridge.page.typeface import Glyphs, Shaped
+
+_MM = 72 / 25.4
+_MARGIN = 18 * _MM
+_LEFT, _RIGHT = 19 * _MM, pdf.WIDTH - 19 * _MM  # where lines begin and end
+_LEADING = 0.55 * _MM  # height of a line, for each point of its size
+_GAP = 5 * _MM  # between the columns of a table
+_PLAIN_GAP = "   "
+_LONGEST = 20_000  # characters that are set as one paragraph
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Glyphs to be drawn on one line: `order` are their indices from left to right, `size` and `width` are in points."""
+
+    shaped: Shaped
+    order: list[int]
+    size: int
+    width: float
+
+
+class Typesetter:
+    """A4 pages of text, filled from top to bottom."""
+
+    def __init__(self) -> None:
+        self._glyphs = Glyphs()
+        self._pages: list[list[pdf.Text | pdf.Rule]] = [[]]
+        self._y = pdf.HEIGHT - _MARGIN
+
+    @property
+    def count(self) -> int:
+        """How many pages there are."""
+        return len(self._pages)
+
+    def to_pdf(self) -> bytes:
+        """Return the pages as a PDF."""
+        return pdf.write(self._pages, self._glyphs)
+
+    def add_rule(self) -> None:
+        """Draw a line across the page."""
+        self._pages[-1].append(pdf.Rule(_MARGIN, pdf.WIDTH - _MARGIN, self._y - 2 * _MM))
+        self._y -= 6 * _MM
+
+    def add_paragraph(self, paragraph: str, size: int) -> None:
+        """Add a paragraph in letters of `size` points, in the direction of its first letter."""
+        if not paragraph.strip():
+            self._y -= size * _LEADING
+            return
+        rtl = is_rtl(paragraph)
+        for part in _parts(paragraph.rstrip()):
+            levels = embedding_levels(part, rtl)
+            shaped = self._glyphs.shape(part, levels)
+            for start, end in _lines(part, shaped, (_RIGHT - _LEFT) / self._scale(size)):
+                line = self._line(shaped, visual_order(levels, start, end), size)
+                self._draw(line, _RIGHT - line.width if rtl else _LEFT, self._next_base_line(size))
+
+    def add_table(self, rows: list[list[str]], size: int) -> None:
+        """Add rows of cells in columns as wide as their widest cells, or plain lines where they are too wide for a page."""
+        rtl = is_rtl("".join(itertools.chain.from_iterable(rows)))
+        cells = [[self._cell(text, size) for text in row] for row in rows]
+        widths = [
+            max(column) for column in itertools.zip_longest(*([cell.width for cell in row] for row in cells), fillvalue=0.0)
+        ]
+        if sum(widths) + _GAP * (len(widths) - 1) > _RIGHT - _LEFT:
+            for row in rows:
+                self.add_paragraph(_PLAIN_GAP.join(row), size)
+            return
+        begins = list(itertools.accumulate(widths, lambda begin, width: begin + width + _GAP, initial=0.0))
+        for line in cells:
+            y = self._next_base_line(size)
+            for cell, begin in zip(line, begins, strict=False):
+                self._draw(cell, _RIGHT - begin - cell.width if rtl else _LEFT + begin, y)
+
+    def _scale(self, size: int) -> float:
+        """Return the points of a unit of the font."""
+        return size / self._glyphs.units_per_em
+
+    def _cell(self, text: str, size: int) -> _Line:
+        levels = embedding_levels(text, is_rtl(text))
+        return self._line(self._glyphs.shape(text, levels), visual_order(levels, 0, len(text)), size)
+
+    def _line(self, shaped: Shaped, stretches: list[tuple[int, int, int]], size: int) -> _Line:
+        order = [index for stretch in stretches for index in _indices(shaped, *stretch)]
+        return _Line(shaped, order, size, self._scale(size) * sum(map(shaped.advances.__getitem__, order)))
+
+    def _draw(self, line: _Line, x: float, y: float) -> None:
+        self._pages[-1].extend(_rows(line, x, y, self._scale(line.size)))
+
+    def _next_base_line(self, size: int) -> float:
+        height = size * _LEADING
+        if self._y - height < _MARGIN:
+            self._pages.append([])
+            self._y = pdf.HEIGHT - _MARGIN
+        self._y -= height
+        return self._y + 0.5 * height - 0.3 * size
+
+
+def _parts(paragraph: str) -> Iterator[str]:
+    """Yield a paragraph in parts of a bounded length, cut at spaces where there are any."""
+    while len(paragraph) > _LONGEST:
+        cut = paragraph.rfind(" ", 1, _LONGEST)
+        part, paragraph = (paragraph[:_LONGEST], paragraph[_LONGEST:]) if cut < 0 else (paragraph[:cut], paragraph[cut + 1 :])
+        yield part
+    yield paragraph
+
+
+def _lines(text: str, shaped: Shaped, width: float) -> Iterator[tuple[int, int]]:
+    """Yield where each line of a paragraph starts and ends. It ends at a space, or within a word that is longer than a line."""
+    reached = [0, *itertools.accumulate(shaped.advances)]
+    start = 0
+    while start < len(text):
+        first = bisect.bisect_left(shaped.places, start)
+        beyond = bisect.bisect_right(reached, reached[first] + width, first) - 1
+        if beyond >= len(shaped.places):
+            yield start, len(text)
+            return
+        end = max(shaped.places[beyond], start + 1)
+        line = text[start : text.rfind(" ", start, end + 1)] if " " in text[start : end + 1] else ""
+        if line.strip():
+            yield start, start + len(line.rstrip())
+            start += len(line)
+            while text[start] == " ":
+                start += 1
+        else:
+            yield start, end
+            start = end
+
+
+def _indices(shaped: Shaped, start: int, end: int, level: int) -> range:
+    """Return the glyphs of the characters from start to end, from left to right."""
+    glyphs = range(bisect.bisect_left(shaped.places, start), bisect.bisect_left(shaped.places, end))
+    return glyphs[::-1] if level % 2 else glyphs
+
+
+def _rows(line: _Line, x: float, y: float, scale: float) -> Iterator[pdf.Text]:
+    """Yield a line's glyphs in as few rows as possible: a new one begins where a glyph does not just follow the one before."""
+    shaped, order = line.shaped, line.order
+    codes = [shaped.codes[index] for index in order]
+    begin = 0
+    for end in [place for place, index in enumerate(order) if index in shaped.shifts] if shaped.shifts else ():
+        shift_x, shift_y = shaped.shifts[order[end]]
+        alone = bool(shift_x or shift_y)
+        if begin < end + (not alone):
+            yield pdf.Text(x, y, line.size, codes[begin : end + (not alone)])
+        x += scale * sum(shaped.advances[index] for index in order[begin:end])
+        if alone:
+            yield pdf.Text(x + scale * shift_x, y + scale * shift_y, line.size, [codes[end]])
+        x += scale * shaped.advances[order[end]]
+        begin = end + 1
+    if begin < len(codes):
+        yield pdf.Text(x, y, line.size, codes[begin:])

@@ -1,0 +1,38 @@
+"""Documents are checked before the 250: a file that MyFax could not fax is refused while its sender can still be told why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mailbridge.submission.letter.pictures import MAX_PAGES, count_pages, refusal
+
+
+def pages_of(name: str, kind: str, content: bytes | memoryview) -> int | None:
+    """Check that `content` is a usable file of its kind; return its pages, None for a format without fixed pages.
+
+    Raises Refused (554 5.6.1) naming the file and the reason.
+    """
+    pages = None
+    if kind == "pdf":
+        pages = _pages_of_pdf(name, content)
+    elif kind in ("tiff", "jpeg", "png"):
+        pages = count_pages(name, kind, content)
+    if pages is not None and pages > MAX_PAGES:
+        raise refusal(name, f"it has more than {MAX_PAGES} pages")
+    return pages
+
+
+def _pages_of_pdf(name: str, content: bytes | memoryview) -> int:
+    import pypdfium2
+
+    try:
+        document: Any = pypdfium2.PdfDocument(bytes(content))
+    except pypdfium2.PdfiumError as error:
+        locked = getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD
+        raise refusal(name, "it is protected by a password" if locked else "it is damaged") from None
+    try:
+        if len(document) == 0:
+            raise refusal(name, "it has no pages")
+        return len(document)
+    finally:
+        document.close()

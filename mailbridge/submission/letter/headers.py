@@ -1,0 +1,76 @@
+"""A letter's headers: who writes, and the X-Mailbridge headers that say how to fax."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import getaddresses
+from typing import cast
+
+from mailbridge.errors import Refused
+from mailbridge.page import text_page as page
+from mailbridge.submission.letter.letter import Letter, PageMode
+from mailbridge.submission.letter.mime_headers import Headers
+from mailbridge.submission.letter.mime_parameters import decode_words, value_of
+
+MAX_TAGS = 20
+# Beyond it neither a database nor the sum of two dates is sure to hold a date.
+_LAST_YEAR = 9000
+
+
+def read_headers(headers: Headers) -> Letter:
+    """Return the letter, still without documents. Raises Refused (554 5.6.0) for an invalid X-Mailbridge header."""
+    fields = [str(value)[:4000] for value in headers.get_all("From", [])]
+    authors = tuple(address for _, address in getaddresses(fields) if "@" in address)
+    # An ERP marks its invoices auto-generated; only a reply to a mail must not be answered with a fax (RFC 3834 section 5).
+    auto_submitted = value_of(str(headers.get("Auto-Submitted", "no")))
+    return Letter(
+        message_id=str(headers.get("Message-ID", "")).strip()[:998] or None,
+        subject=page.clean_line(decode_words(str(headers.get("Subject", "")))).strip()[:998],
+        sender=authors[0] if authors else None,
+        authors=authors,
+        documents=(),
+        account=str(headers.get("X-Mailbridge-Account", "")).strip() or None,
+        page_mode=_page_mode(headers.get("X-Mailbridge-Page")),
+        send_at=_send_at(headers.get("X-Mailbridge-Send-At")),
+        tags=_tags([str(value) for value in headers.get_all("X-Mailbridge-Tag", [])]),
+        auto_submitted=auto_submitted in ("auto-replied", "auto-notified"),
+        mail_loop="X-Mailbridge-Loop" in headers,
+        received_count=len(headers.get_all("Received", [])),
+    )
+
+
+def _page_mode(value: object) -> PageMode | None:
+    if value is None:
+        return None
+    mode = str(value).strip().lower()
+    if mode not in ("never", "auto", "always"):
+        raise Refused("554 5.6.0 The header X-Mailbridge-Page must be never, auto or always")
+    return cast(PageMode, mode)
+
+
+def _send_at(value: object) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(value).strip())
+        if moment.tzinfo is not None and moment.year < _LAST_YEAR:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Refused("554 5.6.0 The header X-Mailbridge-Send-At must be a time with a time zone, such as 2026-01-04T09:00:00+02:00")
+
+
+def _tags(values: list[str]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for value in values:
+        # A mail program encodes a Hebrew key and value together as one encoded word, which contains "=" itself (RFC 2047).
+        key, equals, rest = (decode_words(value) if value.lstrip().startswith("=?") else value).partition("=")
+        key, rest = key.strip(), decode_words(rest.strip())
+        if not equals or not key or len(key) > 100 or len(rest) > 500 or not key.isprintable():
+            raise Refused(
+                "554 5.6.0 The header X-Mailbridge-Tag must be key=value, with at most 100 characters of key and 500 of value"
+            )
+        tags[key] = rest
+    if len(tags) > MAX_TAGS:
+        raise Refused(f"554 5.6.0 The mail has more than {MAX_TAGS} X-Mailbridge-Tag headers")
+    return tags

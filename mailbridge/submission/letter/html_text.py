@@ -1,0 +1,268 @@
+"""The readable text of an HTML mail: blocks are lines, lists keep their markers, and small tables their columns. Pure.
+
+The columns of a table are separated by tabs, which the page aligns. Nothing that is shown is left out: where the HTML is broken,
+its text is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from mailbridge.submission.letter.html_tokens import EndTag, StartTag, Text, tokens
+
+# Blocks that are set apart from what is around them, and blocks that only begin a line.
+_APART = {"blockquote", "dl", "fieldset", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "ol", "p", "pre", "ul"}
+_LINE = {
+    *("address", "article", "aside", "caption", "center", "dd", "div", "dt", "figure", "footer", "form", "header", "li", "main"),
+    *("nav", "section"),
+}
+_VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "wbr"}
+_HIDING = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNORECASE)
+# Outlook writes each line as a paragraph with no space around it.
+_TIGHT = re.compile(r"\bMsoNormal\b|\bmargin(?:-bottom)?\s*:\s*0", re.IGNORECASE)
+_FIRST_NUMBER = re.compile(r"""\bstart\s*=\s*["']?(\d{1,6})""", re.IGNORECASE)
+_SPACES = re.compile(r"[ \t\r\n\f]+")
+_INDENT = "   "
+_MAX_DEPTH = 20  # of tables, and of lists, in each other; what is deeper is only lines
+_MAX_COLUMNS, _MAX_CELL = 8, 80  # of a table that keeps its columns: how many, and the characters of each cell
+
+
+def text_of_html(source: str) -> str:
+    """Return the readable text of HTML."""
+    reader = _Reader()
+    for token in tokens(source):
+        reader.read(token)
+    lines = "\n".join(line if line.strip() else "" for line in reader.finish())
+    return re.sub(r"\n{3,}", "\n\n", lines).strip("\n")
+
+
+@dataclass(slots=True)
+class _Flow:
+    """Lines under each other: those of the mail, or those of one cell of a table."""
+
+    lines: list[str] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    marker: str = ""
+    indent: str = ""
+    is_apart: bool = False
+
+    def add(self, text: str) -> None:
+        """Add text to the line. Spaces do not begin one."""
+        if self.pieces or text.strip(" "):
+            self.pieces.append(text)
+
+    def end_line(self) -> None:
+        """End the line, if one was begun."""
+        if self.pieces:
+            self.break_line()
+
+    def break_line(self) -> None:
+        """End the line, even an empty one."""
+        line = re.sub(" {2,}", " ", "".join(self.pieces)).strip(" ")
+        self.pieces.clear()
+        self.add_line(f"{self.marker or self.indent}{line}" if line else "")
+        if line:
+            self.marker = ""
+
+    def set_apart(self) -> None:
+        """End the line; the next one follows after an empty line."""
+        self.end_line()
+        self.is_apart = True
+
+    def add_line(self, line: str) -> None:
+        """Add a whole line."""
+        if self.is_apart and line.strip() and self.lines and self.lines[-1].strip():
+            self.lines.append("")
+        self.is_apart = False
+        self.lines.append(line)
+
+
+@dataclass(slots=True)
+class _Table:
+    """A table that has not ended yet."""
+
+    rows: list[list[_Flow]] = field(default_factory=list)
+    cell: _Flow | None = None
+    is_nesting: bool = False
+
+    def add_row(self) -> None:
+        """Begin a row."""
+        self.end_cell()
+        self.rows.append([])
+
+    def add_cell(self) -> None:
+        """Begin a cell, in a row of its own where none was begun."""
+        self.end_cell()
+        if not self.rows:
+            self.rows.append([])
+        self.cell = _Flow()
+        self.rows[-1].append(self.cell)
+
+    def end_cell(self) -> None:
+        """End the cell, if one was begun."""
+        if self.cell is not None:
+            self.cell.end_line()
+            self.cell = None
+
+    def to_lines(self) -> list[str]:
+        """Return the rows as lines: the columns of data separated by tabs, the cells of a layout under each other."""
+        self.end_cell()
+        separator = "\t" if self._has_columns() else "  "
+        lines: list[str] = []
+        for row in self.rows:
+            if all(len(cell.lines) <= 1 for cell in row):
+                line = separator.join("".join(cell.lines) or " " for cell in row)
+                lines += [line.rstrip()] if line.strip() else []
+            else:
+                lines += [line for cell in row for line in cell.lines]
+        return lines
+
+    def _has_columns(self) -> bool:
+        cells = [cell for row in self.rows for cell in row]
+        few = all(len(row) <= _MAX_COLUMNS for row in self.rows)
+        return (
+            few and not self.is_nesting and all(len(cell.lines) <= 1 and len("".join(cell.lines)) <= _MAX_CELL for cell in cells)
+        )
+
+
+class _Reader:
+    """Collects the lines of a mail from its tags and texts."""
+
+    def __init__(self) -> None:
+        self._mail = _Flow()
+        self._tables: list[tuple[_Table, _Flow]] = []  # each with the flow around it
+        self._deeper_tables = 0
+        self._lists: list[int | None] = []  # the next number of each list that is open; None for bullets
+        self._preformatted = 0
+        self._is_tight = False
+        self._hidden_in: str | None = None
+        self._hidden_depth = 0
+        self._hidden: list[Text] = []
+
+    @property
+    def _flow(self) -> _Flow:
+        table, around = self._tables[-1] if self._tables else (None, self._mail)
+        return table.cell if table is not None and table.cell is not None else around
+
+    def read(self, token: Text | StartTag | EndTag) -> None:
+        """Take the next token."""
+        if self._hidden_in is not None:
+            self._read_hidden(token)
+        elif isinstance(token, Text):
+            self._add_text(token.content)
+        elif isinstance(token, EndTag):
+            self._end(token.name)
+        elif token.name not in _VOID and _HIDING.search(token.attributes):
+            self._hidden_in, self._hidden_depth = token.name, 1
+        else:
+            self._start(token)
+
+    def finish(self) -> list[str]:
+        """End everything that is open, and return the lines."""
+        # What is hidden to the end was hidden by mistake.
+        for text in self._hidden:
+            self._add_text(text.content)
+        self._deeper_tables = 0
+        while self._tables:
+            self._end_table()
+        self._mail.end_line()
+        return self._mail.lines
+
+    def _read_hidden(self, token: Text | StartTag | EndTag) -> None:
+        """Keep hidden text aside until its element ends."""
+        if isinstance(token, Text):
+            self._hidden.append(token)
+        elif token.name == self._hidden_in:
+            self._hidden_depth += 1 if isinstance(token, StartTag) else -1
+            if self._hidden_depth == 0:
+                self._hidden_in = None
+                self._hidden.clear()
+
+    def _add_text(self, text: str) -> None:
+        if not self._preformatted:
+            self._flow.add(_SPACES.sub(" ", text))
+            return
+        for number, line in enumerate(text.replace("\r\n", "\n").split("\n")):
+            if number:
+                self._flow.break_line()
+            self._flow.add(line.replace(" ", "\xa0"))
+
+    def _start(self, tag: StartTag) -> None:
+        name = tag.name
+        if name == "br":
+            self._flow.break_line()
+        elif name == "table":
+            self._start_table()
+        elif name in ("tr", "td", "th"):
+            self._start_in_table(name)
+        elif name == "li":
+            self._start_item()
+        elif name in _APART or name in _LINE:
+            if name == "p":
+                self._is_tight = _TIGHT.search(tag.attributes) is not None
+            self._part(name)
+        if name in ("ol", "ul") and len(self._lists) < _MAX_DEPTH:
+            first = _FIRST_NUMBER.search(tag.attributes)
+            self._lists.append(None if name == "ul" else int(first[1]) if first else 1)
+        self._preformatted += name == "pre"
+
+    def _end(self, name: str) -> None:
+        if name in ("ol", "ul") and self._lists:
+            self._flow.end_line()
+            self._lists.pop()
+            self._flow.indent = _INDENT * len(self._lists)
+        if name == "table":
+            self._end_table()
+        elif name in ("tr", "td", "th") and self._tables and not self._deeper_tables:
+            self._tables[-1][0].end_cell()
+        elif name in _APART or name in _LINE:
+            self._part(name)
+        self._preformatted -= name == "pre" and self._preformatted > 0
+
+    def _part(self, name: str) -> None:
+        """End the line, and set the next one apart where such a block begins or ends."""
+        if name in _APART and not self._lists and not (name == "p" and self._is_tight):
+            self._flow.set_apart()
+        else:
+            self._flow.end_line()
+
+    def _start_item(self) -> None:
+        number = self._lists[-1] if self._lists else None
+        if number is not None:
+            self._lists[-1] = number + 1
+        depth = max(len(self._lists), 1)
+        self._flow.end_line()
+        self._flow.marker = _INDENT * (depth - 1) + ("• " if number is None else f"{number}. ")
+        self._flow.indent = _INDENT * depth
+
+    def _start_table(self) -> None:
+        if len(self._tables) == _MAX_DEPTH:
+            self._deeper_tables += 1
+            self._flow.end_line()
+            return
+        around = self._flow
+        if self._tables:
+            self._tables[-1][0].is_nesting = True
+            around.end_line()
+        else:
+            around.set_apart()
+        self._tables.append((_Table(), around))
+
+    def _start_in_table(self, name: str) -> None:
+        if not self._tables or self._deeper_tables:
+            self._flow.end_line()
+        elif name == "tr":
+            self._tables[-1][0].add_row()
+        else:
+            self._tables[-1][0].add_cell()
+
+    def _end_table(self) -> None:
+        if self._deeper_tables:
+            self._deeper_tables -= 1
+        elif self._tables:
+            table, around = self._tables.pop()
+            around.end_line()
+            for line in table.to_lines():
+                around.add_line(line)
+            around.is_apart = not self._tables

@@ -1,0 +1,92 @@
+"""A spooled mail is parsed into a letter.
+
+Which text becomes a page: a mail without documents is faxed as its text. Beside documents, `always` adds the text as a first page
+and `auto` does so if the text says something that the documents do not (see `covering`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from mailbridge.errors import Refused
+from mailbridge.model import EXTERNAL, Document
+from mailbridge.page import text_page as page
+from mailbridge.submission.letter.attachments import Attachments
+from mailbridge.submission.letter.body import read_body
+from mailbridge.submission.letter.derived import DerivedContent
+from mailbridge.submission.letter.encoded_text import find_encoded
+from mailbridge.submission.letter.headers import read_headers
+from mailbridge.submission.letter.letter import Letter
+from mailbridge.submission.letter.mime import open_mail
+from mailbridge.submission.letter.mime_headers import Headers
+from mailbridge.submission.letter.mime_parameters import decode_words
+from mailbridge.submission.letter.text import LetterText, read_texts
+
+MAX_TEXT = 100_000  # characters that become a page
+
+
+def read_letter(spool_root: Path, relpath: str, page_mode: str, *, line_ends_changed: bool = False) -> Letter:
+    """Read the spooled mail at `relpath` and return what is to be faxed. Blocking; hostile mail is read in a worker only.
+
+    `page_mode` is `fax.page`; the mail's own X-Mailbridge-Page overrides it. `line_ends_changed` says that the mail came with
+    line ends that no mail may have. Raises Refused: 554 5.6.0 for a mail that cannot be read or has nothing to fax, 554 5.6.1 for
+    a file that cannot be faxed.
+    """
+    with open_mail(spool_root / relpath) as mail:
+        letter = read_headers(mail.headers)
+        if letter.mail_loop or letter.auto_submitted:
+            # Refused whatever it holds, so its parts are not read.
+            return letter
+        body, derived = read_body(mail), DerivedContent(relpath)
+        attachments = Attachments(mail, body, relpath, derived, line_ends_changed=line_ends_changed)
+        attachments.collect()
+        texts = read_texts(mail, body, attachments.messages)
+        if not texts and not attachments.documents:
+            attachments.take_logos()
+        documents = tuple(attachments.documents)
+        text = "\n\n".join(map(str, texts))
+        content_digest = _content_digest(text, documents)
+        if _becomes_page(texts, letter.page_mode or page_mode, documents):
+            _check_readable(text)
+            documents = (_text_page(text, mail.headers, letter.subject, derived), *documents)
+        elif not documents:
+            why = "its text is not to be faxed" if texts else "it has no text"
+            raise Refused(f"554 5.6.0 The mail has nothing to fax: no document is attached and {why}")
+        else:
+            _check_readable("\n".join(text.own() for text in texts))
+        return replace(
+            letter,
+            documents=documents,
+            content_digest=content_digest,
+            derived=derived.to_bytes(),
+            passed_over=tuple(attachments.passed_over),
+        )
+
+
+def _content_digest(text: str, documents: tuple[Document, ...]) -> str:
+    digests = [hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(), *(document.sha256 for document in documents)]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _becomes_page(texts: list[LetterText], page_mode: str, documents: tuple[Document, ...]) -> bool:
+    # MyFax faxes a document that it fetches by URL only alone.
+    if not texts or page_mode == "never" or any(document.content_type == EXTERNAL for document in documents):
+        return False
+    if page_mode == "always" or not documents:
+        return True
+    return any(text.deserves_page(is_first=number == 0) for number, text in enumerate(texts))
+
+
+def _check_readable(text: str) -> None:
+    if (what := find_encoded(text[:MAX_TEXT])) is not None:
+        raise Refused(f"554 5.6.0 The mail's text holds {what}, which cannot be faxed; attach the file itself, such as a PDF")
+
+
+def _text_page(text: str, headers: Headers, subject: str, derived: DerivedContent) -> Document:
+    if len(text) > MAX_TEXT:
+        raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_TEXT} characters; attach it as a document")
+    sender, date = (decode_words(str(headers.get(name, ""))) for name in ("From", "Date"))
+    content, pages = page.render(text, subject, sender, date)
+    return derived.add("page.pdf", "application/pdf", content, pages)

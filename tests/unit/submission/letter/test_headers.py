@@ -1,0 +1,57 @@
+"""The headers of a letter: authors, X-Mailbridge headers, and marks of automatic mail."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.unit.submission.letter.letter_fixtures import mail, read, refused
+
+
+def test_authors_are_every_address_of_every_from(tmp_path: Path) -> None:
+    letter = read(tmp_path, b"From: Anna <anna@x.il>, bob@x.il\r\nFrom: eve@y.il\r\n\r\nhello")
+    assert (letter.sender, letter.authors) == ("anna@x.il", ("anna@x.il", "bob@x.il", "eve@y.il"))
+
+
+def test_headers_of_a_letter_are_read(tmp_path: Path) -> None:
+    headers = {"X_Mailbridge_Account": "law", "X_Mailbridge_Send_At": "2026-01-04T09:00:00+02:00", "X_Mailbridge_Tag": "case=1=2"}
+    letter = read(tmp_path, mail("x", Message_ID="<1@x>", Received="by y", **headers))
+    assert (letter.account, letter.tags, letter.received_count) == ("law", {"case": "1=2"}, 1)
+    assert letter.send_at == datetime(2026, 1, 4, 7, tzinfo=UTC)
+    assert (letter.message_id, letter.subject, letter.sender) == ("<1@x>", "נושא", "office@example.co.il")
+
+
+def test_tag_encoded_together_with_its_key_is_read(tmp_path: Path) -> None:
+    message = mail("x")
+    message["X-Mailbridge-Tag"] = "תיק=חוזה 7"
+    message["X-Mailbridge-Tag"] = "client=דנה"
+    assert b"\nX-Mailbridge-Tag: =?utf-8?" in message.as_bytes()
+    assert read(tmp_path, message).tags == {"תיק": "חוזה 7", "client": "דנה"}
+
+
+def test_half_a_character_in_a_subject_or_a_tag_is_replaced(tmp_path: Path) -> None:
+    letter = read(tmp_path, b"Subject: =?utf-7?q?a+2AA-?=\r\nX-Mailbridge-Tag: k==?utf-7?q?b+2AA-?=\r\n\r\nhello\r\n")
+    assert (letter.subject, letter.tags) == ("a\ufffd", {"k": "b\ufffd"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Page", "often"),
+        ("Send-At", "soon"),
+        ("Send-At", "2026-01-04T09:00:00"),
+        ("Send-At", "9999-12-31T23:59:59+00:00"),
+        ("Tag", "k"),
+    ],
+)
+def test_invalid_mailbridge_header_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
+    reply = refused(tmp_path, mail("x", **{f"X-Mailbridge-{name}": value}))
+    assert reply.startswith(f"554 5.6.0 The header X-Mailbridge-{name}")
+
+
+def test_automatic_mails_and_mail_loops_are_recognized(tmp_path: Path) -> None:
+    assert read(tmp_path, mail("x", Auto_Submitted="auto-replied; x=y")).auto_submitted
+    assert not read(tmp_path, mail("x", Auto_Submitted="no")).auto_submitted
+    assert read(tmp_path, mail("x", X_Mailbridge_Loop="gw")).mail_loop
