@@ -16,7 +16,7 @@ from mailbridge.model import EXTERNAL, Document
 from mailbridge.store.spool import derived_path
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
-from mailbridge.submission.worker_protocol import MAX_SECONDS, UNREADABLE, Request, Response
+from mailbridge.submission.worker_protocol import MAX_SECONDS, UNREADABLE, LetterRequest, Response
 
 MAX_JOBS = 4  # of one worker; those behind a slow mail wait for it
 _REFUSAL = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} [^\r\n]{1,600}")
@@ -26,15 +26,17 @@ class LetterReader:
     """Reads the mails of one spool: `await letter_reader(path)`. `page_mode` is `fax.page`, `seconds` the limit for one mail."""
 
     def __init__(self, spool_root: Path, page_mode: str, workers: int = 2, seconds: float = MAX_SECONDS) -> None:
-        self._spool_root, self._page_mode, self._seconds = str(spool_root), page_mode, seconds
+        self._spool_root, self._page_mode, self._seconds = spool_root, page_mode, seconds
         self._workers = [WorkerProcess() for _ in range(workers)]
         self._waiting: deque[Job] = deque()
         self._serving: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start the workers. Raises OSError where none can be started."""
-        for worker in self._workers:
-            await worker.start()
+        started = await asyncio.gather(*(worker.start() for worker in self._workers), return_exceptions=True)
+        if errors := [error for error in started if error is not None]:
+            await self.stop()
+            raise errors[0]
         self._serving = [asyncio.create_task(self._serve(worker)) for worker in self._workers]
 
     async def stop(self) -> None:
@@ -53,11 +55,12 @@ class LetterReader:
         Raises Refused for a mail that cannot be faxed, also when its worker died or took too long, and StoreUnavailable where the
         disk or the machine fails at the moment.
         """
-        job = Job(Request(spool=self._spool_root, path=relpath, page_mode=self._page_mode, line_ends_changed=line_ends_changed))
+        request = LetterRequest(path=relpath, page_mode=self._page_mode, line_ends_changed=line_ends_changed)
+        job = Job(request, [self._spool_root / relpath])
         self._waiting.append(job)
         self._assign_waiting()
         try:
-            return await job.letter
+            return checked_letter(await job.response, relpath)
         except asyncio.CancelledError:
             for worker in self._workers:
                 worker.cancel(job)
@@ -70,7 +73,7 @@ class LetterReader:
             if len(worker.jobs) >= MAX_JOBS:
                 return
             job = self._waiting.popleft()
-            if not job.letter.done():
+            if not job.response.done():
                 worker.assign(job)
 
     async def _serve(self, worker: WorkerProcess) -> None:
@@ -78,24 +81,25 @@ class LetterReader:
         while True:
             job = await worker.first_job()
             try:
-                result: Letter | Exception = await self._result(worker, job)
+                result: Response | Exception = await self._response(worker)
             except (Refused, StoreUnavailable) as error:
                 result = error
             job.finish(result)
             worker.jobs.popleft()
             self._assign_waiting()
 
-    async def _result(self, worker: WorkerProcess, job: Job) -> Letter:
+    async def _response(self, worker: WorkerProcess) -> Response:
         try:
-            await worker.start()
+            await asyncio.wait_for(worker.start(), MAX_SECONDS)
+        except OSError as error:  # also a TimeoutError
+            await worker.kill()
+            raise StoreUnavailable(f"no worker process can be started: {error.strerror}") from None
+        try:
             async with asyncio.timeout(self._seconds):
-                response = await worker.response()
+                return await worker.response()
         except (TimeoutError, EOFError, ConnectionError, ValueError):
             await worker.kill()
             raise Refused(UNREADABLE) from None
-        except OSError as error:
-            raise StoreUnavailable(f"no worker process can be started: {error.strerror}") from None
-        return checked_letter(response, job.path)
 
 
 def checked_letter(response: Response, relpath: str) -> Letter:

@@ -2,31 +2,33 @@
 
 The parsers of PDF, pictures and MIME meet every kind of broken and hostile file. What goes wrong in them (a crash, a loop, memory
 without end, foreign code) must not reach the daemon and the mails of others. So a worker limits its own memory, time and files:
-it reads the spool and writes nothing but its responses. It ends with its standard input, so none outlives the daemon.
+it gets each mail as an open file, and writes nothing but its responses. It ends with its standard input, so none outlives the
+daemon.
 """
 
 from __future__ import annotations
 
+import array  # noqa: F401  # socket.recv_fds imports it when it is called
 import ctypes
 import os
 import resource
 import signal
-import sys
-from pathlib import Path
+import socket
+from collections.abc import Callable
 from typing import BinaryIO
 
 from mailbridge.errors import Refused
 from mailbridge.submission.letter.parser import read_letter
 from mailbridge.submission.worker_protocol import (
-    HEAD_SIZE,
-    MAX_REQUEST,
     MAX_SECONDS,
+    READY,
     UNREADABLE,
+    LetterRequest,
     Request,
     Response,
-    decode_request,
     encode_response,
-    frame_length,
+    frame,
+    receive_request,
 )
 
 MAX_MEMORY = 1 << 30  # bytes of address space; an idle worker has about a third of it mapped
@@ -37,11 +39,19 @@ _LIMITS = ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_FSIZE, MAX_FILE_SI
 _FIRST_CALLBACK = ctypes.CFUNCTYPE(None)(lambda: None)
 
 
-def respond(request: Request) -> Response:
-    """Read one mail. Any error of a parser, also of memory and recursion, means that the mail cannot be read."""
+def _letter(request: LetterRequest, files: list[int]) -> Response:
+    (mail,) = files
+    changed = request.line_ends_changed
+    return Response(letter=read_letter(mail, request.path, request.page_mode, line_ends_changed=changed))
+
+
+_ANSWERS: dict[str, Callable[[Request, list[int]], Response]] = {"letter": _letter}
+
+
+def respond(request: Request, files: list[int]) -> Response:
+    """Answer one request. Any error of a parser, also of memory and recursion, means that the mail cannot be read."""
     try:
-        changed = request.line_ends_changed
-        return Response(letter=read_letter(Path(request.spool), request.path, request.page_mode, line_ends_changed=changed))
+        return _ANSWERS[request.kind](request, files)
     except Refused as refused:
         return Response(refused=refused.reply)
     except OSError as error:
@@ -50,13 +60,15 @@ def respond(request: Request) -> Response:
         return Response(refused=UNREADABLE)
 
 
-def serve(requests: BinaryIO, responses: BinaryIO) -> None:
+def serve(requests: socket.socket, responses: BinaryIO) -> None:
     """Answer requests until there are no more."""
-    while len(head := requests.read(HEAD_SIZE)) == HEAD_SIZE:
-        request = decode_request(requests.read(frame_length(head, MAX_REQUEST)))
+    while (received := receive_request(requests)) is not None:
         # The daemon kills a worker that takes too long; if the daemon is gone, the alarm does.
         signal.alarm(int(MAX_SECONDS) + 5)
-        response = encode_response(respond(request))
+        request, files = received
+        response = encode_response(respond(request, files))
+        for file in files:
+            os.close(file)
         signal.alarm(0)
         responses.writelines(response)
         responses.flush()
@@ -82,11 +94,14 @@ def main() -> None:
     pictures = ("PIL.Image", "PIL.TiffImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin")
     for heavy in ("pypdfium2", "mailbridge.page.typesetting", *pictures):
         __import__(heavy)
+    requests = socket.socket(fileno=0)
     try:
-        serve(sys.stdin.buffer, responses)
-    except BrokenPipeError:
+        responses.write(frame(READY))
+        responses.flush()
+        serve(requests, responses)
+    except (BrokenPipeError, ConnectionResetError):
         # The daemon was killed. What is still buffered must not be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), responses.fileno())
+        os._exit(0)
 
 
 if __name__ == "__main__":

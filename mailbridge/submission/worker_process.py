@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
+import array  # noqa: F401  # socket.send_fds imports it when it is called
 import asyncio
 import contextlib
+import errno
 import os
+import socket
 import sys
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import mailbridge
-from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
+from mailbridge.errors import StoreUnavailable
+from mailbridge.submission.letter.letter import MAX_DERIVED
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
     MAX_RESPONSE,
+    READY,
     Request,
     Response,
     decode_response,
-    encode_request,
     frame_length,
+    send_request,
 )
 
 
 class Job:
-    """One mail to read, and the promise of its letter."""
+    """One request with the files that it needs, and the promise of its response."""
 
-    __slots__ = ("frame", "letter", "path")
+    __slots__ = ("_descriptors", "_paths", "_request", "response")
 
-    def __init__(self, request: Request) -> None:
-        self.path = request.path
-        self.frame = encode_request(request)
-        self.letter: asyncio.Future[Letter] = asyncio.get_running_loop().create_future()
+    def __init__(self, request: Request, paths: Sequence[Path]) -> None:
+        self._request, self._paths = request, paths
+        self._descriptors: list[int] = []
+        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
-    def finish(self, result: Letter | Exception) -> None:
-        """Give the caller its letter, or the error to raise, unless it no longer waits."""
-        if self.letter.done():
+    def open(self) -> None:
+        """Open the files, which stay open until the job is finished. Raises StoreUnavailable."""
+        try:
+            for path in self._paths:
+                self._descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            self._close()
+            raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
+
+    def send(self, connection: socket.socket) -> None:
+        """Send the request to a worker. Raises OSError."""
+        send_request(connection, self._request, self._descriptors)
+
+    def finish(self, result: Response | Exception) -> None:
+        """Give the caller its response, or the error to raise, unless it no longer waits."""
+        self._close()
+        if self.response.done():
             return
         if isinstance(result, Exception):
-            self.letter.set_exception(result)
+            self.response.set_exception(result)
         else:
-            self.letter.set_result(result)
+            self.response.set_result(result)
+
+    def _close(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 class WorkerProcess:
@@ -50,8 +74,10 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         self.jobs: deque[Job] = deque()
+        self._unsent: deque[Job] = deque()  # the last ones of `jobs`
         self._assigned = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
+        self._connection: socket.socket | None = None
 
     @property
     def pid(self) -> int | None:
@@ -59,32 +85,49 @@ class WorkerProcess:
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start the process, unless it runs, and send it every job again. Raises OSError."""
+        """Start the process, unless it runs, wait until it is ready, and send it every job again. Raises OSError."""
         if self._runs():
             return
+        await self.kill()
+        self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connection.setblocking(False)
+        with theirs:
+            self._process = await self._spawn(theirs)
+        self._unsent = deque(self.jobs)
+        self._send_jobs()
+        with contextlib.suppress(EOFError):
+            if await self._frame(len(READY)) == READY:
+                return
+        raise ChildProcessError(errno.ECHILD, "it ended at its start")
+
+    async def _spawn(self, connection: socket.socket) -> asyncio.subprocess.Process:
         package = str(Path(mailbridge.__file__).parents[1])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
             "-B",
             "-m",
             "mailbridge.submission.worker",
-            stdin=asyncio.subprocess.PIPE,
+            stdin=connection.fileno(),
             stdout=asyncio.subprocess.PIPE,
             env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,
             limit=MAX_RESPONSE,
         )
-        for job in self.jobs:
-            self._send(job)
 
     def assign(self, job: Job) -> None:
-        """Add a job. A process that does not run gets it when it starts."""
+        """Add a job. A process that does not run gets it when it starts. A job whose files cannot be opened is finished."""
+        try:
+            job.open()
+        except StoreUnavailable as error:
+            job.finish(error)
+            return
         self.jobs.append(job)
         self._assigned.set()
         if self._runs():
-            self._send(job)
+            self._unsent.append(job)
+            self._send_jobs()
 
     async def first_job(self) -> Job:
         """Return the job that the process works on, once there is one."""
@@ -102,7 +145,9 @@ class WorkerProcess:
     async def response(self) -> Response:
         """Return the response to the first job. Raises EOFError where the process died, ValueError for an invalid response."""
         content = await self._frame(MAX_RESPONSE)
-        return decode_response(content, await self._frame(MAX_DERIVED))
+        response = decode_response(content, await self._frame(MAX_DERIVED))
+        self._send_jobs()  # there is room now
+        return response
 
     async def _frame(self, limit: int) -> bytes:
         assert self._process is not None
@@ -112,14 +157,14 @@ class WorkerProcess:
 
     async def kill(self) -> None:
         """Kill the process, and wait until it is gone."""
+        if self._connection is not None:
+            self._connection.close()
         process = self._process
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.close()
         await process.wait()
         # The pipe is read to its end, so that it is closed before the event loop is.
         await process.stdout.read()
@@ -128,7 +173,11 @@ class WorkerProcess:
     def _runs(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    def _send(self, job: Job) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(job.frame)
+    def _send_jobs(self) -> None:
+        """Send the jobs that the process does not have yet, as many as there is room for."""
+        assert self._connection is not None
+        # If the process is gone, its jobs are sent to the next one.
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            while self._unsent:
+                self._unsent[0].send(self._connection)
+                self._unsent.popleft()

@@ -1,22 +1,29 @@
-"""What the daemon and a worker send each other, through the worker's standard input and output.
+"""What the daemon and a worker send each other.
 
-A request is one frame, a response is two: the JSON, and then the content derived from the mail (`Letter.derived`), which may be
-empty. A frame is its length in 4 bytes, and that many bytes. The daemon bounds every frame, because a hostile mail may have taken
-over the worker that writes it.
+A request is one packet through the Unix socket that is the worker's standard input: JSON whose `kind` names what is asked, and
+the open files that the kind needs as descriptors (SCM_RIGHTS, unix(7)). A worker gets no path, so it needs none.
+
+Standard output carries frames: a length in 4 bytes, and that many bytes. The first one, READY, says that the worker has loaded
+what it needs. Then each request is answered by two: the JSON, and the content derived from the files (`Letter.derived`), which
+may be empty. The daemon bounds every frame, because a hostile mail may have taken over the worker that writes it.
 """
 
 from __future__ import annotations
 
+import socket
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
 from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 
 MAX_SECONDS = 30.0  # that a worker may take for one mail
-MAX_REQUEST = 10_000  # bytes
+MAX_REQUEST: Final = 20_000  # bytes
+MAX_FILES: Final = 2  # open files with one request
+READY: Final = b"ready"
 MAX_RESPONSE = 4_000_000  # bytes of JSON
 UNREADABLE: Final = "554 5.6.0 The mail cannot be read within the limits of time and memory"
 _LENGTH: Final = struct.Struct("!I")
@@ -24,13 +31,19 @@ HEAD_SIZE: Final = _LENGTH.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One mail to read: the spool's directory, the mail's path in it, `fax.page`, and whether its line ends were changed."""
+class LetterRequest:
+    """One mail to read, which is the request's only file.
 
-    spool: str
+    `path` is the mail's name in the spool, for the documents of the letter; `page_mode` is `fax.page`.
+    """
+
+    kind: Literal["letter"] = "letter"
     path: str
     page_mode: str
     line_ends_changed: bool = False
+
+
+Request = LetterRequest  # the union of all kinds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +55,19 @@ class Response:
     unavailable: str | None = None
 
 
-_REQUEST: Final = TypeAdapter(Request)
+_REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Request)
 _RESPONSE: Final = TypeAdapter(Response)
 
 
-def encode_request(request: Request) -> bytes:
-    """Return the frame of a request."""
-    return _frame(_REQUEST.dump_json(request))
+def send_request(connection: socket.socket, request: Request, files: Sequence[int]) -> None:
+    """Send a request with its open files. Raises OSError: BlockingIOError where the connection has no room for it now."""
+    socket.send_fds(connection, [_REQUEST.dump_json(request)], files)
 
 
-def decode_request(content: bytes) -> Request:
-    """Return the request in a frame's content. Raises ValueError."""
-    return _REQUEST.validate_json(content)
+def receive_request(connection: socket.socket) -> tuple[Request, list[int]] | None:
+    """Return the next request and its open files, None where there are no more. Raises ValueError for an invalid one."""
+    content, files, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FILES)
+    return (_REQUEST.validate_json(content), files) if content else None
 
 
 def encode_response(response: Response) -> tuple[bytes, bytes]:
@@ -71,7 +85,7 @@ def encode_response(response: Response) -> tuple[bytes, bytes]:
         content = b""
     if not content or len(content) > MAX_RESPONSE or len(derived) > MAX_DERIVED:
         content, derived = _RESPONSE.dump_json(Response(refused=UNREADABLE)), b""
-    return _frame(content) + _LENGTH.pack(len(derived)), derived
+    return frame(content) + _LENGTH.pack(len(derived)), derived
 
 
 def decode_response(content: bytes, derived: bytes) -> Response:
@@ -84,7 +98,8 @@ def decode_response(content: bytes, derived: bytes) -> Response:
     return replace(response, letter=replace(response.letter, derived=derived))
 
 
-def _frame(content: bytes) -> bytes:
+def frame(content: bytes) -> bytes:
+    """Return a frame with this content."""
     return _LENGTH.pack(len(content)) + content
 
 

@@ -12,6 +12,7 @@ import base64
 import binascii
 import io
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mailbridge.submission.worker_protocol import HEAD_SIZE, Request, decode_response, encode_request, frame_length
+from mailbridge.submission.worker_protocol import HEAD_SIZE, LetterRequest, decode_response, frame_length, send_request
 from tests.unit.submission.letter import tnef_writer
 from tests.unit.submission.letter.letter_fixtures import PDF
 from tests.unit.submission.letter.mail_writer import HEAD, attached, html, mixed, text
@@ -96,19 +97,23 @@ def heic(width: int, height: int) -> bytes:
     return picture("HEIF", width, height, "RGB")
 
 
-def read(process: subprocess.Popen[bytes], root: Path) -> str:
-    """Send one mail to the worker; return what became of it."""
-    assert process.stdin is not None
+def frames(process: subprocess.Popen[bytes], count: int) -> list[bytes]:
+    """Return the next frames that the worker writes, fewer if it died."""
     assert process.stdout is not None
-    process.stdin.write(encode_request(Request(spool=str(root), path="mail/a.eml", page_mode="auto")))
-    process.stdin.flush()
-    frames: list[bytes] = []
-    for _ in range(2):
-        head = process.stdout.read(HEAD_SIZE)
-        if len(head) < HEAD_SIZE:
-            return "the worker died"
-        frames.append(process.stdout.read(frame_length(head, 1 << 30)))
-    response = decode_response(*frames)
+    found: list[bytes] = []
+    while len(found) < count and len(head := process.stdout.read(HEAD_SIZE)) == HEAD_SIZE:
+        found.append(process.stdout.read(frame_length(head, 1 << 30)))
+    return found
+
+
+def read(process: subprocess.Popen[bytes], connection: socket.socket, mail: Path) -> str:
+    """Send one mail to the worker; return what became of it."""
+    with mail.open("rb") as file:
+        send_request(connection, LetterRequest(path="mail/a.eml", page_mode="auto"), [file.fileno()])
+    found = frames(process, 2)
+    if len(found) < 2:
+        return "the worker died"
+    response = decode_response(*found)
     if response.letter is None:
         return response.refused or response.unavailable or ""
     return f"{len(response.letter.documents)} documents, {len(response.letter.derived) / 1e6:.1f} MB derived"
@@ -123,21 +128,21 @@ def usage(pid: int) -> tuple[float, float]:
 
 def measure(mail: bytes) -> tuple[str, float, float]:
     with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory)
-        (root / "mail").mkdir()
-        small, path = HEAD + text("x"), root / "mail" / "a.eml"
+        small, path = HEAD + text("x"), Path(directory) / "a.eml"
         command = [sys.executable, "-m", "mailbridge.submission.worker"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.PIPE) as process:
+            theirs.close()
+            frames(process, 1)
             path.write_bytes(small)
-            read(process, root)
+            read(process, ours, path)
             before, _ = usage(process.pid)
             path.write_bytes(mail)
-            outcome = read(process, root)
+            outcome = read(process, ours, path)
             if outcome == "the worker died":
                 return outcome, 0, 0
             seconds, peak = usage(process.pid)
-            assert process.stdin is not None
-            process.stdin.close()
+            ours.close()
             return outcome, seconds - before, peak
 
 

@@ -46,10 +46,10 @@ def test_mail_of_the_corpus_is_read_as_its_json_says(name: str, tmp_path: Path, 
     changed = received(tmp_path, CASES / f"{name}.eml")
     if "refused" in expected:
         with pytest.raises(Refused) as caught:
-            read_letter(tmp_path, "mail/m.eml", "auto", line_ends_changed=changed)
+            read_letter(tmp_path / "mail" / "m.eml", "mail/m.eml", "auto", line_ends_changed=changed)
         assert all(words in caught.value.reply for words in expected["refused"]), caught.value.reply
         return
-    letter = read_letter(tmp_path, "mail/m.eml", "auto", line_ends_changed=changed)
+    letter = read_letter(tmp_path / "mail" / "m.eml", "mail/m.eml", "auto", line_ends_changed=changed)
     assert [[document.name, document.content_type, document.pages] for document in letter.documents] == expected["documents"]
     assert list(letter.passed_over) == expected.get("passed_over", [])
     assert letter.documents[-1].sha256 == expected.get("sha256", letter.documents[-1].sha256)

@@ -25,9 +25,9 @@ def test_a_mail_yields_what_it_must(mail: Path, tmp_path: Path) -> None:
     shutil.copy(mail, tmp_path / "m.eml")
     if "refused" in wanted:
         with pytest.raises(Refused) as caught:
-            read_letter(tmp_path, "m.eml", "auto")
+            read_letter(tmp_path / "m.eml", "m.eml", "auto")
         assert caught.value.reply == wanted["refused"]
         return
-    letter = read_letter(tmp_path, "m.eml", "auto")
+    letter = read_letter(tmp_path / "m.eml", "m.eml", "auto")
     documents = [document.name for document in letter.documents]
     assert {"subject": letter.subject, "sender": letter.sender, "documents": documents} == wanted

@@ -59,7 +59,7 @@ def test_a_mail_is_read_or_refused(pieces: list[bytes], page_mode: str, line_end
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "m.eml").write_bytes(b"".join(pieces))
         try:
-            letter = read_letter(Path(directory), "m.eml", page_mode, line_ends_changed=line_ends_changed)
+            letter = read_letter(Path(directory) / "m.eml", "m.eml", page_mode, line_ends_changed=line_ends_changed)
         except Refused as refused:
             letter, reply = None, refused.reply
     if letter is None:

@@ -333,7 +333,7 @@ def test_37_without_an_author_the_envelopes_sender_counts(tmp_path: Path, header
     """Sources: MailHog-UI PR 31, cyberpanel PR 503, dma 75 and 136."""
     mail = header + b"Subject: Nightly report\r\n\r\nReport of the night.\r\n"
     (tmp_path / "report.eml").write_bytes(mail)
-    letter = read_letter(tmp_path, "report.eml", "always")
+    letter = read_letter(tmp_path / "report.eml", "report.eml", "always")
     with gateway(tmp_path / "state", user=ERP) as mx, mx.client() as client:
         mx.letter.update(sender=letter.sender, authors=letter.authors)
         client.login("erp", "secret")

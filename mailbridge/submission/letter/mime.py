@@ -88,14 +88,16 @@ class Mail:
 
 
 @contextlib.contextmanager
-def open_mail(path: Path) -> Iterator[Mail]:
-    """Open and split a spooled mail. Raises Refused with 554 5.6.0 for a mail beyond the limits, or without a structure."""
-    with open(path, "rb") as file:
-        try:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:
-            raise Refused("554 5.6.0 The mail is empty") from None
-        with data:
+def open_mail(mail: Path | int) -> Iterator[Mail]:
+    """Open and split a spooled mail, given as a path, or as a descriptor, which stays open.
+
+    Raises Refused with 554 5.6.0 for a mail beyond the limits, or without a structure.
+    """
+    with open(mail, "rb", closefd=not isinstance(mail, int)) as file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            raise Refused("554 5.6.0 The mail is empty")
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
             yield Mail(data, file.fileno())
 
 

@@ -27,22 +27,22 @@ from mailbridge.submission.letter.text import LetterText, read_texts
 MAX_TEXT = 100_000  # characters that become a page
 
 
-def read_letter(spool_root: Path, relpath: str, page_mode: str, *, line_ends_changed: bool = False) -> Letter:
-    """Read the spooled mail at `relpath` and return what is to be faxed. Blocking; hostile mail is read in a worker only.
+def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_changed: bool = False) -> Letter:
+    """Read a mail, given as a path or a descriptor, and return what is to be faxed. Blocking; a worker's job.
 
-    `page_mode` is `fax.page`; the mail's own X-Mailbridge-Page overrides it. `line_ends_changed` says that the mail came with
-    line ends that no mail may have. Raises Refused: 554 5.6.0 for a mail that cannot be read or has nothing to fax, 554 5.6.1 for
-    a file that cannot be faxed.
+    `relpath` is where the spool has the mail, for the documents. `page_mode` is `fax.page`; the mail's own X-Mailbridge-Page
+    overrides it. `line_ends_changed` says that the mail came with line ends that no mail may have. Raises Refused: 554 5.6.0 for
+    a mail that cannot be read or has nothing to fax, 554 5.6.1 for a file that cannot be faxed.
     """
-    with open_mail(spool_root / relpath) as mail:
-        letter = read_headers(mail.headers)
+    with open_mail(mail) as opened:
+        letter = read_headers(opened.headers)
         if letter.mail_loop or letter.auto_submitted:
             # Refused whatever it holds, so its parts are not read.
             return letter
-        body, derived = read_body(mail), DerivedContent(relpath)
-        attachments = Attachments(mail, body, relpath, derived, line_ends_changed=line_ends_changed)
+        body, derived = read_body(opened), DerivedContent(relpath)
+        attachments = Attachments(opened, body, relpath, derived, line_ends_changed=line_ends_changed)
         attachments.collect()
-        texts = read_texts(mail, body, attachments.messages)
+        texts = read_texts(opened, body, attachments.messages)
         if not texts and not attachments.documents:
             attachments.take_logos()
         documents = tuple(attachments.documents)
@@ -50,7 +50,7 @@ def read_letter(spool_root: Path, relpath: str, page_mode: str, *, line_ends_cha
         content_digest = _content_digest(text, documents)
         if _becomes_page(texts, letter.page_mode or page_mode, documents):
             _check_readable(text)
-            documents = (_text_page(text, mail.headers, letter.subject, derived), *documents)
+            documents = (_text_page(text, opened.headers, letter.subject, derived), *documents)
         elif not documents:
             why = "its text is not to be faxed" if texts else "it has no text"
             raise Refused(f"554 5.6.0 The mail has nothing to fax: no document is attached and {why}")

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,7 +21,7 @@ from mailbridge.model import Document
 from mailbridge.submission import worker
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.letter_reader import LetterReader, checked_letter
-from mailbridge.submission.worker_protocol import Request, Response, encode_request
+from mailbridge.submission.worker_protocol import HEAD_SIZE, READY, LetterRequest, Response, frame, send_request
 from tests.wait_helpers import PATIENCE
 
 MAIL = b"From: a@b.co\nSubject: s\nX-Mailbridge-Tag: k=v\n\nhello\n"
@@ -117,18 +118,18 @@ def test_a_cancelled_call_leaves_no_response_for_the_next(root: Path) -> None:
 
 
 def test_a_worker_whose_daemon_was_killed_ends_silently(root: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mailbridge.submission.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    process.stdout = None
-    request = encode_request(Request(spool=str(root), path="mail/a.eml", page_mode="auto"))
-    assert process.communicate(request, timeout=PATIENCE)[1] == b""
-    assert process.returncode == 0
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "mailbridge.submission.worker"]
+    with ours, subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        theirs.close()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(HEAD_SIZE + len(READY)) == frame(READY)
+        process.stdout.close()
+        with (root / "mail" / "a.eml").open("rb") as mail:
+            send_request(ours, LetterRequest(path="mail/a.eml", page_mode="auto"), [mail.fileno()])
+        assert process.stderr.read() == b""
+        assert process.wait(PATIENCE) == 0
 
 
 def test_workers_ignore_signals_to_the_service_and_end_with_their_input(root: Path) -> None:
@@ -137,13 +138,13 @@ def test_workers_ignore_signals_to_the_service_and_end_with_their_input(root: Pa
         await reader.start()
         try:
             await reader("mail/a.eml")
-            process = reader._workers[0]._process
+            process, connection = reader._workers[0]._process, reader._workers[0]._connection
             assert process is not None
-            assert process.stdin is not None
+            assert connection is not None
             process.send_signal(signal.SIGINT)
             process.send_signal(signal.SIGTERM)
             assert (await reader("mail/a.eml")).subject == "s"
-            process.stdin.close()
+            connection.close()
             assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
         finally:
             await reader.stop()
@@ -173,7 +174,7 @@ def test_an_error_of_a_parser_refuses_the_mail(monkeypatch: pytest.MonkeyPatch) 
             raise error
 
         monkeypatch.setattr(worker, "read_letter", broken)
-        response = worker.respond(Request(spool="/", path="a", page_mode="auto"))
+        response = worker.respond(LetterRequest(path="a", page_mode="auto"), [0])
         assert response.refused == "554 5.6.0 The mail cannot be read within the limits of time and memory"
 
 

@@ -54,7 +54,7 @@ def test_the_example_is_read_as_the_page_says(tmp_path: Path) -> None:
     found = re.search(r"<!-- example -->\n```\n(.+?)```", PAGE, re.DOTALL)
     assert found is not None
     (tmp_path / "a.eml").write_bytes(found[1].replace("\n", "\r\n").encode())
-    letter = read_letter(tmp_path, "a.eml", "always")
+    letter = read_letter(tmp_path / "a.eml", "a.eml", "always")
     assert [document.name for document in letter.documents] == ["order.txt"]
     assert (letter.account, letter.page_mode) == ("office", "never")
     assert letter.send_at == datetime(2026, 1, 4, 7, tzinfo=UTC)

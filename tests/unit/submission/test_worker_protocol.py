@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from mailbridge.submission import worker_protocol
 from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
     MAX_RESPONSE,
     UNREADABLE,
-    Request,
+    LetterRequest,
     Response,
-    decode_request,
     decode_response,
-    encode_request,
     encode_response,
+    frame,
     frame_length,
+    receive_request,
+    send_request,
 )
 
 LETTER = Letter(message_id="<1@x>", subject="נושא", sender=None, documents=(), derived=b"%PDF-\x00\xff", tags={"k": "v"})
@@ -48,10 +50,30 @@ def test_response_comes_back_in_two_frames(response: Response) -> None:
     assert decode_response(content, derived) == response
 
 
-def test_request_comes_back_in_one_frame() -> None:
-    request = Request(spool="/var/lib/mailbridge/spool", path="mail/00/a.eml", page_mode="auto")
-    (content,) = frames(encode_request(request))
-    assert decode_request(content) == request
+def test_request_comes_with_its_open_file(tmp_path: Path) -> None:
+    (tmp_path / "a.eml").write_bytes(b"content")
+    request = LetterRequest(path="mail/00/a.eml", page_mode="auto")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        with (tmp_path / "a.eml").open("rb") as file:
+            send_request(ours, request, [file.fileno()])
+        send_request(ours, request, [])
+        received = receive_request(theirs)
+        assert received is not None
+        assert received[0] == request
+        with open(received[1][0], "rb") as file:
+            assert file.read() == b"content"
+        assert receive_request(theirs) == (request, [])
+        ours.close()
+        assert receive_request(theirs) is None
+
+
+def test_request_of_an_unknown_kind_is_invalid() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.send(b'{"kind": "other", "path": "a", "page_mode": "auto"}')
+        with pytest.raises(ValueError, match="kind"):
+            receive_request(theirs)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +97,7 @@ def test_derived_content_without_a_letter_is_invalid() -> None:
 
 
 def test_frame_beyond_its_limit_is_not_read() -> None:
-    head = worker_protocol._frame(bytes(100))[:HEAD_SIZE]
+    head = frame(bytes(100))[:HEAD_SIZE]
     assert frame_length(head, 100) == 100
     with pytest.raises(EOFError):
         frame_length(head, 99)

@@ -90,7 +90,7 @@ def read(tmp_path: Path, message: EmailMessage | bytes, mode: str = "auto") -> L
     (tmp_path / "mail").mkdir(exist_ok=True)
     raw = message if isinstance(message, bytes) else message.as_bytes()
     (tmp_path / "mail" / "m.eml").write_bytes(raw)
-    return read_letter(tmp_path, "mail/m.eml", mode)
+    return read_letter(tmp_path / "mail" / "m.eml", "mail/m.eml", mode)
 
 
 def refused(tmp_path: Path, message: EmailMessage | bytes) -> str:
