@@ -3,6 +3,7 @@
 MailbridgeError
 ├── ConfigError          the configuration is wrong: names the key, the fault and the remedy (exit 78)
 ├── StateLocked          another daemon works on the same state_dir (exit 78)
+├── RestoreUnfinished    a restore into the state_dir was interrupted (exit 78)
 ├── SchemaTooNew         the database was written by a newer mailbridge (exit 78)
 ├── NotFound             no fax, event or delivery has this id
 ├── IllegalTransition    the lifecycle has no such transition from the present state
@@ -41,6 +42,10 @@ class ConfigError(MailbridgeError):
 
 class StateLocked(MailbridgeError):
     """Another daemon holds the lock of this state_dir."""
+
+
+class RestoreUnfinished(MailbridgeError):
+    """A restore into this state_dir was interrupted, so that faxes may be missing in it."""
 
 
 class SchemaTooNew(MailbridgeError):

@@ -74,6 +74,7 @@ login_failed = _event("login failed", "warning")
 session_crashed = _event("session failed unexpectedly", "error")
 mail_repeated = _event("mail repeated, answered with the first id")
 mail_refused = _event("mail refused")
+mail_not_stored = _event("mail not stored, client asked to send it again", "error")
 
 fax_queued = _event("fax queued")
 fax_uploading = _event("fax uploading")

@@ -93,6 +93,7 @@ class Envelope:
     envid: str | None = None  # ENVID (RFC 3461 section 4.4), as received
     ret: str | None = None  # RET (RFC 3461 section 4.3), as received
     passed_over: tuple[str, ...] = ()  # the names of parts that are not faxed, such as logos and signatures
+    client: str | None = None  # IP address of the SMTP client; None for `mailbridge send`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +175,8 @@ class Fax:
     content_digest: str | None = None  # SHA-256 of the mail's text and attachments, in hexadecimal
     repeat_of: str | None = None  # an earlier fax with the same content to the same number, within `fax.same_again`
     final_at: datetime | None = None  # when it became delivered, failed or cancelled
+    client: str | None = None  # IP address of the SMTP client that sent it; None for `mailbridge send`
+    restored_at: datetime | None = None  # when a restored backup put it in doubt; None once a person resolved that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

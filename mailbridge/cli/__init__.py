@@ -12,7 +12,7 @@ import click
 
 from mailbridge import __version__
 from mailbridge.cli.output import printable
-from mailbridge.errors import ConfigError, MailbridgeError, SchemaTooNew, StateLocked
+from mailbridge.errors import ConfigError, MailbridgeError, RestoreUnfinished, SchemaTooNew, StateLocked
 
 # EX_CONFIG of sysexits.h, and the status that shells report after Ctrl-C (128 + SIGINT).
 EXIT_CONFIG, EXIT_INTERRUPTED = 78, 130
@@ -30,6 +30,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "events": ("mailbridge.cli.events:events", "List events, newest first."),
     "deliveries": ("mailbridge.cli.events:deliveries", "List deliveries to webhooks, newest first."),
     "replay": ("mailbridge.cli.actions:replay", "Deliver dead deliveries again."),
+    "backup": ("mailbridge.cli.backup:backup", "Copy the state to a directory, also while the daemon works."),
+    "verify": ("mailbridge.cli.backup:verify", "Verify a backup."),
+    "restore": ("mailbridge.cli.backup:restore", "Restore a backup into an empty state directory."),
     "incoming": ("mailbridge.cli.incoming:incoming", "List or download received faxes and voicemails at MyFax."),
     "status": ("mailbridge.cli.status:status", "Query the status of a fax at MyFax."),
     "line": ("mailbridge.cli.line:line", "Register or release a fax line, as a distributor."),
@@ -114,7 +117,7 @@ def _run(argv: Sequence[str] | None) -> int:
         expected = _expected(error)
         if expected is None:
             raise
-        status = EXIT_CONFIG if isinstance(expected, ConfigError | StateLocked | SchemaTooNew) else 1
+        status = EXIT_CONFIG if isinstance(expected, ConfigError | StateLocked | RestoreUnfinished | SchemaTooNew) else 1
         for one in (expected, *getattr(expected, "others", ())):
             _fail(str(one), status)
         return status

@@ -44,30 +44,49 @@ def retry(id: str, as_json: bool, config_path: Path) -> None:
 
 
 @click.command(epilog=EXITS)
-@fax_argument
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every fax in doubt, instead of IDs.")
+@click.option("--restored", is_flag=True, help="Every fax that is in doubt because a backup was restored, instead of IDs.")
 @click.option("--sent", is_flag=True, help="MyFax accepted it: mark it as delivered, or track it with --fax-code.")
 @click.option("--resend", is_flag=True, help="MyFax did not accept it: upload it again. If MyFax did, it is sent twice.")
 @click.option("--failed", is_flag=True, help="MyFax did not accept it: mark it as failed.")
 @click.option("--fax-code", metavar="CODE", help="With --sent: the FAX_CODE at MyFax, to track the fax to its final state.")
 @json_option
 @config_option
-def resolve(id: str, sent: bool, resend: bool, failed: bool, fax_code: str | None, as_json: bool, config_path: Path) -> None:
-    """Settle a fax in doubt. Its upload got no answer, so MyFax may or may not have accepted it.
+def resolve(
+    ids: tuple[str, ...],
+    every: bool,
+    restored: bool,
+    sent: bool,
+    resend: bool,
+    failed: bool,
+    fax_code: str | None,
+    as_json: bool,
+    config_path: Path,
+) -> None:
+    """Settle faxes in doubt. Their upload got no answer, so MyFax may or may not have accepted them.
 
-    First find out whether it was sent: look at the sent faxes on MyFax's site, or ask the recipient.
+    First find out whether they were sent: look at the sent faxes on MyFax's site, or ask the recipient.
 
     \b
       mailbridge queue --state in_doubt
       mailbridge resolve fax_01M87C14PBQ5WTSC4GKPEBFKJX --sent
       mailbridge resolve fax_01M87C14PBQ5WTSC4GKPEBFKJX --resend
+      mailbridge resolve --restored --failed
     """
     outcomes = [name for name, given in (("sent", sent), ("resend", resend), ("failed", failed)) if given]
     if len(outcomes) != 1:
         raise click.UsageError("choose one of --sent, --resend and --failed")
-    if fax_code is not None and (not sent or not fax_code.strip()):
-        raise click.UsageError("--fax-code requires --sent and a FAX_CODE")
-    fax = ask(config_path, "resolve", id=id, as_=outcomes[0], fax_code=fax_code and fax_code.strip())
-    _print(fax, as_json, f"{id} is {fax['state']}")
+    if (bool(ids), every, restored).count(True) != 1:
+        raise click.UsageError("give IDs, or --all, or --restored")
+    if fax_code is not None and (not sent or not fax_code.strip() or len(ids) != 1):
+        raise click.UsageError("--fax-code requires --sent, one ID and a FAX_CODE")
+    if ids:
+        faxes = [ask(config_path, "resolve", id=id, as_=outcomes[0], fax_code=fax_code and fax_code.strip()) for id in ids]
+        _print(faxes[0] if len(ids) == 1 else faxes, as_json, *(f"{fax['id']} is {fax['state']}" for fax in faxes))
+        return
+    answer = ask(config_path, "resolve_all", as_=outcomes[0], restored=restored)
+    _print(answer, as_json, f"{answer['resolved']:,} faxes resolved as {outcomes[0]}")
 
 
 def _utc(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

@@ -43,6 +43,11 @@ def ask_daemon(config_path: Path, command: str, body: bytes, /, **args: object) 
     return call_first(candidates(find_state_dir(config_path), os.environ), command, body, **args)
 
 
+def ask_daemon_first(config_path: Path, command: str, **args: object) -> Any:
+    """Return the daemon's answer to a command that only a daemon has. Raises ConfigError, ControlError, NoDaemon."""
+    return call_first(candidates(find_state_dir(config_path), os.environ), command, **args)
+
+
 def find_state_dir(config_path: Path) -> Path:
     """Return only the state_dir, so that a user of the daemon need not be able to read its secrets. Raises ConfigError."""
     try:

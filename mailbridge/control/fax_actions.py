@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 from mailbridge.control.queries import fax_as_json
@@ -13,6 +14,10 @@ from mailbridge.model import Failure, Fax, last_attempt, new_id, new_token
 from mailbridge.store.interface import Store, Transaction
 
 Clock = Callable[[], datetime]
+
+# Faxes in one transaction, which must be short.
+_BATCH = 100
+_NO_LIMIT = 10_000_000
 
 _NOT_CANCELLED: dict[FaxState, str] = {
     "uploading": "it is being uploaded at this moment, and MyFax may have it",
@@ -78,6 +83,9 @@ def _copy(fax: Fax, now: datetime) -> Fax:
         pages=fax.pages,
         email=fax.email,
         tags={**fax.tags, "retry_of": fax.id},
+        user=fax.user,
+        client=fax.client,
+        content_digest=fax.content_digest,
     )
 
 
@@ -95,10 +103,31 @@ async def resolve(
         fax, now = tx.faxes.get(id), clock()
         if fax.state != "in_doubt":
             raise ControlError(f"{id} is {fax.state}, and only a fax in doubt can be resolved")
-        trigger, changes = _resolution(fax, as_, fax_code, now)
-        return fax_as_json(tx.faxes.transition(id, trigger, now, source="person", **changes))
+        return fax_as_json(_resolve(tx, fax, as_, fax_code, now))
 
     return await store.run(work)
+
+
+async def resolve_all(
+    store: Store, clock: Clock, *, as_: Literal["sent", "resend", "failed"], restored: bool = False
+) -> dict[str, Any]:
+    """End every doubt, or with `restored` those that a restored backup has made; return how many. Raises ControlError."""
+    doubts = [fax.id for fax in await store.run(lambda tx: tx.faxes.newest("in_doubt", _NO_LIMIT))]
+    resolved: list[str] = []
+
+    def work(tx: Transaction, ids: Sequence[str]) -> list[str]:
+        # A report may have ended a doubt meanwhile.
+        found = [fax for fax in map(tx.faxes.get, ids) if fax.state == "in_doubt" and (fax.restored_at or not restored)]
+        return [_resolve(tx, fax, as_, None, clock()).id for fax in found]
+
+    for start in range(0, len(doubts), _BATCH):
+        resolved += await store.run(partial(work, ids=doubts[start : start + _BATCH]))
+    return {"resolved": len(resolved), "ids": sorted(resolved)}
+
+
+def _resolve(tx: Transaction, fax: Fax, as_: str, fax_code: str | None, now: datetime) -> Fax:
+    trigger, changes = _resolution(fax, as_, fax_code, now)
+    return tx.faxes.transition(fax.id, trigger, now, source="person", restored_at=None, **changes)
 
 
 def _resolution(fax: Fax, as_: str, fax_code: str | None, now: datetime) -> tuple[FaxTrigger, dict[str, Any]]:

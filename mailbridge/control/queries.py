@@ -89,7 +89,9 @@ def fax_as_json(fax: Fax) -> dict[str, Any]:
         "message_id": fax.email.message_id,
         "tags": dict(fax.tags),
         "user": fax.user,
+        "client": fax.client,
         "repeat_of": fax.repeat_of,
+        "restored_at": _at(fax.restored_at),
     }
 
 

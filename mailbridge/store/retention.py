@@ -21,6 +21,8 @@ from mailbridge.store.spool import Spool
 BATCH = 100
 # Seconds.
 _LONGEST_PAUSE = 600.0
+# Seconds until a sweep that a backup holds back looks again.
+_HOLD_CHECK = 0.5
 # A mail that is sent again within a day is recognised by its record, and must not be faxed again.
 _RECORDS_AT_LEAST = timedelta(days=1)
 # `incoming.do` is read up to 30 days back, and what it listed before is recognised by the stored item.
@@ -48,6 +50,17 @@ class Retention:
         self._records = max(timedelta(seconds=records), _RECORDS_AT_LEAST)
         self._documents = min(timedelta(seconds=documents), self._records)
         self._store, self._spool, self._clock = store, spool, clock
+        self._working = asyncio.Lock()
+        self._held_until = 0.0  # by the event loop's clock
+
+    async def hold(self, seconds: float) -> None:
+        """Delete no file for so many seconds from now on, 0 to end that; return when none is being deleted.
+
+        A backup copies the files that its copy of the database names.
+        """
+        self._held_until = asyncio.get_running_loop().time() + seconds
+        async with self._working:
+            pass
 
     async def run(self) -> None:
         """Sweep now, and then at intervals of a tenth of the shorter time, at most ten minutes."""
@@ -85,13 +98,22 @@ class Retention:
         return deleted
 
     async def _unlink_batch(self, files_by_path: dict[str, tuple[str, ...]]) -> int:
-        gone = await asyncio.to_thread(unlink, self._spool, files_by_path)
+        gone = await self._unlink(files_by_path)
         for path in files_by_path.keys() - gone:
             log.document_not_deleted("retention", error="a file cannot be deleted from the spool", path=path)
         lines = await self._store.run(lambda tx: tx.retention.finish_deletions(gone, self._clock()))
         for line in lines:
             log.document_deleted(line.subject, sha256=[document["sha256"] for document in line.record["documents"]])
         return len(lines)
+
+    async def _unlink(self, files_by_path: dict[str, tuple[str, ...]]) -> set[str]:
+        """Unlink files while nothing holds them, and return what `unlink` returns."""
+        loop = asyncio.get_running_loop()
+        while True:
+            async with self._working:
+                if loop.time() >= self._held_until:
+                    return await asyncio.to_thread(unlink, self._spool, files_by_path)
+            await asyncio.sleep(_HOLD_CHECK)
 
     async def _delete_records(self, work: Callable[[Transaction], Sequence[AuditLine]]) -> int:
         deleted = 0

@@ -102,6 +102,8 @@ fax = Table(
     Column("user", Text),  # who sent it: name of a [user.NAME]; NULL without a login
     Column("content_digest", Text),  # SHA-256 of the mail's text and attachments, to find a fax that is sent again
     Column("repeat_of", Text),  # id of an earlier fax with the same content to the same number
+    Column("client", Text),  # IP address of the SMTP client; NULL for `mailbridge send`
+    Column("restored_at", Instant),  # when a restored backup put it in doubt; NULL once a person resolved that
     Index("fax_due", "state", "account", "due_at"),
     Index("fax_next", "state", "due_at"),
     Index("fax_expires", "state", "expires_at"),

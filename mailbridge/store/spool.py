@@ -242,10 +242,7 @@ class Spool:
 
     def path(self, relpath: str) -> Path:
         """Return the absolute path of a spooled file. Raises NotFound for a path outside the spool."""
-        path = (self.root / relpath).absolute()
-        if ".." in path.parts or not path.is_relative_to(self.root.absolute()):
-            raise NotFound("no such file in the spool")
-        return path
+        return path_in(self.root, relpath)
 
     def delete(self, relpath: str) -> None:
         """Delete a spooled file, if it exists. Raises StoreUnavailable."""
@@ -256,12 +253,25 @@ class Spool:
 
     def open_document(self, document: Document) -> DocumentReader:
         """Open a document's decoded content as a seekable binary file. Raises NotFound (deleted), StoreUnavailable."""
-        if not document.path:
-            raise NotFound("the document was deleted (retention.documents)")
-        try:
-            file = io.FileIO(self.path(document.path))
-        except FileNotFoundError:
-            raise NotFound("the document's file is no longer in the spool") from None
-        except OSError as error:
-            raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
-        return DocumentReader(file, document)
+        return document_in(self.root, document)
+
+
+def path_in(root: Path, relpath: str) -> Path:
+    """Return the absolute path of a file in the spool at `root`. Raises NotFound for a path outside the spool."""
+    path = (root / relpath).absolute()
+    if ".." in path.parts or not path.is_relative_to(root.absolute()):
+        raise NotFound("no such file in the spool")
+    return path
+
+
+def document_in(root: Path, document: Document) -> DocumentReader:
+    """Open a document in the spool at `root`; see `Spool.open_document`, which does not change the spool either."""
+    if not document.path:
+        raise NotFound("the document was deleted (retention.documents)")
+    try:
+        file = io.FileIO(path_in(root, document.path))
+    except FileNotFoundError:
+        raise NotFound("the document's file is no longer in the spool") from None
+    except OSError as error:
+        raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
+    return DocumentReader(file, document)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
@@ -17,10 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from mailbridge import log
-from mailbridge.errors import SchemaTooNew, StateLocked, StoreUnavailable
+from mailbridge.errors import RestoreUnfinished, SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.store import migrations, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.interface import Transaction
+from mailbridge.store.state_dir import DATABASE, RESTORING, lock_state_dir
 from mailbridge.store.writer import Writer
 
 T = TypeVar("T")
@@ -33,14 +33,17 @@ class SqliteStore:
 
     `describe` returns the data of an event about a fax, and `route` the endpoints of an event type. `patience` is the seconds to
     wait for another process that has locked the state_dir. Use it as an async context manager; `created_at` is then when the
-    database was created, or None if that is unknown.
+    database was created, or None if that is unknown. `restoring` opens it also while a backup is being restored into it.
 
     Creates the state_dir if its parent exists, and the database. Raises StateLocked if another process uses the state_dir,
-    SchemaTooNew if a newer mailbridge wrote the database, StoreUnavailable.
+    RestoreUnfinished, SchemaTooNew if a newer mailbridge wrote the database, StoreUnavailable.
     """
 
-    def __init__(self, state_dir: Path, describe: Describe, route: Route, patience: float = 0.0) -> None:
+    def __init__(
+        self, state_dir: Path, describe: Describe, route: Route, patience: float = 0.0, *, restoring: bool = False
+    ) -> None:
         self._state_dir, self._describe, self._route, self._patience = state_dir, describe, route, patience
+        self._restoring = restoring
         self._subscribed: dict[str, asyncio.Event] = {}
         self._closed = False
 
@@ -50,7 +53,9 @@ class SqliteStore:
             self._state_dir.mkdir(mode=0o700, exist_ok=True)
         self._lock = await _lock_within(self._state_dir, self._patience)
         try:
-            self._engine, _ = await asyncio.to_thread(_open, self._state_dir / "mailbridge.sqlite3")
+            if not self._restoring and (self._state_dir / RESTORING).exists():
+                raise RestoreUnfinished(f"a restore into {self._state_dir} was interrupted; run mailbridge restore again")
+            self._engine, _ = await asyncio.to_thread(_open, self._state_dir / DATABASE)
         except BaseException:
             os.close(self._lock)
             raise
@@ -90,27 +95,11 @@ async def _lock_within(state_dir: Path, patience: float) -> int:
     deadline = loop.time() + patience
     while True:
         try:
-            return _lock(state_dir)
+            return lock_state_dir(state_dir)
         except StateLocked:
             if loop.time() >= deadline:
                 raise
         await asyncio.sleep(_LOCK_INTERVAL)
-
-
-def _lock(state_dir: Path) -> int:
-    """Lock the state_dir for this process; the kernel releases the lock when the process ends, even if killed."""
-    try:
-        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreUnavailable(
-            f"state_dir {state_dir} cannot be written ({error.strerror}); create it for mailbridge's user"
-        ) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StateLocked(f"another mailbridge already works on {state_dir}; stop it first") from None
-    return descriptor
 
 
 def migrate(state_dir: Path) -> tuple[int, int]:
@@ -118,9 +107,9 @@ def migrate(state_dir: Path) -> tuple[int, int]:
 
     `SqliteStore` does the same when it opens. Raises StateLocked, SchemaTooNew, StoreUnavailable.
     """
-    lock = _lock(state_dir)
+    lock = lock_state_dir(state_dir)
     try:
-        path = state_dir / "mailbridge.sqlite3"
+        path = state_dir / DATABASE
         if not path.exists():
             raise StoreUnavailable(f"{path} does not exist; there is nothing to migrate")
         engine, found = _open(path)

@@ -67,10 +67,12 @@ class Acceptance:
         repeated, faxes = await self._store(mail, file)
         if repeated:
             file.abort()
-            log.mail_repeated(repeated[0], envelope=envelope.id, message_id=envelope.message_id, user=envelope.user)
+            who = {"sender": envelope.sender, "user": envelope.user, "client": envelope.client}
+            log.mail_repeated(repeated[0], envelope=envelope.id, message_id=envelope.message_id, **who)
             return _queued_reply(repeated)
         self._limits.add(transaction.user, len(faxes))
         facts = {"envelope": envelope.id, "account": account, "documents": len(letter.documents)}
+        facts |= {"sender": envelope.sender, "user": envelope.user, "client": envelope.client}
         if letter.passed_over:
             facts["passed_over"] = list(letter.passed_over)
         for fax in faxes:

@@ -12,7 +12,8 @@ class MailTransaction:
     """One mail before its content. `sender` is None before MAIL and empty for the null sender; `id` is the envelope's.
 
     `user` is who logged in, None without a login; `envid` and `ret` are MAIL's parameters (RFC 3461). `line_ends_changed` says
-    after DATA that the content had line ends that no mail may have, and that they were changed.
+    after DATA that the content had line ends that no mail may have, and that they were changed. `client` is the IP address of the
+    SMTP client, None for a mail that does not come by SMTP.
     """
 
     id: str = field(default_factory=lambda: new_id("env"))
@@ -22,3 +23,4 @@ class MailTransaction:
     envid: str | None = None
     ret: str | None = None
     line_ends_changed: bool = False
+    client: str | None = None

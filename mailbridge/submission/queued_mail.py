@@ -43,6 +43,7 @@ def envelope_of(transaction: MailTransaction, letter: Letter, file: SpoolFile, a
         envid=transaction.envid,
         ret=transaction.ret,
         passed_over=letter.passed_over,
+        client=transaction.client,
     )
 
 
@@ -69,6 +70,7 @@ def queue_mail(envelope: Envelope, letter: Letter, expire_after: float) -> Queue
             email=Email(message_id=letter.message_id, envelope_id=envelope.envid, sender=envelope.sender, subject=letter.subject),
             tags=letter.tags,
             user=envelope.user,
+            client=envelope.client,
             content_digest=letter.content_digest or None,
         )
         for id, number in zip(ids, numbers, strict=True)

@@ -133,7 +133,7 @@ class Session(ClientConnection):
 
     def transaction_ended(self) -> None:
         """Begin a new mail transaction."""
-        self._transaction = MailTransaction(user=self._user)
+        self._transaction = MailTransaction(user=self._user, client=self.client)
 
     def _check_ready(self) -> None:
         if not self.client_name:
@@ -173,8 +173,11 @@ class Session(ClientConnection):
             reply = command(arg)
         except Refused as refusal:
             reply = refusal.reply
-            log.mail_refused(self._transaction.id, client=self.client, reply=reply)
+            log.mail_refused(self._transaction.id, **self._who(), reply=reply)
         await self.push(reply)
+
+    def _who(self) -> dict[str, str | None]:
+        return {"client": self.client, "user": self._user, "sender": self._transaction.sender}
 
     async def smtp_VRFY(self, arg: str | None) -> None:
         """VRFY, which confirms no address (RFC 5321 section 7.3)."""
@@ -199,9 +202,12 @@ class Session(ClientConnection):
         except SessionEnded as end:
             self.hang_up(str(end))
             return
-        except (Refused, StoreUnavailable) as error:
-            reply = error.reply if isinstance(error, Refused) else TEMPORARY_FAILURE
-            log.mail_refused(self._transaction.id, client=self.client, reply=reply, reason=str(error))
+        except Refused as refusal:
+            reply = refusal.reply
+            log.mail_refused(self._transaction.id, **self._who(), reply=reply)
+        except StoreUnavailable as error:
+            reply = TEMPORARY_FAILURE
+            log.mail_not_stored(self._transaction.id, **self._who(), error=str(error))
         finally:
             self.busy = False
             self._services.active.mail_answered()
@@ -235,7 +241,7 @@ class Session(ClientConnection):
                 await self.push("354 End data with <CR><LF>.<CR><LF>")
                 rest = await reader.end()
         except BaseException:
-            log.data_incomplete(self._transaction.id, client=self.client, bytes=reader.size, seen=reader.seen)
+            log.data_incomplete(self._transaction.id, **self._who(), bytes=reader.size, seen=reader.seen)
             raise
         finally:
             self._data = None

@@ -42,6 +42,7 @@ def fax_data(fax: Fax) -> dict[str, Any]:
         "report": fax.report,
         "tags": dict(fax.tags),
         "user": fax.user,
+        "client": fax.client,
         "repeat_of": fax.repeat_of,
         "document_sha256": [document.sha256 for document in fax.documents],
         "document": None,

@@ -106,6 +106,7 @@ _OUTBOUND = _object(
         "report": _or_null(_REPORT),
         "tags": {"type": "object", "additionalProperties": _TEXT},
         "user": _described(_or_null(_TEXT), "who sent the mail: the name of a [user.NAME]"),
+        "client": _described(_or_null(_TEXT), "IP address that the mail came from; null for mailbridge send"),
         "repeat_of": _described(_or_null(_TEXT), "an earlier fax of the same content to the same number, within fax.same_again"),
         "document_sha256": _described(
             {"type": "array", "items": _TEXT}, "of each document, in the order in which they are faxed"

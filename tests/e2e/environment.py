@@ -208,9 +208,16 @@ class Environment:
         assert status == 0, errors
         return json.loads(output)
 
+    async def printed_without_config(self, *args: str) -> Any:
+        """Run a mailbridge command that takes no configuration; return the JSON that it prints, whatever its exit status."""
+        return json.loads((await self._run(*args, "--json"))[1])
+
     async def command(self, *args: str) -> tuple[int, str, str]:
         """Run a mailbridge command; return its exit status, output and errors."""
-        command = [sys.executable, "-m", "mailbridge", *args, "--config", str(self.config)]
+        return await self._run(*args, "--config", str(self.config))
+
+    async def _run(self, *args: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "mailbridge", *args]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
         async with asyncio.timeout(PATIENCE):
             output, errors = await process.communicate()

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mailbridge.app import Assembly
+from mailbridge.assembly import Assembly
 from mailbridge.config import load
 from mailbridge.errors import NotTaken, StoreUnavailable
 from mailbridge.report import listing as listing_module

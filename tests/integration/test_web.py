@@ -17,7 +17,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mailbridge.app import document_links
+from mailbridge.assembly import document_links
 from mailbridge.config import Config
 from mailbridge.errors import StoreUnavailable
 from mailbridge.store.spool import Spool

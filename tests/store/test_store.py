@@ -18,6 +18,7 @@ from mailbridge.store import sqlite
 from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.state_dir import lock_state_dir
 from tests.factories import NOW, NUMBER, a_fax, an_envelope
 from tests.store.factories import a_mail, ask, go, with_store
 from tests.wait_helpers import PATIENCE, until
@@ -191,13 +192,13 @@ def test_cursors_and_digests_are_stored_by_mailbox(tmp_path: Path) -> None:
 
 
 def test_the_store_waits_for_a_process_that_soon_unlocks_the_state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock, attempts = sqlite._lock, list[Path]()
+    lock, attempts = lock_state_dir, list[Path]()
 
     def counted(state_dir: Path) -> int:
         attempts.append(state_dir)
         return lock(state_dir)
 
-    monkeypatch.setattr(sqlite, "_lock", counted)
+    monkeypatch.setattr(sqlite, "lock_state_dir", counted)
     monkeypatch.setattr(sqlite, "_LOCK_INTERVAL", 0.001)
 
     async def main() -> None:

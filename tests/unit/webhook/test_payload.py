@@ -56,6 +56,7 @@ def test_a_failed_fax_has_the_data_of_the_contract() -> None:
         "report": None,
         "tags": {"case": "17"},
         "user": None,
+        "client": None,
         "repeat_of": None,
         "document_sha256": [document.sha256 for document in fax.documents],
         "document": None,

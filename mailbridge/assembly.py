@@ -1,0 +1,126 @@
+"""Builds the services that run in the background, from the configuration and what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import get_args
+from zoneinfo import ZoneInfo
+
+from mailbridge.config import Config, Webhook
+from mailbridge.fax.poller import Poller
+from mailbridge.fax.uploader import Uploader
+from mailbridge.model import ErrorCode, Event
+from mailbridge.myfax import MyFax
+from mailbridge.report.document_download import Documents
+from mailbridge.report.listing import Listing
+from mailbridge.report.listing_recorder import Kind, ListingOptions
+from mailbridge.report.oauth import Tokens
+from mailbridge.report.poll_requests import PollRequests
+from mailbridge.report.watcher import Watcher
+from mailbridge.report.watcher_options import WatcherOptions
+from mailbridge.runtime import Runtime
+from mailbridge.store.retention import Retention
+from mailbridge.web.links import TTL, Links, load_or_create_key
+from mailbridge.webhook.dispatcher import Dispatcher
+from mailbridge.webhook.payload import body
+
+
+class Assembly:
+    """Builds the services that run in the background. `clients` has one MyFax client for each account."""
+
+    def __init__(self, config: Config, runtime: Runtime, clients: Mapping[str, MyFax]) -> None:
+        self._config, self._runtime, self._clients = config, runtime, clients
+        self._zone, self._region = ZoneInfo(config.timezone), config.smtp.region
+
+    def uploaders(self) -> list[Uploader]:
+        """One for each account."""
+        return [
+            Uploader(name, account, self._clients[name], self._config.fax, self._runtime)
+            for name, account in self._config.accounts.items()
+        ]
+
+    def poller(self) -> Poller:
+        """One for all accounts."""
+        return Poller(self._clients, self._config.fax, self._runtime)
+
+    def dispatchers(self, links: Links) -> list[Dispatcher]:
+        """One for each webhook."""
+        return [
+            Dispatcher(name, webhook, self._runtime, self._renderer(webhook, links))
+            for name, webhook in self._config.webhooks.items()
+        ]
+
+    def _renderer(self, webhook: Webhook, links: Links) -> Callable[[Event], bytes]:
+        spool, clock = self._runtime.spool, self._runtime.clock
+
+        def read(path: str) -> bytes:
+            return spool.path(path).read_bytes()
+
+        def render(event: Event) -> bytes:
+            link = partial(links.link, now=clock())
+            return body(event, webhook.document, link=link, read=read, inline_limit=webhook.inline_limit)
+
+        return render
+
+    def watchers(self, catch_up: bool) -> list[Watcher]:
+        """One for each mailbox; `catch_up` as in `Daemon`."""
+        # While redialling is on, a report of busy or no answer only triggers a status poll: the poller counts the dials.
+        poll_first: frozenset[ErrorCode] = frozenset(("busy", "no_answer")) if self._config.fax.redial.times else frozenset()
+        poll_requests = PollRequests()
+        return [
+            Watcher(
+                WatcherOptions(
+                    name=name,
+                    mailbox=mailbox,
+                    account=mailbox.account or self._config.default_account,
+                    zone=self._zone,
+                    region=self._region,
+                    catch_up=catch_up,
+                    poll_first=poll_first,
+                ),
+                self._runtime,
+                poll_requests,
+                Tokens(name, mailbox.oauth2, self._config.state_dir, self._runtime.clock) if mailbox.oauth2 else None,
+            )
+            for name, mailbox in self._config.mailboxes.items()
+        ]
+
+    def listings(self, documents: Documents) -> list[Listing]:
+        """One for each account's voicemails, and one for each account's faxes unless its faxes may reach an unrelated mailbox.
+
+        Without any mailbox, every account's faxes are listed. With mailboxes, only the accounts that have one are: another
+        account's faxes may be mailed to one of these mailboxes too, and would be reported twice.
+        """
+        every = self._config.incoming.every
+        with_mailbox = {mailbox.account or self._config.default_account for mailbox in self._config.mailboxes.values()}
+        return [
+            Listing(
+                ListingOptions(account=account, kind=kind, every=every, zone=self._zone, region=self._region),
+                self._clients[account],
+                documents,
+                self._runtime,
+            )
+            for account in self._config.accounts
+            for kind in get_args(Kind)
+            if every is not None and (kind == "voice" or account in with_mailbox or not with_mailbox)
+        ]
+
+    def retention(self) -> Retention:
+        """One for the whole store."""
+        kept, runtime = self._config.retention, self._runtime
+        return Retention(kept.documents, kept.records, runtime.store, runtime.spool, runtime.clock)
+
+
+def myfax_client(config: Config, account: str) -> MyFax:
+    """Return the MyFax client of an account."""
+    login, myfax = config.accounts[account], config.myfax
+    return MyFax(login.email, login.password, myfax.url, myfax.timeout, ZoneInfo(config.timezone))
+
+
+def document_links(config: Config) -> Links:
+    """Return the maker of document links. A link never outlives its document. Raises OSError where its key cannot be kept."""
+    key = load_or_create_key(config.state_dir / "link.key")
+    kept = timedelta(seconds=config.retention.documents)
+    return Links(key, config.http.public_url or f"http://{config.http.listen}", min(TTL, kept))
