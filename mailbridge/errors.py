@@ -18,6 +18,7 @@ MailbridgeError
 │   ├── Rejected         MyFax answered with a RESPONSE_CODE below 0 (permanent)
 │   └── InDoubt          the request left whole, and its outcome is unknown
 └── MailboxError         the IMAP mailbox cannot be watched now
+    └── LoginRefused     the user or password is not accepted; trying again soon could lock the account
 """
 
 from __future__ import annotations
@@ -124,3 +125,7 @@ class InDoubt(MyFaxError):
 
 class MailboxError(MailbridgeError):
     """The mailbox cannot be watched now: it is not reachable, it refused the login, or it broke the protocol (transient)."""
+
+
+class LoginRefused(MailboxError):
+    """The mail server does not accept the user, the password or the token. Trying again soon could lock the account."""

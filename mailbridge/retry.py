@@ -27,6 +27,9 @@ WEBHOOK: Final = (
 POLL_FACTOR: Final = 1.6
 RECONNECT_FIRST: Final = 1.0
 RECONNECT_SLOWEST: Final = 5 * _MINUTE
+# Servers lock an account, or ban an address, after some wrong passwords in a quarter of an hour.
+LOGIN_FIRST: Final = 5 * _MINUTE
+LOGIN_SLOWEST: Final = 30 * _MINUTE
 
 
 def _spread(delay: float, jitter: float, by: float) -> float:
@@ -70,3 +73,8 @@ def webhook_delay(attempts: int, jitter: float) -> float | None:
 def reconnect_delay(failures: int, jitter: float) -> float:
     """Return the seconds before the next connection to a mailbox, after `failures` failures in a row (1 or more)."""
     return backoff(failures, RECONNECT_FIRST, RECONNECT_SLOWEST, jitter)
+
+
+def login_delay(refusals: int) -> float:
+    """Return the seconds before the next login to a mailbox, after `refusals` refused ones in a row (1 or more)."""
+    return min(LOGIN_FIRST * 2.0 ** min(refusals - 1, 10), LOGIN_SLOWEST)

@@ -8,11 +8,17 @@ from datetime import datetime
 from mailbridge.errors import MailboxError
 from mailbridge.model import Cursor
 from mailbridge.report.imap_connection import Connection
+from mailbridge.report.imap_refusal import patience
 from mailbridge.report.imap_responses import BATCH, FetchedMail, Folder
 from mailbridge.report.mail_fetcher import FAX_MAILS
-from mailbridge.report.parser import digest, parse
+from mailbridge.report.parser import digest, has_fax_field, parse
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
+
+# Where a search finds no fax mail, this many of the newest mails are looked at.
+LOOKED_AT = 20_000
+# Enough to know a fax mail, and little to send.
+FAX_FIELDS = "HEADER.FIELDS (X-Fax-Status X-Fax-Sender)"
 
 
 class FirstStart:
@@ -42,7 +48,7 @@ class FirstStart:
 
         So they stay old when the server numbers its mails anew.
         """
-        uids = [uid for uid in await self._search(connection) if uid <= last]
+        uids = await self._fax_mails(connection, last)
         for start in range(0, len(uids), BATCH):
             mails = await connection.fetch(uids[start : start + BATCH], part="HEADER")
             digests = {mail.uid: name for mail in mails if (name := digest(mail)) is not None}
@@ -51,11 +57,25 @@ class FirstStart:
             await self._mark_processed([name for uid, name in digests.items() if uid not in new])
         return last
 
-    async def _search(self, connection: Connection) -> list[int]:
+    async def _fax_mails(self, connection: Connection, last: int) -> list[int]:
+        """Return the UIDs up to `last` of the mails that may be from MyFax.
+
+        Not every server can search headers: one refuses it, another finds nothing (Stalwart, Yahoo), a third everything. So in a
+        folder that is not empty, nothing is not believed: then the mails themselves are looked at, the newest LOOKED_AT of them.
+        """
         try:
-            return await connection.search(FAX_MAILS)
-        except MailboxError:  # a server that cannot search headers: look at every mail
-            return await connection.search("ALL")
+            found = [uid for uid in await connection.search(FAX_MAILS) if uid <= last]
+        except MailboxError as error:
+            if connection.lost or patience(error) is not None:
+                raise
+            found = []
+        if found or last == 0:
+            return found
+        uids = [uid for uid in await connection.search("ALL") if uid <= last][-LOOKED_AT:]
+        for start in range(0, len(uids), BATCH):
+            mails = await connection.fetch(uids[start : start + BATCH], part=FAX_FIELDS)
+            found += [mail.uid for mail in mails if has_fax_field(mail)]
+        return found
 
     def _written_since(self, mail: FetchedMail, moment: datetime | None) -> bool:
         if moment is None:

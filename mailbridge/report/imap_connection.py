@@ -6,7 +6,6 @@ Section numbers are those of RFC 3501; RFC 9051 (IMAP4rev2) keeps every command 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import ssl
 from collections.abc import Sequence
@@ -24,8 +23,11 @@ from aioimaplib.aioimaplib import (
     quoted,
 )
 
-from mailbridge.errors import MailboxError
+from mailbridge.errors import LoginRefused, MailboxError
+from mailbridge.happy_eyeballs import open_socket
+from mailbridge.report.imap_authentication import Exchange, by_password, by_token, decode_sasl, scrubbed
 from mailbridge.report.imap_protocol import ImapProtocol
+from mailbridge.report.imap_refusal import explained, is_login_refusal
 from mailbridge.report.imap_responses import (
     FIRST_BYTES,
     FetchedMail,
@@ -70,7 +72,7 @@ class Connection:
         secure: dict[str, Any] = {"ssl": context, "server_hostname": host} if tls == "implicit" else {}
         try:
             async with asyncio.timeout(timeout):
-                await loop.create_connection(lambda: protocol, host, port, **secure)
+                await loop.create_connection(lambda: protocol, sock=await open_socket(host, port), **secure)
                 greeting = await protocol.greeting
             connection = cls(protocol, timeout)
             await connection._greet(greeting, tls, context, host)
@@ -109,28 +111,22 @@ class Connection:
             raise MailboxError(f"TLS with {host} failed: {_fault(error)}") from None
 
     async def login(self, username: str, password: str) -> None:
-        """Log in with LOGIN (section 6.2.3). The password goes into no log and no error."""
-        if "LOGINDISABLED" in self.capabilities:
-            raise MailboxError("the server refuses passwords on this connection; set tls to implicit or starttls")
-        await self._execute(self._command("LOGIN", quoted(username), quoted(password)), scrub=quoted(password)[1:-1])
-        self._protocol.state = AUTH
-        await self._read_capabilities()
+        """Log in by password. It goes into no log and no error. Raises LoginRefused if the server does not accept it."""
+        await self._authenticate(by_password(username, password, self.capabilities))
 
     async def xoauth2(self, username: str, token: str) -> None:
-        """Log in with AUTHENTICATE XOAUTH2 (section 6.2.2; Google's and Microsoft's mechanism). The token goes into no log.
+        """Log in by an access token, which goes into no log. Raises LoginRefused if the server does not accept it."""
+        await self._authenticate(by_token(username, token, self.capabilities))
 
-        The initial response goes with the command where the server has SASL-IR (RFC 4959).
-        """
-        if "AUTH=XOAUTH2" not in self.capabilities:
-            raise MailboxError("the server offers no XOAUTH2 on this connection; set tls to implicit or starttls, or a password")
-        response = base64.b64encode(f"user={username}\x01auth=Bearer {token}\x01\x01".encode()).decode()
-        initial = [response] if "SASL-IR" in self.capabilities else []
-        self._protocol.sasl_replies, self._protocol.sasl_error = [] if initial else [response.encode()], b""
+    async def _authenticate(self, exchange: Exchange) -> None:
+        self._protocol.replies, self._protocol.sasl_error = list(exchange.replies), b""
         try:
-            await self._execute(self._command("AUTHENTICATE", "XOAUTH2", *initial), scrub=response)
+            await self._execute(self._command(exchange.command, *exchange.args), exchange.secrets)
         except MailboxError as error:
-            details = _decode_sasl(self._protocol.sasl_error).replace(token, "***")
-            raise MailboxError(f"{error} {details}".rstrip()) from None
+            text = f"{error} {decode_sasl(self._protocol.sasl_error)}".rstrip()
+            text = scrubbed(text, exchange.secrets)
+            refused = not self.lost and is_login_refusal(text)
+            raise (LoginRefused if refused else MailboxError)(text) from None
         self._protocol.state = AUTH
         await self._read_capabilities()
 
@@ -249,16 +245,15 @@ class Connection:
     async def _add_flags(self, uids: str, flags: str) -> None:
         await self._execute(self._command("STORE", uids, "+FLAGS.SILENT", flags, prefix="UID"))
 
-    async def _execute(self, command: Command, scrub: str | None = None) -> list[bytes]:
+    async def _execute(self, command: Command, secrets: Sequence[str] = ()) -> list[bytes]:
         """Run a command and return the lines of its answer, the tagged one last. A NO or BAD is raised with the server's text.
 
-        `scrub` is a secret that the error must not repeat.
+        `secrets` are texts that the error must not repeat.
         """
-        response = await self._wait_for_answer(command, scrub)
+        response = await self._wait_for_answer(command, secrets[-1] if secrets else None)
         if response.result.upper() != "OK":
             text = bytes(response.lines[-1]).decode("utf-8", "replace") if response.lines else ""
-            text = (text.replace(scrub, "***") if scrub else text)[:200]
-            raise MailboxError(f"the server refuses {command.name}: {text}")
+            raise MailboxError(f"the server refuses {command.name}: {explained(scrubbed(text, secrets)[:200])}")
         lines: list[bytes] = response.lines
         return lines
 
@@ -290,11 +285,3 @@ def _fault(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
     return str(error) or type(error).__name__
-
-
-def _decode_sasl(error: bytes) -> str:
-    """Return the error of a refused XOAUTH2, which is JSON in base64, on one line."""
-    try:
-        return " ".join(base64.b64decode(error).decode("utf-8", "replace").split())[:300]
-    except ValueError:
-        return ""

@@ -7,6 +7,7 @@ import ssl
 from mailbridge.config import Mailbox
 from mailbridge.errors import MailboxError
 from mailbridge.report.imap_connection import MAX_LITERAL, Connection
+from mailbridge.report.imap_refusal import patience
 from mailbridge.report.oauth import Tokens
 
 
@@ -20,7 +21,8 @@ async def log_in(
 ) -> Connection:
     """Connect and log in. If a token that was used before is refused, it may have been revoked: try once more with a new one.
 
-    `tokens` are needed if the mailbox has no password. Raises MailboxError.
+    `tokens` are needed if the mailbox has no password. Raises MailboxError, and LoginRefused for a login that is not
+    accepted.
     """
     while True:
         token, new = await tokens.token() if tokens is not None else ("", True)
@@ -33,11 +35,12 @@ async def log_in(
             else:
                 await connection.xoauth2(mailbox.username, token)
             return connection
-        except MailboxError:
+        except MailboxError as error:
             connection.close()
-            if tokens is not None:
+            busy = patience(error) is not None
+            if tokens is not None and not busy:
                 tokens.invalidate()
-            if new:
+            if new or busy:
                 raise
         except BaseException:
             connection.close()

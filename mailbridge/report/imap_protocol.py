@@ -32,8 +32,8 @@ class ImapProtocol(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]  #
         self.fetch_responses: list[list[bytes]] = []
         self.lost: str | None = None
         self.last_received = loop.time()
-        # What is left to answer to the server's continuations of AUTHENTICATE, and the error that it sent in one.
-        self.sasl_replies, self.sasl_error = list[bytes](), b""
+        # What is left to answer to the server's continuations of a login, and the error that it sent in one.
+        self.replies, self.sasl_error = list[bytes](), b""
         self._kept = 0
         self._reader = ResponseReader(max_literal, max_literal + BATCH * (FIRST_BYTES + 4096) + MAX_LINE)
 
@@ -104,14 +104,17 @@ class ImapProtocol(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]  #
 
     def _continuation(self, line: bytes) -> None:
         """Answer `+ …` (RFC 3501 section 7.5)."""
-        if self.pending_sync_command is None or self.pending_sync_command.name != "AUTHENTICATE":
+        command = self.pending_sync_command
+        if command is None or command.name not in ("AUTHENTICATE", "LOGIN"):
             super()._continuation(line)
             return
-        # Once every reply is sent, a continuation carries an error, and an empty line asks for the final NO.
         self._count_kept()
-        if not self.sasl_replies:
+        if not self.replies:
+            if command.name == "LOGIN":
+                raise Abort("the server asks for more than a login has")
+            # Every reply is sent: this continuation carries an error, and an empty line asks for the final NO.
             self.sasl_error = line[2:]
-        self.transport.write((self.sasl_replies.pop(0) if self.sasl_replies else b"") + b"\r\n")
+        self.transport.write((self.replies.pop(0) if self.replies else b"") + b"\r\n")
 
     def _handle_tagged(self, line: bytes) -> None:
         # aioimaplib's own error about a wrong tag quotes the whole command: for LOGIN, with the password.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from mailbridge.errors import MailboxError
 from mailbridge.model import Cursor
 from mailbridge.report.imap_connection import Connection
+from mailbridge.report.imap_refusal import patience
 from mailbridge.report.imap_responses import BATCH, FIRST_BYTES, FetchedMail
 
 # The mails that may be from MyFax, for UID SEARCH (RFC 3501 section 6.4.4).
@@ -32,8 +33,9 @@ class Batch:
 class MailFetcher:
     """Fetches the mails of one folder. `max_mail` is the longest one, in bytes, that is fetched whole.
 
-    Where a fetch fails, the next batch is smaller, until the mail at fault stands alone; then batches grow again. Every method
-    raises MailboxError when the connection is of no more use.
+    Where a fetch fails, the next batch is smaller, until the mail at fault stands alone; then batches grow again. A server that
+    asks for patience is asked again later, as often as it takes. Every method raises MailboxError when the connection is of no
+    more use.
     """
 
     def __init__(self, max_mail: int) -> None:
@@ -85,7 +87,9 @@ class MailFetcher:
         """Fetch mails. None where the server refused several and is still there: Exchange does for one that it cannot convert."""
         try:
             mails = await connection.fetch(uids, first=first)
-        except MailboxError:
+        except MailboxError as error:
+            if patience(error) is not None:  # the server is busy, which says nothing about these mails
+                raise
             self._size = max(1, len(uids) // 10)
             if len(uids) > 1 and not connection.lost:
                 return None

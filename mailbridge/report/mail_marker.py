@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mailbridge import log
 from mailbridge.errors import MailboxError
 from mailbridge.report.imap_connection import Connection
+from mailbridge.report.imap_refusal import patience
 from mailbridge.report.imap_responses import BATCH
 
 
@@ -14,7 +15,7 @@ class MailMarker:
     """Marks recorded mails as `after` says (`keep`, `seen`, `move:FOLDER`), also those whose connection was lost before.
 
     Nothing depends on it: their events are stored already. Where the server refuses, as for a folder that is missing or full, the
-    mails stay as they are, and the log says so.
+    mails stay as they are, and the log says so. Where it asks for patience, they are marked later.
     """
 
     def __init__(self, mailbox: str, after: str) -> None:
@@ -38,7 +39,7 @@ class MailMarker:
                 await self._mark(connection, batch)
             except MailboxError as error:
                 log.mail_not_marked(self._mailbox, error=f"after = {self._after!r}: {error}")
-                if connection.lost:
+                if connection.lost or patience(error) is not None:
                     return
             del self._uids[: len(batch)]
 

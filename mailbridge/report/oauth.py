@@ -18,7 +18,7 @@ import httpx
 
 from mailbridge import log
 from mailbridge.config import OAuth2
-from mailbridge.errors import MailboxError
+from mailbridge.errors import LoginRefused, MailboxError
 from mailbridge.store.fsync import sync_directory
 
 # Seconds for one request.
@@ -110,7 +110,9 @@ class Tokens:
         if status == 200 and isinstance(answer, dict):
             return answer
         reason = _refusal(answer, (secret, refresh, self._configured)) or f"HTTP {status}"
-        raise MailboxError(f"{self._host} gives no token: {reason}")
+        # RFC 6749 section 5.2: what is wrong stays wrong until a person changes it. Other statuses may pass.
+        refused = status in (400, 401, 403)
+        raise (LoginRefused if refused else MailboxError)(f"{self._host} gives no token: {reason}")
 
     async def _post(self, form: dict[str, str]) -> tuple[int, bytes]:
         context = self._tls or httpx.create_ssl_context(trust_env=False)

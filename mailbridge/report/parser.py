@@ -37,6 +37,11 @@ class ParsedMail:
     attachment: Attachment | None = None
 
 
+def has_fax_field(mail: FetchedMail) -> bool:
+    """Whether a mail, or a part of its header, has an X-Fax header."""
+    return any(name.startswith("x-fax-") for name, _ in read_fields(mail.content))
+
+
 def digest(mail: FetchedMail) -> str | None:
     """Return the digest of a fax mail, or None for a mail without X-Fax headers. The mail's header is enough."""
     fields = read_fields(mail.content)

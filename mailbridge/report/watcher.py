@@ -28,17 +28,19 @@ from __future__ import annotations
 
 import asyncio
 
+from mailbridge.errors import LoginRefused
 from mailbridge.model import Cursor
 from mailbridge.report.first_start import FirstStart
 from mailbridge.report.imap_connection import Connection
 from mailbridge.report.imap_login import log_in
+from mailbridge.report.imap_refusal import patience
 from mailbridge.report.imap_responses import Folder
 from mailbridge.report.mailbox_status import MailboxStatus
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.pipeline import Pipeline
 from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.watcher_options import WatcherOptions
-from mailbridge.retry import reconnect_delay
+from mailbridge.retry import login_delay, reconnect_delay
 from mailbridge.runtime import Runtime
 
 # Not every server announces a mail that arrives just before IDLE begins (pymap waits for the next one). So the first IDLE after
@@ -68,7 +70,7 @@ class Watcher:
         self._first_start = FirstStart(options, runtime)
         self._status = MailboxStatus(options.name, runtime)
         self._started_at = runtime.clock()
-        self._failures, self._connected_at = 0, 0.0
+        self._failures, self._refused_logins, self._connected_at = 0, 0, 0.0
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -82,9 +84,16 @@ class Watcher:
                     continue
                 self._failures = 1 if lasted >= STABLE_SECONDS else self._failures + 1
                 await self._status.down(error, self._failures)
-                await asyncio.sleep(reconnect_delay(self._failures, self._runtime.random()))
+                await asyncio.sleep(self._pause(error))
             finally:
                 self.connected = False
+
+    def _pause(self, error: Exception) -> float:
+        """Return the seconds to wait after this error: as long as the server asks for, and long after a refused login."""
+        if isinstance(error, LoginRefused):
+            self._refused_logins += 1
+            return login_delay(self._refused_logins)
+        return max(reconnect_delay(self._failures, self._runtime.random()), patience(error) or 0.0)
 
     async def _watch(self) -> None:
         """Watch over one connection, until an error ends it."""
@@ -92,6 +101,7 @@ class Watcher:
         connection = await log_in(
             options.mailbox, self._tokens, tls=options.tls, timeout=options.timeout, max_literal=options.max_mail
         )
+        self._refused_logins = 0
         try:
             folder = await connection.select(options.folder)
             cursor = await self._start(connection, folder)

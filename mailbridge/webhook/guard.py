@@ -17,6 +17,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from mailbridge.happy_eyeballs import first_connected, interleaved
+
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 # Global unicast (RFC 4291 section 2.4), and addresses that are translated to IPv4 (RFC 6052), which are checked as IPv4.
@@ -86,12 +88,11 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         addresses = await self._addresses(host, port, timeout)
-        # An unreachable address, such as an IPv6 address without a route, must leave time for the others.
-        share = None if timeout is None else timeout / len(addresses)
-        for address in addresses[:-1]:
-            with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return await self._backend.connect_tcp(address, port, share, local_address, socket_options)
-        return await self._backend.connect_tcp(addresses[-1], port, share, local_address, socket_options)
+
+        async def connect(address: str) -> httpcore.AsyncNetworkStream:
+            return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
+
+        return await first_connected(addresses, connect, lambda stream: stream.aclose())
 
     async def _addresses(self, host: str, port: int, timeout: float | None) -> list[str]:
         # A client has one host. All its connections wait for the same answer, so a hanging resolver occupies one thread.
@@ -104,7 +105,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectError(f"{host} has no address ({str(error) or 'no answer'})") from error
         if not found or not (self._allow_private or all(is_public(address) for address in found)):
             raise httpcore.ConnectError(f"{host} is not a public address; set allow_private for a receiver in your own network")
-        return list(dict.fromkeys(found))
+        return interleaved(dict.fromkeys(found), lambda address: ":" in address)
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None

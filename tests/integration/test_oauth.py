@@ -470,6 +470,7 @@ def test_a_refused_oauth2_login_is_mailbox_down_with_the_providers_text_and_reco
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("mailbridge.report.watcher.reconnect_delay", lambda failures, jitter: 0.02)
+    monkeypatch.setattr("mailbridge.report.watcher.login_delay", lambda refusals: 0.02)
 
     async def scenario() -> None:
         async with a_provider(provider_port) as (provider, url), a_store(tmp_path) as store:
