@@ -16,7 +16,7 @@ LONGEST_PATIENCE: Final = 15 * 60.0
 # The server cannot answer now, whatever it was asked for. Exchange and Yahoo say THROTTLED and TEMPFAIL, Gmail OVERQUOTA.
 _CODE = re.compile(r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG|TEMPFAIL|THROTTLED|OVERQUOTA)\b", re.IGNORECASE)
 _BUSY = re.compile(
-    r"throttl|back-?off|temporar|(?:service|server|system|backend|currently) (?:is )?(?:currently )?unavailable|overload|rate.?limit"
+    r"throttl|back-?off|temporar|overload|rate.?limit|(?:service|server|system|currently) (?:is )?(?:currently )?unavailable"
     r"|server (?:is )?busy|too busy|too many (?:simultaneous |concurrent )?(?:connections|sessions|requests|commands)"
     r"|(?:bandwidth|commands?) limits?",
     re.IGNORECASE,
@@ -33,8 +33,8 @@ _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _CAUSES: Final = (
     (
         "authenticated but not connected",  # Exchange Online, to SELECT and others after XOAUTH2 was accepted
-        "the token is of another user than `username`, IMAP is off for this mailbox, or it is a shared mailbox that this user may "
-        "not open",
+        "the token is of another user than `username`, IMAP is off for this mailbox, or it is a shared mailbox that this user "
+        "may not open",
     ),
 )
 
