@@ -8,8 +8,10 @@ With CI=true, as `.ci/run` sets it, a skipped test is a failure, unless its reas
 
 from __future__ import annotations
 
+import compileall
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -22,8 +24,7 @@ _EXCUSES = ("this machine", "this kernel")
 _MEMORY = "/dev/shm"
 # Bytes; a run has a few hundred million there at once.
 _ROOM = 4 << 30
-# Each collects all tests and has daemons of its own, so more cost more than they bring.
-_MOST_PROCESSES = 8
+_PACKAGE = Path(__file__).parents[1] / "mailbridge"
 
 
 def _keep_files_in_memory() -> None:
@@ -44,9 +45,26 @@ hypothesis.settings.load_profile("mailbridge")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes `-n auto` means: two a core, because many tests wait for a daemon or a server."""
+    """Return how many processes `-n auto` means: one more than there are cores, since some tests wait."""
     given = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
-    return int(given) if given else min(_MOST_PROCESSES, 2 * len(os.sched_getaffinity(0)))
+    return int(given) if given else len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once: tests start hundreds of processes, and not all of them may write what they compile."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(_PACKAGE, quiet=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each process begin with its share of the end-to-end tests: they last longest, and at the end others wait for them."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = sorted((item for item in items if item.path.parent.name == "e2e"), key=lambda item: item.path.name != "test_kill.py")
+    others = [item for item in items if item.path.parent.name != "e2e"]
+    size = -(-len(others) // processes)
+    items[:] = [
+        item for n in range(processes) for share in (slow[n::processes], others[n * size : (n + 1) * size]) for item in share
+    ]
 
 
 @pytest.fixture

@@ -127,7 +127,9 @@ class Dovecot:
 
     def __init__(self, introspection: str | None = None) -> None:
         self._changes = 0
-        self.root = Path(tempfile.mkdtemp(prefix="dovecot-"))
+        self.root = Path(
+            tempfile.mkdtemp(prefix="dovecot-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+        )  # in memory: conftest.py
         self._ports = contextlib.ExitStack()
         self.plain, self.implicit = (self._ports.enter_context(reserved_port()) for _ in range(2))
         self.user, self.group = _identity()

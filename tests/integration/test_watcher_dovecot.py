@@ -246,7 +246,7 @@ def test_five_thousand_waiting_mails_are_processed(server: Dovecot, user: str, t
             mail = report_mail("Success", 9, "no 0")
             server.drop(user, [mail.replace(b"no 0", b"no %d" % n) for n in range(5000)])
             async with watching(of(server, user), store, tmp_path, wait=False) as watcher:
-                await until(lambda: watcher.connected, patience=10 * PATIENCE)
+                await until(lambda: watcher.connected, patience=10 * PATIENCE)  # it is once all that waited are processed
                 found = await events(store, 5000)
             assert len(set(subjects(found))) == len(found) == 5000
 
