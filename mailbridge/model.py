@@ -172,11 +172,25 @@ class Fax:
     report: Mapping[str, Any] | None = None  # the report mail that was matched, as events show it
     tags: Mapping[str, str] = field(default_factory=dict)  # X-Mailbridge-Tag, by key
     user: str | None = None  # who sent it: name of a [user.NAME]
-    content_digest: str | None = None  # SHA-256 of the mail's text and attachments, in hexadecimal
+    same_key: str | None = None  # SHA-256 of its user, number, and the mail's text and attachments: equal for a fax sent again
     repeat_of: str | None = None  # an earlier fax with the same content to the same number, within `fax.same_again`
     final_at: datetime | None = None  # when it became delivered, failed or cancelled
     client: str | None = None  # IP address of the SMTP client that sent it; None for `mailbridge send`
     restored_at: datetime | None = None  # when a restored backup put it in doubt; None once a person resolved that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedMail:
+    """An accepted mail: its envelope, its faxes, and the key by which the same mail is known when a client sends it again."""
+
+    envelope: Envelope
+    faxes: tuple[Fax, ...]
+    repeat_key: str | None
+
+    @property
+    def fax_ids(self) -> list[str]:
+        """The ids of the faxes, in their order."""
+        return [fax.id for fax in self.faxes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,16 +32,20 @@ class Events:
         self._sql, self._describe, self._route = sql, describe, route
 
     def emit(self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None) -> Event:
-        return self._add(Event(id=new_id("evt"), type=type_, at=now, fax_id=fax_id, seq=data.get("seq", 0), data=data))
+        event = Event(id=new_id("evt"), type=type_, at=now, fax_id=fax_id, seq=data.get("seq", 0), data=data)
+        self._add([event], self._route(type_))
+        return event
 
-    def emit_fax_event(self, type_: str, fax: Fax, now: datetime) -> Event:
-        """Add an event about a fax as it is now; `fax.seq` is the event's."""
-        return self._add(Event(id=new_id("evt"), type=type_, at=now, fax_id=fax.id, seq=fax.seq, data=self._describe(fax)))
+    def emit_fax_events(self, type_: str, faxes: Sequence[tuple[Fax, datetime]]) -> None:
+        """Add an event about each fax as it is now, at its time; `fax.seq` is the event's."""
+        describe = self._describe
+        events = [Event(id=new_id("evt"), type=type_, at=at, fax_id=fax.id, seq=fax.seq, data=describe(fax)) for fax, at in faxes]
+        self._add(events, self._route(type_))
 
-    def _add(self, event: Event) -> Event:
-        self._sql.execute(_ADD, rows.event_row(event))
-        for endpoint in self._route(event.type):
-            pending = {
+    def _add(self, events: Sequence[Event], endpoints: Sequence[str]) -> None:
+        self._sql.execute(_ADD, [rows.event_row(event) for event in events])
+        pending = [
+            {
                 "id": new_id("dlv"),
                 "event_id": event.id,
                 "endpoint": endpoint,
@@ -49,9 +53,12 @@ class Events:
                 "due_at": event.at,
                 "attempts": 0,
             }
+            for event in events
+            for endpoint in endpoints
+        ]
+        if pending:
             self._sql.execute(_ADD_DELIVERY, pending)
-            self._sql.topics.add(f"deliver:{endpoint}")
-        return event
+            self._sql.topics.update(f"deliver:{endpoint}" for endpoint in endpoints)
 
     def get(self, event_id: str) -> Event:
         return rows.to_event(self._sql.one(_BY_ID, event_id, "event"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Executable, Update, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Executable, Update, bindparam, func, insert, literal_column, select, update
 
 from mailbridge import lifecycle
 from mailbridge.errors import StoreUnavailable
@@ -29,10 +29,12 @@ _DUE: Final = _ALL_DUE.order_by(_fax.due_at).limit(bindparam("limit"))
 _DUE_OF_ACCOUNT: Final = _ALL_DUE.where(_OF_ACCOUNT).order_by(_fax.due_at).limit(bindparam("limit"))
 # A call that is under way: the fax is on its way to MyFax, or MyFax has it and dials.
 _calling = schema.fax.alias("calling")
-_CALLS: Final = select(func.count()).where(_fax.number == bindparam("number"), _fax.state.in_(("uploading", "submitted")))
+_CALLING: Final[tuple[ColumnElement[str], ...]] = (literal_column("'uploading'"), literal_column("'submitted'"))
+# The states stand in the statement as written, as in the index `fax_calls`, or SQLite would not use it.
+_CALLS: Final = select(func.count()).where(_fax.number == bindparam("number"), _fax.state.in_(_CALLING))
 _CALLS_TO_ITS_NUMBER = (
     select(func.count())
-    .where(_calling.c.number == _fax.number, _calling.c.state.in_(("uploading", "submitted")))
+    .where(_calling.c.number == _fax.number, _calling.c.state.in_(_CALLING))
     .correlate(schema.fax)
     .scalar_subquery()
 )
@@ -78,10 +80,14 @@ class Faxes:
         self._sql, self._events = sql, events
 
     def add(self, fax: Fax, now: datetime) -> None:
-        queued = replace(fax, seq=fax.seq + 1)
-        self._sql.execute(_ADD, rows.fax_row(queued))
-        self._events.emit_fax_event("fax.queued", queued, now)
-        self._sql.topics.add(f"upload:{queued.account}")
+        self.add_all([(fax, now)])
+
+    def add_all(self, faxes: Sequence[tuple[Fax, datetime]]) -> None:
+        """Store faxes as queued, each at its time, and emit `fax.queued` for each."""
+        queued = [(replace(fax, seq=fax.seq + 1), now) for fax, now in faxes]
+        self._sql.execute(_ADD, [rows.fax_row(fax) for fax, _ in queued])
+        self._events.emit_fax_events("fax.queued", queued)
+        self._sql.topics.update({f"upload:{fax.account}" for fax, _ in queued})
 
     def get(self, fax_id: str) -> Fax:
         return rows.to_fax(self._sql.one(_BY_ID, fax_id, "fax"))
@@ -137,7 +143,7 @@ class Faxes:
             after = replace(before, state=transition.state, final_at=final_at, **changes)
         for type_ in transition.events:
             after = replace(after, seq=after.seq + 1)
-            self._events.emit_fax_event(type_, after, now)
+            self._events.emit_fax_events(type_, [(after, now)])
         self._write(before, after)
         return after
 

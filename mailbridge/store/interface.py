@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
-from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, ReceivedItem, StoppedWebhook
+from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem, StoppedWebhook
 from mailbridge.store.retention_interface import Audit, Retention
 
 T = TypeVar("T")
@@ -27,11 +27,14 @@ class Submissions(Protocol):
     def add(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
         """Store one mail and its faxes as queued, and emit `fax.queued` for each. `key` identifies repeats of it."""
 
-    def fax_ids(self, key: str, since: datetime) -> list[str]:
-        """Return the fax ids of the first mail with this key that was received at or after `since`, or []."""
+    def add_all(self, mails: Sequence[QueuedMail]) -> None:
+        """Do the same for many mails, each of the time at which it was received."""
 
-    def same_again(self, fax: Fax, since: datetime) -> str | None:
-        """Return the newest fax with this one's user, content and number that was created at or after `since`, or None."""
+    def fax_ids(self, keys: Collection[str], since: datetime) -> dict[str, list[str]]:
+        """Return by key the fax ids of the first mail with this key that was received at or after `since`."""
+
+    def same_again(self, keys: Collection[str], since: datetime) -> dict[str, str]:
+        """Return by `Fax.same_key` the newest fax with this key that was created at or after `since`."""
 
     def passed_over(self, envelope_id: str) -> list[str]:
         """Return the names of a mail's parts that are not faxed, or []."""

@@ -45,6 +45,7 @@ metadata = MetaData()
 _UNDELETED = text("documents_deleted_at IS NULL")
 _WITH_DOCUMENT = text("document IS NOT NULL")
 _DUE = text("due_at IS NOT NULL")
+_CALLING = text("state IN ('uploading', 'submitted')")
 
 # Facts about the database itself. Written when it is created and migrated, by `store.conditions`, and by `store.writer`.
 meta = Table(
@@ -100,7 +101,7 @@ fax = Table(
     Column("tags", JSON, nullable=False),  # X-Mailbridge-Tag, by key
     Column("documents_deleted_at", Instant),  # when its files became a pending deletion
     Column("user", Text),  # who sent it: name of a [user.NAME]; NULL without a login
-    Column("content_digest", Text),  # SHA-256 of the mail's text and attachments, to find a fax that is sent again
+    Column("same_key", Text),  # SHA-256 of user, number, and the mail's text and attachments, to find a fax that is sent again
     Column("repeat_of", Text),  # id of an earlier fax with the same content to the same number
     Column("client", Text),  # IP address of the SMTP client; NULL for `mailbridge send`
     Column("restored_at", Instant),  # when a restored backup put it in doubt; NULL once a person resolved that
@@ -110,8 +111,8 @@ fax = Table(
     Index("fax_final", "final_at"),
     Index("fax_documents", "final_at", sqlite_where=_UNDELETED, postgresql_where=_UNDELETED),
     Index("fax_number", "number", "final_at"),
-    Index("fax_calls", "number", "state"),
-    Index("fax_content", "content_digest", "created_at"),
+    Index("fax_calls", "number", "state", sqlite_where=_CALLING, postgresql_where=_CALLING),
+    Index("fax_same", "same_key", "created_at"),
     Index("fax_code", text("lower(fax_code)")),
 )
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy import bindparam, func, insert, select
 
-from mailbridge.model import Envelope, Fax
+from mailbridge.model import Envelope, Fax, QueuedMail
 from mailbridge.store import rows, schema
 from mailbridge.store.faxes import Faxes
-from mailbridge.store.sql import Sql
+from mailbridge.store.sql import Sql, any_of
 
 _envelope, _fax = schema.envelope.c, schema.fax.c
-_FIRST_WITH_KEY = (
-    select(_envelope.id)
-    .where(_envelope.key == bindparam("key"), _envelope.received_at >= bindparam("since"))
-    .order_by(_envelope.received_at)
-    .limit(1)
-).scalar_subquery()
-_FAX_IDS: Final = select(_fax.id).where(_fax.envelope_id == _FIRST_WITH_KEY).order_by(_fax.id)
+_FAX_IDS: Final = (
+    select(_envelope.key, _envelope.id, _fax.id)
+    .join_from(schema.envelope, schema.fax, _fax.envelope_id == _envelope.id)
+    .where(_envelope.key.in_(any_of("keys")), _envelope.received_at >= bindparam("since"))
+    .order_by(_envelope.received_at, _envelope.id, _fax.id)
+)
 _RECORD: Final = select(_envelope.record).where(_envelope.id == bindparam("envelope_id"))
 _ADD: Final = insert(schema.envelope)
 _COUNT_FAXES: Final = (
@@ -29,16 +28,12 @@ _COUNT_FAXES: Final = (
     .join_from(schema.envelope, schema.fax, _fax.envelope_id == _envelope.id)
     .where(_envelope.user == bindparam("user"), _envelope.received_at >= bindparam("since"))
 )
+# Grouped by an expression: along the groups of a column SQLite would read the whole index.
+_SAME_KEY = func.coalesce(_fax.same_key, "")
 _SAME_AGAIN: Final = (
-    select(_fax.id)
-    .where(
-        _fax.content_digest == bindparam("content_digest"),
-        _fax.created_at >= bindparam("since"),
-        _fax.number == bindparam("number"),
-        func.coalesce(_fax.user, "") == bindparam("user"),
-    )
-    .order_by(_fax.created_at.desc())
-    .limit(1)
+    select(_SAME_KEY, func.max(_fax.id))
+    .where(_fax.same_key.in_(any_of("keys")), _fax.created_at >= bindparam("since"))
+    .group_by(_SAME_KEY)
 )
 
 
@@ -51,19 +46,25 @@ class Submissions:
         self._sql, self._faxes = sql, faxes
 
     def add(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
-        self._sql.execute(_ADD, rows.envelope_row(envelope, key))
-        for fax in faxes:
-            # Retention finds the faxes of a mail by this id, and deletes no file while one of them is not final.
-            self._faxes.add(replace(fax, envelope_id=envelope.id), now)
+        self.add_all([QueuedMail(envelope=replace(envelope, received_at=now), faxes=tuple(faxes), repeat_key=key)])
 
-    def fax_ids(self, key: str, since: datetime) -> list[str]:
-        return [row[0] for row in self._sql.execute(_FAX_IDS, {"key": key, "since": since})]
+    def add_all(self, mails: Sequence[QueuedMail]) -> None:
+        self._sql.execute(_ADD, [rows.envelope_row(mail.envelope, mail.repeat_key) for mail in mails])
+        # Retention finds the faxes of a mail by its id, and deletes no file while one of them is not final.
+        self._faxes.add_all(
+            [(replace(fax, envelope_id=mail.envelope.id), mail.envelope.received_at) for mail in mails for fax in mail.faxes]
+        )
 
-    def same_again(self, fax: Fax, since: datetime) -> str | None:
-        if fax.content_digest is None:
-            return None
-        same = {"content_digest": fax.content_digest, "number": fax.number, "user": fax.user or "", "since": since}
-        return self._sql.execute(_SAME_AGAIN, same).scalar()
+    def fax_ids(self, keys: Collection[str], since: datetime) -> dict[str, list[str]]:
+        first: dict[str, str] = {}
+        found: dict[str, list[str]] = {}
+        for key, envelope_id, fax_id in self._sql.execute(_FAX_IDS, {"keys": list(keys), "since": since}):
+            if first.setdefault(key, envelope_id) == envelope_id:
+                found.setdefault(key, []).append(fax_id)
+        return found
+
+    def same_again(self, keys: Collection[str], since: datetime) -> dict[str, str]:
+        return {row[0]: row[1] for row in self._sql.execute(_SAME_AGAIN, {"keys": list(keys), "since": since})}
 
     def passed_over(self, envelope_id: str) -> list[str]:
         record = self._sql.execute(_RECORD, {"envelope_id": envelope_id}).scalar()

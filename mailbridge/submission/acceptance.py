@@ -12,28 +12,23 @@ mean it. The event and the log name the earlier fax.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
 
 from mailbridge import log
 from mailbridge.config import FaxOptions
 from mailbridge.errors import NotFound, StoreUnavailable, Undecided
-from mailbridge.model import Fax
+from mailbridge.model import QueuedMail
 from mailbridge.runtime import Runtime
-from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import SpoolFile
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.daily_limits import DailyLimits
 from mailbridge.submission.letter.letter import Letter
+from mailbridge.submission.mail_batches import MailBatches, StoredMail
 from mailbridge.submission.mail_transaction import MailTransaction
-from mailbridge.submission.queued_mail import QueuedMail, envelope_of, queue_mail
+from mailbridge.submission.queued_mail import envelope_of, queue_mail
 
 # Reads the spooled mail at a path, given whether its line ends were changed. Raises Refused or StoreUnavailable.
 ReadLetter = Callable[[str, bool], Awaitable[Letter]]
-
-# Long enough for a client that resends after an outage, short enough that tomorrow's same fax is a fax.
-_REPEATS_WITHIN = timedelta(hours=24)
 
 
 class Acceptance:
@@ -44,6 +39,7 @@ class Acceptance:
     ) -> None:
         self._admission, self._limits, self._read_letter = admission, limits, read_letter
         self._runtime, self._options = runtime, options
+        self._batches = MailBatches(runtime.store, limits.check_stored, options.same_again)
 
     def create_file(self, transaction: MailTransaction) -> SpoolFile:
         """Begin the spool file of a mail. Raises StoreUnavailable."""
@@ -64,18 +60,18 @@ class Acceptance:
         except BaseException:
             file.abort()
             raise
-        repeated, faxes = await self._store(mail, file)
-        if repeated:
+        stored = await self._store(mail, transaction.client or "", file)
+        if stored.repeated:
             file.abort()
             who = {"sender": envelope.sender, "user": envelope.user, "client": envelope.client}
-            log.mail_repeated(repeated[0], envelope=envelope.id, message_id=envelope.message_id, **who)
-            return _queued_reply(repeated)
-        self._limits.add(transaction.user, len(faxes))
+            log.mail_repeated(stored.repeated[0], envelope=envelope.id, message_id=envelope.message_id, **who)
+            return _queued_reply(stored.repeated)
+        self._limits.add(transaction.user, len(stored.faxes))
         facts = {"envelope": envelope.id, "account": account, "documents": len(letter.documents)}
         facts |= {"sender": envelope.sender, "user": envelope.user, "client": envelope.client}
         if letter.passed_over:
             facts["passed_over"] = list(letter.passed_over)
-        for fax in faxes:
+        for fax in stored.faxes:
             log.fax_queued(fax.id, to=fax.number, **facts, **({"repeat_of": fax.repeat_of} if fax.repeat_of else {}))
         return _queued_reply(mail.fax_ids)
 
@@ -88,35 +84,16 @@ class Acceptance:
             # Also after a refusal: no thread may still use the file when it is deleted, and a failing disk is reported first.
             await synced
 
-    async def _store(self, mail: QueuedMail, file: SpoolFile) -> tuple[list[str], list[Fax]]:
-        """Store a mail; return the fax ids of the same mail if it was stored before, and the faxes that were stored now.
-
-        Raises Refused, StoreUnavailable.
-        """
-        envelope, key = mail.envelope, mail.repeat_key
-        # Other sessions of this user may have sent since RCPT.
-        check_daily_limit = self._limits.stored_check(envelope.user, len(mail.faxes))
-
-        def work(tx: Transaction) -> tuple[list[str], list[Fax]]:
-            if key and (repeated := tx.submissions.fax_ids(key, envelope.received_at - _REPEATS_WITHIN)):
-                return repeated, []
-            check_daily_limit(tx)
-            faxes = [replace(fax, repeat_of=self._same_again(tx, fax)) for fax in mail.faxes]
-            tx.submissions.add(envelope, faxes, key, envelope.received_at)
-            return [], faxes
-
+    async def _store(self, mail: QueuedMail, client: str, file: SpoolFile) -> StoredMail:
+        """Store a mail. Raises Refused, StoreUnavailable; the file is gone then, unless the store may hold the mail after all."""
         try:
-            return await self._runtime.store.run(work)
+            return await self._batches.store(mail, client)
         except Undecided:
             await self._abort_unless_stored(mail.fax_ids[0], file)
             raise
         except Exception:
             file.abort()
             raise
-
-    def _same_again(self, tx: Transaction, fax: Fax) -> str | None:
-        seconds = self._options.same_again
-        return tx.submissions.same_again(fax, fax.created_at - timedelta(seconds=seconds)) if seconds else None
 
     async def _abort_unless_stored(self, fax_id: str, file: SpoolFile) -> None:
         """Delete the file of a failed commit, unless that reached the disk after all: then the store has the fax."""
@@ -128,6 +105,6 @@ class Acceptance:
             log.spool_file_kept("store", error="the database did not answer; a mail's file stays in the spool", path=file.relpath)
 
 
-def _queued_reply(fax_ids: list[str]) -> str:
+def _queued_reply(fax_ids: Sequence[str]) -> str:
     more = f" and {len(fax_ids) - 1} more" if len(fax_ids) > 1 else ""
     return f"250 2.0.0 queued as {fax_ids[0]}{more}"

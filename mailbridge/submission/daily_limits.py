@@ -7,7 +7,7 @@ day. They may be behind where several sessions of a user send at once, so the st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
@@ -38,15 +38,11 @@ class DailyLimits:
         if name is not None:
             policy.check_daily(self._users[name].daily_limit, lambda: self._sent_today()[name], more)
 
-    def stored_check(self, name: str | None, more: int) -> Callable[[Transaction], None]:
-        """Return a check of `more` faxes against the count in the store, to call in a transaction. It raises Refused."""
-        midnight = self._midnight()
-
-        def check(tx: Transaction) -> None:
-            if name is not None:
-                policy.check_daily(self._users[name].daily_limit, lambda: tx.submissions.count_faxes(name, midnight), more)
-
-        return check
+    def check_stored(self, tx: Transaction, name: str | None, more: int) -> None:
+        """Check `more` faxes against the count in the store, in a transaction. Raises Refused (452 4.7.1)."""
+        if name is not None:
+            midnight = self._midnight()
+            policy.check_daily(self._users[name].daily_limit, lambda: tx.submissions.count_faxes(name, midnight), more)
 
     def add(self, name: str | None, faxes: int) -> None:
         """Count faxes that are stored."""

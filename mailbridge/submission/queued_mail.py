@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from mailbridge.model import Document, Email, Envelope, Fax, new_id, new_token
+from mailbridge.model import Document, Email, Envelope, Fax, QueuedMail, new_id, new_token
 from mailbridge.store.spool import SpoolFile
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.mail_transaction import MailTransaction
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueuedMail:
-    """An envelope, its faxes, and the key by which the same mail is known when a client sends it again."""
-
-    envelope: Envelope
-    faxes: tuple[Fax, ...]
-    repeat_key: str | None
-
-    @property
-    def fax_ids(self) -> list[str]:
-        """The ids of the faxes, in their order."""
-        return [fax.id for fax in self.faxes]
 
 
 def envelope_of(transaction: MailTransaction, letter: Letter, file: SpoolFile, account: str, now: datetime) -> Envelope:
@@ -71,7 +56,7 @@ def queue_mail(envelope: Envelope, letter: Letter, expire_after: float) -> Queue
             tags=letter.tags,
             user=envelope.user,
             client=envelope.client,
-            content_digest=letter.content_digest or None,
+            same_key=_same_key(envelope, number, letter.content_digest),
         )
         for id, number in zip(ids, numbers, strict=True)
     )
@@ -83,6 +68,11 @@ def _total_pages(documents: Sequence[Document]) -> int | None:
     return sum(page for page in pages if page is not None) if pages and None not in pages else None
 
 
+def _same_key(envelope: Envelope, number: str, content_digest: str) -> str | None:
+    """Return a digest of user, number and content, by which a fax that is sent again is known."""
+    return _digest(envelope.user or "", number, content_digest) if content_digest else None
+
+
 def _repeat_key(envelope: Envelope, content_digest: str) -> str | None:
     """Return a digest of Message-ID, user, account, content and numbers; None without a Message-ID.
 
@@ -91,5 +81,8 @@ def _repeat_key(envelope: Envelope, content_digest: str) -> str | None:
     if not (envelope.message_id or "").strip("<> "):
         return None
     numbers = sorted({recipient.number for recipient in envelope.recipients})
-    facts = [envelope.message_id or "", envelope.user or "", envelope.account, content_digest, *numbers]
+    return _digest(envelope.message_id or "", envelope.user or "", envelope.account, content_digest, *numbers)
+
+
+def _digest(*facts: str) -> str:
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()

@@ -140,7 +140,7 @@ def queries(fax: Fax) -> dict[str, Callable[[Transaction], Any]]:
         "count_deliveries": lambda tx: tx.deliveries.counts(),
         "claim_deliveries": lambda tx: tx.deliveries.claim("crm", NOW, 10),
         "next_delivery": lambda tx: tx.deliveries.next_due("crm"),
-        "repeated": lambda tx: tx.submissions.fax_ids(fax.envelope_id or "", NOW - timedelta(days=9000)),
+        "repeated": lambda tx: tx.submissions.fax_ids([fax.envelope_id or ""], NOW - timedelta(days=9000)),
         "by_token": lambda tx: tx.faxes.by_tokens([fax.token]),
         "by_fax_code": lambda tx: tx.faxes.by_fax_codes([code]),
         "by_number": lambda tx: tx.faxes.by_numbers([fax.number], NOW - timedelta(days=1)),

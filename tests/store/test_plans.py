@@ -13,7 +13,7 @@ from sqlalchemy import Connection, event
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
-from tests.factories import NOW, NUMBER, a_fax
+from tests.factories import NOW, NUMBER
 from tests.store.factories import a_mail, settle_all, with_store
 
 LATER = NOW + timedelta(days=999)
@@ -32,9 +32,9 @@ FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "faxes by tokens": lambda tx: tx.faxes.by_tokens(["MB-1", "MB-2"]),
     "faxes by FAX_CODEs": lambda tx: tx.faxes.by_fax_codes(["a", "b"]),
     "faxes by numbers": lambda tx: tx.faxes.by_numbers([NUMBER], NOW),
-    "faxes of a repeated mail": lambda tx: tx.submissions.fax_ids("key", NOW),
+    "faxes of a repeated mail": lambda tx: tx.submissions.fax_ids(["key", "other"], NOW),
     "parts that are not faxed": lambda tx: tx.submissions.passed_over("env_1"),
-    "same fax again": lambda tx: tx.submissions.same_again(a_fax(content_digest="x"), NOW),
+    "same fax again": lambda tx: tx.submissions.same_again(["x", "y"], NOW),
     "count of a user's faxes": lambda tx: tx.submissions.count_faxes("dana", NOW),
     "claim deliveries": lambda tx: tx.deliveries.claim("crm", LATER, 2),
     "next delivery": lambda tx: tx.deliveries.next_due("crm"),
@@ -131,5 +131,22 @@ def test_the_newest_events_are_read_along_an_index(tmp_path: Path) -> None:
         first, *rest = await plans(store, lambda tx: tx.events.newest(None, 10))
         assert first == "SCAN event USING INDEX event_at"
         assert [line for line in rest if "RIGHT PART" not in line and "LAST" not in line] == []
+
+    with_store(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("query", "searched"),
+    [
+        ("same fax again", "INDEX fax_same (same_key=? AND created_at>?)"),
+        ("calls to a number", "COVERING INDEX fax_calls (number=? AND state=?)"),
+    ],
+)
+def test_neither_many_recipients_nor_many_waiting_faxes_are_searched(tmp_path: Path, query: str, searched: str) -> None:
+    """A circular goes to ten thousand numbers, and a thousand faxes may wait for one of them."""
+
+    async def scenario(store: SqliteStore) -> None:
+        plan, *_ = await plans(store, FREQUENT[query])
+        assert searched in plan
 
     with_store(tmp_path, scenario)

@@ -121,9 +121,9 @@ def test_a_repeated_mail_is_found_by_its_key_since_a_time(tmp_path: Path) -> Non
     async def scenario(store: SqliteStore) -> None:
         fax, envelope = a_fax(), an_envelope()
         await store.run(lambda tx: tx.submissions.add(envelope, [fax], "key", NOW))
-        assert await store.run(lambda tx: tx.submissions.fax_ids("key", NOW - timedelta(days=1))) == [fax.id]
-        assert await store.run(lambda tx: tx.submissions.fax_ids("key", NOW + timedelta(seconds=1))) == []
-        assert await store.run(lambda tx: tx.submissions.fax_ids("other", NOW - timedelta(days=1))) == []
+        assert await store.run(lambda tx: tx.submissions.fax_ids(["key"], NOW - timedelta(days=1))) == {"key": [fax.id]}
+        assert await store.run(lambda tx: tx.submissions.fax_ids(["key"], NOW + timedelta(seconds=1))) == {}
+        assert await store.run(lambda tx: tx.submissions.fax_ids(["other"], NOW - timedelta(days=1))) == {}
 
     with_store(tmp_path, scenario)
 
@@ -368,7 +368,7 @@ def test_deadlines_shift_with_a_clock_that_was_set_except_a_time_that_a_sender_a
         assert (faxes[tried.id].due_at, faxes[tried.id].expires_at) == (later + day, tried.expires_at + day)
         assert faxes[over.id].expires_at == over.expires_at
         assert await store.run(lambda tx: tx.deliveries.next_due("crm")) == NOW + day
-        assert len(await store.run(lambda tx: tx.submissions.fax_ids("key", NOW + day))) == 3
+        assert len((await store.run(lambda tx: tx.submissions.fax_ids(["key"], NOW + day)))["key"]) == 3
         await store.run(lambda tx: tx.shift_deadlines(-day, NOW))
         assert await store.run(lambda tx: tx.deliveries.next_due("crm")) == NOW
 

@@ -20,11 +20,11 @@ def upgrade(op: Operations) -> None:
     _counter(op)
     _audit(op)
     _stopped_webhook(op)
-    op.create_index("fax_calls", "fax", ["number", "state"])
-    for name in ("user", "content_digest", "repeat_of", "client"):
+    op.create_index("fax_calls", "fax", ["number", "state"], sqlite_where=sa.text("state IN ('uploading', 'submitted')"))
+    for name in ("user", "same_key", "repeat_of", "client"):
         op.add_column("fax", sa.Column(name, sa.Text))
     op.add_column("fax", sa.Column("restored_at", sa.BigInteger))
-    op.create_index("fax_content", "fax", ["content_digest", "created_at"])
+    op.create_index("fax_same", "fax", ["same_key", "created_at"])
     op.execute("UPDATE meta SET key = 'condition: ' || substr(key, 7) WHERE key LIKE 'mark: %'")
 
 

@@ -57,7 +57,7 @@ def test_user_without_a_limit_is_not_counted_in_the_store() -> None:
     day = Day()
     day.load("free")
     day.limits.check("free", 1000)
-    day.limits.stored_check("free", 1000)(day.tx)
+    day.limits.check_stored(day.tx, "free", 1000)
     day.limits.check(None, 1000)
     assert day.asked == []
 
@@ -75,8 +75,7 @@ def test_limit_is_reached_by_what_was_sent_and_ends_at_midnight() -> None:
 
 def test_count_in_the_store_decides_in_the_transaction() -> None:
     day = Day()
-    check = day.limits.stored_check("anna", 2)
-    check(day.tx)
+    day.limits.check_stored(day.tx, "anna", 2)
     day.stored = 2
     with pytest.raises(Refused, match=r"^452 4\.7\.1 "):
-        check(day.tx)
+        day.limits.check_stored(day.tx, "anna", 2)

@@ -10,7 +10,7 @@ import pytest
 
 from mailbridge.model import Document, Recipient
 from mailbridge.submission.letter.letter import Letter
-from mailbridge.submission.queued_mail import QueuedMail, queue_mail
+from mailbridge.submission.queued_mail import queue_mail
 from tests.factories import NOW, NUMBER, an_envelope
 
 OTHER = "+972501234567"
