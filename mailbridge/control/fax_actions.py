@@ -85,7 +85,7 @@ def _copy(fax: Fax, now: datetime) -> Fax:
         tags={**fax.tags, "retry_of": fax.id},
         user=fax.user,
         client=fax.client,
-        content_digest=fax.content_digest,
+        same_key=fax.same_key,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mailbridge.model import Document, Recipient
+from mailbridge.model import Document, QueuedMail, Recipient
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.queued_mail import queue_mail
 from tests.factories import NOW, NUMBER, an_envelope
