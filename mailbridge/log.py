@@ -16,7 +16,9 @@ import structlog
 _SECRET = ("password", "secret", "authorization", "credential", "refresh_token")
 
 
-class _LogEvent(Protocol):
+class Event(Protocol):
+    """Writes the lines of one event."""
+
     def __call__(self, id: str, /, **facts: object) -> None: ...
 
 
@@ -45,7 +47,7 @@ def _console_line(_: object, __: str, facts: MutableMapping[str, Any]) -> str:
     return " ".join([head, *(f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in facts.items())])
 
 
-def _event(text: str, level: Literal["debug", "info", "warning", "error"] = "info") -> _LogEvent:
+def _event(text: str, level: Literal["debug", "info", "warning", "error"] = "info") -> Event:
     def emit(id: str, /, **facts: object) -> None:
         getattr(structlog.get_logger(), level)(text, id=id, **facts)
 
@@ -67,6 +69,7 @@ connection_limit_reached = _event("too many connections, client rejected", "warn
 data_before_greeting = _event("data before greeting, client rejected", "warning")
 tls_on_plain_port = _event("client speaks TLS on a plain SMTP port; use smtp.tls.listen or STARTTLS", "warning")
 not_smtp = _event("client does not speak SMTP", "warning")
+command_limit_reached = _event("too many commands without a mail, connection closed", "warning")
 bad_command_limit_reached = _event("too many bad commands, connection closed", "warning")
 data_incomplete = _event("mail incomplete, connection ended during DATA", "warning")
 tls_handshake_failed = _event("TLS handshake failed", "warning")

@@ -68,6 +68,7 @@ PURE = (
     "store/transfer_encoding.py",
     "submission/address.py",
     "submission/commands.py",
+    "submission/connection_limits.py",
     "submission/dot_decoder.py",
     "submission/enhanced_codes.py",
     "submission/letter/charsets.py",

@@ -15,15 +15,15 @@ import platform
 import ssl
 from asyncio.sslproto import SSLProtocol
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import aiosmtpd
 from aiosmtpd.smtp import SMTP, TLSSetupException
 from aiosmtpd.smtp import Session as SmtpState
 
+from mailbridge.submission.command_table import CommandTable
 from mailbridge.submission.enhanced_codes import with_enhanced_code
 from mailbridge.submission.tls_handshake import TlsProtocol
 
@@ -64,7 +64,6 @@ def _sample() -> dict[str, object]:
     try:
         reader = asyncio.StreamReader(loop=loop)
         protocol = SMTP(None, hostname="localhost", loop=loop)
-        # What asyncio calls when a client connects; it sets `_reader`.
         connected = getattr(protocol, "_cb_client_connected", lambda *_: None)
         connected(reader, None)
         tls = SSLProtocol(loop, protocol, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), loop.create_future(), server_side=True)
@@ -85,27 +84,13 @@ class TlsHandshakeError(TLSSetupException):
         self.facts = facts
 
 
-class _Commands(dict[str, Any]):
-    """The table of commands. Every unknown command has the same method; aiosmtpd would end the session after a fixed number."""
-
-    def __init__(self, commands: dict[str, Any], unknown: Callable[[str, str | None], Awaitable[None]]) -> None:
-        super().__init__(commands)
-        self._unknown = unknown
-
-    def get(self, command: str, default: Any = None) -> Any:
-        return super().get(command) or partial(self._unknown, command)
-
-
 class SmtpProtocol(SMTP):
-    """One SMTP connection. A session overrides `serve`, `unknown_command`, `idle_timed_out` and `transaction_ended`.
-
-    `max_size` (bytes) is announced by EHLO, `idle_timeout` is in seconds, `starttls` is None where STARTTLS is not offered.
-    """
+    """One SMTP connection. `max_size` (bytes) is announced by EHLO, `idle_timeout` is in seconds, `starttls` may be None."""
 
     line_length_limit = _MAX_LINE
 
     def __init__(self, *, hostname: str, max_size: int, idle_timeout: float, starttls: ssl.SSLContext | None) -> None:
-        # The class shares one table of limits between all connections; this one is the connection's own.
+        # The class shares one table between all connections.
         self.command_size_limits = defaultdict(lambda: _MAX_LINE)
         super().__init__(
             None,
@@ -119,7 +104,7 @@ class SmtpProtocol(SMTP):
             auth_require_tls=False,
             loop=asyncio.get_running_loop(),
         )
-        self._smtp_methods = _Commands(self._smtp_methods, self.unknown_command)
+        self._smtp_methods = CommandTable(self._smtp_methods, self.unknown_command)
         self._raw_receiver: Callable[[bytes], None] | None = None
 
     # what a session overrides
@@ -138,6 +123,13 @@ class SmtpProtocol(SMTP):
 
     def transaction_ended(self) -> None:
         """Drop the mail transaction: the client connected, sent EHLO or RSET, or a mail is answered."""
+
+    def raw_input_taken(self, size: int) -> None:
+        """Note that so many bytes were passed to the receiver of the raw input."""
+
+    def do_handshake_step(self, work: Callable[[], None]) -> None:
+        """Do one step of the TLS handshake, now or soon."""
+        work()
 
     # what a session uses
 
@@ -180,9 +172,14 @@ class SmtpProtocol(SMTP):
         return self.transport is None or self.transport.is_closing()
 
     @property
-    def expects_command(self) -> bool:
-        """Whether the next input begins a line of the dialogue."""
-        return self._raw_receiver is None and not self._unread
+    def command(self) -> str:
+        """The command that is answered, in capitals."""
+        return cast(CommandTable, self._smtp_methods).present
+
+    @property
+    def takes_raw_input(self) -> bool:
+        """Whether the input is the content of a mail."""
+        return self._raw_receiver is not None
 
     @property
     def has_unread_input(self) -> bool:
@@ -192,7 +189,7 @@ class SmtpProtocol(SMTP):
     async def start_tls(self) -> None:
         """Reply 220 and begin TLS (RFC 3207). Raises TlsHandshakeError."""
         await self.push("220 2.0.0 Ready to start TLS")
-        tls = self._tls_protocol = TlsProtocol(self, cast(ssl.SSLContext, self.tls_context))
+        tls = self._tls_protocol = TlsProtocol(self, cast(ssl.SSLContext, self.tls_context), self.do_handshake_step)
         below = self._original_transport = self._transport_now
         below.set_protocol(tls)
         self.transport = tls._app_transport
@@ -219,7 +216,7 @@ class SmtpProtocol(SMTP):
     def raw_input(self, receive: Callable[[bytes], None]) -> Iterator[None]:
         """Pass the input to `receive` as it arrives, what is unread first, instead of to the command loop.
 
-        Each chunk restarts the idle timer. `receive` must not raise.
+        Each chunk restarts the idle timer. `receive` must not raise. The transport may be paused meanwhile.
         """
         if self._unread:
             receive(bytes(self._unread))
@@ -230,6 +227,8 @@ class SmtpProtocol(SMTP):
             yield
         finally:
             self._raw_receiver = None
+            if self.transport is not None:
+                self._transport_now.resume_reading()
 
     def give_back(self, data: bytes) -> None:
         """Give input back to the command loop that came after the end of data."""
@@ -265,6 +264,7 @@ class SmtpProtocol(SMTP):
         else:
             self._raw_receiver(data)
             self._reset_timeout()
+            self.raw_input_taken(len(data))
 
     def connection_lost(self, error: Exception | None) -> None:
         """Cancel the command loop. asyncio calls a second time after a failed TLS handshake, which aiosmtpd does not expect."""

@@ -1,13 +1,20 @@
-"""Limits of the SMTP service: connections, failed logins, and the size and speed of DATA. Pure."""
+"""Limits of one SMTP session: its commands, failed logins, and the size and speed of DATA. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass
 
 MAX_BAD_COMMANDS = 10  # of one session, since its last mail
+MAX_REFUSALS = 20  # of MAIL and RCPT, likewise
+MAX_COMMANDS = 100  # likewise, without the recipients that are accepted, or too many
+MAX_RECIPIENT_COMMANDS = 1000  # likewise, beyond smtp.max_recipients
+LOGGED_REFUSALS = 5  # likewise: so many have a line in the log, and one more line says that others have none
+MAX_LINE = 65_536  # bytes of input without a line end, outside of DATA
 MAX_FAILED_LOGINS = 3  # of one session
+LOGIN_TIMEOUT = 30.0  # seconds from the connection to a login or an accepted MAIL
 
+_BAD_COMMAND = ("500", "501", "502", "504")
 # A failed login is answered after 0.2 s, the next one from that address after twice as long, up to 10 s.
 _FIRST_DELAY, _MAX_DELAY = 0.2, 10.0
 _DELAYS_END_AFTER = 900.0
@@ -23,44 +30,64 @@ class SessionEnded(Exception):
     """The session must end; the text is its last reply, a 421."""
 
 
-class ConnectionLimits:
-    """Counts connections by client address."""
-
-    def __init__(self, maximum: int, maximum_per_client: int) -> None:
-        self._maximum, self._maximum_per_client = maximum, maximum_per_client
-        self._open: Counter[str] = Counter()
-        self._total = 0
-
-    def acquire(self, client: str) -> bool:
-        """Count one more connection; False, uncounted, where there are too many in all or from this client."""
-        if self._total >= self._maximum or self._open[client] >= self._maximum_per_client:
-            return False
-        self._total += 1
-        self._open[client] += 1
-        return True
-
-    def release(self, client: str) -> None:
-        """Undo one `acquire` that returned True."""
-        self._total -= 1
-        self._open[client] -= 1
-        if not self._open[client]:
-            del self._open[client]
-
-
 class LoginDelays:
-    """Slows down guessing of passwords, by client address. Times are seconds of any clock that is never set."""
+    """Slows down guessing of passwords, by client or by user name. Times are seconds of any clock that is never set."""
 
     def __init__(self) -> None:
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        # How many logins failed, when the last one did, and until when the next one must wait.
+        self._failures: OrderedDict[str, tuple[int, float, float]] = OrderedDict()
 
-    def failed(self, client: str, now: float) -> float:
-        """Count a failed login; return the seconds to wait before it is answered. Forgotten after 15 minutes without one."""
-        count, last = self._failures.pop(client, (0, now))
+    def failed(self, who: str, now: float) -> float:
+        """Count a failed login; return the seconds that the next one has to wait. Forgotten after 15 minutes without one."""
+        count, last, _ = self._failures.pop(who, (0, now, now))
         count = count + 1 if now - last < _DELAYS_END_AFTER else 1
-        self._failures[client] = (count, now)
+        delay = float(min(_FIRST_DELAY * 2 ** min(count - 1, 16), _MAX_DELAY))
+        self._failures[who] = (count, now, now + delay)
         if len(self._failures) > _MAX_ADDRESSES:
             self._failures.popitem(last=False)
-        return float(min(_FIRST_DELAY * 2 ** min(count - 1, 16), _MAX_DELAY))
+        return delay
+
+    def waited(self, who: str, failed_at: float) -> None:
+        """Note that the client has waited for the answer to the login that failed then: no more is owed for it."""
+        count, last, _ = self._failures.get(who, (0, 0.0, 0.0))
+        if count and last == failed_at:
+            self._failures[who] = (count, last, last)
+
+    def owed(self, who: str, now: float) -> float:
+        """Return the seconds that have to pass before the next login, 0 if there is nothing to wait for."""
+        _, _, until = self._failures.get(who, (0, now, now))
+        return max(0.0, until - now)
+
+
+class CommandLimits:
+    """Counts what a session does without sending a mail. `max_recipients` is that of one mail."""
+
+    def __init__(self, max_recipients: int) -> None:
+        self._max_recipients = max_recipients
+        self.mail_answered()
+
+    def mail_answered(self) -> None:
+        """Count anew: the client has sent a mail."""
+        self._bad = self._commands = self._refusals = self._recipients = 0
+
+    def count(self, command: str, code: str) -> str | None:
+        """Count a reply `code` to a command; return what there is too much of, None while there is not."""
+        if command == "RCPT" and code in ("250", "452"):
+            self._recipients += 1
+            return "recipients" if self._recipients >= self._max_recipients + MAX_RECIPIENT_COMMANDS else None
+        self._commands += 1
+        self._bad += code in _BAD_COMMAND
+        self._refusals += command in ("MAIL", "RCPT") and code[0] in "45"
+        if self._bad >= MAX_BAD_COMMANDS:
+            return "bad commands"
+        if self._refusals >= MAX_REFUSALS:
+            return "rejected senders and recipients"
+        return "commands without a mail" if self._commands >= MAX_COMMANDS else None
+
+    @property
+    def refusals(self) -> int:
+        """How many MAIL and RCPT were refused."""
+        return self._refusals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

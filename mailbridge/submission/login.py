@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import math
 from base64 import b64decode
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 from mailbridge import log
 from mailbridge.config import User
 from mailbridge.errors import Refused
+from mailbridge.submission.connection_limits import client_group
 from mailbridge.submission.limits import LoginDelays
 from mailbridge.submission.password import UNKNOWN_USER, check_password
 
@@ -17,29 +21,80 @@ from mailbridge.submission.password import UNKNOWN_USER, check_password
 Challenge = Callable[[bytes], Awaitable[bytes]]
 # One check takes 16 MiB and 50 ms of a processor.
 _CHECKS_AT_ONCE = 2
+_MAX_KNOWN = 10_000  # pairs of a user and a client that are remembered
 
 
 class LoginFailed(Refused):
     """The user name or the password was wrong (535)."""
 
 
+class _Failure(NamedTuple):
+    """A login that failed: when, the seconds until it is answered, and for whom it was counted."""
+
+    at: float
+    delay: float
+    counted: list[str]
+
+
 class Authenticator:
-    """Checks the logins of all sessions. A failed one is answered late, the later the more of them came from that address."""
+    """Checks the logins of all sessions. A failed one is answered late, the later the more of them came from that client.
+
+    Until then, no other password from that client, or for that user from anywhere else, is checked at all: a client that hangs up
+    instead of waiting gains nothing. Clients from which a user has logged in before do not wait for those who guess his password.
+    """
 
     def __init__(self, users: Mapping[str, User]) -> None:
         self._users, self._delays = users, LoginDelays()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._checks = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     async def authenticate(self, arg: str, challenge: Challenge, client: str) -> str:
-        """Return the name of the user who logs in with `AUTH arg`. Raises LoginFailed, and Refused for bad syntax."""
+        """Return the name of the user who logs in with `AUTH arg`. Raises LoginFailed, and Refused (501, 454)."""
         name, password = await read_credentials(arg, challenge)
-        async with self._checks:
-            valid = await self._is_valid(name, password)
-        if not valid:
-            log.login_failed("smtp", client=client)
-            await asyncio.sleep(self._delays.failed(client, asyncio.get_running_loop().time()))
+        check = asyncio.create_task(self._check(name, password, client))
+        check.add_done_callback(lambda it: it.cancelled() or it.exception())
+        # A check is finished and counted even if its client hangs up.
+        outcome = await asyncio.shield(check)
+        if isinstance(outcome, Refused):
+            raise outcome
+        if outcome is not None:
+            await asyncio.sleep(outcome.delay)
+            for who in outcome.counted:
+                self._delays.waited(who, outcome.at)
             raise LoginFailed("535 5.7.8 Authentication failed: wrong user name or password")
         return name
+
+    async def _check(self, name: str, password: bytes, client: str) -> _Failure | Refused | None:
+        """Return None for the right password, and Refused where it is too soon to check one."""
+        group = client_group(client)
+        if refusal := self._too_soon(name, group):
+            return refusal
+        async with self._checks:
+            # Another login may have failed meanwhile.
+            if refusal := self._too_soon(name, group):
+                return refusal
+            valid = await self._is_valid(name, password)
+            if valid:
+                self._remember(name, group)
+                return None
+            now = asyncio.get_running_loop().time()
+            counted = [group] if (name, group) in self._known else [f"user {name}", group]
+            delays = [self._delays.failed(who, now) for who in counted]
+        log.login_failed("smtp", client=client)
+        return _Failure(now, delays[-1], counted)
+
+    def _remember(self, name: str, group: str) -> None:
+        self._known[name, group] = None
+        self._known.move_to_end((name, group))
+        if len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
+
+    def _too_soon(self, name: str, group: str) -> Refused | None:
+        now = asyncio.get_running_loop().time()
+        owed = self._delays.owed(group, now)
+        if (name, group) not in self._known:
+            owed = max(owed, self._delays.owed(f"user {name}", now))
+        return Refused(f"454 4.7.0 Too many failed logins; try again in {math.ceil(owed)} s") if owed > 0 else None
 
     async def _is_valid(self, name: str, password: bytes) -> bool:
         """Check a password. An unknown user takes as long, so that the time does not show which names exist."""

@@ -17,7 +17,7 @@ from mailbridge.store.spool import SpoolFile
 from mailbridge.submission.client_connection import TEMPORARY_FAILURE, ClientConnection
 from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
 from mailbridge.submission.data_reader import DataReader
-from mailbridge.submission.limits import MAX_FAILED_LOGINS, SessionEnded
+from mailbridge.submission.limits import LOGGED_REFUSALS, MAX_FAILED_LOGINS, SessionEnded
 from mailbridge.submission.login import LoginFailed, check_syntax
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.session_context import SessionOptions, SessionServices
@@ -44,6 +44,7 @@ class Session(ClientConnection):
     async def run_commands(self) -> None:
         """Greet the client and answer its commands."""
         if self._user is not None:
+            self.logged_in()
             with contextlib.suppress(StoreUnavailable):  # the store's own count decides before the 250
                 await self._services.daily_limits.load(self._user)
         await super().run_commands()
@@ -107,6 +108,7 @@ class Session(ClientConnection):
             await self._services.daily_limits.load(name)
             self._user = self._transaction.user = name
             self._logged_in = True
+            self.logged_in()
             await self.push("235 2.7.0 Authentication succeeded")
 
     def _check_auth(self, arg: str | None) -> None:
@@ -153,6 +155,7 @@ class Session(ClientConnection):
         check_mail(parameters, self._options.data.max_size)
         self._services.admission.set_sender(self._transaction, sender)
         self._transaction.ret, self._transaction.envid = parameters.get("RET"), parameters.get("ENVID")
+        self.stop_login_timer()
         return "250 2.1.0 OK"
 
     async def smtp_RCPT(self, arg: str | None) -> None:
@@ -173,11 +176,16 @@ class Session(ClientConnection):
             reply = command(arg)
         except Refused as refusal:
             reply = refusal.reply
-            log.mail_refused(self._transaction.id, **self._who(), reply=reply)
+            self._log_refusal(reply)
         await self.push(reply)
 
+    def _log_refusal(self, reply: str) -> None:
+        if self.limits.refusals <= LOGGED_REFUSALS:
+            last = {"note": "further ones of this session have no line"} if self.limits.refusals == LOGGED_REFUSALS else {}
+            self.log_line(log.mail_refused, self._transaction.id, **self._who(), reply=reply, **last)
+
     def _who(self) -> dict[str, str | None]:
-        return {"client": self.client, "user": self._user, "sender": self._transaction.sender}
+        return {"user": self._user, "sender": self._transaction.sender}
 
     async def smtp_VRFY(self, arg: str | None) -> None:
         """VRFY, which confirms no address (RFC 5321 section 7.3)."""
@@ -204,15 +212,15 @@ class Session(ClientConnection):
             return
         except Refused as refusal:
             reply = refusal.reply
-            log.mail_refused(self._transaction.id, **self._who(), reply=reply)
+            self.log_line(log.mail_refused, self._transaction.id, **self._who(), reply=reply)
         except StoreUnavailable as error:
             reply = TEMPORARY_FAILURE
-            log.mail_not_stored(self._transaction.id, **self._who(), error=str(error))
+            self.log_line(log.mail_not_stored, self._transaction.id, **self._who(), error=str(error))
         finally:
-            self.busy = False
+            self.busy = self.is_committing = False
             self._services.active.mail_answered()
             self.restart_idle_timer()
-        self.forget_bad_commands()
+        self.limits.mail_answered()
         self.end_transaction()
         await self.push(reply)
 
@@ -232,6 +240,7 @@ class Session(ClientConnection):
             file.abort()
             raise
         self.stop_idle_timer()
+        self.is_committing = True
         return await self._services.active.commit(self._services.acceptance.accept(self._transaction, file))
 
     async def _receive_data(self, file: SpoolFile) -> None:
@@ -241,7 +250,7 @@ class Session(ClientConnection):
                 await self.push("354 End data with <CR><LF>.<CR><LF>")
                 rest = await reader.end()
         except BaseException:
-            log.data_incomplete(self._transaction.id, **self._who(), bytes=reader.size, seen=reader.seen)
+            self.log_line(log.data_incomplete, self._transaction.id, **self._who(), bytes=reader.size, seen=reader.seen)
             raise
         finally:
             self._data = None

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from mailbridge.submission.acceptance import Acceptance
 from mailbridge.submission.active_sessions import ActiveSessions
 from mailbridge.submission.admission import Admission
+from mailbridge.submission.connection_limits import ConnectionLimits
 from mailbridge.submission.daily_limits import DailyLimits
-from mailbridge.submission.limits import ConnectionLimits, DataLimits
+from mailbridge.submission.limits import DataLimits
+from mailbridge.submission.log_lines import LogLines
 from mailbridge.submission.login import Authenticator
 from mailbridge.submission.trusted_networks import TrustedNetworks
+from mailbridge.submission.turns import Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,7 @@ class SessionOptions:
 
     hostname: str
     data: DataLimits
+    max_recipients: int
     auth_offered: bool
     auth_required: bool
     starttls: ssl.SSLContext | None
@@ -36,3 +40,5 @@ class SessionServices:
     networks: TrustedNetworks
     connections: ConnectionLimits
     active: ActiveSessions
+    turns: Turns
+    log_lines: LogLines

@@ -9,6 +9,9 @@ import asyncio
 import re
 import ssl
 from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 # The head of a record, the head of its ClientHello, and the newest version up to TLS 1.2 that the client offers (RFC 5246 section
 # 7.4.1.2). An SSL 2.0 hello (RFC 5246 appendix E.2) has the version nearer to its beginning.
@@ -41,30 +44,46 @@ _ALERT = re.compile(r".*ALERT_")
 class TlsProtocol(SSLProtocol):
     """TLS between a transport and `session`, as asyncio's own servers have it; it calls `connection_made` after the handshake.
 
-    `handshake` ends with None, or with the exception that `fault` explains. `timeout` is in seconds, None for asyncio's own.
+    `handshake` ends with None, or with the exception that `fault` explains. `step` is called with each step of the handshake, and
+    does it now or soon. `timeout` is in seconds.
     """
 
-    def __init__(self, session: asyncio.Protocol, context: ssl.SSLContext, timeout: int | None = None) -> None:
+    def __init__(
+        self, session: asyncio.Protocol, context: ssl.SSLContext, step: Callable[[Callable[[], None]], None], timeout: int = 5
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.handshake: asyncio.Future[None] = loop.create_future()
         self.client = "local"
-        self._context, self._start = context, b""
+        self._context, self._step, self._start = context, step, b""
+        self._below: asyncio.Transport | None = None
         super().__init__(loop, session, context, self.handshake, server_side=True, ssl_handshake_timeout=timeout)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake."""
         self.client = client_address(transport)
+        self._below = cast(asyncio.Transport, transport)
         super().connection_made(transport)
 
     def connection_lost(self, error: BaseException | None) -> None:
         """Note the end of the connection. Where the gateway itself ends it during the handshake, asyncio reports no error."""
+        self._below = None
         super().connection_lost(error if error or self.handshake.done() else ConnectionAbortedError())
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take input, and remember how the first of it began."""
         if len(self._start) < _HELLO:
             self._start += bytes(self.get_buffer(-1)[: min(nbytes, _HELLO)])
-        super().buffer_updated(nbytes)
+        if self.handshake.done() or self._below is None:
+            super().buffer_updated(nbytes)
+        else:
+            # The input is in the buffer until its step is done.
+            self._below.pause_reading()
+            self._step(partial(self._do_step, nbytes))
+
+    def _do_step(self, nbytes: int) -> None:
+        if self._below is not None:
+            super().buffer_updated(nbytes)
+            self._below.resume_reading()
 
     @property
     def untouched(self) -> bool:

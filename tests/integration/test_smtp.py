@@ -144,7 +144,9 @@ def test_client_that_sends_before_the_greeting_is_refused(tmp_path: Path) -> Non
 
 def test_connections_of_one_client_are_limited(tmp_path: Path) -> None:
     with gateway(tmp_path, {"max_connections_per_client": 2}) as mx:
-        first, second = connect(mx.port), connect(mx.port)
+        # A connection in the middle of a mail does not give way to another.
+        to = (b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<039876543@fax.local>", b"DATA")
+        first, second = connect(mx.port, *to), connect(mx.port, *to)
         third = socket.create_connection(("127.0.0.1", mx.port), timeout=PATIENCE)
         assert read_reply(third).startswith(b"421 4.7.0 ")
         first.close()

@@ -1,18 +1,10 @@
-"""The limits of the SMTP service: connections, failed logins, size and speed of DATA."""
+"""The limits of one SMTP session: commands, failed logins, size and speed of DATA."""
 
 from __future__ import annotations
 
 import pytest
 
-from mailbridge.submission.limits import ConnectionLimits, DataLimits, LoginDelays, SessionEnded
-
-
-def test_connections_are_limited_in_all_and_for_each_client() -> None:
-    limits = ConnectionLimits(3, 2)
-    assert [limits.acquire("a"), limits.acquire("a"), limits.acquire("a")] == [True, True, False]
-    assert [limits.acquire("b"), limits.acquire("b"), limits.acquire("c")] == [True, False, False]
-    limits.release("a")
-    assert [limits.acquire("a"), limits.acquire("b")] == [True, False]
+from mailbridge.submission.limits import CommandLimits, DataLimits, LoginDelays, SessionEnded
 
 
 def test_login_delays_double_up_to_ten_seconds_and_are_of_one_client() -> None:
@@ -62,3 +54,33 @@ def test_data_never_takes_longer_than_two_hours() -> None:
     limits.check_progress(10**8, 7200.0)
     with pytest.raises(SessionEnded, match=r"^421 4\.4\.2"):
         limits.check_progress(10**8, 7201.0)
+
+
+def test_a_login_is_owed_its_delay_until_it_has_passed_or_was_waited_for() -> None:
+    delays = LoginDelays()
+    delays.failed("a", 10.0)
+    assert (delays.owed("a", 10.1) > 0, delays.owed("a", 10.2), delays.owed("b", 10.1)) == (True, 0.0, 0.0)
+    delays.failed("a", 20.0)
+    delays.waited("a", 10.0)
+    assert delays.owed("a", 20.1) > 0  # it waited for the answer before
+    delays.waited("a", 20.0)
+    assert delays.owed("a", 20.1) == 0
+    assert delays.failed("a", 21.0) == 0.8
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "excess", "at"),
+    [
+        ("NOOP", "250", "commands without a mail", 100),
+        ("WHAT", "500", "bad commands", 10),
+        ("RCPT", "550", "rejected senders and recipients", 20),
+        ("MAIL", "530", "rejected senders and recipients", 20),
+        ("RCPT", "250", "recipients", 1100),
+        ("RCPT", "452", "recipients", 1100),
+    ],
+)
+def test_commands_without_a_mail_are_limited(command: str, code: str, excess: str, at: int) -> None:
+    limits = CommandLimits(max_recipients=100)
+    assert [limits.count(command, code) for _ in range(at)] == [None] * (at - 1) + [excess]
+    limits.mail_answered()
+    assert limits.count(command, code) is None

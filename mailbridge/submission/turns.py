@@ -1,0 +1,81 @@
+"""Turns: in one turn of the event loop, the connections of one client get a bounded share of the work.
+
+Input that has arrived suspends nothing: a session whose client has pipelined thousands of commands would answer them all before
+anybody else is served. So each session counts what it does, and when its client's share of this turn is spent, it goes on in a
+later one. Clients are served side by side, however many connections one of them has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+# What one client gets in one turn: so many commands, or as many times 64 KB of data, or one step of a TLS handshake.
+SHARE: Final = 8
+COMMAND: Final = 1
+HANDSHAKE: Final = SHARE
+CHUNK: Final = 4  # the most that one read of a socket brings, 256 KB
+_UNIT: Final = 65_536
+
+
+def cost_of_data(size: int) -> int:
+    """Return what a chunk of a mail costs; `size` is in bytes."""
+    return 1 + size // _UNIT
+
+
+class Turns:
+    """Counts the work of each client in the present turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._spent: Counter[str] = Counter()
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+        self._scheduled = False
+
+    def spend(self, client: str, cost: int) -> bool:
+        """Count work that was done; return whether the client's share of this turn is spent."""
+        self._schedule()
+        self._spent[client] += cost
+        return self._spent[client] >= SHARE
+
+    def call(self, client: str, cost: int, work: Callable[[], None]) -> None:
+        """Do `work` now, or in a later turn if the client's share of this one is spent. `work` must not raise."""
+        if client in self._waiting or self._spent[client] >= SHARE:
+            self.call_later(client, cost, work)
+        else:
+            self.spend(client, cost)
+            work()
+
+    def call_later(self, client: str, cost: int, work: Callable[[], None]) -> None:
+        """Do `work` in one of the client's later turns. `work` must not raise."""
+        self._waiting.setdefault(client, deque()).append(partial(self._do, client, cost, work))
+        self._schedule()
+
+    async def next(self, client: str) -> None:
+        """Wait for one of the client's later turns, which begins with the cost of a command."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.call_later(client, COMMAND, lambda: None if future.done() else future.set_result(None))
+        await future
+
+    def _do(self, client: str, cost: int, work: Callable[[], None]) -> None:
+        self.spend(client, cost)
+        work()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Begin a turn: what waits goes first."""
+        self._scheduled = False
+        self._spent.clear()
+        for client, waiting in list(self._waiting.items()):
+            while waiting and self._spent[client] < SHARE:
+                waiting.popleft()()
+            if not waiting:
+                del self._waiting[client]
+        if self._waiting:
+            self._schedule()
