@@ -38,6 +38,7 @@ from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.local_submission import LocalSubmission
+from mailbridge.submission.sandbox import missing_parts
 from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import Check, build
 from mailbridge.web.server import WebService
@@ -132,7 +133,7 @@ class Daemon:
             running = [group.create_task(service.run()) for service in services]
             running.append(group.create_task(_follow_clock_jumps(store, self._clock)))
             stack.callback(_cancel, running)
-            await self._open_control_socket(stack, runtime, smtp, retention)
+            await self._open_control_socket(stack, runtime, smtp, retention, letter_reader.is_worker)
             await self._open_http(stack, web)
             self.smtp = await smtp.start()
             ready()
@@ -147,17 +148,24 @@ class Daemon:
         await orphans.sweep(runtime.store, runtime.spool, self._clock(), database_created_at)
 
     async def _start_letter_reader(self, stack: AsyncExitStack, spool: Spool) -> LetterReader:
+        if missing := missing_parts():
+            log.sandbox_incomplete("daemon", missing=missing)
         letter_reader = LetterReader(spool.root, self._config.fax.page)
         await letter_reader.start()
         stack.push_async_callback(letter_reader.stop)
         return letter_reader
 
     async def _open_control_socket(
-        self, stack: AsyncExitStack, runtime: Runtime, smtp: SmtpService, retention: Retention
+        self,
+        stack: AsyncExitStack,
+        runtime: Runtime,
+        smtp: SmtpService,
+        retention: Retention,
+        is_worker: Callable[[int], bool],
     ) -> None:
         local = LocalSubmission(smtp.admission, smtp.acceptance, self._config.smtp.domains[0], self._config.smtp.max_size)
         commands = {**bind(runtime.store, self._clock), "send": local.send, "hold_retention": retention.hold}
-        control = ControlService(socket_path(self._config.state_dir, self._environ), commands)
+        control = ControlService(socket_path(self._config.state_dir, self._environ), commands, is_worker)
         await control.start()
         stack.push_async_callback(control.stop)
 

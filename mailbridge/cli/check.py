@@ -48,8 +48,18 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
 
         checks = asyncio.run(check_all(config))
     ok = all(one.ok for one in checks)
-    _print({"ok": ok, "mistakes": [], "warnings": config_warnings(config, EVENTS), "checks": checks}, as_json, config_path)
+    warnings = [*config_warnings(config, EVENTS), *_kernel_warnings()]
+    _print({"ok": ok, "mistakes": [], "warnings": warnings, "checks": checks}, as_json, config_path)
     return 0 if ok else 1
+
+
+def _kernel_warnings() -> list[ConfigError]:
+    """Return a warning for each part of the sandbox that this kernel lacks."""
+    from mailbridge.errors import ConfigError
+    from mailbridge.submission.sandbox import missing_parts
+
+    remedy = "use Linux 5.13 or later, and a container that allows it; mails are read with less protection until then"
+    return [ConfigError("sandbox", f"this machine's kernel lacks {part}", remedy) for part in missing_parts()]
 
 
 def _print(result: dict[str, Any], as_json: bool, config_path: Path) -> None:

@@ -34,10 +34,10 @@ _WRITE_TIMEOUT = 30.0
 
 
 class ControlService:
-    """Answers `commands` by name on the unix socket `path`."""
+    """Answers `commands` by name on the unix socket `path`; a client whose process `is_worker` gets no answer but a refusal."""
 
-    def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
-        self._path, self._commands = path, commands
+    def __init__(self, path: Path, commands: Mapping[str, Command], is_worker: Callable[[int], bool] = lambda pid: False) -> None:
+        self._path, self._commands, self._is_worker = path, commands, is_worker
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -86,7 +86,7 @@ class ControlService:
         assert task is not None
         self._connections.add(task)
         try:
-            if _is_allowed(writer.get_extra_info("socket")):
+            if self._is_allowed(writer.get_extra_info("socket")):
                 await self._serve(reader, writer)
             else:
                 await _send(
@@ -98,6 +98,13 @@ class ControlService:
         finally:
             self._connections.discard(task)
             writer.close()
+
+    def _is_allowed(self, peer: socket.socket) -> bool:
+        """Whether the peer is root or the daemon's user, but no worker, which a hostile mail may have taken over."""
+        if not hasattr(socket, "SO_PEERCRED"):
+            return True  # the socket's mode alone protects it
+        pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        return uid in (0, os.geteuid()) and not self._is_worker(pid)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -140,14 +147,6 @@ class ControlService:
         except Exception as error:
             log.command_crashed("control", command=name, error=repr(error))
             return _refusal("the daemon failed to carry out this command; check its log", "ControlError")
-
-
-def _is_allowed(peer: socket.socket) -> bool:
-    """Whether the peer is root or the daemon's user. Where the kernel does not say, the socket's mode protects it alone."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return uid in (0, os.geteuid())
 
 
 def _refusal(error: str, kind: str) -> dict[str, object]:

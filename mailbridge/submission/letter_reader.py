@@ -7,6 +7,7 @@ assigned before it has answered the first, so that it does not wait for a busy d
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections import deque
 from pathlib import Path
@@ -48,6 +49,14 @@ class LetterReader:
             await worker.kill()
         for job in (*self._waiting, *(job for worker in self._workers for job in worker.jobs)):
             job.finish(StoreUnavailable("the gateway is shutting down"))
+
+    def is_worker(self, pid: int) -> bool:
+        """Return whether a process is a worker, or in the session of one."""
+        try:
+            session = os.getsid(pid)
+        except OSError:  # it has ended
+            return False
+        return session in [worker.pid for worker in self._workers]
 
     async def __call__(self, relpath: str, line_ends_changed: bool = False) -> Letter:
         """Read the spooled mail at `relpath`.

@@ -1,24 +1,32 @@
 """The worker: a process that reads hostile mail for the daemon, one mail after the other.
 
 The parsers of PDF, pictures and MIME meet every kind of broken and hostile file. What goes wrong in them (a crash, a loop, memory
-without end, foreign code) must not reach the daemon and the mails of others. So a worker limits its own memory, time and files:
-it gets each mail as an open file, and writes nothing but its responses. It ends with its standard input, so none outlives the
-daemon.
+without end, foreign code) must not reach the daemon and the mails of others. So a worker limits its own memory and time, loads
+all it needs, and then enters the sandbox: it gets each mail as an open file, and writes nothing but its responses. It ends with
+its standard input, so none outlives the daemon.
 """
 
 from __future__ import annotations
 
 import array  # noqa: F401  # socket.recv_fds imports it when it is called
+import contextlib
 import ctypes
+import encodings
+import importlib
 import os
+import pkgutil
 import resource
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 from mailbridge.errors import Refused
+from mailbridge.page.text_page import render
+from mailbridge.submission import sandbox
 from mailbridge.submission.letter.parser import read_letter
+from mailbridge.submission.letter.pictures import load_pictures
 from mailbridge.submission.worker_protocol import (
     MAX_SECONDS,
     READY,
@@ -74,27 +82,34 @@ def serve(requests: socket.socket, responses: BinaryIO) -> None:
         responses.flush()
 
 
-def _limit_resources() -> None:
+def prepare() -> None:
+    """Limit this process, load everything that reading a mail needs, and enter the sandbox. Raises OSError, ImportError."""
+    # If memory is short, the kernel ends a worker, not the daemon.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("800")
     for kind, maximum in _LIMITS:
-        # A tighter limit of the service stays in force; only root may raise it.
-        _, hard = resource.getrlimit(kind)
-        limit = maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)
-        resource.setrlimit(kind, (limit, limit))
-
-
-def main() -> None:
-    """Limit this process, load the readers of PDF and pictures, and answer requests."""
-    _limit_resources()
+        sandbox.limit(kind, maximum)
     # A signal to the whole service is for the daemon, which ends its workers after its sessions.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    responses = os.fdopen(os.dup(1), "wb")
-    # What a library prints must not get between the frames.
-    os.dup2(2, 1)
-    pictures = ("PIL.Image", "PIL.TiffImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin")
-    for heavy in ("pypdfium2", "mailbridge.page.typesetting", *pictures):
-        __import__(heavy)
-    requests = socket.socket(fileno=0)
+    # What is loaded later could not be opened: codecs, readers of pictures, the font, PDFium.
+    for codec in pkgutil.iter_modules(encodings.__path__):
+        with contextlib.suppress(ImportError):  # those of Windows
+            importlib.import_module(f"encodings.{codec.name}")
+    has_heic = load_pictures()
+    render("page")
+    # The reader of HEIC decodes in a thread.
+    sandbox.enter(threads=has_heic)
+
+
+def main() -> None:
+    """Enter the sandbox and answer requests."""
+    requests, responses = socket.socket(fileno=0), os.fdopen(os.dup(1), "wb")
+    # What a library prints must not get between the frames, and what a hostile mail prints must not look like the daemon's log.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    prepare()
+    os.dup2(nowhere, 2)
     try:
         responses.write(frame(READY))
         responses.flush()

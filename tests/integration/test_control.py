@@ -285,8 +285,16 @@ class Peer:
 
 def test_only_root_and_the_daemons_user_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    may = {uid: server._is_allowed(cast("socket.socket", Peer(uid))) for uid in (0, 4711, 4712, 65534)}
+    service = server.ControlService(Path("unused"), {})
+    may = {uid: service._is_allowed(cast("socket.socket", Peer(uid))) for uid in (0, 4711, 4712, 65534)}
     assert may == {0: True, 4711: True, 4712: False, 65534: False}
+
+
+def test_attack_12_a_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    service = server.ControlService(Path("unused"), {}, is_worker=lambda pid: pid == 1)
+    assert not service._is_allowed(cast("socket.socket", Peer(4711)))
+    assert not service._is_allowed(cast("socket.socket", Peer(0)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="this machine runs the tests as somebody who cannot ask as another user")

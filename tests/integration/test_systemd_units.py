@@ -66,6 +66,18 @@ def test_service_options() -> None:
     assert service["User"] == service["Group"] == ["mailbridge"]
 
 
+def test_attack_19_service_has_limits_and_no_core_dumps() -> None:
+    service = options("mailbridge.service", "Service")
+    assert (service["LimitCORE"], service["MemoryMax"], service["OOMPolicy"]) == (["0"], ["3G"], ["continue"])
+
+
+def test_service_lets_workers_enter_their_sandbox() -> None:
+    """systemd 252 has no Landlock in @system-service; seccomp is entered by prctl, which is in it."""
+    allowed, denied = options("mailbridge.service", "Service")["SystemCallFilter"]
+    assert {"landlock_create_ruleset", "landlock_restrict_self"} <= set(allowed.split())
+    assert denied.startswith("~")
+
+
 def test_restarts_stay_below_the_start_limit() -> None:
     """The limit is for the socket, whose clients would start a service with a bad configuration again and again."""
     unit, service = options("mailbridge.service", "Unit"), options("mailbridge.service", "Service")

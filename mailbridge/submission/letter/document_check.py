@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pypdfium2
+
 from mailbridge.submission.letter.pictures import MAX_PAGES, count_pages, refusal
 
 
@@ -23,8 +25,6 @@ def pages_of(name: str, kind: str, content: bytes | memoryview) -> int | None:
 
 
 def _pages_of_pdf(name: str, content: bytes | memoryview) -> int:
-    import pypdfium2
-
     try:
         document: Any = pypdfium2.PdfDocument(bytes(content))
     except pypdfium2.PdfiumError as error:

@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from PIL import Image, ImageOps
+
 from mailbridge.errors import Refused
 
 MAX_PAGES = 1000
@@ -25,6 +27,12 @@ _ERRORS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, Ov
 def refusal(name: str, reason: str) -> Refused:
     """Return the refusal of one file: 554 5.6.1 with its name and the reason."""
     return Refused(f"554 5.6.1 The file {name} cannot be faxed: {reason}")
+
+
+def load_pictures() -> bool:
+    """Load the readers of every kind of picture, which are otherwise loaded when needed; return whether HEIC is among them."""
+    Image.init()
+    return _can_read_heic()
 
 
 def image_size(content: bytes | memoryview) -> tuple[int, int] | None:
@@ -58,8 +66,6 @@ def count_pages(name: str, kind: str, content: bytes | memoryview) -> int:
 
 def to_png(name: str, kind: str, content: bytes | memoryview) -> bytes:
     """Return the picture, or the first one of an animation, as a PNG in shades of grey. Raises Refused."""
-    from PIL import ImageOps
-
     if kind == "heic" and not _can_read_heic():
         raise refusal(name, "it is HEIC; send it as JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible)")
     try:
@@ -78,8 +84,6 @@ def to_png(name: str, kind: str, content: bytes | memoryview) -> bytes:
 
 def _on_white(image: Any) -> Any:
     """Return the picture in shades of grey; paper shows where it is transparent."""
-    from PIL import Image
-
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     if "A" not in image.getbands():
@@ -107,8 +111,6 @@ def _can_read_heic() -> bool:
 @contextlib.contextmanager
 def _opened(content: bytes | memoryview, kind: str | None) -> Iterator[Any]:
     """Open a picture by its header. Pillow warns of each oddity in it; only whether it can be opened matters."""
-    from PIL import Image
-
     # The size of each page is checked here instead.
     Image.MAX_IMAGE_PIXELS = None
     _can_read_heic()
