@@ -197,8 +197,8 @@ class QueuedMail:
 class Event:
     """One row of the outbox.
 
-    A received document is in `data["document"]` as `{"path", "sha256", "size", "content_type", "filename", "pages"}`;
-    `webhook.payload` replaces the path by what each endpoint is configured to get.
+    Received documents are in `data["documents"]` as `{"path", "sha256", "size", "content_type", "filename", "pages"}`, the first
+    also in `data["document"]`; `webhook.payload` replaces the path by what each endpoint is configured to get.
     """
 
     id: str  # evt_…; the webhook-id of each of its deliveries
@@ -276,6 +276,12 @@ class Cursor:
 def rfc3339(moment: datetime) -> str:
     """Return a time in the format of events: RFC 3339 in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def received_documents(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the received documents in an event's `data`. Events of version 0.1.0 have one at most, in `document` alone."""
+    first = data.get("document")
+    return list(data.get("documents") or ([first] if first else []))
 
 
 def last_attempt(fax: Fax, **changes: Any) -> tuple[Attempt, ...]:

@@ -22,7 +22,7 @@ from mailbridge.model import ReceivedItem
 from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents, NotFetched, content_type, file_stem
 from mailbridge.report.listing_recorder import BATCH, LONGEST, OVERLAP, ListingOptions, ListingRecorder
-from mailbridge.report.received_document import discard_document, spool_document
+from mailbridge.report.received_document import discard_documents, spool_document
 from mailbridge.retry import backoff
 from mailbridge.runtime import Runtime
 
@@ -89,10 +89,10 @@ class Listing:
         try:
             emitted = await self._runtime.store.run(lambda tx: self._recorder.emit(tx, item.id, document, defects, now))
         except BaseException:
-            await discard_document(self._runtime.spool, document, self.name)
+            await discard_documents(self._runtime.spool, [document] if document else [], self.name)
             raise
         if not emitted:
-            await discard_document(self._runtime.spool, document, self.name)
+            await discard_documents(self._runtime.spool, [document] if document else [], self.name)
             return
         event = log.fax_received if self._options.kind == "incoming" else log.voicemail_received
         event(item.id, account=self._options.account, source="listing", document=document is not None)

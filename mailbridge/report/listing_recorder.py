@@ -91,7 +91,9 @@ class ListingRecorder:
             tx.received.put(replace(done, mailed=True, event_id=mailed.event_id))
             return False
         type_ = "fax.received" if self._options.kind == "incoming" else "voicemail.received"
-        event = tx.events.emit(type_, received_data(item, document, defects, listing_id=item.listing_id), now, item.id)
+        event = tx.events.emit(
+            type_, received_data(item, [document] if document else [], defects, listing_id=item.listing_id), now, item.id
+        )
         tx.received.put(replace(done, event_id=event.id))
         return True
 

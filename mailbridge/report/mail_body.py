@@ -1,4 +1,4 @@
-"""The body of a mail: its text, in which a token may stand, and the document of a received fax. Pure."""
+"""The body of a mail: its text, in which a token may stand, and the documents of a received fax. Pure."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ MAX_PARTS = 500
 MAX_MULTIPARTS = 20
 # A text and the same text as HTML are usual.
 MAX_TEXTS = 10
+# Each document is a file of its own in the spool.
+MAX_DOCUMENTS = 50
 
 # Each of these looks at a character once, whatever the text is.
 _OPENS = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
@@ -29,20 +31,22 @@ _UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2
 # Nearly a token of RFC 2045. Anything else cannot stand in the header of the HTTP response that serves the document.
 _IMAGE = re.compile(r"image/[\w.+-]+", re.ASCII)
 _TYPES = {".pdf": "application/pdf", ".tif": "image/tiff", ".tiff": "image/tiff", ".jpg": "image/jpeg", ".png": "image/png"}
+# How likely an attachment is the fax: PDF or TIFF, or an image by how it is marked.
+_FAX, _ATTACHED, _INLINE, _SHOWN = range(4)
 _SIGNATURES = {b"%PDF-": ".pdf", b"II*\0": ".tif", b"MM\0*": ".tif", b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n": ".png"}
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """The document that a mail about a received fax carries."""
+    """A document that a mail about a received fax carries."""
 
     filename: str
     content_type: str
     content: bytes
 
 
-def read_body(content: bytes, with_document: bool) -> tuple[str, Attachment | None]:
-    """Return a mail's text, with the names of its attachments, and its document if `with_document`.
+def read_body(content: bytes, with_documents: bool) -> tuple[str, list[Attachment]]:
+    """Return a mail's text, with the names of its attachments, and its documents if `with_documents`.
 
     Raises what stdlib's parser raises on a hostile mail, and ValueError for one with too many parts.
     """
@@ -52,20 +56,26 @@ def read_body(content: bytes, with_document: bool) -> tuple[str, Attachment | No
     names = [name for part in parts if (name := _filename(part))]
     readable = [part for part in parts if part.get_content_maintype() == "text" and not _filename(part)]
     texts = [_text(part) for part in readable[:MAX_TEXTS]]
-    return "\n".join([*names, *texts]), _document(parts) if with_document else None
+    return "\n".join([*names, *texts]), _documents(parts) if with_documents else []
 
 
-def _document(parts: list[Message]) -> Attachment | None:
-    """Return the likeliest document: a fax is a PDF or a TIFF. An image may be a logo; one with a Content-ID surely is."""
-    found = [(part, document) for part in parts if (document := _attachment(part)) is not None]
-    ranked = [(_rank(part, document), document) for part, document in found]
-    return min(ranked, key=lambda entry: entry[0], default=(0, None))[1]
+def _documents(parts: list[Message]) -> list[Attachment]:
+    """Return the documents in their order, the likeliest first.
+
+    A fax is PDF or TIFF. An image may be a logo, and surely is one if the text shows it by its Content-ID: beside a PDF or TIFF
+    only an image that is marked as an attachment is a document; without one, images are.
+    """
+    found = [(_rank(part, document), document) for part in parts if (document := _attachment(part)) is not None]
+    best = min((rank for rank, _ in found), default=0)
+    return [document for rank, document in sorted(found, key=lambda entry: entry[0]) if rank <= max(best, _ATTACHED)]
 
 
 def _rank(part: Message, document: Attachment) -> int:
     if document.content_type in ("application/pdf", "image/tiff"):
-        return 0
-    return 2 if part["content-id"] else 1
+        return _FAX
+    if part["content-id"]:
+        return _SHOWN
+    return _ATTACHED if part.get_content_disposition() == "attachment" else _INLINE
 
 
 def _attachment(part: Message) -> Attachment | None:
@@ -103,9 +113,18 @@ def _ending(name: str, content: bytes) -> str | None:
 
 def _filename(part: Message) -> str:
     """Return a readable file name: the last component of a path, without control and direction characters."""
-    name = decode(part.get_filename() or "")
+    name = decode(_with_text_headers(part).get_filename() or "")
     name = _UNSAFE_IN_NAME.sub("", re.split(r"[/\\]", name)[-1])
     return name.strip(". ")[:150]
+
+
+def _with_text_headers(part: Message) -> Message:
+    """Return the headers that hold a file name, with raw 8-bit bytes as text: stdlib replaces such bytes by U+FFFD."""
+    named = Message(policy=compat32)
+    for field, value in part.raw_items():
+        if field.lower() in ("content-disposition", "content-type"):
+            named[field] = decode_bytes(value, None) if isinstance(value, str) and not value.isascii() else value
+    return named
 
 
 def _text(part: Message) -> str:

@@ -11,7 +11,7 @@ from email.utils import getaddresses
 
 from mailbridge.model import Report
 from mailbridge.report.imap_responses import FetchedMail
-from mailbridge.report.mail_body import MAX_TEXT, Attachment, read_body
+from mailbridge.report.mail_body import MAX_DOCUMENTS, MAX_TEXT, Attachment, read_body
 from mailbridge.report.mail_header import Fields, decode, first, read_date, read_fields
 
 # Repeated header fields that are listed as defects.
@@ -34,7 +34,7 @@ class ParsedMail:
     mail: FetchedMail
     report: Report
     digest: str
-    attachment: Attachment | None = None
+    attachments: tuple[Attachment, ...] = ()
 
 
 def has_fax_field(mail: FetchedMail) -> bool:
@@ -63,12 +63,15 @@ def parse(mail: FetchedMail, zone: tzinfo = UTC) -> ParsedMail:
     fields = read_fields(mail.content)
     report = _report(fields, zone)
     try:
-        text, attachment = read_body(mail.content, with_document=report.kind == "incoming")
+        text, attachments = read_body(mail.content, with_documents=report.kind == "incoming")
     except Exception as error:  # as in read_fields
         return _header_alone(mail, f"the body cannot be read ({type(error).__name__})", zone)
     named = [decode(value) for field, value in fields if field.startswith("x-fax-") and field not in _WITH_FIELD]
     text = "\n".join([first(fields, "subject"), *named, text])[:MAX_TEXT]
-    return ParsedMail(mail, replace(report, text=text), name, attachment)
+    if len(attachments) > MAX_DOCUMENTS:
+        defect = f"the mail has {len(attachments)} documents; the first {MAX_DOCUMENTS} are kept"
+        report = replace(report, defects=(*report.defects, defect))
+    return ParsedMail(mail, replace(report, text=text), name, tuple(attachments[:MAX_DOCUMENTS]))
 
 
 def _header_alone(mail: FetchedMail, defect: str, zone: tzinfo) -> ParsedMail:

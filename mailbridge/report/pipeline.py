@@ -123,7 +123,7 @@ class Pipeline:
         trust, senders = options.mailbox.trust, options.mailbox.from_
         parsed = await _call(long, parse, whole, options.zone)
         verified = await _call(long or trust == "dkim", verify, parsed, trust, senders, options.resolve)
-        return await _call(verified.attachment is not None, spool_mail, verified, self._runtime.spool)
+        return await _call(bool(verified.attachments), spool_mail, verified, self._runtime.spool)
 
     async def _record(self, mails: Sequence[SpooledMail], cursor: Cursor) -> Cursor:
         self._marker.add(await self._recorder.record(mails, cursor))

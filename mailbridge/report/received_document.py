@@ -1,7 +1,7 @@
-"""The fourth step of the pipeline: the document of a received fax goes into the spool.
+"""The fourth step of the pipeline: the documents of a received fax go into the spool.
 
-It goes there before the transaction that names it, so that an event never names a file that is missing. If the transaction fails,
-or does not need the document, the file is discarded; after a crash in between, `store.orphans` deletes it at the next start.
+They go there before the transaction that names them, so that an event never names a file that is missing. If the transaction
+fails, or does not need them, the files are discarded; after a crash in between, `store.orphans` deletes it at the next start.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from mailbridge import log
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import Report, new_id
 from mailbridge.report.trust import VerifiedMail
-from mailbridge.store.spool import Spool
+from mailbridge.store.spool import Spool, received_name
 
 
 @dataclass(frozen=True, slots=True)
 class SpooledMail:
-    """A mail that is ready to be recorded. An incoming fax has a `fax_id`, and a `document` (as events hold it) if one came.
+    """A mail that is ready to be recorded. An incoming fax has a `fax_id`, and the `documents` that came, as events hold them.
 
     An `unreadable` mail is reported and left in the mailbox as it is, for a person to look at.
     """
@@ -30,19 +30,23 @@ class SpooledMail:
     report: Report
     digest: str
     fax_id: str | None = None
-    document: dict[str, Any] | None = None
+    documents: tuple[dict[str, Any], ...] = ()
     unreadable: bool = False
 
 
 def spool_mail(mail: VerifiedMail, spool: Spool) -> SpooledMail:
-    """Give an incoming fax its id, and spool its document, blocking. Raises StoreUnavailable."""
+    """Give an incoming fax its id, and spool its documents, blocking. Raises StoreUnavailable."""
     if mail.report.kind != "incoming":
         return SpooledMail(mail.uid, mail.report, mail.digest)
-    fax_id, attachment = new_id("fax"), mail.attachment
-    document = None
-    if attachment is not None:
-        document = spool_document(spool, fax_id, [attachment.content], attachment.content_type, attachment.filename)
-    return SpooledMail(mail.uid, mail.report, mail.digest, fax_id, document)
+    fax_id, documents = new_id("fax"), list[dict[str, Any]]()
+    try:
+        for n, one in enumerate(mail.attachments, 1):
+            documents.append(spool_document(spool, received_name(fax_id, n), [one.content], one.content_type, one.filename))
+    except BaseException:
+        for document in documents:
+            spool.delete(document["path"])
+        raise
+    return SpooledMail(mail.uid, mail.report, mail.digest, fax_id, tuple(documents))
 
 
 def spool_document(spool: Spool, item_id: str, content: Iterable[bytes], content_type: str, filename: str) -> dict[str, Any]:
@@ -60,9 +64,9 @@ def spool_document(spool: Spool, item_id: str, content: Iterable[bytes], content
     return document_data(path, digest.hexdigest(), size, content_type, filename)
 
 
-async def discard_document(spool: Spool, document: dict[str, Any] | None, log_id: str) -> None:
-    """Delete a spooled document that no event names. A failure is logged: the file is then deleted at a later start."""
-    if document is not None:
+async def discard_documents(spool: Spool, documents: Iterable[dict[str, Any]], log_id: str) -> None:
+    """Delete spooled documents that no event names. A failure is logged: the file is then deleted at a later start."""
+    for document in documents:
         try:
             await asyncio.to_thread(spool.delete, document["path"])
         except StoreUnavailable as error:

@@ -10,7 +10,7 @@ from mailbridge.model import ReceivedItem, rfc3339
 
 def received_data(
     item: ReceivedItem,
-    document: dict[str, Any] | None,
+    documents: Sequence[dict[str, Any]],
     defects: Sequence[str] = (),
     *,
     mailbox: str | None = None,
@@ -27,11 +27,18 @@ def received_data(
         "from": item.caller,
         "status": "received",
         "received_at": rfc3339(item.at),
-        "pages": document and document["pages"],
+        "pages": _pages(documents),
         "source": "listing" if mailbox is None else "mail",
         # The list comes over a connection that only MyFax can answer on.
         "trusted": mailbox is None or item.trusted,
         **source_fields,
-        "document": document,
+        "document": documents[0] if documents else None,
+        "documents": list(documents),
     }
     return {**data, "defects": list(defects)} if defects else data
+
+
+def _pages(documents: Sequence[dict[str, Any]]) -> int | None:
+    """Return the pages of all documents, None if one is unknown or there are none."""
+    counts = [document["pages"] for document in documents]
+    return None if not counts or None in counts else sum(counts)

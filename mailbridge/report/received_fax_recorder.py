@@ -21,7 +21,7 @@ class ReceivedFaxRecorder:
         self._options = options
 
     def record(self, tx: Transaction, mail: SpooledMail, now: datetime) -> bool:
-        """Record one received fax; return False if the list has reported it already: the document is not needed then."""
+        """Record one received fax; return False if the list has reported it already: the documents are not needed then."""
         report, mailbox = mail.report, self._options.name
         mailed = self._item(mail, now)
         listed = self._listed(tx, mailed)
@@ -30,11 +30,11 @@ class ReceivedFaxRecorder:
             log.fax_duplicate(listed.id, mailbox=mailbox, trusted=report.trusted, message_id=report.message_id)
             return False
         source_fields = {"subject": report.subject, "message_id": report.message_id}
-        data = received_data(mailed, mail.document, report.defects, mailbox=mailbox, **source_fields)
+        data = received_data(mailed, mail.documents, report.defects, mailbox=mailbox, **source_fields)
         event = tx.events.emit("fax.received", data, now, mailed.id)
         item = mailed if listed is None else replace(listed, mailed=True, sha256=mailed.sha256, url=None, due_at=None)
         tx.received.put(replace(item, event_id=event.id))
-        log.fax_received(mailed.id, mailbox=mailbox, trusted=report.trusted, document=mail.document is not None)
+        log.fax_received(mailed.id, mailbox=mailbox, trusted=report.trusted, documents=len(mail.documents))
         return True
 
     def _item(self, mail: SpooledMail, now: datetime) -> ReceivedItem:
@@ -49,7 +49,7 @@ class ReceivedFaxRecorder:
             noted_at=now,
             mailed=True,
             trusted=report.trusted,
-            sha256=str(mail.document["sha256"]) if mail.document else None,
+            sha256=str(mail.documents[0]["sha256"]) if mail.documents else None,
         )
 
     def _listed(self, tx: Transaction, mailed: ReceivedItem) -> ReceivedItem | None:

@@ -11,7 +11,7 @@ from mailbridge import log
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import Cursor, Report
 from mailbridge.report.poll_requests import PollRequests
-from mailbridge.report.received_document import SpooledMail, discard_document
+from mailbridge.report.received_document import SpooledMail, discard_documents
 from mailbridge.report.received_fax_recorder import ReceivedFaxRecorder
 from mailbridge.report.report_recorder import ReportRecorder
 from mailbridge.report.watcher_options import WatcherOptions
@@ -83,4 +83,4 @@ class Recorder:
 
     async def _discard(self, mails: Sequence[SpooledMail]) -> None:
         for mail in mails:
-            await discard_document(self._runtime.spool, mail.document, self._options.name)
+            await discard_documents(self._runtime.spool, mail.documents, self._options.name)

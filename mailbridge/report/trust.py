@@ -44,13 +44,13 @@ class VerifiedMail:
     uid: int
     report: Report
     digest: str
-    attachment: Attachment | None = None
+    attachments: tuple[Attachment, ...] = ()
 
 
 def verify(parsed: ParsedMail, trust: str, senders: Sequence[str], resolve: Resolve | None = None) -> VerifiedMail:
     """Set `report.trusted`. A mail with defects is never trusted. The arguments, and blocking, are those of `is_trusted`."""
     trusted = not parsed.report.defects and is_trusted(parsed.mail.content, trust, senders, resolve)
-    return VerifiedMail(parsed.mail.uid, replace(parsed.report, trusted=trusted), parsed.digest, parsed.attachment)
+    return VerifiedMail(parsed.mail.uid, replace(parsed.report, trusted=trusted), parsed.digest, parsed.attachments)
 
 
 def is_trusted(content: bytes, trust: str, senders: Sequence[str], resolve: Resolve | None = None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from mailbridge.model import new_id
+from mailbridge.model import new_id, received_documents
 from mailbridge.store import rows, schema
 from mailbridge.store.retention_interface import AuditLine
 from mailbridge.store.sql import Sql
@@ -56,11 +56,11 @@ def fax_line(what: str, fax: Mapping[str, Any]) -> dict[str, Any]:
 
 def event_line(what: str, event: Mapping[str, Any]) -> dict[str, Any]:
     """Return the draft of a line about an event's row. A received fax is named by its own id, others by the event's."""
-    data, document = event["data"], event["data"].get("document")
+    data = event["data"]
     record = {
         "type": event["type"],
         "at": rows.plain(event["at"]),
         **{name: data[name] for name in _EVENT if name in data},
-        "documents": [{name: document.get(name) for name in _DOCUMENT}] if document else [],
+        "documents": [{name: document.get(name) for name in _DOCUMENT} for document in received_documents(data)],
     }
     return {"what": what, "subject": event["fax_id"] or event["id"], "number": data.get("from"), "record": record}

@@ -129,7 +129,10 @@ def named_files(database: Path) -> Iterator[tuple[str, bool]]:
             yield path, required
             for suffix in BESIDE_MAIL:
                 yield str(PurePosixPath(path).with_suffix(suffix)), False
-        for (path,) in found.execute("SELECT DISTINCT document FROM event WHERE document IS NOT NULL"):
+        each = "SELECT json_extract(value, '$.path') FROM event, json_each(event.data, '$.documents')"
+        for (path,) in found.execute(
+            f"SELECT document FROM event WHERE document IS NOT NULL UNION {each} WHERE document IS NOT NULL"
+        ):
             yield path, True
 
 

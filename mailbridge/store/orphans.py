@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mailbridge import log
 from mailbridge.store.interface import Store, Transaction
-from mailbridge.store.spool import BESIDE_MAIL, Spool
+from mailbridge.store.spool import BESIDE_MAIL, Spool, received_owner
 
 # Paths in one query: SQLite accepts up to 32,766 values, and a few hundred take no longer for each.
 _BATCH = 500
@@ -48,7 +48,7 @@ def _owners(directory: Path, relative: str) -> dict[str, str]:
 
 def _owner(name: str, is_mail: bool) -> Iterator[str]:
     if not is_mail:
-        yield name
+        yield received_owner(name)
         return
     for suffix in (".eml", *BESIDE_MAIL):
         if name.endswith(suffix):

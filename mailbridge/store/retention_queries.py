@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, exists, insert, or_, select, tuple_, update
 
+from mailbridge.model import received_documents
 from mailbridge.store import schema
 from mailbridge.store.audit import Audit, event_line, fax_line
 from mailbridge.store.retention_interface import AuditLine, PendingDeletion
@@ -61,8 +62,10 @@ class RetentionQueries:
         )
         found = self._sql.rows(due)
         for event in found:
-            self._record_pending(event["document"], [event["document"]], [event_line("document.deleted", event)])
-            data = {**event["data"], "document": {**event["data"]["document"], "path": ""}}
+            data, documents = event["data"], received_documents(event["data"])
+            self._record_pending(event["document"], [one["path"] for one in documents], [event_line("document.deleted", event)])
+            without_path = [{**one, "path": ""} for one in documents]
+            data = {**data, "document": without_path[0], **({"documents": without_path} if "documents" in data else {})}
             self._sql.execute(update(schema.event).where(_event.id == event["id"]).values(document=None, data=data))
         return len(found)
 

@@ -1,9 +1,10 @@
 """The spool: mails and received documents as files, made durable on request, and read back decoded.
 
 `root/mail/XX/ID.eml` is a mail as received. `ID.derived` beside it is what was made of the mail: the page of its text, files that
-were packed in it, converted pictures. `root/received/XX/ID` is a received document. XX spreads the files over directories,
-because some file systems are slow to create a file in a directory with many deleted entries. XX depends on the half minute in
-the id: mails received together share a directory, which is synced once for all of them. Paths are relative to the root.
+were packed in it, converted pictures. `root/received/XX/ID` is a received document, and `ID.2` the second of the same fax. XX
+spreads the files over directories, because some file systems are slow to create a file in a directory with many deleted entries.
+XX depends on the half minute in the id: mails received together share a directory, which is synced once for all of them. Paths
+are relative to the root.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ BESIDE_MAIL = (_DERIVED, ".page.pdf")
 
 def _directory(id: str) -> str:
     return f"{zlib.crc32(id[:_ID_PREFIX].encode()) % _DIRECTORIES:02x}"
+
+
+def received_name(fax_id: str, n: int) -> str:
+    """Return the file name of the nth document of a received fax, from 1. A column names the first; see `received_owner`."""
+    return fax_id if n == 1 else f"{fax_id}.{n}"
+
+
+def received_owner(name: str) -> str:
+    """Return the name of the first document of the fax whose document this is."""
+    return name.partition(".")[0]
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -219,9 +230,12 @@ class Spool:
             self.healthy = False
         return self.healthy
 
-    def store_received(self, id: str, content: bytes | Iterable[bytes]) -> str:
-        """Write a received document durably, blocking, and return its path. Raises StoreUnavailable; the file is then deleted."""
-        path = self.root / "received" / _directory(id) / id
+    def store_received(self, name: str, content: bytes | Iterable[bytes]) -> str:
+        """Write a received document durably, blocking, and return its path; `name` is by `received_name`.
+
+        Raises StoreUnavailable; the file is then deleted.
+        """
+        path = self.root / "received" / _directory(name) / name
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:

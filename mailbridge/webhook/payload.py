@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from mailbridge.model import Attempt, Event, Fax, rfc3339
+from mailbridge.model import Attempt, Event, Fax, received_documents, rfc3339
 
 # Returns the URL of a document and when it expires.
 Link = Callable[[Mapping[str, Any]], tuple[str, datetime]]
@@ -62,30 +62,48 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 def body(
     event: Event, document: Literal["none", "link", "inline"], *, link: Link, read: Callable[[str], bytes], inline_limit: int
 ) -> bytes:
-    """Return the body of a delivery, with the received document in the form that `webhook.NAME.document` asks for.
+    """Return the body of a delivery, with the received documents in the form that `webhook.NAME.document` asks for.
 
     `link` returns a signed link to the document. `read` returns the bytes at a path of the spool, or raises OSError if the file
     was deleted; above `inline_limit` bytes a link is sent instead.
     """
     data = dict(event.data)
-    if data.get("document"):
-        data["document"] = _document(data["document"], document, link, read, inline_limit)
+    stored = received_documents(data)
+    if stored or "documents" in data:
+        data["documents"] = _documents(stored, document, link, read, inline_limit)
+        data["document"] = next(iter(data["documents"]), None)
     content = {"type": event.type, "timestamp": rfc3339(event.at), "data": data}
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _document(
-    stored: Mapping[str, Any], wanted: str, link: Link, read: Callable[[str], bytes], inline_limit: int
-) -> dict[str, Any] | None:
+def _documents(
+    stored: Sequence[Mapping[str, Any]], wanted: str, link: Link, read: Callable[[str], bytes], inline_limit: int
+) -> list[dict[str, Any]]:
+    """Return documents in the wanted form. All that are inline have at most `inline_limit` bytes together."""
     if wanted == "none":
-        return None
-    facts = {name: stored.get(name) for name in ("sha256", "size", "content_type", "filename", "pages")}
-    if wanted == "inline" and stored["size"] <= inline_limit:
-        try:
-            return {"content": base64.b64encode(read(stored["path"])).decode(), **facts, "expires_at": None}
-        except OSError:
-            return {"content": None, **facts, "expires_at": None}
+        return []
+    found, left = [], inline_limit
+    for one in stored:
+        inline = wanted == "inline" and one["size"] <= left
+        left -= one["size"] if inline else 0
+        found.append(_inline(one, read) if inline else _linked(one, link))
+    return found
+
+
+def _inline(stored: Mapping[str, Any], read: Callable[[str], bytes]) -> dict[str, Any]:
+    try:
+        content = base64.b64encode(read(stored["path"])).decode()
+    except OSError:
+        content = None
+    return {"content": content, **_facts(stored), "expires_at": None}
+
+
+def _linked(stored: Mapping[str, Any], link: Link) -> dict[str, Any]:
     if not stored["path"]:
-        return {"url": None, **facts, "expires_at": None}
+        return {"url": None, **_facts(stored), "expires_at": None}
     url, expires = link(stored)
-    return {"url": url, **facts, "expires_at": rfc3339(expires)}
+    return {"url": url, **_facts(stored), "expires_at": rfc3339(expires)}
+
+
+def _facts(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: stored.get(name) for name in ("sha256", "size", "content_type", "filename", "pages")}

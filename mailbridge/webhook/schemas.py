@@ -128,7 +128,8 @@ _INBOUND = _object(
         "pages": _PAGES,
         "source": {"type": "string", "enum": ["mail", "listing"]},
         "trusted": _described(_BOOLEAN, "whether the mail passed the mailbox's trust setting; true from incoming.do"),
-        "document": _or_null(_DOCUMENT),
+        "document": _described(_or_null(_DOCUMENT), "the first of `documents`; null if there is none"),
+        "documents": {"type": "array", "items": _DOCUMENT},
     },
     {
         "subject": _TEXT,

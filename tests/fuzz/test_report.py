@@ -47,7 +47,7 @@ def test_parsing_a_mail_never_raises_and_a_forged_one_is_not_trusted(content: by
     assert (digest(fetched) is None) == ("the mail lost its X-Fax headers" in mail.report.defects)
     assert len(mail.report.text) <= MAX_TEXT
     assert mail.report.status_code is None or 0 <= mail.report.status_code <= 9999
-    assert mail.attachment is None or "/" not in mail.attachment.filename
+    assert all("/" not in one.filename for one in mail.attachments)
     assert not is_trusted(content, "dkim", ("myfax.co.il",), lambda name, timeout=5: None)
     assert not is_trusted(content, "authserv:mx.example.co.il", ("myfax.co.il",))
 

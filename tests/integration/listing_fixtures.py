@@ -159,7 +159,7 @@ class Office:
         fax_id = new_id("fax")
         kept = spool_document(self.spool, fax_id, [document], "application/pdf", "fax.pdf")
         report = Report(kind="incoming", sender=sender, to=to, date=at, trusted=trusted, message_id=f"<{self.uid}@myfax.co.il>")
-        mail = SpooledMail(self.uid, report, f"digest {self.uid}", fax_id, kept)
+        mail = SpooledMail(self.uid, report, f"digest {self.uid}", fax_id, (kept,))
         mailbox = Mailbox(host="127.0.0.1", username="office", password=SecretStr("demo"))
         options = WatcherOptions(name="office", mailbox=mailbox, account="office", zone=ISRAEL)
         await Recorder(options, self.runtime, PollRequests()).record([mail], Cursor(uidvalidity=1, last_uid=0))

@@ -75,6 +75,7 @@ def test_a_fax_that_was_never_mailed_is_reported_once_with_its_document(tmp_path
                 "filename": "2026-01-04_11-01-00_+97289999999.pdf",
                 "pages": None,
             },
+            "documents": [document],
         }
         assert world.spool.path(document["path"]).read_bytes() == PDF
         assert world.files() == {document["path"]}

@@ -146,7 +146,7 @@ def _mails(tx: Transaction) -> None:
     incoming = replace(REPORT, kind="incoming", status=None, status_code=None, sender="02-6543210", subject="Fax from 026543210")
     forged = replace(incoming, sender=None, trusted=False, defects=("no document",))
     mails = [
-        SpooledMail(1, incoming, "a", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGB", DOCUMENT),
+        SpooledMail(1, incoming, "a", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGB", (DOCUMENT,)),
         SpooledMail(2, forged, "b", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGC"),
         SpooledMail(3, replace(REPORT, to="02-1111111"), "c"),
         SpooledMail(4, replace(REPORT, to="02-1111111", trusted=False, status_code=None), "d"),
