@@ -22,6 +22,8 @@ from mailbridge.webhook.payload import body
 from tests.integration.watcher_fixtures import a_store, clock, events, settings, watching
 
 NAME = "פקס"
+# A type, a file name, a disposition and a Content-ID.
+Part = tuple[str, str, str | None, str | None]
 RAW = {"windows-1255": NAME.encode("windows-1255"), "UTF-8": NAME.encode()}
 
 
@@ -66,7 +68,7 @@ def test_I8_encoded_names_are_read_as_before(disposition: bytes) -> None:
     assert document.filename == f"{NAME}.pdf"
 
 
-def fax_mail(*parts: tuple[str, str, str | None, str | None]) -> bytes:
+def fax_mail(*parts: Part) -> bytes:
     """Return a mail with attachments, each by its type, name, disposition and Content-ID; the content is the name."""
     mail = EmailMessage()
     mail["X-Fax-Sender"], mail["Message-ID"] = "025551234", "<i9@office.example>"
@@ -81,7 +83,7 @@ def fax_mail(*parts: tuple[str, str, str | None, str | None]) -> bytes:
 
 
 PDF, TIFF, PNG = "application/pdf", "image/tiff", "image/png"
-FAXES = {
+FAXES: dict[str, tuple[list[Part], list[str]]] = {
     "two PDFs": ([(PDF, "1.pdf", "attachment", None), (PDF, "2.pdf", "attachment", None)], ["1.pdf", "2.pdf"]),
     "a PDF and a TIFF": ([(TIFF, "1.tif", "inline", None), (PDF, "2.pdf", "attachment", None)], ["1.tif", "2.pdf"]),
     "pages as pictures": ([(PNG, f"{n}.png", "inline", None) for n in (1, 2, 3)], ["1.png", "2.png", "3.png"]),
