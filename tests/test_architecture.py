@@ -113,7 +113,7 @@ INNOCENT = {
         "datetime",
         "zoneinfo",
     ),
-    *("email", "ipaddress", "xml", "decimal", "defusedxml", "phonenumbers"),
+    *("pybase64", "email", "ipaddress", "xml", "decimal", "defusedxml", "phonenumbers"),
 }
 # Rooms with doors to the world, of which a pure module may know the nouns: the shape of what it is handed.
 NOUNS_ELSEWHERE = {"mailbridge.config": {"Webhook", "Notice"}}

@@ -10,11 +10,13 @@ import binascii
 import re
 from typing import Final, Protocol
 
+from pybase64 import b64decode
+
 _CHUNK: Final = 64 * 1024
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _FOREIGN: Final = bytes(set(range(256)) - set(_ALPHABET))
 # Without padding: data after it is checked line by line.
-_EXPECTED: Final = _ALPHABET.removesuffix(b"=") + b"\r\n"
+_LETTERS: Final = _ALPHABET.removesuffix(b"=")
 _BLANKS: Final = b" \t\r\n"
 # Programs write lines of 60, 64, 72 or 76 characters (RFC 2045 section 6.8 allows 76); a word of prose is shorter.
 _WHOLE_LINE: Final = 60
@@ -55,12 +57,27 @@ class Base64:
         data = self._line + data
         cut = len(data) if last or len(data) - data.rfind(b"\n") > _CHUNK else data.rfind(b"\n") + 1
         self._line, data = data[cut:], data[:cut]
-        # Padding at the very end is looked at no closer: nothing stands behind it yet.
-        if self._doubtful or self._padded or data.rstrip(b"=\r\n").translate(None, _EXPECTED):
+        decoded = None if self._doubtful or self._padded else self._decode_clean(data.translate(None, b"\r\n"))
+        if decoded is None:
             decoded = b"".join([self._decode_line(line.strip(_BLANKS)) for line in data.split(b"\n")])
-        else:
-            decoded = self._decode_characters(data.translate(None, b"\r\n"))
         return decoded + self._end() if last else decoded
+
+    def _decode_clean(self, characters: bytes) -> bytes | None:
+        """Decode characters without line ends if all are base64, as nearly always; None if not, and nothing is decoded then."""
+        if b"=" in characters:
+            # Padding at the very end is looked at no closer: nothing stands behind it yet.
+            return None if characters.rstrip(b"=").translate(None, _LETTERS) else self._decode_characters(characters)
+        whole = self._quad + characters
+        cut = len(whole) & ~3
+        try:
+            decoded = b64decode(whole[:cut], validate=True)
+        except ValueError:
+            return None
+        if whole[cut:].translate(None, _LETTERS):
+            return None
+        self._quad = whole[cut:]
+        self._begun = self._begun or bool(characters)
+        return decoded
 
     def _decode_line(self, line: bytes) -> bytes:
         if not line:
@@ -88,7 +105,7 @@ class Base64:
         self._begun = self._begun or bool(characters) or bool(decoded)
         whole = len(characters) & ~3
         self._quad = characters[whole:]
-        return b"".join([*decoded, binascii.a2b_base64(characters[:whole])])
+        return b"".join([*decoded, b64decode(characters[:whole], validate=True)])
 
     def _end(self) -> bytes:
         """Decode what is left, without a footer: it begins with a line of prose, or with a word behind the padding."""

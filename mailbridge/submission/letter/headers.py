@@ -19,40 +19,40 @@ _LAST_YEAR = 9000
 
 def read_headers(headers: Headers) -> Letter:
     """Return the letter, still without documents. Raises Refused (554 5.6.0) for an invalid X-Mailbridge header."""
-    fields = [str(value)[:4000] for value in headers.get_all("From", [])]
+    fields = [value[:4000] for value in headers.get_all("From")]
     authors = tuple(address for _, address in getaddresses(fields) if "@" in address)
     # An ERP marks its invoices auto-generated; only a reply to a mail must not be answered with a fax (RFC 3834 section 5).
-    auto_submitted = value_of(str(headers.get("Auto-Submitted", "no")))
+    auto_submitted = value_of(headers.text("Auto-Submitted"))
     return Letter(
-        message_id=str(headers.get("Message-ID", "")).strip()[:998] or None,
-        subject=page.clean_line(decode_words(str(headers.get("Subject", "")))).strip()[:998],
+        message_id=headers.text("Message-ID").strip()[:998] or None,
+        subject=page.clean_line(decode_words(headers.text("Subject"))).strip()[:998],
         sender=authors[0] if authors else None,
         authors=authors,
         documents=(),
-        account=str(headers.get("X-Mailbridge-Account", "")).strip() or None,
+        account=headers.text("X-Mailbridge-Account").strip() or None,
         page_mode=_page_mode(headers.get("X-Mailbridge-Page")),
         send_at=_send_at(headers.get("X-Mailbridge-Send-At")),
-        tags=_tags([str(value) for value in headers.get_all("X-Mailbridge-Tag", [])]),
+        tags=_tags(headers.get_all("X-Mailbridge-Tag")),
         auto_submitted=auto_submitted in ("auto-replied", "auto-notified"),
         mail_loop="X-Mailbridge-Loop" in headers,
-        received_count=len(headers.get_all("Received", [])),
+        received_count=len(headers.get_all("Received")),
     )
 
 
-def _page_mode(value: object) -> PageMode | None:
+def _page_mode(value: str | None) -> PageMode | None:
     if value is None:
         return None
-    mode = str(value).strip().lower()
+    mode = value.strip().lower()
     if mode not in ("never", "auto", "always"):
         raise Refused("554 5.6.0 The header X-Mailbridge-Page must be never, auto or always")
     return cast(PageMode, mode)
 
 
-def _send_at(value: object) -> datetime | None:
+def _send_at(value: str | None) -> datetime | None:
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(str(value).strip())
+        moment = datetime.fromisoformat(value.strip())
         if moment.tzinfo is not None and moment.year < _LAST_YEAR:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):

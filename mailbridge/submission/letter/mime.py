@@ -154,7 +154,7 @@ class _Splitter:
         # Programs attach a mail also as a file.
         if content_type in _MAIL_TYPES or (filename_of(headers) or "").lower().endswith(".eml"):
             return [self._forwarded(headers, body, stretch)]
-        fields = [field for field in headers.get_all("Content-Type", []) if value_of(field).startswith("multipart/")]
+        fields = [field for field in headers.get_all("Content-Type") if value_of(field).startswith("multipart/")]
         if not fields:
             return None
         if transfer_encoding(headers, "multipart") != "identity":

@@ -11,12 +11,10 @@ import contextlib
 import mmap
 import re
 from collections.abc import Callable
-from email.message import Message
 
 from mailbridge.errors import Refused
 
 MAX_HEADERS = 100_000
-Headers = Message
 
 _MBOX = re.compile(rb">?From \S+ ", re.IGNORECASE)
 _FIELD = re.compile(rb"[!-9;-~]{1,200}[ \t]*:")
@@ -29,13 +27,42 @@ _KNOWN = re.compile(
 _PARAMETER = re.compile(rb"(?:boundary|charset|name|filename|type|format|delsp|start|protocol|micalg)[*0-9]{0,4}=", re.IGNORECASE)
 
 
+class Headers:
+    """Header fields, whose names are found in any case. `default_type` is the media type of a part without Content-Type."""
+
+    __slots__ = ("_fields", "default_type")
+
+    def __init__(self, default_type: str) -> None:
+        self._fields: dict[str, list[str]] = {}
+        self.default_type = default_type
+
+    def add(self, name: str, value: str) -> None:
+        """Add a field behind those of the same name."""
+        self._fields.setdefault(name.lower(), []).append(value)
+
+    def get(self, name: str) -> str | None:
+        """Return the first field with this name."""
+        found = self._fields.get(name.lower())
+        return None if found is None else found[0]
+
+    def text(self, name: str) -> str:
+        """Return the first field with this name, or nothing."""
+        return self.get(name) or ""
+
+    def get_all(self, name: str) -> list[str]:
+        """Return all fields with this name, in their order."""
+        return self._fields.get(name.lower(), [])
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._fields
+
+
 def read_headers(data: mmap.mmap | bytes, start: int, end: int, default_type: str, *, is_mail: bool) -> tuple[Headers, int]:
     """Return the header that begins at `start`, and where the body begins. `is_mail` is false for a part of a mail.
 
     Raises Refused for more than MAX_HEADERS bytes.
     """
-    headers: Headers = Message()
-    headers.set_default_type(default_type)
+    headers = Headers(default_type)
     limit = min(end, start + MAX_HEADERS + 1)
 
     def line_at(position: int) -> tuple[bytes, int]:
@@ -83,12 +110,15 @@ def _is_left_over(line: bytes, is_mail: bool, is_first: bool, line_at: Callable[
 
 def _keep(headers: Headers, name: str, value: str) -> None:
     if name:
-        headers[name] = value
+        headers.add(name, value)
 
 
 def _text(raw: bytes) -> str:
     """Decode a header line: ASCII and UTF-8 (RFC 6532), else raw Hebrew as old programs send it, else any byte as it is."""
-    for charset in ("utf-8", "cp1255"):
-        with contextlib.suppress(UnicodeDecodeError):
-            return raw.decode(charset)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        pass
+    with contextlib.suppress(UnicodeDecodeError):
+        return raw.decode("cp1255")
     return raw.decode("latin-1")

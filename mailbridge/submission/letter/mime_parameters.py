@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from email.errors import HeaderParseError
 from email.header import decode_header
+from functools import lru_cache
 
 from mailbridge.submission.letter.charsets import decode_text
 
@@ -34,9 +35,8 @@ def parameter(field: str, name: str) -> str | None:
     """Return a parameter's value, or None; RFC 2231's spelling wins over the plain one beside it, which is for old readers."""
     plain: str | None = None
     pieces: dict[int, tuple[str, bool]] = {}
-    for attribute, value in _split(field[:_MOST]):
-        found = _ATTRIBUTE.fullmatch(attribute)
-        if found is None or found[1].lower() != name:
+    for found, value in _parameters(field[:_MOST]) if ";" in field else ():
+        if found[1].lower() != name:
             continue
         if found[2] is None and not found[3]:
             plain = plain if plain is not None else value
@@ -45,6 +45,13 @@ def parameter(field: str, name: str) -> str | None:
     if 0 in pieces:
         return decode_words(_joined(pieces))
     return None if plain is None else decode_words(plain)
+
+
+@lru_cache(maxsize=16)  # several parameters of a field are asked for one after the other
+def _parameters(field: str) -> tuple[tuple[re.Match[str], str], ...]:
+    """Return the parameters of a field: the name as `_ATTRIBUTE` matched it, and the value."""
+    found = ((_ATTRIBUTE.fullmatch(attribute), value) for attribute, value in _split(field))
+    return tuple((match, value) for match, value in found if match is not None)
 
 
 def _split(field: str) -> Iterator[tuple[str, str]]:

@@ -52,7 +52,7 @@ class Part:
 
 def transfer_encoding(headers: Headers, content_type: str) -> Encoding:
     """Return the transfer encoding. An unknown one is identity for text (most are misspelt) and refused for a document."""
-    written = [value_of(str(field)) for field in headers.get_all("Content-Transfer-Encoding", [""])]
+    written = [value_of(field) for field in headers.get_all("Content-Transfer-Encoding")] or [""]
     for value in written:
         if (encoding := _ENCODINGS.get(re.sub(r"[^a-z0-9]", "", value))) is not None:
             return encoding
@@ -63,16 +63,16 @@ def transfer_encoding(headers: Headers, content_type: str) -> Encoding:
 
 def content_type_of(headers: Headers) -> str:
     """Return the first declared type; of one that cannot be read, nothing is believed."""
-    fields = [str(field) for field in headers.get_all("Content-Type", [])]
+    fields = headers.get_all("Content-Type")
     if not fields:
-        return str(headers.get_default_type())
+        return headers.default_type
     value = value_of(fields[0])
     return value if _TYPE.fullmatch(value) else "application/octet-stream"
 
 
 def part_of(headers: Headers, start: int, end: int, *, default_type: str = "text/plain") -> Part:
     """Return the leaf whose body lies between `start` and `end`, by its headers. Raises Refused."""
-    field = str(headers.get("Content-Type", ""))
+    field = headers.text("Content-Type")
     filename, disposition = filename_of(headers), _disposition(headers)
     content_type, declared = content_type_of(headers), value_of(field)
     is_file = filename is not None or disposition == "attachment"
@@ -86,7 +86,7 @@ def part_of(headers: Headers, start: int, end: int, *, default_type: str = "text
         content_type=content_type,
         filename=filename,
         disposition=disposition,
-        cid=str(headers.get("Content-ID", "")).strip().strip("<>") or None,
+        cid=headers.text("Content-ID").strip().strip("<>") or None,
         charset=parameter(field, "charset"),
         flowed=(parameter(field, "format") or "").lower() == "flowed",
         delsp=(parameter(field, "delsp") or "").lower() == "yes",
@@ -96,7 +96,7 @@ def part_of(headers: Headers, start: int, end: int, *, default_type: str = "text
 
 def _disposition(headers: Headers) -> str | None:
     """Return `inline`, `attachment` (which an unknown one means, RFC 2183 section 2.8), or None."""
-    value = value_of(str(headers.get("Content-Disposition", "")))
+    value = value_of(headers.text("Content-Disposition"))
     return value if value in ("", "inline") and value else "attachment" if value else None
 
 
@@ -110,8 +110,8 @@ def _url(content_type: str, field: str) -> str | None:
 def filename_of(headers: Headers) -> str | None:
     """Return `filename` of Content-Disposition, or `name` of Content-Type if that says more; None for an empty one."""
     written = [
-        parameter(str(headers.get("Content-Disposition", "")), "filename"),
-        parameter(str(headers.get("Content-Type", "")), "name"),
+        parameter(headers.text("Content-Disposition"), "filename"),
+        parameter(headers.text("Content-Type"), "name"),
     ]
     names = [name for name in written if name]
     best = [name for name in names if not _NAMELESS.fullmatch(name.strip())]

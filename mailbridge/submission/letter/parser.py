@@ -87,6 +87,6 @@ def _check_readable(text: str) -> None:
 def _text_page(text: str, headers: Headers, subject: str, derived: DerivedContent) -> Document:
     if len(text) > MAX_TEXT:
         raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_TEXT} characters; attach it as a document")
-    sender, date = (decode_words(str(headers.get(name, ""))) for name in ("From", "Date"))
+    sender, date = (decode_words(headers.text(name)) for name in ("From", "Date"))
     content, pages = page.render(text, subject, sender, date)
     return derived.add("page.pdf", "application/pdf", content, pages)

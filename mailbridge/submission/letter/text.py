@@ -77,5 +77,5 @@ def _text_of(message: Message) -> str:
 
 
 def _heading(headers: Headers) -> str:
-    fields = [(name, clean_line(decode_words(str(headers.get(name, "")))).strip()) for name in ("From", "Date", "Subject")]
+    fields = [(name, clean_line(decode_words(headers.text(name))).strip()) for name in ("From", "Date", "Subject")]
     return "\n".join(f"{name}: {value}" for name, value in fields if value) or "-" * 20
