@@ -1,6 +1,7 @@
 """Assembly: builds every service of one configuration by hand and runs them together until the daemon stops.
 
 Read `Daemon.run` first: everything starts in the order of its lines, and its exit stack stops everything in the reverse order.
+`Daemon.reload` changes the configuration of all this in place.
 """
 
 from __future__ import annotations
@@ -14,24 +15,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from starlette.types import ASGIApp
 
 from mailbridge import log
-from mailbridge.assembly import Assembly, document_links, myfax_client
+from mailbridge.assembly import Assembly, Part, document_links
+from mailbridge.background import Background, MyFaxCalls
 from mailbridge.clock import Clock
 from mailbridge.config import Config, host_port
 from mailbridge.control.commands import bind
-from mailbridge.control.server import ControlService
+from mailbridge.control.server import Command, ControlService
 from mailbridge.control.socket_path import socket_path
 from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.fax.uploader import recover_interrupted
 from mailbridge.phone.number import load_plans
-from mailbridge.report.document_download import Documents
 from mailbridge.report.watcher import Watcher
 from mailbridge.runtime import Runtime
 from mailbridge.store import orphans, restoration, sqlite
+from mailbridge.store.events import Route
 from mailbridge.store.interface import Store
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
@@ -41,6 +42,7 @@ from mailbridge.submission.local_submission import LocalSubmission
 from mailbridge.submission.sandbox import missing_parts
 from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import Check, build
+from mailbridge.web.links import Links
 from mailbridge.web.server import WebService
 from mailbridge.webhook.payload import fax_data
 from mailbridge.webhook.removed_endpoints import log_removed_endpoints
@@ -55,14 +57,16 @@ _CLOCK_CHECK_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def open_store(config: Config, patience: float = 0.0, *, restoring: bool = False) -> AsyncIterator[SqliteStore]:
+async def open_store(
+    config: Config, patience: float = 0.0, *, restoring: bool = False, route: Route | None = None
+) -> AsyncIterator[SqliteStore]:
     """Open the store that the configuration names, for this process alone.
 
     `patience` is how many seconds to wait for its lock; `restoring` opens it also while a backup is being restored into it.
-    Raises StateLocked, RestoreUnfinished, SchemaTooNew, StoreUnavailable.
+    `route` replaces the configuration's own routing of events. Raises StateLocked, RestoreUnfinished, SchemaTooNew,
+    StoreUnavailable.
     """
-    route = Routes(config.webhooks).endpoints
-    async with SqliteStore(config.state_dir, fax_data, route, patience, restoring=restoring) as store:
+    async with SqliteStore(config.state_dir, fax_data, route or _Route(config), patience, restoring=restoring) as store:
         yield store
 
 
@@ -86,23 +90,38 @@ async def restore(backup: Path, config: Config) -> list[str]:
     return held
 
 
-class _Service(Protocol):
-    async def run(self) -> None:
-        """Work until cancelled."""
+class _Route:
+    """Routes events by the present configuration, which a reload changes."""
+
+    def __init__(self, config: Config) -> None:
+        self.routes = Routes(config.webhooks)
+
+    def __call__(self, type_: str) -> Sequence[str]:
+        return self.routes.endpoints(type_)
 
 
 class Daemon:
-    """Every service of one configuration.
+    """Every service of one configuration, and the change to another while they work.
 
     `environ` locates the control socket; `sockets` are listening SMTP sockets handed over by systemd. With `catch_up` a mailbox's
-    first start also reads the mails already in it. `smtp` and `http` are the addresses served, set once the daemon is ready.
+    first start also reads the mails already in it. `commands` are more commands for the control socket. `smtp` and `http` are the
+    addresses served, set once the daemon is ready.
     """
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], sockets: Sequence[socket.socket] = (), *, catch_up: bool = False
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        sockets: Sequence[socket.socket] = (),
+        *,
+        catch_up: bool = False,
+        commands: Mapping[str, Command] | None = None,
     ) -> None:
         self._config, self._environ, self._sockets, self._catch_up = config, environ, sockets, catch_up
+        self._commands = commands or {}
         self._clock = Clock()
+        self._route = _Route(config)
+        self._reloading = asyncio.Lock()
         self.smtp: list[tuple[str, int]] = []
         self.http: tuple[str, int] = ("", 0)
 
@@ -114,70 +133,115 @@ class Daemon:
         """
         load_plans()
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT))
-            runtime = Runtime(store, Spool(self._config.state_dir / "spool"), self._clock, random.random)
-            await self._recover(runtime, store.created_at)
-            clients = {name: await stack.enter_async_context(myfax_client(self._config, name)) for name in self._config.accounts}
-            documents = await stack.enter_async_context(Documents(self._config.myfax.url, self._config.myfax.timeout))
-            letter_reader = await self._start_letter_reader(stack, runtime.spool)
-
-            links, assembly = document_links(self._config), Assembly(self._config, runtime, clients)
-            uploaders, watchers = assembly.uploaders(), assembly.watchers(self._catch_up)
-            services: list[_Service] = [*uploaders, assembly.poller(), *assembly.dispatchers(links), *watchers]
-            retention = assembly.retention()
-            services += [*assembly.listings(documents), retention]
-            smtp = SmtpService(self._config, runtime, letter_reader, self._sockets)
-            web = build(store, runtime.spool, links, _health_checks(store, runtime.spool, watchers), self._clock)
+            store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT, route=self._route))
+            self._store = store
+            self._runtime = runtime = Runtime(store, Spool(self._config.state_dir / "spool"), self._clock, random.random)
+            await self._recover(store.created_at)
+            self._calls = await stack.enter_async_context(MyFaxCalls(self._config))
+            self._letter_reader = await self._start_letter_reader(stack)
+            self._smtp = SmtpService(self._config, runtime, self._letter_reader, self._sockets)
 
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            running = [group.create_task(service.run()) for service in services]
-            running.append(group.create_task(_follow_clock_jumps(store, self._clock)))
-            stack.callback(_cancel, running)
-            await self._open_control_socket(stack, runtime, smtp, retention, letter_reader.is_worker)
-            await self._open_http(stack, web)
-            self.smtp = await smtp.start()
+            self._background = Background(group, runtime)
+            stack.callback(self._background.cancel)
+            following = group.create_task(_follow_clock_jumps(store, self._clock))
+            stack.callback(following.cancel)
+            links = document_links(self._config)
+            await self._background.change(self._parts(self._config, links), self._config.fax.on_doubt)
+            await self._open_control_socket(stack)
+            self._web = await self._open_http(self._config, self._web_app(links))
+            stack.push_async_callback(lambda: self._web.stop())
+            self.smtp = await self._smtp.start()
             ready()
             await stop.wait()
-            await asyncio.gather(smtp.stop(GRACE), *(uploader.drain(GRACE) for uploader in uploaders))
+            await asyncio.gather(self._smtp.stop(GRACE), self._background.drain(GRACE))
 
-    async def _recover(self, runtime: Runtime, database_created_at: datetime | None) -> None:
+    async def reload(self, config: Config) -> None:
+        """Change to another configuration. Connections go on, and what it does not change is not restarted.
+
+        Raises ConfigError if it cannot be used while the daemon runs; the present configuration then stays in effect.
+        """
+        async with self._reloading:
+            check_fixed(self._config, config)
+            links = document_links(config)
+            old_web, moved = self._web, config.http.listen != self._config.http.listen
+            web = await self._open_http(config, old_web.app) if moved else old_web
+            try:
+                await self._smtp.reload(config)
+            except BaseException:
+                if moved:
+                    await web.stop()
+                raise
+            self.smtp, self._config, self._web = self._smtp.addresses, config, web
+            self._route.routes = Routes(config.webhooks)
+            self._letter_reader.page_mode = config.fax.page
+            await self._calls.change(config)
+            await self._background.change(self._parts(config, links), config.fax.on_doubt)
+            await self._calls.close_replaced()
+            web.app = self._web_app(links)
+            if moved:
+                await old_web.stop()
+            await log_removed_endpoints(self._runtime.store, config.webhooks)
+
+    async def _recover(self, database_created_at: datetime | None) -> None:
         """Settle what an earlier run left unfinished, before anything new starts."""
-        await runtime.store.run(lambda tx: tx.deliveries.requeue_interrupted())
-        await log_removed_endpoints(runtime.store, self._config.webhooks)
-        await recover_interrupted(runtime, self._config.fax.on_doubt)
-        await orphans.sweep(runtime.store, runtime.spool, self._clock(), database_created_at)
+        store = self._runtime.store
+        await store.run(lambda tx: tx.deliveries.requeue_interrupted())
+        await log_removed_endpoints(store, self._config.webhooks)
+        await recover_interrupted(self._runtime, self._config.fax.on_doubt)
+        await orphans.sweep(store, self._runtime.spool, self._clock(), database_created_at)
 
-    async def _start_letter_reader(self, stack: AsyncExitStack, spool: Spool) -> LetterReader:
+    def _parts(self, config: Config, links: Links) -> list[Part]:
+        return Assembly(config, self._runtime, self._calls.clients).parts(links, self._calls.documents, self._catch_up)
+
+    async def _start_letter_reader(self, stack: AsyncExitStack) -> LetterReader:
         if missing := missing_parts():
             log.sandbox_incomplete("daemon", missing=missing)
-        letter_reader = LetterReader(spool.root, self._config.fax.page)
+        letter_reader = LetterReader(self._runtime.spool.root, self._config.fax.page)
         await letter_reader.start()
         stack.push_async_callback(letter_reader.stop)
         return letter_reader
 
-    async def _open_control_socket(
-        self,
-        stack: AsyncExitStack,
-        runtime: Runtime,
-        smtp: SmtpService,
-        retention: Retention,
-        is_worker: Callable[[int], bool],
-    ) -> None:
-        local = LocalSubmission(smtp.admission, smtp.acceptance, self._config.smtp.domains[0], self._config.smtp.max_size)
-        commands = {**bind(runtime.store, self._clock), "send": local.send, "hold_retention": retention.hold}
-        control = ControlService(socket_path(self._config.state_dir, self._environ), commands, is_worker)
+    async def _open_control_socket(self, stack: AsyncExitStack) -> None:
+        daemon: Mapping[str, Command] = {"send": self._send, "hold_retention": self._hold_retention, **self._commands}
+        commands = {**bind(self._runtime.store, self._clock), **daemon}
+        control = ControlService(socket_path(self._config.state_dir, self._environ), commands, self._letter_reader.is_worker)
         await control.start()
         stack.push_async_callback(control.stop)
 
-    async def _open_http(self, stack: AsyncExitStack, app: ASGIApp) -> None:
-        address = self._config.http.listen
+    async def _send(self, *, numbers: Sequence[str], sender: str, body: AsyncIterator[bytes]) -> object:
+        smtp, options = self._smtp, self._config.smtp
+        local = LocalSubmission(smtp.admission, smtp.acceptance, options.domains[0], options.max_size)
+        return await local.send(numbers=numbers, sender=sender, body=body)
+
+    async def _hold_retention(self, *, seconds: float) -> None:
+        await self._background.one(Retention).hold(seconds)
+
+    def _web_app(self, links: Links) -> ASGIApp:
+        runtime = self._runtime
+        checks = _health_checks(self._store, runtime.spool, self._background.all(Watcher))
+        return build(runtime.store, runtime.spool, links, checks, self._clock)
+
+    async def _open_http(self, config: Config, app: ASGIApp) -> WebService:
+        address = config.http.listen
         web = WebService(*host_port(address), app)
         try:
             self.http = await web.start()
         except OSError as error:
             fault = f"cannot listen on {address} ({os.strerror(error.errno or 0)})"
             raise ConfigError("http.listen", fault, "free the port or choose another") from None
-        stack.push_async_callback(web.stop)
+        return web
+
+
+def check_fixed(present: Config, new: Config) -> None:
+    """Check that a configuration changes nothing that a running daemon cannot change. Raises ConfigError."""
+    for key, before, after in (
+        ("state_dir", present.state_dir, new.state_dir),
+        ("store.url", present.store.url, new.store.url),
+    ):
+        if before != after:
+            fault = f"cannot change from {before} to {after} while the daemon runs"
+            raise ConfigError(key, fault, "restore the old value, or stop the daemon, move its state, and start it")
 
 
 async def _follow_clock_jumps(store: Store, clock: Clock) -> None:
@@ -202,12 +266,7 @@ async def _follow_clock_jumps(store: Store, clock: Clock) -> None:
             log.store_unavailable("clock", error=str(error))
 
 
-def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-
-
-def _health_checks(store: SqliteStore, spool: Spool, watchers: list[Watcher]) -> dict[str, Check]:
+def _health_checks(store: SqliteStore, spool: Spool, watchers: Sequence[Watcher]) -> dict[str, Check]:
     async def writable() -> bool:
         await store.run(lambda tx: None)
         return store.healthy and await asyncio.to_thread(spool.probe)

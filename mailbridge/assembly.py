@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import get_args
+from typing import NamedTuple, Protocol, get_args
 from zoneinfo import ZoneInfo
 
 from mailbridge.config import Config, Webhook
@@ -27,12 +27,48 @@ from mailbridge.webhook.dispatcher import Dispatcher
 from mailbridge.webhook.payload import body
 
 
+class Service(Protocol):
+    """A service in the background."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+
+class Part(NamedTuple):
+    """A service, and everything of the configuration that it depends on: with the same `made_of` it need not be replaced."""
+
+    kind: str
+    name: str  # of the account, mailbox or webhook that it is for
+    made_of: tuple[object, ...]
+    service: Service
+
+
 class Assembly:
     """Builds the services that run in the background. `clients` has one MyFax client for each account."""
 
     def __init__(self, config: Config, runtime: Runtime, clients: Mapping[str, MyFax]) -> None:
         self._config, self._runtime, self._clients = config, runtime, clients
         self._zone, self._region = ZoneInfo(config.timezone), config.smtp.region
+
+    def parts(self, links: Links, documents: Documents, catch_up: bool) -> list[Part]:
+        """Return every service, with what it is made of."""
+        config, fax = self._config, self._config.fax
+        calls = (config.myfax, config.timezone)
+        links_of = (config.http, config.retention.documents)
+        mails = (config.timezone, config.smtp.region, bool(fax.redial.times), config.default_account, catch_up)
+        lists = (config.incoming, config.mailboxes, config.smtp.region, config.default_account, *calls)
+        webhooks, boxes = config.webhooks.items(), config.mailboxes.items()
+        uploaders = zip(config.accounts.items(), self.uploaders(), strict=True)
+        dispatchers = zip(webhooks, self.dispatchers(links), strict=True)
+        watchers = zip(boxes, self.watchers(catch_up), strict=True)
+        return [
+            *(Part("uploader", name, (account, fax, *calls), service) for (name, account), service in uploaders),
+            Part("poller", "", (config.accounts, fax, *calls), self.poller()),
+            *(Part("dispatcher", name, (webhook, *links_of), service) for (name, webhook), service in dispatchers),
+            *(Part("watcher", name, (mailbox, *mails), service) for (name, mailbox), service in watchers),
+            *(Part("listing", service.name, (config.accounts, *lists), service) for service in self.listings(documents)),
+            Part("retention", "", (config.retention,), self.retention()),
+        ]
 
     def uploaders(self) -> list[Uploader]:
         """One for each account."""

@@ -6,12 +6,13 @@ import asyncio
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mailbridge import log, systemd
 from mailbridge.app import Daemon
 from mailbridge.config import Config, load
 from mailbridge.config.warnings import config_warnings
-from mailbridge.errors import ConfigError
+from mailbridge.errors import ConfigError, MailbridgeError
 from mailbridge.webhook.schemas import EVENTS
 
 
@@ -25,92 +26,76 @@ async def serve(path: Path, environ: Mapping[str, str], *, catch_up: bool = Fals
 
 
 class _Process:
-    """A process that runs one daemon after another: SIGHUP stops the daemon and starts one with the new configuration.
-
-    Signal handlers only set `_pending` and `_stop`, so that no signal is lost, not even one during a start.
-    """
+    """A process with one daemon. Signal handlers only set events, so that no signal is lost, not even one during the start."""
 
     def __init__(self, path: Path, environ: Mapping[str, str], catch_up: bool) -> None:
         self._path, self._environ, self._catch_up = path, environ, catch_up
-        # Kept open for the life of the process, so that clients can connect while the daemon is replaced.
-        self._sockets = systemd.passed_sockets(environ)
-        # The configuration to start next; None after SIGTERM.
-        self._pending: Config | None = None
-        # Ends the present daemon.
-        self._stop = asyncio.Event()
-        # Whether the present daemon has started.
-        self._started = False
+        self._stop, self._started, self._hung_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def run(self, config: Config) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_terminate)
-        loop.add_signal_handler(signal.SIGHUP, self._on_reload)
-        watchdog = asyncio.create_task(systemd.watchdog(self._environ))
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+        _apply_log_options(config)
+        sockets = systemd.passed_sockets(self._environ)
+        more = {"reload": self._reload_command}
+        daemon = Daemon(config, self._environ, sockets, catch_up=self._catch_up, commands=more)
+        self._daemon = daemon
+        beside = [asyncio.create_task(work) for work in (systemd.watchdog(self._environ), self._reload_at_sighup())]
         try:
-            await self._run_daemon(config)
-            while (pending := self._pending) is not None:
-                self._pending = None
-                config = await self._run_reloaded(pending, config)
+            await daemon.run(self._stop, self._on_started)
         finally:
-            watchdog.cancel()
+            for task in beside:
+                task.cancel()
         log.daemon_stopped("daemon")
 
-    async def _run_reloaded(self, new: Config, old: Config) -> Config:
-        """Run the daemon with the new configuration, or with the old one if it cannot start; return the one that ran last.
-
-        A valid configuration may still fail to start, for example because a port is in use.
-        """
-        try:
-            await self._run_daemon(new)
-        except Exception as error:
-            if self._started:
-                raise
-            log.config_rejected("daemon", error=_message(error))
-            # SIGTERM or SIGHUP arrived during the failed start: `run` acts on it instead.
-            if not self._stop.is_set():
-                await self._run_daemon(old)
-            return old
-        return new
-
-    async def _run_daemon(self, config: Config) -> None:
-        """Run one daemon until `_stop` is set."""
-        self._stop.clear()
-        self._started = False
-        log.setup(config.log.level, config.log.format)
-        for warning in config_warnings(config, EVENTS):
-            log.config_warning("daemon", warning=str(warning))
-        # The daemon closes its sockets at its end, so it gets duplicates.
-        sockets = [passed.dup() for passed in self._sockets]
-        daemon = Daemon(config, self._environ, sockets, catch_up=self._catch_up)
-        await daemon.run(self._stop, lambda: self._on_started(daemon))
-
-    def _on_started(self, daemon: Daemon) -> None:
-        self._started = True
+    def _on_started(self) -> None:
+        self._started.set()
         systemd.notify("READY=1", self._environ)
-        smtp = ", ".join(f"{host}:{port}" for host, port in daemon.smtp)
-        log.daemon_started("daemon", smtp=smtp, http=f"{daemon.http[0]}:{daemon.http[1]}")
+        log.daemon_started("daemon", **_addresses(self._daemon))
 
     def _on_terminate(self) -> None:
         systemd.notify("STOPPING=1", self._environ)
         log.daemon_stopping("daemon")
-        self._pending = None
         self._stop.set()
 
-    def _on_reload(self) -> None:
+    async def _reload_at_sighup(self) -> None:
+        await self._started.wait()
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()
+            await self._reload()
+
+    async def _reload_command(self) -> dict[str, Any]:
+        """The command `reload`: return the errors, an empty list if the new configuration is in effect."""
+        await self._started.wait()
+        return {"errors": [str(error) for error in await self._reload()]}
+
+    async def _reload(self) -> list[ConfigError]:
+        """Change to the configuration in the file; return its errors, with which the present one stays in effect."""
         try:
             config = load(self._path, self._environ)
+            await self._daemon.reload(config)
         except ConfigError as first:
-            for error in (first, *first.others):
+            errors = [first, *first.others]
+            for error in errors:
                 log.config_rejected("daemon", error=str(error))
-            return
-        terminating = self._stop.is_set() and self._pending is None
-        if not terminating:
-            self._pending = config
-            log.config_reloaded("daemon", file=str(self._path))
-            self._stop.set()
+            return errors
+        except (MailbridgeError, OSError) as error:
+            log.config_rejected("daemon", error=str(error))
+            return [ConfigError(str(self._path), f"cannot be applied ({error})", "reload again when the fault is corrected")]
+        _apply_log_options(config)
+        log.config_reloaded("daemon", file=str(self._path), **_addresses(self._daemon))
+        return []
 
 
-def _message(error: BaseException) -> str:
-    """Return the message of an error, or of the first error in a group."""
-    return _message(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else str(error)
+def _apply_log_options(config: Config) -> None:
+    log.setup(config.log.level, config.log.format)
+    for warning in config_warnings(config, EVENTS):
+        log.config_warning("daemon", warning=str(warning))
+
+
+def _addresses(daemon: Daemon) -> dict[str, str]:
+    smtp = ", ".join(f"{host}:{port}" for host, port in daemon.smtp)
+    return {"smtp": smtp, "http": f"{daemon.http[0]}:{daemon.http[1]}"}

@@ -25,6 +25,7 @@ STOREYS = (
     ("runtime",),
     STAGES,
     ("assembly", "online_check"),
+    ("background",),
     ("app",),
     ("process",),
     ("demo",),

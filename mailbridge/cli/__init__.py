@@ -19,6 +19,7 @@ EXIT_CONFIG, EXIT_INTERRUPTED = 78, 130
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": ("mailbridge.cli.serve:serve", "Run the daemon."),
+    "reload": ("mailbridge.cli.serve:reload", "Let the daemon read its configuration again."),
     "demo": ("mailbridge.cli.demo:demo", "Send a fax through a complete setup on this machine."),
     "check": ("mailbridge.cli.check:check", "Validate the configuration; --online tests its logins."),
     "send": ("mailbridge.cli.send:send", "Send a fax through the daemon."),

@@ -1,4 +1,4 @@
-"""`serve` and `migrate`: the daemon and its database."""
+"""`serve`, `reload` and `migrate`: the daemon and its database."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from mailbridge.cli import EXIT_CONFIG
 from mailbridge.cli.options import EXITS, config_option, environment, json_option
-from mailbridge.cli.output import print_json
+from mailbridge.cli.output import plain, print_json
+from mailbridge.cli.store_query import ask_daemon_first
 
 
 @click.command(
@@ -32,6 +34,28 @@ def serve(catch_up: bool, config_path: Path) -> None:
     from mailbridge.process import serve as run
 
     asyncio.run(run(config_path, environment(config_path), catch_up=catch_up))
+
+
+@click.command(epilog=EXITS)
+@json_option
+@config_option
+def reload(as_json: bool, config_path: Path) -> int:
+    """Let the running daemon read its configuration again, and wait until the new one is in effect.
+
+    Connections go on. If the file has an error, it is printed, and the present configuration stays in effect. state_dir and
+    store.url cannot change while the daemon runs.
+
+    \b
+      mailbridge reload
+    """
+    errors = ask_daemon_first(config_path, "reload")["errors"]
+    for error in errors:
+        click.echo(f"mailbridge: {plain(error)}", err=True)
+    if as_json:
+        print_json({"ok": not errors, "mistakes": errors})
+    elif not errors:
+        click.echo("the new configuration is in effect")
+    return EXIT_CONFIG if errors else 0
 
 
 @click.command(epilog=EXITS)

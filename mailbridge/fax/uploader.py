@@ -24,6 +24,7 @@ beside those of the other stages, `myfax.transport` what keeps the HTTP library 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
@@ -58,16 +59,20 @@ def upload_name(document: Document, token: str) -> str:
     return f"{name.stem} {token}{name.suffix}"
 
 
-async def recover_interrupted(runtime: Runtime, on_doubt: OnDoubt = "hold") -> None:
+async def recover_interrupted(runtime: Runtime, on_doubt: OnDoubt = "hold", accounts: Collection[str] | None = None) -> None:
     """Settle the uploads that an earlier run did not finish: in doubt if the last chunk may have left, otherwise queued again.
 
-    Raises StoreUnavailable.
+    With `accounts`, only theirs: the uploaders of the others may be working. Raises StoreUnavailable.
     """
     now = runtime.clock()
 
+    def unfinished(tx: Transaction) -> list[Fax]:
+        found = tx.faxes.newest("uploading", limit=1000)
+        return found if accounts is None else [fax for fax in found if fax.account in accounts]
+
     def settle(tx: Transaction) -> list[tuple[Fax, FaxTrigger]]:
         settled: list[tuple[Fax, FaxTrigger]] = []
-        while interrupted := tx.faxes.newest("uploading", limit=1000):
+        while interrupted := unfinished(tx):
             for fax in interrupted:
                 whole = bool(fax.attempts and fax.attempts[-1].whole_at)
                 trigger: FaxTrigger = "lose" if whole else "defer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -92,9 +93,11 @@ class Deliveries:
             self._sql.topics.add(f"deliver:{after.endpoint}")
         return after
 
-    def requeue_interrupted(self) -> int:
+    def requeue_interrupted(self, endpoints: Collection[str] | None = None) -> int:
         pending, requeued = lifecycle.delivery_transition("sending", "lose"), 0
         for endpoint in self._endpoints_with("sending"):
+            if endpoints is not None and endpoint not in endpoints:
+                continue
             sending = (_delivery.endpoint == endpoint, _delivery.state == "sending")
             requeue = update(schema.delivery).where(*sending).values(state=pending, settled_at=None)
             requeued += self._sql.execute(requeue).rowcount

@@ -129,10 +129,10 @@ class Deliveries(Protocol):
         Raises NotFound, IllegalTransition.
         """
 
-    def requeue_interrupted(self) -> int:
+    def requeue_interrupted(self, endpoints: Collection[str] | None = None) -> int:
         """Change deliveries that an earlier run left in `sending` to `pending`, and return how many.
 
-        They may be sent twice: receivers ignore a repeated webhook-id.
+        With `endpoints`, only theirs. They may be sent twice: receivers ignore a repeated webhook-id.
         """
 
 

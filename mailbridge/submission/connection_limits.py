@@ -49,11 +49,15 @@ class ConnectionLimits:
     """
 
     def __init__(self, maximum: int, maximum_per_client: int, *, login_required: bool = False) -> None:
-        self._maximum, self._maximum_per_client = maximum, maximum_per_client
-        self._maximum_before_login = max(1, int(maximum * _SHARE_BEFORE_LOGIN)) if login_required else maximum
+        self.change(maximum, maximum_per_client, login_required=login_required)
         self._open: dict[str, set[Connection]] = {}
         self._clients: dict[Connection, str] = {}
         self._logged_in: set[Connection] = set()
+
+    def change(self, maximum: int, maximum_per_client: int, *, login_required: bool) -> None:
+        """Set other limits, for the connections that come from now on."""
+        self._maximum, self._maximum_per_client = maximum, maximum_per_client
+        self._maximum_before_login = max(1, int(maximum * _SHARE_BEFORE_LOGIN)) if login_required else maximum
 
     def acquire(self, client: str, connection: Connection, now: float) -> bool:
         """Count one more connection, and cut another if it finds no place; False, uncounted, if none gives way."""

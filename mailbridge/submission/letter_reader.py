@@ -24,10 +24,11 @@ _REFUSAL = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} [^\r\n]{1,600}")
 
 
 class LetterReader:
-    """Reads the mails of one spool: `await letter_reader(path)`. `page_mode` is `fax.page`, `seconds` the limit for one mail."""
+    """Reads the mails of one spool: `await letter_reader(path)`. `page_mode` is `fax.page`, and may
+    be changed; `seconds` is the limit for one mail."""
 
     def __init__(self, spool_root: Path, page_mode: str, workers: int = 2, seconds: float = MAX_SECONDS) -> None:
-        self._spool_root, self._page_mode, self._seconds = spool_root, page_mode, seconds
+        self._spool_root, self.page_mode, self._seconds = spool_root, page_mode, seconds
         self._workers = [WorkerProcess() for _ in range(workers)]
         self._waiting: deque[Job] = deque()
         self._serving: list[asyncio.Task[None]] = []
@@ -64,7 +65,7 @@ class LetterReader:
         Raises Refused for a mail that cannot be faxed, also when its worker died or took too long, and StoreUnavailable where the
         disk or the machine fails at the moment.
         """
-        request = LetterRequest(path=relpath, page_mode=self._page_mode, line_ends_changed=line_ends_changed)
+        request = LetterRequest(path=relpath, page_mode=self.page_mode, line_ends_changed=line_ends_changed)
         job = Job(request, [self._spool_root / relpath])
         self._waiting.append(job)
         self._assign_waiting()

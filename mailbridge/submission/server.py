@@ -7,11 +7,11 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from mailbridge import log
-from mailbridge.config import Config, SmtpTls, host_port, is_loopback
+from mailbridge.config import Config, Smtp, SmtpTls, host_port, is_loopback
 from mailbridge.errors import ConfigError
 from mailbridge.runtime import Runtime
 from mailbridge.submission.acceptance import Acceptance, ReadLetter
@@ -32,6 +32,8 @@ _HANDSHAKE_TIMEOUT = 5  # seconds, of implicit TLS
 _BACKLOG = 512
 # Connections that are accepted in one turn of the event loop. Each costs some 0.2 ms.
 _ACCEPTED_AT_ONCE = 16
+# A listener by its configuration key and address, or a socket of systemd by its number.
+_Listener = tuple[str, str]
 _TLS_VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
     "1.1": ssl.TLSVersion.TLSv1_1,
@@ -49,63 +51,108 @@ class SmtpService:
     """
 
     def __init__(self, config: Config, runtime: Runtime, read_letter: ReadLetter, sockets: Sequence[socket.socket] = ()) -> None:
-        self._config, self._sockets = config, list(sockets)
-        limits = DailyLimits(config.users, config.timezone, runtime)
+        self._runtime, self._read_letter, self._sockets = runtime, read_letter, list(sockets)
+        smtp = config.smtp
+        self._connections = ConnectionLimits(
+            smtp.max_connections, smtp.max_connections_per_client, login_required=self._auth_required(smtp)
+        )
+        self._active, self._turns, self._log_lines = ActiveSessions(), Turns(), LogLines()
+        self._listeners: dict[_Listener, asyncio.Server] = {}
+        self._options: SessionOptions | None = None
+        self._configure(config)
+
+    def _configure(self, config: Config) -> None:
+        """Use a configuration for the sessions that begin from now on."""
+        self._config = config
+        limits = DailyLimits(config.users, config.timezone, self._runtime)
         self.admission = Admission(config, limits)
-        self.acceptance = Acceptance(self.admission, limits, read_letter, runtime, config.fax)
+        self.acceptance = Acceptance(self.admission, limits, self._read_letter, self._runtime, config.fax)
         self._services = SessionServices(
             daily_limits=limits,
             admission=self.admission,
             acceptance=self.acceptance,
             authenticator=Authenticator(config.users),
             networks=TrustedNetworks({name: user.networks for name, user in config.users.items()}),
-            connections=ConnectionLimits(
-                config.smtp.max_connections, config.smtp.max_connections_per_client, login_required=self._auth_required()
-            ),
-            active=ActiveSessions(),
-            turns=Turns(),
-            log_lines=LogLines(),
+            connections=self._connections,
+            active=self._active,
+            turns=self._turns,
+            log_lines=self._log_lines,
         )
-        self._servers: list[asyncio.Server] = []
 
     async def start(self) -> list[tuple[str, int]]:
         """Open every listener and return the addresses, implicit TLS last. Raises ConfigError for what cannot be opened."""
         # aiosmtpd logs every command at INFO, with its addresses; mailbridge logs the events that matter itself.
         logging.getLogger("mail.log").setLevel(logging.ERROR)
-        smtp = self._config.smtp
-        context = _tls_context(smtp.tls)
-        options = SessionOptions(
+        self._options = self._session_options(self._config)
+        try:
+            self._listeners = await self._open(self._config, {})
+        except BaseException:
+            await self.stop(0)
+            raise
+        return self.addresses
+
+    async def reload(self, config: Config) -> None:
+        """Change to another configuration: sessions go on as they began, and listeners whose address stays are kept.
+
+        Raises ConfigError for what cannot be opened; the present configuration then stays in effect.
+        """
+        smtp, options = config.smtp, self._session_options(config)
+        listeners = await self._open(config, self._listeners)
+        removed = [server for key, server in self._listeners.items() if key not in listeners]
+        self._listeners, self._options = listeners, options
+        self._connections.change(smtp.max_connections, smtp.max_connections_per_client, login_required=self._auth_required(smtp))
+        self._configure(config)
+        for server in removed:
+            server.close()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The addresses of all listeners, implicit TLS last."""
+        return [listener.getsockname()[:2] for server in self._listeners.values() for listener in server.sockets]
+
+    def _session_options(self, config: Config) -> SessionOptions:
+        smtp = config.smtp
+        return SessionOptions(
             hostname=smtp.hostname,
             data=DataLimits(max_size=smtp.max_size, idle_timeout=smtp.timeout),
             max_recipients=smtp.max_recipients,
             auth_offered=smtp.auth != "off",
-            auth_required=self._auth_required(),
-            starttls=context,
+            auth_required=self._auth_required(smtp),
+            starttls=_tls_context(smtp.tls),
         )
-        plain = partial(Session, options, self._services, implicit_tls=False)
+
+    async def _open(self, config: Config, present: Mapping[_Listener, asyncio.Server]) -> dict[_Listener, asyncio.Server]:
+        """Return the listeners of a configuration: those of `present` that it has too, and new ones. Raises ConfigError."""
+        keys: list[_Listener] = [("systemd", str(number)) for number in range(len(self._sockets))]
+        keys += [] if self._sockets else [("smtp.listen", address) for address in config.smtp.listen]
+        keys += [("smtp.tls.listen", address) for address in config.smtp.tls.listen]
+        opened: dict[_Listener, asyncio.Server] = {}
         try:
-            for listener in self._sockets:
-                self._add(await _loop().create_server(plain, sock=listener, backlog=_ACCEPTED_AT_ONCE))
-            for address in () if self._sockets else smtp.listen:
-                await self._listen("smtp.listen", address, plain)
-            for address in smtp.tls.listen:
-                assert context is not None  # the configuration was checked for it
-                await self._listen("smtp.tls.listen", address, partial(self._over_tls, options, context))
+            for key in keys:
+                opened[key] = present[key] if key in present else await self._listen(key)
         except BaseException:
-            await self.stop(0)
+            for key in opened.keys() - present.keys():
+                opened[key].close()
             raise
-        return [listener.getsockname()[:2] for server in self._servers for listener in server.sockets]
+        return opened
 
     async def stop(self, grace: float) -> None:
         """Stop listening, let mails under way finish for up to `grace` seconds, and close the rest with 421."""
-        for server in self._servers:
+        for server in self._listeners.values():
             server.close()
-        self._servers.clear()
-        await self._services.active.close(grace)
+        self._listeners = {}
+        await self._active.close(grace)
 
-    def _over_tls(self, options: SessionOptions, context: ssl.SSLContext) -> ImplicitTls:
+    def _session(self, *, implicit_tls: bool = False) -> Session:
+        assert self._options is not None  # nothing accepts a connection before
+        return Session(self._options, self._services, implicit_tls=implicit_tls)
+
+    def _over_tls(self) -> ImplicitTls:
         """Return the TLS of a new connection; its session begins after the handshake."""
-        tls = ImplicitTls(Session(options, self._services, implicit_tls=True), context, _HANDSHAKE_TIMEOUT)
+        session = self._session(implicit_tls=True)
+        assert self._options is not None
+        assert self._options.starttls is not None  # the configuration was checked for it
+        tls = ImplicitTls(session, self._options.starttls, _HANDSHAKE_TIMEOUT)
         tls.handshake.add_done_callback(partial(self._log_failure, tls))
         return tls
 
@@ -113,29 +160,25 @@ class SmtpService:
         error = None if handshake.cancelled() else handshake.exception()
         if error is None or tls.refused or (tls.untouched and isinstance(error, ConnectionResetError)):
             return
-        self._services.log_lines.write(log.tls_handshake_failed, tls.client, _loop().time(), **tls.fault(error))
+        self._log_lines.write(log.tls_handshake_failed, tls.client, _loop().time(), **tls.fault(error))
 
-    async def _listen(self, key: str, address: str, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
-        """Open one listener, named by its configuration key. Raises ConfigError."""
+    async def _listen(self, listener: _Listener) -> asyncio.Server:
+        """Open one listener. Raises ConfigError."""
+        key, address = listener
+        if key == "systemd":
+            sock = self._sockets[int(address)]
+            return _lengthened(await _loop().create_server(self._session, sock=sock, backlog=_ACCEPTED_AT_ONCE))
         host, port = host_port(address)
+        protocol: Callable[[], asyncio.BaseProtocol] = self._session if key == "smtp.listen" else self._over_tls
         try:
-            server = await _loop().create_server(protocol, host, port, backlog=_ACCEPTED_AT_ONCE)
+            return _lengthened(await _loop().create_server(protocol, host, port, backlog=_ACCEPTED_AT_ONCE))
         except OSError as error:
             low_port = "choose a port from 1024 on, or let systemd open it (mailbridge.socket)"
             remedy = low_port if isinstance(error, PermissionError) else "free the port or choose another"
             raise ConfigError(key, f"cannot listen on {address} ({os.strerror(error.errno or 0)})", remedy) from None
-        self._add(server)
 
-    def _add(self, server: asyncio.Server) -> None:
-        """Note a listener. Its queue in the kernel is longer than the number that asyncio accepts in one turn."""
-        for listener in server.sockets:
-            with socket.fromfd(listener.fileno(), listener.family, listener.type) as duplicate:
-                duplicate.listen(_BACKLOG)
-        self._servers.append(server)
-
-    def _auth_required(self) -> bool:
+    def _auth_required(self, smtp: Smtp) -> bool:
         """Return whether clients must log in. Raises ConfigError for `off` on an address that other hosts can reach."""
-        smtp = self._config.smtp
         addresses = smtp.tls.listen if self._sockets else (*smtp.listen, *smtp.tls.listen)
         hosts = [host_port(address)[0] for address in addresses]
         hosts += [str(listener.getsockname()[0]) for listener in self._sockets if listener.family != socket.AF_UNIX]
@@ -151,6 +194,14 @@ class SmtpService:
 
 def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
+
+
+def _lengthened(server: asyncio.Server) -> asyncio.Server:
+    """Return the listener. Its queue in the kernel is longer than the number that asyncio accepts in one turn."""
+    for listener in server.sockets:
+        with socket.fromfd(listener.fileno(), listener.family, listener.type) as duplicate:
+            duplicate.listen(_BACKLOG)
+    return server
 
 
 def _tls_context(tls: SmtpTls) -> ssl.SSLContext | None:

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 # Seconds that requests in flight get when the server stops; then their connections are closed.
 _SHUTDOWN_TIMEOUT = 2
@@ -41,13 +41,16 @@ class QuietServer(uvicorn.Server):
 
 
 class WebService:
-    """Serves one ASGI app on one address."""
+    """Serves one ASGI app on one address; `app` may be replaced while it does."""
 
     def __init__(self, host: str, port: int, app: ASGIApp) -> None:
-        self._host, self._port = host, port
+        self._host, self._port, self.app = host, port, app
         quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False, "server_header": False}
-        config = uvicorn.Config(app, interface="asgi3", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT, **quiet)
+        config = uvicorn.Config(self._serve_app, interface="asgi3", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT, **quiet)
         self._server = QuietServer(config)
+
+    async def _serve_app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
 
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises OSError if it cannot be bound."""

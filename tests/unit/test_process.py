@@ -1,4 +1,4 @@
-"""Signals while the daemon fails to start with a new configuration."""
+"""Signals that arrive while the daemon starts or reloads."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from mailbridge import log, process
 from mailbridge.config import Config
+from mailbridge.errors import ConfigError
 from tests.wait_helpers import PATIENCE
 
 CONFIG = """
@@ -22,30 +23,49 @@ password = "secret"
 """
 
 
-@pytest.mark.parametrize(("number", "languages"), [(signal.SIGTERM, ["he", "he"]), (signal.SIGHUP, ["he", "he", "en"])])
-def test_signal_during_a_failed_start_is_not_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, languages: list[str]
-) -> None:
-    path = tmp_path / "config.toml"
+def languages(monkeypatch: pytest.MonkeyPatch, path: Path, after: dict[str, Callable[[], None]]) -> list[str]:
+    """Run a process whose daemon does `after["start"]` before it is ready, and `after[language]` in each reload."""
     path.write_text(CONFIG, encoding="utf-8")
-    started: list[str] = []
+    seen: list[str] = []
 
     class Daemon:
         def __init__(self, config: Config, *_: Any, **__: Any) -> None:
             self.smtp, self.http = [("127.0.0.1", 1)], ("127.0.0.1", 2)
-            started.append(config.language)
+            seen.append(config.language)
 
         async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-            if len(started) == 2:
-                path.write_text('language = "en"' + CONFIG, encoding="utf-8")
-                os.kill(os.getpid(), number)
-                await stop.wait()
-                raise OSError("the port is taken")
+            after["start"]()
             ready()
-            os.kill(os.getpid(), signal.SIGHUP if len(started) == 1 else signal.SIGTERM)
             await stop.wait()
+
+        async def reload(self, config: Config) -> None:
+            seen.append(config.language)
+            after[config.language]()
 
     monkeypatch.setattr(process, "Daemon", Daemon)
     monkeypatch.setattr(log, "setup", lambda *_: None)
     asyncio.run(asyncio.wait_for(process.serve(path, {}), PATIENCE))
-    assert started == languages
+    return seen
+
+
+def test_sighup_during_the_start_reloads_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.toml"
+
+    def start() -> None:
+        path.write_text('language = "en"' + CONFIG, encoding="utf-8")
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    seen = languages(monkeypatch, path, {"start": start, "en": lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    assert seen == ["he", "en"]
+
+
+def test_signal_during_a_failed_reload_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.toml"
+
+    def fail() -> None:
+        path.write_text('language = "en"' + CONFIG, encoding="utf-8")
+        os.kill(os.getpid(), signal.SIGHUP)
+        raise ConfigError("smtp.listen", "the port is taken", "free it")
+
+    after = {"start": lambda: os.kill(os.getpid(), signal.SIGHUP), "he": fail, "en": lambda: os.kill(os.getpid(), signal.SIGTERM)}
+    assert languages(monkeypatch, path, after) == ["he", "he", "en"]

@@ -1,0 +1,129 @@
+"""The services in the background, and the clients that they call MyFax with: started, and replaced one by one at a reload."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from mailbridge import log
+from mailbridge.assembly import Part, myfax_client
+from mailbridge.config import Config
+from mailbridge.errors import StoreUnavailable
+from mailbridge.fax.outcome import OnDoubt
+from mailbridge.fax.uploader import Uploader, recover_interrupted
+from mailbridge.myfax import MyFax
+from mailbridge.report.document_download import Documents
+from mailbridge.runtime import Runtime
+
+T = TypeVar("T")
+# Seconds that uploads under way get when their account's configuration changes, less than a reload's client waits.
+_DRAIN = 20.0
+# Seconds until a store that was unavailable is tried again.
+_STORE_PAUSE = 1.0
+
+
+class Background:
+    """The services that run in the task group of a daemon."""
+
+    def __init__(self, group: asyncio.TaskGroup, runtime: Runtime) -> None:
+        self._group, self._runtime = group, runtime
+        self._parts: list[tuple[Part, asyncio.Task[None]]] = []
+
+    def all(self, kind: type[T]) -> list[T]:
+        """Return the services of this class."""
+        return [part.service for part, _ in self._parts if isinstance(part.service, kind)]
+
+    def one(self, kind: type[T]) -> T:
+        """Return the only service of this class."""
+        [service] = self.all(kind)
+        return service
+
+    async def change(self, wanted: Sequence[Part], on_doubt: OnDoubt) -> None:
+        """Stop the services that are not wanted, and start those that do not run yet. An upload under way gets time to finish."""
+        kept = [(part, task) for part, task in self._parts if any(_same(part, other) for other in wanted)]
+        removed = [(part, task) for part, task in self._parts if not any(part is other for other, _ in kept)]
+        uploaders = [part.service for part, _ in removed if isinstance(part.service, Uploader)]
+        await asyncio.gather(*(uploader.drain(_DRAIN) for uploader in uploaders))
+        for _, task in removed:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in removed), return_exceptions=True)
+        if removed:
+            await self._settle([part for part, _ in removed], on_doubt)
+        new = [part for part in wanted if not any(_same(part, other) for other, _ in kept)]
+        self._parts = kept + [(part, self._group.create_task(part.service.run())) for part in new]
+
+    async def _settle(self, removed: Sequence[Part], on_doubt: OnDoubt) -> None:
+        """Settle what the stopped services have left unfinished."""
+        accounts = {part.name for part in removed if part.kind == "uploader"}
+        endpoints = {part.name for part in removed if part.kind == "dispatcher"}
+        while True:
+            try:
+                await self._runtime.store.run(lambda tx: tx.deliveries.requeue_interrupted(endpoints))
+                await recover_interrupted(self._runtime, on_doubt, accounts)
+                return
+            except StoreUnavailable as error:
+                log.store_unavailable("reload", error=str(error))
+                await asyncio.sleep(_STORE_PAUSE)
+
+    async def drain(self, seconds: float) -> None:
+        """Start no more uploads, and wait at most so many seconds for those under way."""
+        await asyncio.gather(*(uploader.drain(seconds) for uploader in self.all(Uploader)))
+
+    def cancel(self) -> None:
+        """Cancel every service."""
+        for _, task in self._parts:
+            task.cancel()
+
+
+def _same(one: Part, other: Part) -> bool:
+    return (one.kind, one.name, one.made_of) == (other.kind, other.name, other.made_of)
+
+
+class MyFaxCalls:
+    """A MyFax client for each account, and one for documents. An async context manager.
+
+    A client whose login did not change is kept at a reload, since services that go on use it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.clients: dict[str, MyFax] = {}
+        self._replaced = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self.clients = {name: await myfax_client(self._config, name).__aenter__() for name in self._config.accounts}
+        self.documents = await Documents(self._config.myfax.url, self._config.myfax.timeout).__aenter__()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close_replaced()
+        for client in self.clients.values():
+            await client.__aexit__(None, None, None)
+        await self.documents.__aexit__(None, None, None)
+
+    async def change(self, config: Config) -> None:
+        """Make the clients of another configuration. Replaced ones stay open until `close_replaced`."""
+        old, self._config = self._config, config
+        before, self.clients = self.clients, {}
+        for name in config.accounts:
+            kept = name in before and _login(old, name) == _login(config, name)
+            self.clients[name] = before[name] if kept else await myfax_client(config, name).__aenter__()
+        for name, client in before.items():
+            if self.clients.get(name) is not client:
+                self._replaced.push_async_exit(client)
+        if old.myfax != config.myfax:
+            self._replaced.push_async_exit(self.documents)
+            self.documents = await Documents(config.myfax.url, config.myfax.timeout).__aenter__()
+
+    async def close_replaced(self) -> None:
+        """Close the clients that no service uses any more."""
+        await self._replaced.aclose()
+        self._replaced = contextlib.AsyncExitStack()
+
+
+def _login(config: Config, name: str) -> tuple[object, ...]:
+    account = config.accounts[name]
+    return (account.email, account.password, config.myfax, config.timezone)
