@@ -31,10 +31,12 @@ ErrorCode = Literal[
 ]
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+# Two digits at a time, since every mail gets several ids.
+_DIGITS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
 
 
 def _base32(number: int, length: int) -> str:
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(5 * (length - 1), -1, -5))
+    return "".join([_DIGITS[number >> shift & 1023] for shift in range(5 * (length - 2), -1, -10)])
 
 
 def new_id(prefix: str) -> str:

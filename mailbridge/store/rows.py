@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
+
+import pydantic_core
 
 from mailbridge.model import Attempt, Delivery, Document, Email, Envelope, Event, Failure, Fax
 
 
 def plain(value: Any) -> Any:
     """Return a value as JSON can hold it: dataclasses as mappings, tuples as lists, datetimes in ISO 8601."""
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):  # Mapping alone takes many times longer
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
@@ -23,8 +28,18 @@ def plain(value: Any) -> Any:
     return value
 
 
+def to_json(value: Any) -> str:
+    """Return a plain value as JSON, several times faster than `json`, which alone can write half of a surrogate pair."""
+    try:
+        return pydantic_core.to_json(value).decode()
+    except ValueError:
+        return json.dumps(value)
+
+
+_FAX = tuple(field.name for field in fields(Fax))
+_EVENT = tuple(field.name for field in fields(Event))
 # Columns of JSON.
-_STRUCTURED = ("documents", "attempts", "failure", "email", "report", "tags")
+_STRUCTURED = frozenset(("documents", "attempts", "failure", "email", "report", "tags"))
 
 
 def fax_values(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,16 +49,12 @@ def fax_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def fax_row(fax: Fax) -> dict[str, Any]:
     """Return a whole Fax as a row."""
-    return fax_values({field.name: getattr(fax, field.name) for field in fields(fax)})
+    return {name: plain(getattr(fax, name)) if name in _STRUCTURED else getattr(fax, name) for name in _FAX}
 
 
 def _attempt(value: Mapping[str, Any]) -> Attempt:
     times = {name: datetime.fromisoformat(value[name]) for name in ("started_at", "whole_at", "ended_at") if value[name]}
     return Attempt(**{**value, **times, "digests": tuple(value["digests"])})
-
-
-_FAX = tuple(field.name for field in fields(Fax))
-_EVENT = tuple(field.name for field in fields(Event))
 
 
 def to_fax(row: Mapping[str, Any]) -> Fax:

@@ -17,7 +17,7 @@ from sqlalchemy.pool import StaticPool
 
 from mailbridge import log
 from mailbridge.errors import RestoreUnfinished, SchemaTooNew, StateLocked, StoreUnavailable
-from mailbridge.store import migrations, schema
+from mailbridge.store import migrations, rows, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.interface import Transaction
 from mailbridge.store.state_dir import DATABASE, RESTORING, lock_state_dir
@@ -121,7 +121,9 @@ def migrate(state_dir: Path) -> tuple[int, int]:
 
 def _open(path: Path) -> tuple[Engine, int]:
     """Open the database, and create or migrate its tables; return also the schema that was found."""
-    engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    engine = create_engine(
+        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False}, json_serializer=rows.to_json
+    )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:

@@ -46,14 +46,13 @@ class Submissions:
         self._sql, self._faxes = sql, faxes
 
     def add(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
-        self.add_all([QueuedMail(envelope=replace(envelope, received_at=now), faxes=tuple(faxes), repeat_key=key)])
+        of_mail = tuple(replace(fax, envelope_id=envelope.id) for fax in faxes)
+        self.add_all([QueuedMail(envelope=replace(envelope, received_at=now), faxes=of_mail, repeat_key=key)])
 
     def add_all(self, mails: Sequence[QueuedMail]) -> None:
         self._sql.execute(_ADD, [rows.envelope_row(mail.envelope, mail.repeat_key) for mail in mails])
         # Retention finds the faxes of a mail by its id, and deletes no file while one of them is not final.
-        self._faxes.add_all(
-            [(replace(fax, envelope_id=mail.envelope.id), mail.envelope.received_at) for mail in mails for fax in mail.faxes]
-        )
+        self._faxes.add_all([(fax, mail.envelope.received_at) for mail in mails for fax in mail.faxes])
 
     def fax_ids(self, keys: Collection[str], since: datetime) -> dict[str, list[str]]:
         first: dict[str, str] = {}
