@@ -28,6 +28,7 @@ from mailbridge.control.server import Command, ControlService
 from mailbridge.control.socket_path import socket_path
 from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.fax.uploader import recover_interrupted
+from mailbridge.model import Event
 from mailbridge.phone.number import load_plans
 from mailbridge.report.watcher import Watcher
 from mailbridge.runtime import Runtime
@@ -94,10 +95,10 @@ class _Route:
     """Routes events by the present configuration, which a reload changes."""
 
     def __init__(self, config: Config) -> None:
-        self.routes = Routes(config.webhooks)
+        self.routes = Routes(config.webhooks, config.smtp.region)
 
-    def __call__(self, type_: str) -> Sequence[str]:
-        return self.routes.endpoints(type_)
+    def __call__(self, event: Event) -> Sequence[str]:
+        return self.routes.endpoints(event)
 
 
 class Daemon:
@@ -173,11 +174,13 @@ class Daemon:
                     await web.stop()
                 raise
             self.smtp, self._config, self._web = self._smtp.addresses, config, web
-            self._route.routes = Routes(config.webhooks)
+            self._route.routes = Routes(config.webhooks, config.smtp.region)
             self._letter_reader.page_mode = config.fax.page
             await self._calls.change(config)
             await self._background.change(self._parts(config, links), config.fax.on_doubt)
             await self._calls.close_replaced()
+            for watcher in self._background.all(Watcher):
+                watcher.retry_now()
             web.app = self._web_app(links)
             if moved:
                 await old_web.stop()

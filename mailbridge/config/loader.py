@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from mailbridge.config.contacts_file import with_contacts_file
 from mailbridge.config.errors import config_error
 from mailbridge.config.files import file_errors
+from mailbridge.config.filters import filter_errors
 from mailbridge.config.model import Config
 from mailbridge.config.secrets import resolve
 from mailbridge.errors import ConfigError
@@ -50,7 +51,7 @@ def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[C
         found = [config_error(detail, Config) for detail in error.errors(include_url=False)]
         return None, errors + [one for one in found if one.key not in known]
     config, of_contacts = with_contacts_file(config)
-    errors += [*file_errors(config), *of_contacts, *config.contact_errors, *_overlapping_networks(config)]
+    errors += [*file_errors(config), *of_contacts, *config.contact_errors, *_overlapping_networks(config), *filter_errors(config)]
     return (None if errors else config), errors
 
 
@@ -68,11 +69,11 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _unknown_accounts(tree: Mapping[str, Any]) -> Iterator[ConfigError]:
-    """Yield an error for each user and mailbox that names an account which is not in the file."""
+    """Yield an error for each user, mailbox and webhook that names an account which is not in the file."""
     accounts = tree.get("account")
     if not isinstance(accounts, dict):
         return
-    for noun in ("user", "mailbox"):
+    for noun in ("user", "mailbox", "webhook"):
         section = tree.get(noun)
         for name, entry in section.items() if isinstance(section, dict) else ():
             for key, account in _named_accounts(entry):

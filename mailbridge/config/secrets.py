@@ -18,7 +18,7 @@ def resolve(value: Any, path: tuple[str, ...], environ: Mapping[str, str], error
         return [resolve(item, path, environ, errors) for item in value]
     if not isinstance(value, dict):
         return value
-    if path and path[-1] in _KEYS and (len(value) == 1 or (value and value.keys() <= _SOURCES)):
+    if path and (path[-1] in _KEYS or "headers" in path[-2:-1]) and (len(value) == 1 or (value and value.keys() <= _SOURCES)):
         try:
             if len(value) > 1:
                 raise ConfigError("", "must have one source", f"keep one of {', '.join(value)}")

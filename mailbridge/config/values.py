@@ -120,6 +120,10 @@ def _webhook_secrets(value: object) -> object:
     if not 1 <= len(secrets) <= 2:
         raise wrong("must be one secret, or two during rotation", "keep only the new and the old secret")
     for secret in secrets:
+        if str(secret).startswith("v1,"):
+            raise wrong(
+                "begins with v1, which is the prefix of a signature", "leave off `v1,`: the secret is what follows, whsec_…"
+            )
         try:
             key = base64.b64decode(str(secret).removeprefix("whsec_"), validate=True)
         except (binascii.Error, ValueError):
@@ -129,6 +133,20 @@ def _webhook_secrets(value: object) -> object:
                 "is not the base64 encoding of 24 to 64 bytes", 'generate one with: echo "whsec_$(openssl rand -base64 32)"'
             )
     return tuple(SecretStr(str(secret)) for secret in secrets)
+
+
+def _tags(value: object) -> object:
+    """Return alternatives, each a tuple of tags that are all needed: a list has one tag in each, a table all in one."""
+    if isinstance(value, dict):
+        return (tuple((str(key), str(wanted)) for key, wanted in value.items()),) if value else ()
+    if not isinstance(value, list) or not all(isinstance(one, str) and one.strip() for one in value):
+        return value if isinstance(value, tuple) else _no_tags(value)
+    pairs = [one.partition("=") for one in value]
+    return tuple(((key.strip(), wanted.strip() if equals else "*"),) for key, equals, wanted in pairs)
+
+
+def _no_tags(value: object) -> object:
+    raise wrong(f"{value!r} names no tags", 'write a list such as ["case=1723"], or a table such as { case = "1723" }')
 
 
 def _country(value: str) -> str:
@@ -172,6 +190,11 @@ Rule = Annotated[
     _shaped(r"[A-Za-z]{2}|\+\d+|premium|short", 'write a country such as "IL", a prefix such as "+9723", "premium" or "short"'),
     AfterValidator(_country),
 ]
+# A number as people write it, or in E.164, or the beginning of one.
+NumberFilter = Annotated[
+    str, _shaped(r"\+[0-9][0-9 .()-]*\*?|[0-9][0-9 .()-]*", 'write a number such as "03-9876543", or a prefix such as "+9723"')
+]
+TagFilter = Annotated[tuple[tuple[tuple[str, str], ...], ...], BeforeValidator(_tags)]
 Domain = Annotated[str, _shaped(r"[^@\s]+", 'write the part after the @, such as "fax.internal"')]
 Domains = Annotated[tuple[Domain, ...], AfterValidator(_some)]
 # A host name or an IPv4 address has no colon, an IPv6 address at least two.

@@ -27,6 +27,7 @@ parsed or recorded is recorded as unreadable, and left unmarked for a person. On
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from mailbridge.errors import LoginRefused
 from mailbridge.model import Cursor
@@ -70,6 +71,7 @@ class Watcher:
         self._first_start = FirstStart(options, runtime)
         self._status = MailboxStatus(options.name, runtime)
         self._started_at = runtime.clock()
+        self._retry = asyncio.Event()
         self._failures, self._refused_logins, self._connected_at = 0, 0, 0.0
 
     async def run(self) -> None:
@@ -84,9 +86,19 @@ class Watcher:
                     continue
                 self._failures = 1 if lasted >= STABLE_SECONDS else self._failures + 1
                 await self._status.down(error, self._failures)
-                await asyncio.sleep(self._pause(error))
+                await self._sleep(self._pause(error))
             finally:
                 self.connected = False
+
+    def retry_now(self) -> None:
+        """End a pause: a person may have mended what was wrong, such as a password."""
+        self._refused_logins = 0
+        self._retry.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        self._retry.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._retry.wait(), seconds)
 
     def _pause(self, error: Exception) -> float:
         """Return the seconds to wait after this error: as long as the server asks for, and long after a refused login."""

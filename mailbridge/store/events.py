@@ -14,8 +14,8 @@ from mailbridge.store.sql import Sql
 
 # Returns the `data` of an event about this fax.
 Describe = Callable[[Fax], dict[str, Any]]
-# Returns the names of the endpoints that receive this type of event.
-Route = Callable[[str], Sequence[str]]
+# Returns the names of the endpoints that receive this event.
+Route = Callable[[Event], Sequence[str]]
 
 _event = schema.event.c
 _ADD: Final = insert(schema.event)
@@ -33,16 +33,16 @@ class Events:
 
     def emit(self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None) -> Event:
         event = Event(id=new_id("evt"), type=type_, at=now, fax_id=fax_id, seq=data.get("seq", 0), data=data)
-        self._add([event], self._route(type_))
+        self._add([event])
         return event
 
     def emit_fax_events(self, type_: str, faxes: Sequence[tuple[Fax, datetime]]) -> None:
         """Add an event about each fax as it is now, at its time; `fax.seq` is the event's."""
         describe = self._describe
         events = [Event(id=new_id("evt"), type=type_, at=at, fax_id=fax.id, seq=fax.seq, data=describe(fax)) for fax, at in faxes]
-        self._add(events, self._route(type_))
+        self._add(events)
 
-    def _add(self, events: Sequence[Event], endpoints: Sequence[str]) -> None:
+    def _add(self, events: Sequence[Event]) -> None:
         self._sql.execute(_ADD, [rows.event_row(event) for event in events])
         pending = [
             {
@@ -54,11 +54,11 @@ class Events:
                 "attempts": 0,
             }
             for event in events
-            for endpoint in endpoints
+            for endpoint in self._route(event)
         ]
         if pending:
             self._sql.execute(_ADD_DELIVERY, pending)
-            self._sql.topics.update(f"deliver:{endpoint}" for endpoint in endpoints)
+            self._sql.topics.update(f"deliver:{one['endpoint']}" for one in pending)
 
     def get(self, event_id: str) -> Event:
         return rows.to_event(self._sql.one(_BY_ID, event_id, "event"))

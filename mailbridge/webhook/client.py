@@ -11,12 +11,15 @@ from datetime import UTC, datetime
 import httpx
 from standardwebhooks import Webhook as Signer
 
+from mailbridge import __version__
 from mailbridge.config import Webhook
 from mailbridge.model import Event
 
 # Only the status matters. The body of an answer is read so that the connection can be used again, up to these bytes and seconds.
 _BODY_LIMIT = 64 * 1024
 _BODY_TIMEOUT = 1.0
+# Characters of the address in a redirect.
+_ADDRESS_LIMIT = 200
 # Seconds.
 _MAX_RETRY_AFTER = 24 * 3600.0
 
@@ -49,7 +52,7 @@ class WebhookClient:
             name = type(error).__name__
             return Result(error=f"{name}: {error}" if str(error) else f"the connection was lost ({name})")
         await _read(answer)
-        return Result(answer.status_code, None if answer.is_success else f"HTTP {answer.status_code}", self._retry_after(answer))
+        return Result(answer.status_code, None if answer.is_success else _error(answer), self._retry_after(answer))
 
     def _headers(self, event: Event, content: bytes) -> dict[str, str]:
         now = datetime.fromtimestamp(int(self._clock().timestamp()), UTC)
@@ -57,7 +60,10 @@ class WebhookClient:
         # there is one signature for each secret, so that a secret can be replaced without a gap.
         return {
             "content-type": "application/json",
-            "user-agent": "mailbridge",
+            # A compressed answer would be unreadable in the history of tries.
+            "accept-encoding": "identity",
+            "user-agent": f"mailbridge/{__version__}",
+            **{name.lower(): value.get_secret_value() for name, value in self._webhook.headers.items()},
             "webhook-id": event.id,
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": " ".join(signer.sign(event.id, now, content.decode()) for signer in self._signers),
@@ -76,6 +82,20 @@ class WebhookClient:
             return None
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
         return min(max(0.0, (until - self._clock()).total_seconds()), _MAX_RETRY_AFTER)
+
+
+def _error(answer: httpx.Response) -> str:
+    """Return what an answer other than 2xx means; a redirect with its address, without user and password."""
+    error = f"HTTP {answer.status_code}"
+    location = answer.headers.get("location", "")
+    if not answer.is_redirect or not location:
+        return error
+    target = answer.url.join(location).copy_with(userinfo=b"")  # httpx has raised for one that is not valid
+    return f"{error} to {_cut(str(target))}; write that as the url"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _ADDRESS_LIMIT else f"{text[:_ADDRESS_LIMIT]}…"
 
 
 async def _read(answer: httpx.Response) -> None:

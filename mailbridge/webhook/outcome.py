@@ -13,7 +13,7 @@ from mailbridge.model import Delivery
 from mailbridge.webhook.client import Result
 
 # Characters of an error text that are stored.
-_ERROR_LIMIT: Final = 200
+_ERROR_LIMIT: Final = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,6 +316,27 @@ def test_I5_other_failures_between_refused_logins_do_not_count_as_logins(tmp_pat
     asyncio.run(scenario())
 
 
+def test_I5_a_reload_ends_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watcher, "_pause", lambda self, error: 3600.0)
+
+    async def scenario() -> None:
+        answers = {"LOGIN": times(1, WRONG[0], b"TAG OK\r\n")}
+        async with (
+            scripted(answers) as (_, front),
+            a_store(tmp_path) as store,
+            watching(settings(front.port), store, tmp_path, wait=False) as watcher,
+        ):
+            await events(store, 1, "mailbox.down")
+
+            def connected() -> bool:
+                watcher.retry_now()  # again and again: it begins its pause just after the event
+                return watcher.connected
+
+            await until(connected)
+
+    asyncio.run(scenario())
+
+
 def test_I5_the_wrong_password_is_not_in_the_error() -> None:
     with pytest.raises(LoginRefused) as refused:
         log_in({"LOGIN": b'TAG NO no user has the password hunt\\"er\r\n'}, "office", 'hunt"er')

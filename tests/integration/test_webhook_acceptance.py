@@ -60,7 +60,7 @@ def test_a_redirect_is_a_failure_and_is_not_followed(tmp_path: Path) -> None:
             receiver.answers.append((307, {"location": target}))
             hooks.start("crm", url)
             failed = await hooks.failed(await hooks.emit())
-            assert (failed.state, failed.status, failed.error) == ("pending", 307, "HTTP 307")
+            assert (failed.state, failed.status, failed.error) == ("pending", 307, f"HTTP 307 to {target}; write that as the url")
             assert (len(receiver.requests), len(elsewhere.requests)) == (1, 0)
 
     in_hooks(tmp_path, scenario)

@@ -31,8 +31,8 @@ def keys_of_the_model(section: type[Section], path: tuple[str, ...] = ()) -> Ite
 def keys_of_the_file(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in tree.items():
         here = (*path, "NAME" if len(path) == 1 and path[0] in NAMED else key)
-        # A secret is below a section: [contacts] has the key file too.
-        if isinstance(value, dict) and not (path and set(value) <= SECRETS.keys()):
+        # A secret is below a section: [contacts] has the key file too. Headers have the names that a person gives them.
+        if isinstance(value, dict) and not (path and set(value) <= SECRETS.keys()) and key != "headers":
             yield from keys_of_the_file(value, here)
         else:
             yield here
@@ -70,6 +70,7 @@ def test_the_example_is_valid_and_has_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "office").write_text("secret-password\n")
     (tmp_path / "imap-office").write_text("secret-password\n")
     (tmp_path / "webhook-crm").write_text(SECRETS["env"] + "\n")
+    (tmp_path / "webhook-crm-token").write_text("Bearer t0ken\n")
     example = load(EXAMPLE, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     (tmp_path / "minimal.toml").write_text(MINIMAL)
     minimal = load(tmp_path / "minimal.toml", {})
@@ -91,4 +92,5 @@ def test_the_examples_of_optional_keys_are_valid(tmp_path: Path) -> None:
         entry = tree[name]["office"] if name != "distributor" else tree[name]
         entry["password"] = "secret-password"
     tree["webhook"]["crm"]["secret"] = SECRETS["env"]
+    tree["webhook"]["crm"]["headers"] = {"Authorization": "Bearer t0ken"}
     assert Config.model_validate(tree).users["scanner"].daily_limit == 200
