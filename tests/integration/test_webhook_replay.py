@@ -39,7 +39,7 @@ def clock() -> datetime:
 
 def in_store(state: Path, work: Callable[[SqliteStore], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with SqliteStore(state, fax_data, lambda type_: ["crm", "old"] if type_ != "quiet" else []) as store:
+        async with SqliteStore(state, fax_data, lambda event: ["crm", "old"] if event.type != "quiet" else []) as store:
             await work(store)
 
     asyncio.run(run())
