@@ -90,6 +90,7 @@ PURE = (
     "submission/limits.py",
     "submission/policy.py",
     "submission/trusted_networks.py",
+    "submission/worker_shares.py",
     "webhook/payload.py",
     "webhook/routing.py",
 )

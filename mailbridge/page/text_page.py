@@ -16,6 +16,14 @@ _SIZE = 11
 _MAX_HEAD = 500  # characters of each
 
 
+class TooManyPages(Exception):
+    """The text needs more than `most` pages."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the text is longer than {most} pages")
+        self.most = most
+
+
 def clean(text: str) -> str:
     """Return the text with plain line ends and spaces, without bidi controls and without what no font can draw.
 
@@ -31,15 +39,16 @@ def clean_line(text: str) -> str:
     return clean(text).replace("\n", " ").replace("\t", " ")
 
 
-def render(text: str, subject: str = "", sender: str = "", date: str = "") -> tuple[bytes, int]:
+def render(text: str, subject: str = "", sender: str = "", date: str = "", *, most_pages: int | None = None) -> tuple[bytes, int]:
     """Return the text as a PDF of A4 pages, and how many; `subject`, `sender` and `date` stand above it where given.
 
-    A page takes a few milliseconds in a process that has made one before. Only one thread of a process may make pages.
+    A page takes a few milliseconds in a process that has made one before. Only one thread of a process may make pages. Raises
+    TooManyPages.
     """
     # Loaded here, because the daemon itself makes no pages.
     from mailbridge.page.typesetting import Typesetter
 
-    pages = Typesetter()
+    pages = Typesetter(most_pages)
     head = [clean_line(line)[:_MAX_HEAD] for line in (subject, sender, date)]
     for size, line in zip(_HEAD_SIZES, head, strict=True):
         if line.strip():

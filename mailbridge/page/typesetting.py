@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mailbridge.page import pdf
 from mailbridge.page.bidi import embedding_levels, is_rtl, visual_order
+from mailbridge.page.text_page import TooManyPages
 from mailbridge.page.typeface import Glyphs, Shaped
 
 _MM = 72 / 25.4
@@ -31,9 +32,10 @@ class _Line:
 
 
 class Typesetter:
-    """A4 pages of text, filled from top to bottom."""
+    """A4 pages of text, filled from top to bottom, at most `most_pages`. What adds to them raises TooManyPages beyond that."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_pages: int | None = None) -> None:
+        self._most_pages = most_pages
         self._glyphs = Glyphs()
         self._pages: list[list[pdf.Text | pdf.Rule]] = [[]]
         self._y = pdf.HEIGHT - _MARGIN
@@ -100,6 +102,8 @@ class Typesetter:
     def _next_base_line(self, size: int) -> float:
         height = size * _LEADING
         if self._y - height < _MARGIN:
+            if self._most_pages is not None and len(self._pages) >= self._most_pages:
+                raise TooManyPages(self._most_pages)
             self._pages.append([])
             self._y = pdf.HEIGHT - _MARGIN
         self._y -= height

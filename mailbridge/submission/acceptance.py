@@ -27,8 +27,8 @@ from mailbridge.submission.mail_batches import MailBatches, StoredMail
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.queued_mail import envelope_of, queue_mail
 
-# Reads the spooled mail at a path, given whether its line ends were changed. Raises Refused or StoreUnavailable.
-ReadLetter = Callable[[str, bool], Awaitable[Letter]]
+# Reads the spooled mail at a path, given whether its line ends were changed and whose it is. Raises Refused or StoreUnavailable.
+ReadLetter = Callable[[str, bool, str], Awaitable[Letter]]
 
 
 class Acceptance:
@@ -60,7 +60,7 @@ class Acceptance:
         except BaseException:
             file.abort()
             raise
-        stored = await self._store(mail, transaction.client or "", file)
+        stored = await self._store(mail, transaction.owner, file)
         if stored.repeated:
             file.abort()
             who = {"sender": envelope.sender, "user": envelope.user, "client": envelope.client}
@@ -79,15 +79,15 @@ class Acceptance:
         """Read the mail while the disk makes it durable: neither needs the other."""
         synced = file.begin_commit()
         try:
-            return await self._read_letter(file.relpath, transaction.line_ends_changed)
+            return await self._read_letter(file.relpath, transaction.line_ends_changed, transaction.owner)
         finally:
             # Also after a refusal: no thread may still use the file when it is deleted, and a failing disk is reported first.
             await synced
 
-    async def _store(self, mail: QueuedMail, client: str, file: SpoolFile) -> StoredMail:
+    async def _store(self, mail: QueuedMail, owner: str, file: SpoolFile) -> StoredMail:
         """Store a mail. Raises Refused, StoreUnavailable; the file is gone then, unless the store may hold the mail after all."""
         try:
-            return await self._batches.store(mail, client)
+            return await self._batches.store(mail, owner)
         except Undecided:
             await self._abort_unless_stored(mail.fax_ids[0], file)
             raise

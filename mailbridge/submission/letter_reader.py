@@ -1,7 +1,8 @@
 """The letter reader: reads mails in worker processes, so that a hostile mail harms neither the daemon nor other mails.
 
-A mail that kills its worker, or takes too long, is refused; a new worker is started and reads on. Each worker has a few mails
-assigned before it has answered the first, so that it does not wait for a busy daemon; it reads them one by one.
+A mail that kills its worker, or takes too long, is refused; a new worker is started and reads on. Clients share the workers (see
+`worker_shares`). Where one client alone sends, its quick mails are assigned to a worker before it has answered the first, so that
+it does not wait for a busy daemon; it reads them one by one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections import deque
 from pathlib import Path
 
 from mailbridge.errors import Refused, StoreUnavailable
@@ -18,8 +18,10 @@ from mailbridge.store.spool import derived_path
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
 from mailbridge.submission.worker_protocol import MAX_SECONDS, UNREADABLE, LetterRequest, Response
+from mailbridge.submission.worker_shares import WorkerShares
 
-MAX_JOBS = 4  # of one worker; those behind a slow mail wait for it
+WORKERS = 3  # one more than a client may hold
+MAX_JOBS = 4  # of one worker
 _REFUSAL = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} [^\r\n]{1,600}")
 
 
@@ -27,10 +29,11 @@ class LetterReader:
     """Reads the mails of one spool: `await letter_reader(path)`. `page_mode` is `fax.page`, and may
     be changed; `seconds` is the limit for one mail."""
 
-    def __init__(self, spool_root: Path, page_mode: str, workers: int = 2, seconds: float = MAX_SECONDS) -> None:
+    def __init__(self, spool_root: Path, page_mode: str, workers: int = WORKERS, seconds: float = MAX_SECONDS) -> None:
         self._spool_root, self.page_mode, self._seconds = spool_root, page_mode, seconds
         self._workers = [WorkerProcess() for _ in range(workers)]
-        self._waiting: deque[Job] = deque()
+        self._waiting: WorkerShares[Job] = WorkerShares(workers)
+        self._rested: asyncio.TimerHandle | None = None
         self._serving: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -43,12 +46,14 @@ class LetterReader:
 
     async def stop(self) -> None:
         """End the workers; mails that are not read yet fail with StoreUnavailable."""
+        if self._rested is not None:
+            self._rested.cancel()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
         for worker in self._workers:
             await worker.kill()
-        for job in (*self._waiting, *(job for worker in self._workers for job in worker.jobs)):
+        for job in (*self._waiting.remove_all(), *(job for worker in self._workers for job in worker.jobs)):
             job.finish(StoreUnavailable("the gateway is shutting down"))
 
     def is_worker(self, pid: int) -> bool:
@@ -59,15 +64,15 @@ class LetterReader:
             return False
         return session in [worker.pid for worker in self._workers]
 
-    async def __call__(self, relpath: str, line_ends_changed: bool = False) -> Letter:
-        """Read the spooled mail at `relpath`.
+    async def __call__(self, relpath: str, line_ends_changed: bool = False, client: str = "") -> Letter:
+        """Read the spooled mail at `relpath`. `client` is whose it is: clients take turns.
 
         Raises Refused for a mail that cannot be faxed, also when its worker died or took too long, and StoreUnavailable where the
         disk or the machine fails at the moment.
         """
         request = LetterRequest(path=relpath, page_mode=self.page_mode, line_ends_changed=line_ends_changed)
-        job = Job(request, [self._spool_root / relpath])
-        self._waiting.append(job)
+        job = Job(request, [self._spool_root / relpath], client)
+        self._waiting.add(client, job)
         self._assign_waiting()
         try:
             return checked_letter(await job.response, relpath)
@@ -77,25 +82,44 @@ class LetterReader:
             raise
 
     def _assign_waiting(self) -> None:
-        """Assign waiting jobs to the workers that have the fewest."""
-        while self._waiting:
-            worker = min(self._workers, key=lambda worker: len(worker.jobs))
-            if len(worker.jobs) >= MAX_JOBS:
-                return
-            job = self._waiting.popleft()
-            if not job.response.done():
-                worker.assign(job)
+        """Assign waiting jobs to workers that have none, and to those of a client that alone has jobs."""
+        now = asyncio.get_running_loop().time()
+        for worker in self._workers:
+            while not worker.jobs:
+                held = [each.jobs[0].client for each in self._workers if each.jobs]
+                found = self._waiting.next(held, now)
+                if found is None:
+                    break
+                self._assign(worker, found[1])
+        for worker in sorted(self._workers, key=lambda worker: len(worker.jobs)):
+            while 0 < len(worker.jobs) < MAX_JOBS and (job := self._waiting.next_behind(worker.jobs[0].client)) is not None:
+                self._assign(worker, job)
+        if self._rested is not None:
+            self._rested.cancel()
+        if (seconds := self._waiting.seconds_until_rested(now)) is not None:
+            self._rested = asyncio.get_running_loop().call_later(seconds, self._assign_waiting)
+
+    def _assign(self, worker: WorkerProcess, job: Job) -> None:
+        if not job.response.done():
+            worker.assign(job)
 
     async def _serve(self, worker: WorkerProcess) -> None:
         """Finish the jobs of one worker, in their order."""
+        loop = asyncio.get_running_loop()
         while True:
             job = await worker.first_job()
+            started = loop.time()
             try:
                 result: Response | Exception = await self._response(worker)
             except (Refused, StoreUnavailable) as error:
                 result = error
             job.finish(result)
             worker.jobs.popleft()
+            killed = isinstance(result, Refused)
+            self._waiting.ended(job.client, loop.time() - started, loop.time(), out_of_time=killed)
+            if killed:
+                # The new process gets them when it is their client's turn.
+                self._waiting.add_first(job.client, worker.remove_jobs())
             self._assign_waiting()
 
     async def _response(self, worker: WorkerProcess) -> Response:

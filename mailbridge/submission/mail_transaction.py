@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mailbridge.model import Recipient, new_id
+from mailbridge.submission.connection_limits import client_group
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,3 +25,8 @@ class MailTransaction:
     ret: str | None = None
     line_ends_changed: bool = False
     client: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose mail it is, where clients take turns: a user, or a client without a login."""
+        return f"user {self.user}" if self.user is not None else client_group(self.client or "")

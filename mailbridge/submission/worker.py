@@ -40,6 +40,8 @@ from mailbridge.submission.worker_protocol import (
 )
 
 MAX_MEMORY = 1 << 30  # bytes of address space; an idle worker has about a third of it mapped
+# The slowest honest mails have many photographs to convert, which take half a second each.
+_SECONDS, _SECONDS_PER_MB = 5.0, 0.3
 MAX_FILE_SIZE = 0  # bytes of any file that a worker writes; pipes are not files
 _LIMITS = ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_FSIZE, MAX_FILE_SIZE), (resource.RLIMIT_CORE, 0))
 # PDFium gets callbacks. Where memory may not be both writable and executable (MemoryDenyWriteExecute=yes), libffi writes an
@@ -68,15 +70,29 @@ def respond(request: Request, files: list[int]) -> Response:
         return Response(refused=UNREADABLE)
 
 
+def processor_seconds(size: int) -> float:
+    """Return the processor time that a mail of `size` bytes may take. SIGPROF ends the worker after that."""
+    return _SECONDS + _SECONDS_PER_MB * size / 1_000_000
+
+
+def _size(file: int) -> int:
+    # The sandbox denies fstat, as newer C libraries call it.
+    size = os.lseek(file, 0, os.SEEK_END)
+    os.lseek(file, 0, os.SEEK_SET)
+    return size
+
+
 def serve(requests: socket.socket, responses: BinaryIO) -> None:
     """Answer requests until there are no more."""
     while (received := receive_request(requests)) is not None:
         # The daemon kills a worker that takes too long; if the daemon is gone, the alarm does.
         signal.alarm(int(MAX_SECONDS) + 5)
         request, files = received
+        signal.setitimer(signal.ITIMER_PROF, processor_seconds(sum(map(_size, files))))
         response = encode_response(respond(request, files))
         for file in files:
             os.close(file)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         responses.writelines(response)
         responses.flush()

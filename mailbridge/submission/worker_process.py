@@ -29,17 +29,19 @@ from mailbridge.submission.worker_protocol import (
 
 
 class Job:
-    """One request with the files that it needs, and the promise of its response."""
+    """One request of a client, with the files that it needs, and the promise of its response."""
 
-    __slots__ = ("_descriptors", "_paths", "_request", "response")
+    __slots__ = ("_descriptors", "_paths", "_request", "client", "response")
 
-    def __init__(self, request: Request, paths: Sequence[Path]) -> None:
-        self._request, self._paths = request, paths
+    def __init__(self, request: Request, paths: Sequence[Path], client: str = "") -> None:
+        self._request, self._paths, self.client = request, paths, client
         self._descriptors: list[int] = []
         self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     def open(self) -> None:
         """Open the files, which stay open until the job is finished. Raises StoreUnavailable."""
+        if self._descriptors:
+            return
         try:
             for path in self._paths:
                 self._descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
@@ -128,6 +130,12 @@ class WorkerProcess:
         if self._runs():
             self._unsent.append(job)
             self._send_jobs()
+
+    def remove_jobs(self) -> list[Job]:
+        """Return the jobs of a process that was killed, and forget them."""
+        jobs = list(self.jobs)
+        self.jobs.clear()
+        return jobs
 
     async def first_job(self) -> Job:
         """Return the job that the process works on, once there is one."""

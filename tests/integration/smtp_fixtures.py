@@ -54,7 +54,7 @@ class Gateway:
         self._thread.start()
         assert self._ready.wait(PATIENCE)
 
-    async def _read_letter(self, path: str, line_ends_changed: bool) -> Letter:
+    async def _read_letter(self, path: str, line_ends_changed: bool, _: str) -> Letter:
         self.line_ends_changed = line_ends_changed
         self.letter_read.set()
         await asyncio.to_thread(self.while_reading)

@@ -25,6 +25,7 @@ from mailbridge.submission.letter.mime_parameters import decode_words
 from mailbridge.submission.letter.text import LetterText, read_texts
 
 MAX_TEXT = 100_000  # characters that become a page
+MAX_PAGES = 50  # of the text
 
 
 def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_changed: bool = False) -> Letter:
@@ -88,5 +89,8 @@ def _text_page(text: str, headers: Headers, subject: str, derived: DerivedConten
     if len(text) > MAX_TEXT:
         raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_TEXT} characters; attach it as a document")
     sender, date = (decode_words(headers.text(name)) for name in ("From", "Date"))
-    content, pages = page.render(text, subject, sender, date)
+    try:
+        content, pages = page.render(text, subject, sender, date, most_pages=MAX_PAGES)
+    except page.TooManyPages:
+        raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_PAGES} pages; attach it as a document") from None
     return derived.add("page.pdf", "application/pdf", content, pages)

@@ -15,7 +15,7 @@ import pytest
 import uharfbuzz
 
 from mailbridge.page import typeface
-from mailbridge.page.text_page import clean, clean_line, render
+from mailbridge.page.text_page import TooManyPages, clean, clean_line, render
 from tests.work_counter import calls
 
 HEBREW = """שלום רב,
@@ -256,3 +256,18 @@ def test_marks_of_direction_and_controls_go() -> None:
     assert clean("a\u202eb\u200fc\x00d\r\ne\xa0f\ufeffg\xadh") == "abcd\ne fgh"
     assert clean("\ta\tb\n \tc") == "    a\tb\n    c"
     assert clean_line("a\n\tb\tc") == "a     b c"
+
+
+@pytest.mark.parametrize("line", ["a\n", "a\tb\n", "word " * 40 + "\n"])
+def test_attack_5_a_text_of_too_many_pages_is_refused_before_they_are_made(line: str) -> None:
+    lines = next(number for number in range(1, 10_000) if render(line * number)[1] > 2)
+    assert render(line * (lines - 1), most_pages=2)[1] == 2
+    with pytest.raises(TooManyPages, match="longer than 2 pages"):
+        render(line * lines, most_pages=2)
+
+    def refuse(more: int) -> None:
+        with pytest.raises(TooManyPages):
+            render(line * lines * more, most_pages=2)
+
+    once, four_times = calls(lambda: refuse(1)), calls(lambda: refuse(4))
+    assert four_times < 2 * once or "\t" in line  # the columns of a table need all its rows

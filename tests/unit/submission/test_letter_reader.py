@@ -250,3 +250,72 @@ def test_mails_not_read_when_the_reader_stops_fail_temporarily(root: Path) -> No
         assert pids(reader) == []
 
     asyncio.run(run())
+
+
+def test_attack_5_one_clients_slow_mails_leave_a_worker_to_others(root: Path) -> None:
+    async def run() -> None:
+        reader = LetterReader(root, "auto", workers=3)
+        await reader.start()
+        try:
+            first, second, third = pids(reader)
+            for pid in (first, second):
+                os.kill(pid, signal.SIGSTOP)
+            slow = [asyncio.create_task(reader("mail/a.eml", client="slow")) for _ in range(6)]
+            await asyncio.sleep(0)
+            for client in ("quiet", "other"):
+                assert (await reader("mail/a.eml", client=client)).subject == "s"
+            assert not any(task.done() for task in slow)
+            assert pids(reader) == [first, second, third]
+            for pid in (first, second):
+                os.kill(pid, signal.SIGCONT)
+            assert [letter.subject for letter in await asyncio.gather(*slow)] == ["s"] * 6
+        finally:
+            await reader.stop()
+
+    asyncio.run(run())
+
+
+def test_attack_5_a_client_whose_mail_ran_out_of_time_waits_and_others_do_not(root: Path) -> None:
+    async def run() -> None:
+        reader = LetterReader(root, "auto", workers=2)
+        await reader.start()
+        loop = asyncio.get_running_loop()
+        now, skipped = loop.time, 0.0
+        loop.time = lambda: now() + skipped  # type: ignore[method-assign]  # the rest is skipped
+        try:
+            os.kill(pids(reader)[0], signal.SIGSTOP)
+            slow = asyncio.create_task(reader("mail/a.eml", client="slow"))
+            behind = asyncio.create_task(reader("mail/a.eml", client="slow"))
+            await asyncio.sleep(0)
+            os.kill(pids(reader)[0], signal.SIGKILL)
+            with pytest.raises(Refused, match="within the limits"):
+                await slow
+            for _ in range(3):
+                assert (await reader("mail/a.eml", client="quiet")).subject == "s"
+            assert not behind.done()
+            skipped = 6.0
+            assert (await behind).subject == "s"
+        finally:
+            await reader.stop()
+
+    asyncio.run(run())
+
+
+def test_attack_5_the_processor_time_of_one_mail_is_limited(root: Path) -> None:
+    program = (
+        "import io, os, signal, socket\n"
+        "from mailbridge.submission import worker\n"
+        "from mailbridge.submission.worker_protocol import LetterRequest, send_request\n"
+        "worker._SECONDS = 0.2\n"
+        "def loop(*_, **__):\n"
+        "    while True: pass\n"
+        "worker.read_letter = loop\n"
+        "ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        "file = os.open('/dev/null', os.O_RDONLY)\n"
+        "send_request(ours, LetterRequest(path='a', page_mode='auto'), [file])\n"
+        "worker.serve(theirs, io.BytesIO())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (-signal.SIGPROF, "")
+    assert worker.processor_seconds(0) == 5.0
+    assert worker.processor_seconds(40_000_000) == 17.0

@@ -44,3 +44,9 @@ def test_text_alone_is_a_page_and_nothing_at_all_is_refused(tmp_path: Path) -> N
     assert refused(tmp_path, mail("  \n")).startswith("554 5.6.0 The mail has nothing to fax")
     reply = refused(tmp_path, mail("hello", **{"X-Mailbridge-Page": "never"}))
     assert reply.endswith("no document is attached and its text is not to be faxed")
+
+
+def test_attack_5_a_text_of_more_than_fifty_pages_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    letter = read(tmp_path, mail("a\n" * 2_000))
+    assert letter.documents[0].pages == 47
+    assert refused(tmp_path, mail("a\n" * 2_300)) == "554 5.6.0 The mail's text is longer than 50 pages; attach it as a document"
