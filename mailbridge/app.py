@@ -26,6 +26,7 @@ from mailbridge.config import Config, host_port
 from mailbridge.control.commands import bind
 from mailbridge.control.server import Command, ControlService
 from mailbridge.control.socket_path import socket_path
+from mailbridge.descriptors import allowed_connections
 from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.fax.uploader import recover_interrupted
 from mailbridge.model import Event
@@ -45,6 +46,7 @@ from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import Check, build
 from mailbridge.web.links import Links
 from mailbridge.web.server import WebService
+from mailbridge.web.shared_probe import SharedProbe
 from mailbridge.webhook.payload import fax_data
 from mailbridge.webhook.removed_endpoints import log_removed_endpoints
 from mailbridge.webhook.routing import Routes
@@ -227,7 +229,7 @@ class Daemon:
 
     async def _open_http(self, config: Config, app: ASGIApp) -> WebService:
         address = config.http.listen
-        web = WebService(*host_port(address), app)
+        web = WebService(*host_port(address), app, allowed_connections().http)
         try:
             self.http = await web.start()
         except OSError as error:
@@ -277,4 +279,5 @@ def _health_checks(store: SqliteStore, spool: Spool, watchers: Sequence[Watcher]
     async def connected(watcher: Watcher) -> bool:
         return watcher.connected
 
-    return {"store": writable, **{f"mailbox {watcher.name}": partial(connected, watcher) for watcher in watchers}}
+    # Its file and its transaction cost more than anything else that a stranger may ask for.
+    return {"store": SharedProbe(writable), **{f"mailbox {watcher.name}": partial(connected, watcher) for watcher in watchers}}

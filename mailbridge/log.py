@@ -66,6 +66,7 @@ spool_file_kept = _event("commit not confirmed, spool file kept", "error")
 command_crashed = _event("control command failed unexpectedly", "error")
 
 sandbox_incomplete = _event("workers lack a part of their sandbox", "warning")
+descriptors_short = _event("few file descriptors, fewer connections", "warning")
 connection_limit_reached = _event("too many connections, client rejected", "warning")
 data_before_greeting = _event("data before greeting, client rejected", "warning")
 tls_on_plain_port = _event("client speaks TLS on a plain SMTP port; use smtp.tls.listen or STARTTLS", "warning")

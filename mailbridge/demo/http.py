@@ -33,7 +33,7 @@ class HttpServer:
 
     async def start(self, port: int = 0) -> int:
         """Listen; return the port. Raises OSError."""
-        self._service = WebService("127.0.0.1", port, self._app)
+        self._service = WebService("127.0.0.1", port, self._app, most=None)
         return (await self._service.start())[1]
 
     async def stop(self) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 
 from mailbridge import log
 from mailbridge.config import Config, Smtp, SmtpTls, host_port, is_loopback
+from mailbridge.descriptors import allowed_connections
 from mailbridge.errors import ConfigError
 from mailbridge.runtime import Runtime
 from mailbridge.submission.acceptance import Acceptance, ReadLetter
@@ -54,7 +55,7 @@ class SmtpService:
         self._runtime, self._read_letter, self._sockets = runtime, read_letter, list(sockets)
         smtp = config.smtp
         self._connections = ConnectionLimits(
-            smtp.max_connections, smtp.max_connections_per_client, login_required=self._auth_required(smtp)
+            _most_connections(smtp), smtp.max_connections_per_client, login_required=self._auth_required(smtp)
         )
         self._active, self._turns, self._log_lines = ActiveSessions(), Turns(), LogLines()
         self._listeners: dict[_Listener, asyncio.Server] = {}
@@ -100,7 +101,8 @@ class SmtpService:
         listeners = await self._open(config, self._listeners)
         removed = [server for key, server in self._listeners.items() if key not in listeners]
         self._listeners, self._options = listeners, options
-        self._connections.change(smtp.max_connections, smtp.max_connections_per_client, login_required=self._auth_required(smtp))
+        most = _most_connections(smtp)
+        self._connections.change(most, smtp.max_connections_per_client, login_required=self._auth_required(smtp))
         self._configure(config)
         for server in removed:
             server.close()
@@ -190,6 +192,14 @@ class SmtpService:
                 'write smtp.auth = "auto", or let mailbridge.socket listen on 127.0.0.1 only',
             )
         return bool(public) if smtp.auth == "auto" else smtp.auth == "required"
+
+
+def _most_connections(smtp: Smtp) -> int:
+    """Return how many connections there may be, so that some file descriptors are left for the spool and the database."""
+    allowed = allowed_connections()
+    if allowed.smtp < smtp.max_connections:
+        log.descriptors_short("smtp", limit=allowed.limit, max_connections=allowed.smtp)
+    return min(smtp.max_connections, allowed.smtp)
 
 
 def _loop() -> asyncio.AbstractEventLoop:

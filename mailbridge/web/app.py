@@ -18,6 +18,7 @@ from mailbridge.store.interface import Store
 from mailbridge.store.spool import Spool
 from mailbridge.web import metrics
 from mailbridge.web.links import Links
+from mailbridge.web.shared_probe import SharedProbe
 
 Check = Callable[[], Awaitable[bool]]
 # Seconds after which a part that does not answer counts as not ready, so that a probe never hangs.
@@ -27,6 +28,8 @@ _CHECK_TIMEOUT = 5.0
 def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check], clock: Callable[[], datetime]) -> Starlette:
     """Return the app. Each of `checks` returns whether the part of the daemon that it is named after is ready."""
 
+    counts = SharedProbe(lambda: _counts(store))
+
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -35,8 +38,8 @@ def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check],
         return JSONResponse({"ready": all(ready.values()), "checks": ready}, 200 if all(ready.values()) else 503)
 
     async def metrics_(_: Request) -> Response:
-        counts, ready = await asyncio.gather(_counts(store), _run_checks(checks))
-        return Response(metrics.render(counts, ready), media_type=CONTENT_TYPE_LATEST)
+        counted, ready = await asyncio.gather(counts(), _run_checks(checks))
+        return Response(metrics.render(counted, ready), media_type=CONTENT_TYPE_LATEST)
 
     async def document(request: Request) -> Response:
         linked = links.open(request.path_params["token"])

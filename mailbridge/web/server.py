@@ -6,15 +6,22 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mailbridge.web.connections import MAX_CONNECTIONS, HttpConnections, LimitedProtocol
+
 # Seconds that requests in flight get when the server stops; then their connections are closed.
 _SHUTDOWN_TIMEOUT = 2
 # Seconds between updates of the Date header.
 _TICK = 1.0
+_BACKLOG = 512
+# Connections that are accepted in one turn of the event loop.
+_ACCEPTED_AT_ONCE = 16
+_UNREAD_TIMEOUT = 60_000  # milliseconds after which a client that does not read its answer is cut
 
 
 class QuietServer(uvicorn.Server):
@@ -41,11 +48,16 @@ class QuietServer(uvicorn.Server):
 
 
 class WebService:
-    """Serves one ASGI app on one address; `app` may be replaced while it does."""
+    """Serves one ASGI app on one address; `app` may be replaced while it does.
 
-    def __init__(self, host: str, port: int, app: ASGIApp) -> None:
+    `most` bounds the connections, each of which must make its requests in time; None sets no limits.
+    """
+
+    def __init__(self, host: str, port: int, app: ASGIApp, most: int | None = MAX_CONNECTIONS) -> None:
         self._host, self._port, self.app = host, port, app
         quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False, "server_header": False}
+        quiet |= {"http": "h11" if most is None else partial(LimitedProtocol, HttpConnections(most)), "ws": "none"}
+        quiet["backlog"] = _ACCEPTED_AT_ONCE
         config = uvicorn.Config(self._serve_app, interface="asgi3", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT, **quiet)
         self._server = QuietServer(config)
 
@@ -55,13 +67,17 @@ class WebService:
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises OSError if it cannot be bound."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.create_server((self._host, self._port), family=family, backlog=512)
+        listener = socket.create_server((self._host, self._port), family=family)
         # asyncio sets this only on sockets created with IPPROTO_TCP, which this one is not. Without it, the second write of an
         # answer is delayed by 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_TIMEOUT)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started and not self._task.done():
             await asyncio.sleep(0.001)
+        # asyncio has made the kernel's queue as short as the number that it accepts in one turn.
+        if self._server.started:
+            listener.listen(_BACKLOG)
         host, port = listener.getsockname()[:2]
         return str(host), int(port)
 

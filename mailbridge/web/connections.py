@@ -1,0 +1,115 @@
+"""HTTP connections: how many there may be, how long each may take for a request, and how they share the event loop.
+
+Whoever connects and asks nothing must keep neither file descriptors nor others from being answered, and whoever asks all the time
+must not slow down the rest of the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Final
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_CONNECTIONS: Final = 100
+REQUEST_TIMEOUT: Final = 10.0  # seconds from the connection, or from the last answer, to the end of a whole request
+
+
+class HttpConnections:
+    """The open connections, at most `most`. Input of one of them is read in each turn of the event loop."""
+
+    def __init__(self, most: int = MAX_CONNECTIONS) -> None:
+        self._most = most
+        # In the order in which they began to wait for a request.
+        self._open: dict[LimitedProtocol, None] = {}
+        self._input: deque[tuple[LimitedProtocol, bytes]] = deque()
+        self._reading: asyncio.Handle | None = None
+
+    def add(self, connection: LimitedProtocol) -> None:
+        """Add a connection. One too many takes the place of the one that has waited longest for a request, or else is closed."""
+        if len(self._open) >= self._most:
+            victim = next((each for each in self._open if each.waits_for_request), connection)
+            victim.abort()
+            self.discard(victim)
+            if victim is connection:
+                return
+        self._open[connection] = None
+
+    def waits(self, connection: LimitedProtocol) -> None:
+        """Note that a connection waits for a request from now on."""
+        if connection in self._open:
+            del self._open[connection]
+            self._open[connection] = None
+
+    def discard(self, connection: LimitedProtocol) -> None:
+        """Note that a connection ended."""
+        self._open.pop(connection, None)
+
+    def received(self, connection: LimitedProtocol, data: bytes) -> None:
+        """Let a connection read this input in one of the next turns of the event loop."""
+        self._input.append((connection, data))
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().call_soon(self._read)
+
+    def _read(self) -> None:
+        connection, data = self._input.popleft()
+        self._reading = asyncio.get_running_loop().call_soon(self._read) if self._input else None
+        if connection in self._open:
+            connection.read(data)
+
+
+class LimitedProtocol(H11Protocol):
+    """One connection to uvicorn."""
+
+    def __init__(self, connections: HttpConnections, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._connections = connections
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waits_for_request(self) -> bool:
+        """Whether no whole request has arrived since the last answer."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection."""
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the kind of transport that it gets
+        self._connections.add(self)
+        self._restart_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop counting the connection."""
+        self._connections.discard(self)
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take input, to be read in the connection's turn."""
+        self._connections.received(self, data)
+
+    def read(self, data: bytes) -> None:
+        """Read input."""
+        super().data_received(data)
+        if not self.waits_for_request:
+            self._stop_timer()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._connections.waits(self)
+        self._restart_timer()
+        super().on_response_complete()
+        if not self.waits_for_request:
+            self._stop_timer()
+
+    def _restart_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(REQUEST_TIMEOUT, self.abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
