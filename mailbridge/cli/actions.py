@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mailbridge.cli.options import EXITS, config_option, fax_argument, json_option
+from mailbridge.cli.options import EXITS, between, config_option, fax_argument, json_option
 from mailbridge.cli.output import print_json
-from mailbridge.cli.store_query import ask
+from mailbridge.cli.store_query import ask, find_zone
 
 
 @click.command(epilog=EXITS)
@@ -24,7 +23,8 @@ def cancel(id: str, as_json: bool, config_path: Path) -> None:
     \b
       mailbridge cancel fax_01M87C14PBQ5WTSC4GKPEBFKJX
     """
-    _print(ask(config_path, "cancel", id=id), as_json, f"{id} is cancelled")
+    fax = ask(config_path, "cancel", id=id)
+    _print(fax, as_json, f"{fax['id']} is cancelled")
 
 
 @click.command(epilog=EXITS)
@@ -40,7 +40,7 @@ def retry(id: str, as_json: bool, config_path: Path) -> None:
       mailbridge retry fax_01M87C14PBQ5WTSC4GKPEBFKJX
     """
     fax = ask(config_path, "retry", id=id)
-    _print(fax, as_json, f"{id} is due now" if fax["id"] == id else f"queued again as {fax['id']}")
+    _print(fax, as_json, f"queued again as {fax['id']}" if fax["copy_of"] else f"{fax['id']} is due now")
 
 
 @click.command(epilog=EXITS)
@@ -89,20 +89,11 @@ def resolve(
     _print(answer, as_json, f"{answer['resolved']:,} faxes resolved as {outcomes[0]}")
 
 
-def _utc(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return an ISO 8601 time in UTC. Without an offset it is in this machine's time zone."""
-    try:
-        return None if value is None else datetime.fromisoformat(value).astimezone(UTC).isoformat()
-    except (ValueError, OverflowError):
-        forms = "2026-01-04, 2026-01-04T09:00 or 2026-01-04T09:00:00+02:00"
-        raise click.BadParameter(f"{value!r} is not a time; write {forms}", ctx, param) from None
-
-
 @click.command(epilog=EXITS)
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--endpoint", metavar="NAME", help="Only deliveries to this webhook. Re-enables a webhook that 410 stopped.")
-@click.option("--since", metavar="TIME", callback=_utc, help="Only events from this time on, such as 2026-01-04T09:00.")
-@click.option("--until", metavar="TIME", callback=_utc, help="Only events up to this time.")
+@click.option("--since", metavar="TIME", help="Only events from this time on, such as 2026-01-04T09:00.")
+@click.option("--until", metavar="TIME", help="Only events up to this time; a date means its end.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="Only the oldest N.  [default: all]")
 @click.option("--retire", is_flag=True, help="With --endpoint: discard its pending deliveries instead of delivering.")
 @json_option
@@ -117,6 +108,7 @@ def replay(ids: tuple[str, ...], as_json: bool, config_path: Path, retire: bool,
       mailbridge replay --endpoint crm
       mailbridge replay --since 2026-01-04T09:00 --until 2026-01-04T12:00
     """
+    filters |= between(filters["since"], filters["until"], find_zone(config_path))
     given = {name: value for name, value in filters.items() if value is not None}
     if bool(ids) == bool(given):
         raise click.UsageError("give IDs, or select by --endpoint, --since or --until")

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
-from mailbridge.cli.options import EXITS, config_option, environment, json_option, limit_option
-from mailbridge.cli.output import local, print_json, print_table
-from mailbridge.cli.store_query import ask
+from mailbridge.cli.options import (
+    EXITS,
+    between,
+    config_option,
+    environment,
+    json_option,
+    limit_option,
+    since_option,
+    until_option,
+)
+from mailbridge.cli.output import local, print_json, print_table, short_id, short_time
+from mailbridge.cli.store_query import ask, find_zone
 from mailbridge.errors import ConfigError
+from mailbridge.lifecycle import DeliveryState
+
+_STATES = ", ".join(get_args(DeliveryState))
 
 
 @click.command(epilog=EXITS)
 @click.option("--fax", metavar="ID", help="Only events of this fax.")
+@click.option("--type", "type_", metavar="TYPE", help="Only events of this type, such as fax.failed.")
+@since_option
+@until_option
 @click.option(
     "--schema",
     metavar="[TYPE]",
@@ -24,30 +40,56 @@ from mailbridge.errors import ConfigError
 @limit_option
 @json_option
 @config_option
-def events(fax: str | None, schema: str | None, limit: int, as_json: bool, config_path: Path) -> None:
+def events(
+    fax: str | None,
+    type_: str | None,
+    since: str | None,
+    until: str | None,
+    schema: str | None,
+    limit: int,
+    as_json: bool,
+    config_path: Path,
+) -> None:
     """List events, newest first.
 
     \b
       mailbridge events --fax fax_01M87C14PBQ5WTSC4GKPEBFKJX
+      mailbridge events --type fax.failed --since 2026-11-01
       mailbridge events --schema fax.delivered
     """
     if schema is not None:
         _print_schema(schema)
         return
-    found = ask(config_path, "events", fax=fax, limit=limit)
+    if type_ is not None:
+        _check_type(type_)
+    zone = find_zone(config_path)
+    found = ask(config_path, "events", fax=fax, limit=limit, type=type_, **between(since, until, zone))
     if as_json:
         print_json(found)
         return
-    rows = [(local(e["at"]), e["type"], e["fax_id"], e["seq"], e["id"]) for e in found]
+    rows = [(local(e["at"], zone), e["type"], short_id(e["fax_id"]), e["seq"], short_id(e["id"])) for e in found]
     print_table(("AT", "TYPE", "FAX", "SEQ", "ID"), rows, "no events")
 
 
 @click.command(epilog=EXITS)
 @click.option("--dead", is_flag=True, help="Only deliveries that were given up.")
+@click.option("--state", metavar="STATE", type=click.Choice(get_args(DeliveryState)), help=f"Only in this state: {_STATES}.")
+@click.option("--endpoint", metavar="NAME", help="Only to this webhook.")
+@since_option
+@until_option
 @limit_option
 @json_option
 @config_option
-def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None:
+def deliveries(
+    dead: bool,
+    state: str | None,
+    endpoint: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    as_json: bool,
+    config_path: Path,
+) -> None:
     """List deliveries to webhooks, newest first.
 
     Deliveries to a webhook that was removed from the configuration stay pending. To discard them, use
@@ -55,8 +97,13 @@ def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None
 
     \b
       mailbridge deliveries --dead
+      mailbridge deliveries --endpoint crm --since 2026-11-26
     """
-    found = ask(config_path, "deliveries", dead=dead, limit=limit)
+    if dead and state is not None:
+        raise click.UsageError("--dead is --state dead; give one of them")
+    zone = find_zone(config_path)
+    filters = {"dead": dead, "state": state, "endpoint": endpoint, **between(since, until, zone)}
+    found = ask(config_path, "deliveries", limit=limit, **filters)
     names = _webhooks(config_path) if found else None
     found = [{**one, "configured": None if names is None else one["endpoint"] in names} for one in found]
     if as_json:
@@ -70,8 +117,8 @@ def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None
             d["state"],
             d["attempts"],
             d["status"],
-            local(d["settled_at"] or d["due_at"]),
-            d["event_id"],
+            short_time(d["settled_at"] or d["due_at"], zone),
+            short_id(d["event_id"]),
             d["error"],
         )
         for d in found
@@ -79,11 +126,18 @@ def deliveries(dead: bool, limit: int, as_json: bool, config_path: Path) -> None
     print_table(heads, rows, "no dead deliveries" if dead else "no deliveries", prose=("ERROR",))
 
 
+def _check_type(type_: str) -> None:
+    from mailbridge.webhook import schemas
+
+    if type_ not in schemas.EVENTS:
+        raise click.UsageError(f"unknown event type {type_!r}; use one of {', '.join(schemas.EVENTS)}")
+
+
 def _print_schema(type_: str) -> None:
     from mailbridge.webhook import schemas
 
-    if type_ != "*" and type_ not in schemas.EVENTS:
-        raise click.UsageError(f"unknown event type {type_!r}; use one of {', '.join(schemas.EVENTS)}")
+    if type_ != "*":
+        _check_type(type_)
     print_json({name: schemas.schema(name) for name in schemas.EVENTS} if type_ == "*" else schemas.schema(type_))
 
 

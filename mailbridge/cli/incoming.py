@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mailbridge.cli.myfax_call import by_account, configuration
-from mailbridge.cli.options import EXITS, account_option, config_option, json_option
+from mailbridge.cli.options import EXITS, account_option, config_option, json_option, moment
 from mailbridge.cli.output import local, print_json, print_table
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def incoming(
 
     config = configuration(config_path)
     zone = ZoneInfo(config.timezone)
-    start, end = _moment(since, "--since", zone), _moment(until, "--until", zone, last=True)
+    start, end = moment(since, "--since", zone), moment(until, "--until", zone, last=True)
     if start and end and end < start:
         raise click.UsageError("--until is before --since")
 
@@ -71,7 +70,7 @@ def incoming(
 
 
 def _print(items: list[dict[str, Any]], last: str, zone: ZoneInfo, empty: str) -> None:
-    rows = [(local(item["time"], zone=zone), item["from"], item["to"], item[last]) for item in items]
+    rows = [(local(item["time"], zone), item["from"], item["to"], item[last]) for item in items]
     print_table(("TIME", "FROM", "TO", last.upper()), rows, empty)
 
 
@@ -85,16 +84,3 @@ def _item_data(item: IncomingItem, region: str) -> dict[str, Any]:
         "to": canonical_number(item.did, region),
         "url": item.url,
     }
-
-
-def _moment(text: str | None, option: str, zone: ZoneInfo, last: bool = False) -> datetime | None:
-    """Return the time of an option, aware; a date is its first second, or with `last` its last one."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.UsageError(f"{option} is not a time; write 2026-01-04 or 2026-01-04T09:00") from None
-    if last and len(text) <= len("2026-01-04"):
-        moment = moment.replace(hour=23, minute=59, second=59)
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 # The last line of each help page.
 EXITS = "Exit codes: 0 done, 1 refused or failed, 2 usage error, 78 bad configuration."
@@ -32,6 +37,30 @@ limit_option = click.option(
 )
 account_option = click.option("--account", metavar="NAME", help="MyFax account to use.  [default: the first]")
 fax_argument = click.argument("id")
+
+
+since_option = click.option("--since", metavar="TIME", help="Only from this time on, such as 2026-01-04T09:00.")
+until_option = click.option("--until", metavar="TIME", help="Only up to this time; a date means its end.")
+
+
+def moment(text: str | None, option: str, zone: ZoneInfo, last: bool = False) -> datetime | None:
+    """Return the time of an option, aware; a date is its first second, or with `last` its last one. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        if last and len(text) <= len("2026-01-04"):
+            found = found.replace(hour=23, minute=59, second=59)
+        return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        forms = "2026-01-04, 2026-01-04T09:00 or 2026-01-04T09:00:00+02:00"
+        raise click.UsageError(f"{option}: {text!r} is not a time; write {forms}") from None
+
+
+def between(since: str | None, until: str | None, zone: ZoneInfo) -> dict[str, str | None]:
+    """Return the options --since and --until as a request has them: in UTC, without an offset they are in `zone`."""
+    times = {"since": moment(since, "--since", zone), "until": moment(until, "--until", zone, last=True)}
+    return {name: None if time is None else time.isoformat() for name, time in times.items()}
 
 
 def environment(config_path: Path) -> Mapping[str, str]:

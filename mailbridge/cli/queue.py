@@ -1,120 +1,109 @@
-"""`queue` and `show`: faxes and their history."""
+"""`queue`: lists faxes, sent or received."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from mailbridge.cli.options import EXITS, config_option, fax_argument, json_option, limit_option
-from mailbridge.cli.output import local, plain, print_json, print_table
-from mailbridge.cli.store_query import ask
+from mailbridge.cli.options import EXITS, between, config_option, json_option, limit_option, since_option, until_option
+from mailbridge.cli.output import print_json, print_table, short_id, short_time
+from mailbridge.cli.show import reason
+from mailbridge.cli.store_query import ask, find_zone
 from mailbridge.lifecycle import FaxState
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+_FILTERS = (
+    click.option(
+        "--state",
+        metavar="STATE",
+        type=click.Choice(get_args(FaxState)),
+        help=f"Only faxes in this state: {', '.join(get_args(FaxState))}.",
+    ),
+    click.option("--number", metavar="NUMBER", help="Only to this number, its last digits, or a prefix with +."),
+    click.option("--user", metavar="NAME", help="Only of this [user.NAME]."),
+    click.option("--account", metavar="NAME", help="Only by this MyFax account."),
+    click.option("--from", "sender", metavar="TEXT", help="Only of senders whose address contains this."),
+    click.option("--subject", metavar="TEXT", help="Only with this in the subject."),
+    click.option("--tag", metavar="KEY[=VALUE]", help="Only with this tag."),
+    since_option,
+    until_option,
+)
+
+
+def _filters(command: C) -> C:
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
 
 
 @click.command(epilog=EXITS)
-@click.option(
-    "--state",
-    metavar="STATE",
-    type=click.Choice(get_args(FaxState)),
-    help=f"Only faxes in this state: {', '.join(get_args(FaxState))}.",
-)
+@_filters
+@click.option("--received", is_flag=True, help="Received faxes and voicemails instead; takes --since and --until alone.")
 @limit_option
 @json_option
 @config_option
-def queue(state: str | None, limit: int, as_json: bool, config_path: Path) -> None:
-    """List faxes, newest first.
+def queue(
+    received: bool, limit: int, as_json: bool, config_path: Path, since: str | None, until: str | None, **filters: str | None
+) -> None:
+    """List faxes, newest first. Other commands take an ID as it is shown here.
 
     \b
       mailbridge queue --state in_doubt
-      mailbridge queue --limit 5 --json
+      mailbridge queue --number 03-9876543 --since 2026-11-01
+      mailbridge queue --user scanner --tag case=1723 --json
+      mailbridge queue --received
     """
-    faxes = ask(config_path, "queue", state=state, limit=limit)
+    given = {name: value for name, value in filters.items() if value is not None}
+    if received and given:
+        raise click.UsageError("--received can be combined with --since and --until alone")
+    zone = find_zone(config_path)
+    given |= {name: value for name, value in between(since, until, zone).items() if value is not None}
+    found = ask(config_path, "received" if received else "queue", limit=limit, **given)
     if as_json:
-        print_json(faxes)
-        return
-    heads = ("ID", "STATE", "NUMBER", "CREATED", "TRIES", "FROM", "SUBJECT", "REASON")
+        print_json(found)
+    elif received:
+        _print_received(found, zone)
+    else:
+        _print_sent(found, zone, _empty(given))
+
+
+def _print_received(found: list[dict[str, Any]], zone: ZoneInfo) -> None:
+    heads = ("ID", "RECEIVED", "FROM", "TO", "PAGES", "TRUSTED", "SUBJECT", "FILE")
     rows = [
-        (f["id"], f["state"], f["number"], local(f["created_at"]), f["tries"], f["sender"], f["subject"], reason(f))
-        for f in faxes
+        (
+            *(short_id(fax["id"]), short_time(fax["received_at"], zone), fax["from"], fax["to"], fax["pages"]),
+            *("yes" if fax["trusted"] else "no", fax["subject"], fax["document"] and fax["document"]["filename"]),
+        )
+        for fax in found
     ]
-    print_table(heads, rows, "no faxes" if state is None else f"no faxes in state {state}", prose=("FROM", "SUBJECT", "REASON"))
+    print_table(heads, rows, "no received faxes", prose=("SUBJECT", "FILE"))
 
 
-@click.command(epilog=EXITS)
-@fax_argument
-@json_option
-@config_option
-def show(id: str, as_json: bool, config_path: Path) -> None:
-    """Show the history of a fax: its documents, what of its mail was not faxed, attempts, events and webhook deliveries.
-
-    \b
-      mailbridge show fax_01M87C14PBQ5WTSC4GKPEBFKJX
-    """
-    fax = ask(config_path, "show", id=id)
-    if as_json:
-        print_json(fax)
-    else:
-        click.echo("\n".join(history(fax)))
+def _print_sent(found: list[dict[str, Any]], zone: ZoneInfo, empty: str) -> None:
+    heads = ("ID", "STATE", "NUMBER", "CREATED", "TRIES", "USER", "FROM", "SUBJECT", "TAGS", "SEND AT", "REASON")
+    rows = [
+        (
+            *(short_id(fax["id"]), fax["state"], fax["number"], short_time(fax["created_at"], zone), fax["tries"], fax["user"]),
+            *(fax["sender"], fax["subject"], tags(fax), short_time(fax["send_at"], zone), reason(fax)),
+        )
+        for fax in found
+    ]
+    print_table(heads, rows, empty, prose=heads[6:])
 
 
-def reason(fax: dict[str, Any]) -> str:
-    """Return why a fax failed, in one line; empty if it did not."""
-    failure = fax["failure"]
-    if failure is None:
-        return ""
-    number = "" if failure["provider_code"] is None else f" ({failure['provider_code']})"
-    return f"{failure['code']}{number}: {failure['message']}"
+def tags(fax: dict[str, Any]) -> str:
+    """Return the tags of a fax in one line."""
+    return ", ".join(f"{key}={value}" for key, value in fax["tags"].items())
 
 
-def history(fax: dict[str, Any]) -> list[str]:
-    """Return the history of a fax as lines of text."""
-    facts = {
-        "state": fax["state"],
-        "reason": reason(fax),
-        "number": fax["number"],
-        "account": fax["account"],
-        "user": fax["user"],
-        "from": fax["sender"],
-        "subject": fax["subject"],
-        "tags": ", ".join(f"{key}={value}" for key, value in fax["tags"].items()),
-        "repeat of": fax["repeat_of"],
-        "pages": fax["pages"],
-        "fax code": fax["fax_code"],
-        "price": fax["price"],
-        "next step": fax["due_at"] and local(fax["due_at"]),
-    }
-    lines = [fax["id"], *(f"  {name:10} {plain(value)}" for name, value in facts.items() if value not in (None, ""))]
-    lines += _section("documents", [_document(d) for d in fax["documents"]])
-    lines += _section("not faxed", [plain(name) for name in fax["passed_over"]])
-    lines += _section("attempts", [_attempt(attempt) for attempt in fax["attempts"]])
-    lines += _section("events", [f"{local(e['at'])}  {e['type']}" for e in fax["events"]])
-    lines += _section("deliveries", [_delivery(delivery) for delivery in fax["deliveries"]])
-    return lines
-
-
-def _section(title: str, lines: list[str]) -> list[str]:
-    return [f"  {title}", *(f"    {line}" for line in lines)] if lines else []
-
-
-def _document(document: dict[str, Any]) -> str:
-    deleted = "  deleted" if document["deleted"] else ""
-    return f"{plain(document['name'])}  {document['content_type']}  {document['size']:,} bytes{deleted}"
-
-
-def _attempt(attempt: dict[str, Any]) -> str:
-    if attempt["fax_code"]:
-        outcome = f"accepted as {plain(attempt['fax_code'])}"
-    elif attempt["error_code"]:
-        outcome = plain(attempt["error_code"])
-    else:
-        outcome = "in progress" if attempt["ended_at"] is None else "not accepted"
-    return f"{local(attempt['started_at'])}  {attempt['n']}: {outcome}"
-
-
-def _delivery(delivery: dict[str, Any]) -> str:
-    when = local(delivery["settled_at"] or delivery["due_at"])
-    error = f"  {plain(delivery['error'])}" if delivery["error"] else ""
-    tries = f"{delivery['attempts']} {'try' if delivery['attempts'] == 1 else 'tries'}"
-    return f"{when}  {plain(delivery['type'])} to {delivery['endpoint']}: {delivery['state']} after {tries}{error}"
+def _empty(given: Mapping[str, str | None]) -> str:
+    if not given:
+        return "no faxes"
+    return f"no faxes in state {given['state']}" if given.keys() == {"state"} else "no such faxes"

@@ -17,7 +17,7 @@ import click
 
 from mailbridge.cli.options import EXITS, account_option, config_option, json_option
 from mailbridge.cli.output import print_json
-from mailbridge.cli.queue import reason
+from mailbridge.cli.show import reason
 from mailbridge.cli.store_query import ask, ask_daemon
 from mailbridge.errors import ControlError
 from mailbridge.lifecycle import FAX_FINAL

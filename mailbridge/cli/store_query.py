@@ -6,12 +6,15 @@ import os
 import time
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mailbridge.cli.options import environment
-from mailbridge.control.client import NoDaemon, call_first
+from mailbridge.control.client import NoDaemon, call_first, start_hint
 from mailbridge.control.socket_path import candidates
 from mailbridge.errors import ConfigError, ControlError, StateLocked
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 # Seconds to wait while a daemon that starts or stops, or another command, has the state_dir locked; and between attempts.
 _LOCK_TIMEOUT, _LOCK_INTERVAL = 5.0, 0.2
@@ -26,7 +29,7 @@ def ask(config_path: Path, command: str, **args: object) -> Any:
         except NoDaemon:
             if not (state_dir / "mailbridge.sqlite3").exists():
                 raise ControlError(
-                    f"no daemon runs with state_dir {state_dir}, and there is no database; start mailbridge serve"
+                    f"no daemon runs with state_dir {state_dir}, and there is no database; {start_hint()}"
                 ) from None
         try:
             return _ask_store(config_path, command, args)
@@ -50,16 +53,29 @@ def ask_daemon_first(config_path: Path, command: str, **args: object) -> Any:
 
 def find_state_dir(config_path: Path) -> Path:
     """Return only the state_dir, so that a user of the daemon need not be able to read its secrets. Raises ConfigError."""
+    given = _tree(config_path).get("state_dir") or os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(str(given or "/var/lib/mailbridge"))
+
+
+def find_zone(config_path: Path) -> ZoneInfo:
+    """Return the time zone of the configuration, in which times are shown. Raises ConfigError."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
-        tree = tomllib.loads(config_path.read_text(encoding="utf-8-sig"))
+        return ZoneInfo(str(_tree(config_path).get("timezone", "Asia/Jerusalem")))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError("timezone", "is not a known time zone", 'write an IANA name such as "Asia/Jerusalem"') from None
+
+
+def _tree(config_path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(config_path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         from mailbridge.config import problems
 
         raise next(
             iter(problems(config_path, environment(config_path))), ConfigError(str(config_path), "cannot be read", "try again")
         ) from None
-    given = tree.get("state_dir") or os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(str(given or "/var/lib/mailbridge"))
 
 
 def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:

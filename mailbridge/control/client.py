@@ -15,6 +15,7 @@ from mailbridge.errors import ControlError
 _MAX_ANSWER = 256 * 1024 * 1024
 # Seconds without a byte of the answer.
 _TIMEOUT = 30.0
+_UNIT, _UNIT_FOLDERS = "mailbridge.service", ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
 
 class NoDaemon(ControlError):
@@ -23,6 +24,12 @@ class NoDaemon(ControlError):
 
 class _NotAllowed(ControlError):
     """A daemon may listen on this path, but this user may not connect."""
+
+
+def start_hint() -> str:
+    """Return how to start the daemon here: not by hand where systemd does it, as that would leave files of the wrong owner."""
+    installed = any((Path(folder) / _UNIT).exists() for folder in _UNIT_FOLDERS)
+    return "start it with systemctl start mailbridge" if installed else "start mailbridge serve"
 
 
 def call(path: Path, command: str, body: bytes | None = None, /, **args: object) -> Any:
@@ -36,7 +43,7 @@ def call(path: Path, command: str, body: bytes | None = None, /, **args: object)
             with addressable(path) as name:
                 peer.connect(name)
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
-            raise NoDaemon(f"no mailbridge listens on {path}; start it with mailbridge serve") from None
+            raise NoDaemon(f"no mailbridge listens on {path}; {start_hint()}") from None
         except PermissionError:
             raise _NotAllowed(f"only root and the daemon's user may use {path}; use sudo") from None
         except OSError as error:

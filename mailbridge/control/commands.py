@@ -13,7 +13,10 @@ from mailbridge.store.interface import Store
 
 def bind(store: Store, clock: Callable[[], datetime]) -> Mapping[str, Command]:
     """Return the commands that need only the store. The command line calls them itself if no daemon runs."""
-    reading = (queries.queue, queries.show, queries.events, queries.deliveries)
+    reading = (
+        *(queries.queue, queries.received, queries.show, queries.stored_documents),
+        *(queries.events, queries.deliveries, queries.usage),
+    )
     changing = (fax_actions.cancel, fax_actions.retry, fax_actions.resolve, fax_actions.resolve_all, delivery_actions.replay)
     return {
         **{command.__name__: partial(command, store) for command in reading},

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from mailbridge.control.ids import whole_event_or_delivery_id
 from mailbridge.errors import ControlError
 from mailbridge.model import Delivery
 from mailbridge.store.interface import Store, Transaction
@@ -57,7 +58,7 @@ async def replay(store: Store, clock: Clock, *, ids: Sequence[str] = (), retire:
 
     def work(tx: Transaction) -> list[dict[str, Any]]:
         dead: dict[str, Delivery] = {}
-        for id in dict.fromkeys(ids):
+        for id in dict.fromkeys(whole_event_or_delivery_id(tx, given) for given in ids):
             found = _by_id(tx, id)
             if not any(delivery.state == "dead" for delivery in found):
                 states = ", ".join(f"{delivery.state} to {delivery.endpoint}" for delivery in found) or "for no webhook"

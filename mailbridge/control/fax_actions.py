@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
+from mailbridge.control.ids import whole_fax_id
 from mailbridge.control.queries import fax_as_json
 from mailbridge.errors import ControlError
 from mailbridge.lifecycle import FaxState, FaxTrigger
@@ -39,10 +40,10 @@ async def cancel(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
     """Cancel a queued fax. Raises NotFound, ControlError."""
 
     def work(tx: Transaction) -> dict[str, Any]:
-        fax = tx.faxes.get(id)
+        fax = tx.faxes.get(whole_fax_id(tx, id))
         if fax.state != "queued":
-            raise ControlError(f"{id} cannot be cancelled: {_NOT_CANCELLED[fax.state]}")
-        return fax_as_json(tx.faxes.transition(id, "cancel", clock(), source="person"))
+            raise ControlError(f"{fax.id} cannot be cancelled: {_NOT_CANCELLED[fax.state]}")
+        return fax_as_json(tx.faxes.transition(fax.id, "cancel", clock(), source="person"))
 
     return await store.run(work)
 
@@ -54,16 +55,16 @@ async def retry(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
     """
 
     def work(tx: Transaction) -> dict[str, Any]:
-        fax, now = tx.faxes.get(id), clock()
+        fax, now = tx.faxes.get(whole_fax_id(tx, id)), clock()
         if fax.state == "queued":
-            return fax_as_json(tx.faxes.update(id, due_at=now))
+            return {**fax_as_json(tx.faxes.update(fax.id, due_at=now)), "copy_of": None}
         if fax.state in _NOT_RETRIED:
-            raise ControlError(f"{id} cannot be sent again: {_NOT_RETRIED[fax.state]}")
+            raise ControlError(f"{fax.id} cannot be sent again: {_NOT_RETRIED[fax.state]}")
         if not fax.documents or not all(document.path for document in fax.documents):
-            raise ControlError(f"{id} cannot be sent again: its documents were deleted (retention.documents)")
+            raise ControlError(f"{fax.id} cannot be sent again: its documents were deleted (retention.documents)")
         copy = _copy(fax, now)
         tx.faxes.add(copy, now)
-        return fax_as_json(tx.faxes.get(copy.id))
+        return {**fax_as_json(tx.faxes.get(copy.id)), "copy_of": fax.id}
 
     return await store.run(work)
 
@@ -100,9 +101,9 @@ async def resolve(
     """End a doubt as a person decides; a sent fax with a FAX_CODE is polled to its end. Raises NotFound, ControlError."""
 
     def work(tx: Transaction) -> dict[str, Any]:
-        fax, now = tx.faxes.get(id), clock()
+        fax, now = tx.faxes.get(whole_fax_id(tx, id)), clock()
         if fax.state != "in_doubt":
-            raise ControlError(f"{id} is {fax.state}, and only a fax in doubt can be resolved")
+            raise ControlError(f"{fax.id} is {fax.state}, and only a fax in doubt can be resolved")
         return fax_as_json(_resolve(tx, fax, as_, fax_code, now))
 
     return await store.run(work)

@@ -2,57 +2,176 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
+from mailbridge.control.ids import whole_fax_id
 from mailbridge.errors import ControlError, NotFound
-from mailbridge.lifecycle import FaxState
+from mailbridge.lifecycle import DeliveryState, FaxState
 from mailbridge.model import Attempt, Delivery, Document, Event, Failure, Fax
 from mailbridge.store.interface import Store, Transaction
+from mailbridge.store.search import RECEIVED, EventFilter, FaxFilter
+from mailbridge.store.usage import By, Usage, group
+
+F = TypeVar("F", FaxFilter, EventFilter)
 
 # More than any fax has; it bounds the answer.
 _ALL_OF_ONE_FAX = 1000
 
 
-async def queue(store: Store, *, state: FaxState | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """Return faxes, newest first; with `state`, only those. Raises ControlError for an unknown state."""
+async def queue(store: Store, *, limit: int = 100, **wanted: Any) -> list[dict[str, Any]]:
+    """Return faxes, newest first; `wanted` are fields of FaxFilter, times in ISO 8601. Raises ControlError for a bad filter."""
+    state = wanted.get("state")
     if state is not None and state not in get_args(FaxState):
         raise ControlError(f"unknown state {state!r}; use one of {', '.join(get_args(FaxState))}")
-    return [fax_as_json(fax) for fax in await store.run(lambda tx: tx.faxes.newest(state, limit))]
+    given = {name for name, value in wanted.items() if value is not None}
+    if given <= {"state"}:
+        return [fax_as_json(fax) for fax in await store.run(lambda tx: tx.faxes.newest(state, limit))]
+    fax_filter = _filter(FaxFilter, wanted)
+    found, below, more = list[Fax](), None, True
+    while more and len(found) < limit:
+        page = await store.run(lambda tx, below=below: tx.search.faxes(fax_filter, below))  # type: ignore[misc]  # a default has no type
+        found += page.faxes
+        below, more = page.below, page.below is not None
+    return [fax_as_json(fax) for fax in found[:limit]]
+
+
+def _filter(kind: type[F], wanted: dict[str, Any]) -> F:
+    try:
+        times = {name: datetime.fromisoformat(wanted[name]) for name in ("since", "until") if wanted.get(name)}
+        return kind(**{**wanted, **times})
+    except (TypeError, ValueError) as error:
+        raise ControlError(f"invalid selection: {error}") from None
+
+
+async def received(store: Store, *, limit: int = 100, since: str | None = None, until: str | None = None) -> list[dict[str, Any]]:
+    """Return received faxes and voicemails, newest first."""
+    found = await _events(store, _filter(EventFilter, {"types": RECEIVED, "since": since, "until": until}), limit)
+    return [received_as_json(event) for event in found]
+
+
+def received_as_json(event: Event) -> dict[str, Any]:
+    """Return a received fax or voicemail as commands print it with `--json`."""
+    data, document = event.data, event.data.get("document")
+    kept = ("account", "mailbox", "from", "to", "received_at", "pages", "source", "trusted", "subject")
+    names = ("filename", "content_type", "size", "sha256", "pages")
+    return {
+        "id": event.fax_id,
+        "direction": "inbound",
+        "type": event.type,
+        **{name: data.get(name) for name in kept},
+        "document": document and {**{name: document.get(name) for name in names}, "deleted": not document.get("path")},
+    }
 
 
 async def show(store: Store, *, id: str) -> dict[str, Any]:
     """Return the full history of one fax: attempts, documents, what is not faxed, events and deliveries. Raises NotFound."""
 
     def work(tx: Transaction) -> dict[str, Any]:
-        fax = tx.faxes.get(id)
-        events = list(reversed(tx.events.newest(id, _ALL_OF_ONE_FAX)))
+        fax_id = whole_fax_id(tx, id)
+        events = list(reversed(tx.events.newest(fax_id, _ALL_OF_ONE_FAX)))
         sent = [(event, tx.deliveries.newest(None, event.id, _ALL_OF_ONE_FAX)) for event in events]
+        history = {
+            "events": [_event(event) for event in events],
+            "deliveries": [_delivery(delivery, event.type) for event, found in sent for delivery in found],
+        }
+        if incoming := tx.search.received(fax_id):
+            return {**received_as_json(incoming), **history}
+        fax = tx.faxes.get(fax_id)
         return {
             **fax_as_json(fax),
             "documents": [_document(document) for document in fax.documents],
             "passed_over": tx.submissions.passed_over(fax.envelope_id or ""),
             "attempts": [_attempt(attempt) for attempt in fax.attempts],
-            "events": [_event(event) for event in events],
-            "deliveries": [_delivery(delivery, event.type) for event, found in sent for delivery in found],
+            **history,
         }
 
     return await store.run(work)
 
 
-async def events(store: Store, *, fax: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """Return events, newest first; with the id of a `fax`, only those of that fax."""
-    return [_event(event) for event in await store.run(lambda tx: tx.events.newest(fax, limit))]
-
-
-async def deliveries(store: Store, *, dead: bool = False, limit: int = 100) -> list[dict[str, Any]]:
-    """Return deliveries, newest first; with `dead`, only those that were given up."""
+async def stored_documents(store: Store, *, id: str) -> list[dict[str, Any]]:
+    """Return where the spool has the documents of a sent or received fax: fields of Document. Raises NotFound."""
 
     def work(tx: Transaction) -> list[dict[str, Any]]:
-        found = tx.deliveries.newest("dead" if dead else None, None, limit)
+        fax_id = whole_fax_id(tx, id)
+        if incoming := tx.search.received(fax_id):
+            document = incoming.data.get("document")
+            return [_received_document(document)] if document else []
+        return [asdict(document) for document in tx.faxes.get(fax_id).documents]
+
+    return await store.run(work)
+
+
+def _received_document(stored: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: stored[name] for name in ("content_type", "size", "sha256", "path")}
+    return {**kept, "name": stored.get("filename") or "fax", "offset": 0, "length": stored["size"], "encoding": "identity"}
+
+
+async def events(
+    store: Store,
+    *,
+    fax: str | None = None,
+    limit: int = 100,
+    type: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return events, newest first; with arguments, only those of a fax, a type or a time. Raises NotFound, ControlError."""
+    fax_id = None if fax is None else await store.run(lambda tx: whole_fax_id(tx, fax))
+    if (type, since, until) == (None, None, None):
+        return [_event(event) for event in await store.run(lambda tx: tx.events.newest(fax_id, limit))]
+    wanted = {"types": None if type is None else (type,), "fax_id": fax_id, "since": since, "until": until}
+    return [_event(event) for event in await _events(store, _filter(EventFilter, wanted), limit)]
+
+
+async def _events(store: Store, wanted: EventFilter, limit: int) -> list[Event]:
+    found, below, more = list[Event](), None, True
+    while more and len(found) < limit:
+        page = await store.run(lambda tx, below=below: tx.search.events(wanted, below))  # type: ignore[misc]  # a default has no type
+        found += page.events
+        below, more = page.below, page.below is not None
+    return sorted(found, key=lambda event: (event.at, event.seq, event.id), reverse=True)[:limit]
+
+
+async def deliveries(
+    store: Store,
+    *,
+    dead: bool = False,
+    limit: int = 100,
+    state: DeliveryState | None = None,
+    endpoint: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> list[dict[str, Any]]:
+    """Return deliveries, newest first; with arguments, only those. Raises ControlError for an unknown state or a bad time."""
+    wanted = "dead" if dead else state
+    if wanted is not None and wanted not in get_args(DeliveryState):
+        raise ControlError(f"unknown state {wanted!r}; use one of {', '.join(get_args(DeliveryState))}")
+    times = _filter(EventFilter, {"since": since, "until": until})
+
+    def work(tx: Transaction) -> list[dict[str, Any]]:
+        found = tx.deliveries.newest(wanted, None, limit, endpoint=endpoint, since=times.since, until=times.until)
         return [_delivery(delivery, _event_type(tx, delivery.event_id)) for delivery in found]
 
     return await store.run(work)
+
+
+async def usage(store: Store, *, since: str, until: str, by: By = "user") -> list[dict[str, Any]]:
+    """Return how many faxes were accepted in this time and what became of them, a row for each user, account or tag."""
+    times = _filter(EventFilter, {"since": since, "until": until})
+    if times.since is None or times.until is None or by not in get_args(By):
+        raise ControlError("usage needs a time, and user, account or tag")
+    start, end = times.since, times.until
+    groups: defaultdict[str, Usage] = defaultdict(Usage)
+    below, more = None, True
+    while more:
+        page, below = await store.run(lambda tx, below=below: tx.search.usage(start, end, below))  # type: ignore[misc]  # a default has no type
+        group(page, by, groups)
+        more = below is not None
+    return [{by: name, **asdict(one), "price": str(one.price)} for name, one in sorted(groups.items())]
 
 
 def _event_type(tx: Transaction, event_id: str) -> str | None:
@@ -75,6 +194,7 @@ def fax_as_json(fax: Fax) -> dict[str, Any]:
         "account": fax.account,
         "created_at": _at(fax.created_at),
         "due_at": None if fax.final_at else _at(fax.due_at),
+        "send_at": _at(fax.due_at) if fax.state == "queued" and not fax.attempts and fax.due_at > fax.created_at else None,
         "final_at": _at(fax.final_at),
         "pages": fax.pages,
         "fax_code": fax.fax_code,

@@ -52,12 +52,28 @@ class Deliveries:
     def get(self, delivery_id: str) -> Delivery:
         return rows.to_delivery(self._sql.one(_BY_ID, delivery_id, "delivery"))
 
-    def newest(self, state: DeliveryState | None = None, event_id: str | None = None, limit: int = 100) -> list[Delivery]:
+    def newest(
+        self,
+        state: DeliveryState | None = None,
+        event_id: str | None = None,
+        limit: int = 100,
+        *,
+        endpoint: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[Delivery]:
         chosen = select(schema.delivery).order_by(_delivery.id.desc()).limit(limit)
         if state is not None:
             chosen = chosen.where(_delivery.endpoint.in_(self._endpoints_with(state)), _delivery.state == state)
         if event_id is not None:
             chosen = chosen.where(_delivery.event_id == event_id)
+        if endpoint is not None:
+            chosen = chosen.where(_delivery.endpoint == endpoint)
+        if since is not None or until is not None:
+            at = schema.event.c.at
+            limits = [at >= since] if since else []
+            limits += [at <= until] if until else []
+            chosen = chosen.where(_delivery.event_id.in_(select(schema.event.c.id).where(*limits)))
         return [rows.to_delivery(row) for row in self._sql.rows(chosen)]
 
     def counts(self) -> dict[tuple[str, DeliveryState], int]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
 from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem, StoppedWebhook
 from mailbridge.store.retention_interface import Audit, Retention
+from mailbridge.store.search import EventFilter, EventPage, FaxFilter, FaxPage
 
 T = TypeVar("T")
 
@@ -92,6 +93,31 @@ class Faxes(Protocol):
         """Change fields other than the state, such as the next due_at; return the new fax. Raises NotFound."""
 
 
+class Search(Protocol):
+    """Searches for people, a page at a time (see `store.search`): `below` is where the page before ended."""
+
+    def faxes(self, wanted: FaxFilter, below: str | None = None) -> FaxPage:
+        """Return the next page of the wanted faxes, newest first."""
+
+    def events(self, wanted: EventFilter, below: str | None = None) -> EventPage:
+        """Return the next page of the wanted events, newest first."""
+
+    def usage(self, since: datetime, until: datetime, below: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
+        """Return the next page of the faxes that were accepted in this time, for `store.usage.group`, and where it ended."""
+
+    def fax_ids(self, ending: str, limit: int = 3) -> list[str]:
+        """Return ids of sent and received faxes that end so, and the one with this token."""
+
+    def event_ids(self, ending: str, limit: int = 3) -> list[str]:
+        """Return ids of events that end so."""
+
+    def delivery_ids(self, ending: str, limit: int = 3) -> list[str]:
+        """Return ids of deliveries that end so."""
+
+    def received(self, fax_id: str) -> Event | None:
+        """Return the event about a received fax or voicemail, or None."""
+
+
 class Events(Protocol):
     """The outbox: events, each stored in the transaction of the change that it describes."""
 
@@ -111,8 +137,17 @@ class Deliveries(Protocol):
     def get(self, delivery_id: str) -> Delivery:
         """Return one delivery. Raises NotFound."""
 
-    def newest(self, state: DeliveryState | None = None, event_id: str | None = None, limit: int = 100) -> list[Delivery]:
-        """Return deliveries, newest first; with `state` or `event_id`, only those."""
+    def newest(
+        self,
+        state: DeliveryState | None = None,
+        event_id: str | None = None,
+        limit: int = 100,
+        *,
+        endpoint: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[Delivery]:
+        """Return deliveries, newest first; with arguments, only those. `since` and `until` are times of their events."""
 
     def counts(self) -> dict[tuple[str, DeliveryState], int]:
         """Return how many deliveries each endpoint has in each state; pairs without one are absent."""
@@ -204,6 +239,8 @@ class Transaction(Protocol):
     def submissions(self) -> Submissions: ...
     @property
     def faxes(self) -> Faxes: ...
+    @property
+    def search(self) -> Search: ...
     @property
     def events(self) -> Events: ...
     @property

@@ -15,6 +15,7 @@ from mailbridge.store.faxes import Faxes
 from mailbridge.store.mailboxes import Mailboxes
 from mailbridge.store.received import Received
 from mailbridge.store.retention_queries import RetentionQueries
+from mailbridge.store.search import Search
 from mailbridge.store.sql import Sql
 from mailbridge.store.stopped_webhooks import StoppedWebhooks
 from mailbridge.store.submissions import Submissions
@@ -29,6 +30,7 @@ class SqlTransaction:
         self.events = Events(sql, describe, route)
         self.faxes = Faxes(sql, self.events)
         self.submissions = Submissions(sql, self.faxes)
+        self.search = Search(sql)
         self.deliveries = Deliveries(sql)
         self.stopped_webhooks = StoppedWebhooks(sql)
         self.conditions = Conditions(sql)

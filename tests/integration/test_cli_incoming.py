@@ -43,7 +43,7 @@ def test_incoming_lists_every_page_of_a_period(tmp_path: Path) -> None:
         assert output.splitlines()[0].split() == ["TIME", "FROM", "TO", "ID"]
         assert len(output.splitlines()) == 6
         # In the zone in which they are asked for, whatever this machine's is.
-        assert output.splitlines()[1].startswith("2026-01-04 06:00:00  +97289999994")
+        assert output.splitlines()[1].startswith("2026-01-04 06:00:00 IST  +97289999994")
         for words in (("--since", "yesterday"), ("--since", "2026-01-05", "--until", "2026-01-04")):
             assert (await world.run("incoming", *words))[0] == 2
         world.myfax.down = True

@@ -120,7 +120,9 @@ def test_queue_json(seeded: Seeded) -> None:
 
 def test_queue_table(seeded: Seeded) -> None:
     head, *rows = table(seeded, "queue")
-    assert head.split() == ["ID", "STATE", "NUMBER", "CREATED", "TRIES", "FROM", "SUBJECT", "REASON"]
+    assert head.split() == [
+        *["ID", "STATE", "NUMBER", "CREATED", "TRIES", "USER", "FROM", "SUBJECT", "TAGS", "SEND", "AT", "REASON"]
+    ]
     assert [row.split()[0] for row in rows] == [seeded.failed, seeded.doubted, seeded.queued]
     assert "busy (3): the line was busy" in rows[0]
     assert "dana@example.co.il" in rows[2]
@@ -218,3 +220,97 @@ def test_missing_database_is_one_line(config: Path) -> None:
     done = run("queue", "--config", config)
     assert done.status == 1
     assert one_line(done).endswith("start mailbridge serve")
+
+
+def on_terminal(seeded: Seeded, *arguments: str) -> list[str]:
+    """Return the lines of a command on a terminal of 80 columns."""
+    done = run(*arguments, "--config", seeded.config, COLUMNS="80")
+    assert (done.status, done.errors) == (0, "")
+    return done.output.splitlines()
+
+
+@pytest.mark.parametrize("command", ["queue", "events", "deliveries", "usage --month 2026-01"])
+def test_tables_fit_80_columns_with_short_ids_that_commands_take(seeded: Seeded, command: str) -> None:
+    lines = on_terminal(seeded, *command.split())
+    assert max(map(len, lines)) <= 80
+    if command == "queue":
+        short = next(line.split()[0] for line in lines if " failed " in line)
+        assert seeded.failed.endswith(short)
+        assert len(short) == 8
+        for given in (short, short.lower(), f"fax_{short}", read_json(seeded, "queue")[0]["token"]):
+            assert read_json(seeded, "show", given)["id"] == seeded.failed
+        assert "11:00 IST" in lines[3]
+        text = "\n".join(lines)
+        assert "scanner" in text
+        assert "case=1723" in text
+
+
+def test_end_of_several_ids_is_refused_with_those_ids(tmp_path: Path) -> None:
+    seeded = seed(tmp_path)
+    with sqlite3.connect(seeded.config.parent / "state/mailbridge.sqlite3") as database:
+        database.execute("UPDATE fax SET id = substr(id, 1, 26) || 'ZZZZ'")
+    database.close()
+    done = run("show", "ZZZZ", "--config", seeded.config)
+    assert done.status == 1
+    assert "is the end of several ids (fax_" in one_line(done)
+
+
+FILTERS = {
+    "number as it is written": (("--number", "03-9876543"), 3),
+    "number in E.164": (("--number", "+97239876543"), 3),
+    "last digits": (("--number", "6543"), 3),
+    "prefix": (("--number", "+9723"), 3),
+    "another number": (("--number", "03-9876544"), 0),
+    "another prefix": (("--number", "+9724"), 0),
+    "user": (("--user", "scanner"), 1),
+    "account": (("--account", "office"), 3),
+    "another account": (("--account", "branch"), 0),
+    "sender": (("--from", "DANA@"), 3),
+    "another sender": (("--from", "d%a"), 0),
+    "subject": (("--subject", "חוזה"), 3),
+    "another subject": (("--subject", "_"), 0),
+    "tag": (("--tag", "case"), 1),
+    "tag with its value": (("--tag", "case=1723"), 1),
+    "tag with another value": (("--tag", "case=17"), 0),
+    "since, in the time zone of the configuration": (("--since", "2026-01-04T11:00"), 3),
+    "since later": (("--since", "2026-01-04T11:01"), 0),
+    "until the end of a day": (("--until", "2026-01-04"), 3),
+    "until earlier": (("--until", "2026-01-04T10:59"), 0),
+    "several": (("--state", "failed", "--user", "scanner", "--number", "03-9876543"), 1),
+    "several that no fax has": (("--state", "queued", "--user", "scanner"), 0),
+}
+
+
+@pytest.mark.parametrize("case", FILTERS)
+def test_queue_finds_by(seeded: Seeded, case: str) -> None:
+    arguments, count = FILTERS[case]
+    assert len(read_json(seeded, "queue", *arguments)) == count
+
+
+def test_events_and_deliveries_are_found_by_type_state_endpoint_and_time(seeded: Seeded) -> None:
+    assert [event["type"] for event in read_json(seeded, "events", "--type", "fax.failed")] == ["fax.failed"]
+    assert read_json(seeded, "events", "--since", "2026-01-05") == []
+    assert len(read_json(seeded, "events", "--since", "2026-01-04", "--until", "2026-01-04")) == 5
+    assert len(read_json(seeded, "events", "--fax", seeded.failed[-8:], "--type", "fax.queued")) == 1
+    assert len(read_json(seeded, "deliveries", "--state", "delivered", "--endpoint", "crm")) == 4
+    assert read_json(seeded, "deliveries", "--endpoint", "erp") == []
+    assert len(read_json(seeded, "deliveries", "--until", "2026-01-04T11:00")) == 5
+    assert read_json(seeded, "deliveries", "--until", "2026-01-03") == []
+    for wrong in (("events", "--type", "fax.lost"), ("events", "--since", "today"), ("deliveries", "--dead", "--state", "dead")):
+        assert run(*wrong, "--config", seeded.config).status == 2
+
+
+def test_usage_counts_by_user_account_and_tag(seeded: Seeded) -> None:
+    by_user = read_json(seeded, "usage", "--month", "2026-01")
+    none = {"faxes": 2, "delivered": 0, "failed": 0, "other": 2, "pages": 0, "price": "0"}
+    assert by_user["rows"] == [{"user": "-", **none}, {"user": "scanner", **none, "faxes": 1, "failed": 1, "other": 0}]
+    [account] = read_json(seeded, "usage", "--month", "2026-01", "--by", "account")["rows"]
+    assert (account["account"], account["faxes"]) == ("office", 3)
+    tags = read_json(seeded, "usage", "--month", "2026-01", "--by", "tag")["rows"]
+    assert [(row["tag"], row["faxes"]) for row in tags][:2] == [("-", 2), ("case=1723", 1)]
+    assert read_json(seeded, "usage", "--month", "2026-02")["rows"] == []
+    done = run("usage", "--month", "2026-01", "--csv", "--config", seeded.config)
+    assert done.output.splitlines()[0] == "user,faxes,delivered,failed,other,pages,price"
+    assert done.output.splitlines()[2] == "scanner,1,0,1,0,0,0"
+    for wrong in ("2026-13", "2026", "january", "0000-01"):
+        assert run("usage", "--month", wrong, "--config", seeded.config).status == 2

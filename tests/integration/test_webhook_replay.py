@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from structlog.testing import capture_logs
@@ -204,7 +205,7 @@ def test_the_command_lists_dead_deliveries_and_marks_removed_webhooks(
 
 
 def test_the_command_replays_by_endpoint_and_time(tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    since = (DAY + timedelta(hours=2)).astimezone().replace(tzinfo=None).isoformat()  # this machine's zone
+    since = (DAY + timedelta(hours=2)).astimezone(ZoneInfo("Asia/Jerusalem")).replace(tzinfo=None).isoformat()
     status, out, _ = command(tmp_path, capsys, "replay", "--endpoint", "crm", "--since", since, "--json")
     assert (status, json.loads(out)) == (0, {"replayed": 2, "endpoints": {"crm": 2}})
     status, out, _ = command(

@@ -1,0 +1,59 @@
+"""`show --save`, received faxes in `queue` and `show`, and scheduled faxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mailbridge.demo.mailbox import incoming_mail
+from tests.e2e.environment import Environment
+from tests.e2e.test_commands import MAIL, fax_to, in_environment, refused
+from tests.wait_helpers import PATIENCE
+
+
+def test_show_saves_what_was_faxed(tmp_path: Path) -> None:
+    async def scenario(env: Environment) -> None:
+        fax = await fax_to(env, "03-9876543")
+        await env.becomes(fax, "delivered")
+        shown = await env.printed("show", fax[-8:], "--save", str(tmp_path / "out"))
+        sizes = [file["size"] for file in env.simulator.uploads[0].files]
+        assert [Path(path).stat().st_size for path in shown["files"]] == sizes
+        again = await env.printed("show", fax, "--save", str(tmp_path / "out"))
+        assert not set(again["files"]) & set(shown["files"])
+        assert all(" (2)" in path for path in again["files"])
+        (tmp_path / "file").touch()
+        status, _, errors = await env.command("show", fax, "--save", str(tmp_path / "file"))
+        assert (status, "file" in errors) == (2, True)
+
+    in_environment(tmp_path, scenario)
+
+
+def test_received_faxes_are_in_queue_and_show(tmp_path: Path) -> None:
+    async def scenario(env: Environment) -> None:
+        assert (await env.command("queue", "--received"))[1] == "no received faxes\n"
+        await env.mailbox.deliver(incoming_mail(b"%PDF-1.4 received", "048765432"))
+        event = await env.receiver.wait("fax.received", PATIENCE)
+        [found] = await env.printed("queue", "--received")
+        assert (found["id"], found["direction"]) == (event["data"]["fax_id"], "inbound")
+        assert found["from"] == "+97248765432"
+        shown = await env.printed("show", found["id"][-8:], "--save", str(tmp_path / "out"))
+        assert [one["type"] for one in shown["events"]] == ["fax.received"]
+        assert Path(shown["files"][0]).read_bytes() == b"%PDF-1.4 received"
+        text = (await env.command("show", found["id"]))[1]
+        assert "  from       +97248765432" in text
+        assert "already" not in await refused(env, "cancel", found["id"])
+        assert (await env.command("queue", "--received", "--user", "x"))[0] == 2
+
+    in_environment(tmp_path, scenario)
+
+
+def test_a_scheduled_fax_says_when_it_is_sent(tmp_path: Path) -> None:
+    async def scenario(env: Environment) -> None:
+        mail = b"X-Mailbridge-Send-At: 2099-01-04T09:00:00+02:00\n" + MAIL.read_bytes()
+        fax = (await env.send("dana@example.co.il", ["03-9876543@fax.local"], mail)).split()[4]
+        [queued] = await env.printed("queue")
+        assert (queued["id"], queued["send_at"]) == (fax, "2099-01-04T07:00:00.000+00:00")
+        assert "2099-01-04 09:00 IST" in (await env.command("queue"))[1]
+        assert "send at    2099-01-04 09:00:00 IST" in (await env.command("show", fax))[1]
+        assert (await env.printed("show", fax))["client"] == "127.0.0.1"
+
+    in_environment(tmp_path, scenario)
