@@ -10,11 +10,11 @@ are relative to the root.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import os
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,6 +23,7 @@ from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
 from mailbridge.store.document_reader import DocumentReader
 from mailbridge.store.fsync import sync_directory
+from mailbridge.store.spool_file import DERIVED, SpoolFile, write_all
 from mailbridge.store.sync_batches import SyncBatches
 
 _DIRECTORIES = 64
@@ -32,9 +33,8 @@ _ID_PREFIX = 11
 _SMALL_MAIL = 1 << 16
 # Seconds after a failed fsync in which a good one of a probe proves nothing.
 _SUSPECT_SECONDS = 10.0
-_DERIVED = ".derived"
 # Files beside a mail, which are deleted with it. Version 0.1.0 stored the page of the text as a PDF of its own.
-BESIDE_MAIL = (_DERIVED, ".page.pdf")
+BESIDE_MAIL = (DERIVED, ".page.pdf")
 
 
 def _directory(id: str) -> str:
@@ -51,89 +51,14 @@ def received_owner(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+def _close_all(directories: dict[Path, int]) -> None:
+    while directories:
+        os.close(directories.popitem()[1])
 
 
 def derived_path(mail: str) -> str:
     """Return the path of the content derived from the mail at this path."""
-    return f"{mail.removesuffix('.eml')}{_DERIVED}"
-
-
-class SpoolFile:
-    """A file that is being written to the spool: write, then commit or abort.
-
-    `write` and `abort` may run at the same time in two threads: when a client disconnects, the file is aborted while an executor
-    writes. The last one that holds the lock closes and unlinks the file, so no descriptor is closed during a write.
-    """
-
-    def __init__(self, spool: Spool, path: Path) -> None:
-        self._spool, self._path, self.directory = spool, path, path.parent
-        self._lock = threading.Lock()
-        self._aborted = False
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self.relpath = f"mail/{path.parent.name}/{path.name}"  # to the spool's root
-        self.size = 0  # bytes written
-
-    def write(self, data: bytes) -> None:
-        """Append `data`, blocking. Raises StoreUnavailable if the disk is full or fails."""
-        try:
-            with self._lock:
-                if self._descriptor >= 0:
-                    self._append(data)
-        finally:
-            self._remove_if_aborted()
-
-    def _append(self, data: bytes) -> None:
-        try:
-            _write_all(self._descriptor, data)
-        except OSError as error:
-            self._spool.healthy = False
-            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
-        self.size += len(data)
-
-    async def commit(self) -> None:
-        """Make content and name durable, in a thread. Raises StoreUnavailable; the file is then deleted."""
-        await self.begin_commit()
-
-    def begin_commit(self) -> asyncio.Future[None]:
-        """Start a commit, in one batch with the other files that wait; the future raises what `commit` raises."""
-        return self._spool.sync_with_others(self)
-
-    def sync(self) -> None:
-        """Make the content durable, blocking; the name is durable after a sync of `directory`. Raises StoreUnavailable."""
-        try:
-            with self._lock:
-                if self._descriptor < 0 or self._aborted:
-                    raise StoreUnavailable("the mail was aborted")
-                self._spool.make_durable(self._descriptor)
-                os.close(self._descriptor)
-                self._descriptor = -1
-        except StoreUnavailable:
-            self._aborted = True
-            raise
-        finally:
-            self._remove_if_aborted()
-
-    def abort(self) -> None:
-        """Close and unlink, at once or after the write or commit under way. May be called twice, and after commit."""
-        self._aborted = True
-        self._remove_if_aborted()
-
-    def _remove_if_aborted(self) -> None:
-        while self._aborted and self._lock.acquire(blocking=False):
-            try:
-                if self._descriptor >= 0:
-                    os.close(self._descriptor)
-                    self._descriptor = -1
-                for path in (self._path, self._path.with_suffix(_DERIVED)):
-                    with contextlib.suppress(OSError):
-                        path.unlink(missing_ok=True)
-                return
-            finally:
-                self._lock.release()
+    return f"{mail.removesuffix('.eml')}{DERIVED}"
 
 
 class Spool:
@@ -146,6 +71,9 @@ class Spool:
         self.root, self._monotonic = root, monotonic
         self.healthy, self._suspect_until = True, 0.0
         self._batches = SyncBatches(self.make_names_durable)
+        self._open_directories: dict[Path, int] = {}
+        self._opening = threading.Lock()
+        weakref.finalize(self, _close_all, self._open_directories)
         try:
             for kind in ("mail", "received"):
                 for number in range(_DIRECTORIES):
@@ -199,15 +127,19 @@ class Spool:
 
     def make_names_durable(self, directory: Path) -> None:
         """Fsync a directory, blocking. Raises StoreUnavailable."""
-        try:
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            self.healthy = False
-            raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
-        try:
-            self.make_durable(descriptor)
-        finally:
-            os.close(descriptor)
+        self.make_durable(self._descriptor_of(directory))
+
+    def _descriptor_of(self, directory: Path) -> int:
+        """Return an open descriptor of one of the spool's directories. It is opened once, and closed with the spool."""
+        with self._opening:
+            if directory not in self._open_directories:
+                try:
+                    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                except OSError as error:
+                    self.healthy = False
+                    raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
+                self._open_directories[directory] = descriptor
+            return self._open_directories[directory]
 
     def probe(self) -> bool:
         """Return whether mail can be spooled, blocking, by writing as much as a small mail; after a failure also by an fsync.
@@ -243,7 +175,7 @@ class Spool:
         try:
             with open(descriptor, "wb", buffering=0):
                 for piece in (content,) if isinstance(content, bytes) else content:
-                    _write_all(descriptor, piece)
+                    write_all(descriptor, piece)
                 self.make_durable(descriptor)
             self.make_names_durable(path.parent)
         except OSError as error:

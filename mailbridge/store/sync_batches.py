@@ -20,6 +20,8 @@ class _File(Protocol):
 
     def sync(self) -> None: ...
 
+    def close(self) -> None: ...
+
     def abort(self) -> None: ...
 
 
@@ -49,17 +51,18 @@ class SyncBatches:
 
         def work() -> None:
             errors = self._sync([file for file, _ in batch])
-            loop.call_soon_threadsafe(self._end, loop, [done for _, done in batch], errors)
+            loop.call_soon_threadsafe(self._end, loop, batch, errors)
 
         loop.run_in_executor(None, work)
 
     def _end(
         self,
         loop: asyncio.AbstractEventLoop,
-        futures: Sequence[asyncio.Future[None]],
+        batch: Sequence[tuple[_File, asyncio.Future[None]]],
         errors: Sequence[Exception | None],
     ) -> None:
-        for done, error in zip(futures, errors, strict=True):
+        for (file, done), error in zip(batch, errors, strict=True):
+            file.close()
             if done.done():
                 continue
             if error is None:

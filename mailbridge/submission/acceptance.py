@@ -19,7 +19,7 @@ from mailbridge.config import FaxOptions
 from mailbridge.errors import NotFound, StoreUnavailable, Undecided
 from mailbridge.model import QueuedMail
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import SpoolFile
+from mailbridge.store.spool_file import SpoolFile
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.daily_limits import DailyLimits
 from mailbridge.submission.letter.letter import Letter

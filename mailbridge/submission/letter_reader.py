@@ -124,7 +124,8 @@ class LetterReader:
 
     async def _response(self, worker: WorkerProcess) -> Response:
         try:
-            await asyncio.wait_for(worker.start(), MAX_SECONDS)
+            if not worker.runs:  # for each mail a wait_for would cost a task
+                await asyncio.wait_for(worker.start(), MAX_SECONDS)
         except OSError as error:  # also a TimeoutError
             await worker.kill()
             raise StoreUnavailable(f"no worker process can be started: {error.strerror}") from None

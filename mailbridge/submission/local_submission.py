@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from mailbridge.errors import ControlError, Refused
-from mailbridge.store.spool import SpoolFile
+from mailbridge.store.spool_file import SpoolFile
 from mailbridge.submission.acceptance import Acceptance
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.mail_transaction import MailTransaction

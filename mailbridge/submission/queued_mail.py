@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from mailbridge.model import Document, Email, Envelope, Fax, QueuedMail, new_id, new_token
-from mailbridge.store.spool import SpoolFile
+from mailbridge.store.spool_file import SpoolFile
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.mail_transaction import MailTransaction
 

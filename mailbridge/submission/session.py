@@ -13,7 +13,7 @@ from collections.abc import Callable
 from mailbridge import log
 from mailbridge.config import is_loopback
 from mailbridge.errors import Refused, StoreUnavailable
-from mailbridge.store.spool import SpoolFile
+from mailbridge.store.spool_file import SpoolFile
 from mailbridge.submission.client_connection import TEMPORARY_FAILURE, ClientConnection
 from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
 from mailbridge.submission.data_reader import DataReader

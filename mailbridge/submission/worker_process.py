@@ -86,9 +86,14 @@ class WorkerProcess:
         """The process, None while there is none."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether the process has been started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Start the process, unless it runs, wait until it is ready, and send it every job again. Raises OSError."""
-        if self._runs():
+        if self.runs:
             return
         await self.kill()
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -127,7 +132,7 @@ class WorkerProcess:
             return
         self.jobs.append(job)
         self._assigned.set()
-        if self._runs():
+        if self.runs:
             self._unsent.append(job)
             self._send_jobs()
 
@@ -177,9 +182,6 @@ class WorkerProcess:
         # The pipe is read to its end, so that it is closed before the event loop is.
         await process.stdout.read()
         self._process = None
-
-    def _runs(self) -> bool:
-        return self._process is not None and self._process.returncode is None
 
     def _send_jobs(self) -> None:
         """Send the jobs that the process does not have yet, as many as there is room for."""

@@ -11,7 +11,7 @@ import pytest
 
 from mailbridge import log
 from mailbridge.errors import Refused, StoreUnavailable
-from mailbridge.store.spool import SpoolFile
+from mailbridge.store.spool_file import SpoolFile
 from tests.integration.smtp_fixtures import MAIL, connect, gateway, read_reply, until
 from tests.wait_helpers import PATIENCE
 

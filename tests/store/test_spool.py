@@ -16,7 +16,8 @@ import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document, Encoding
-from mailbridge.store.spool import Spool, SpoolFile, derived_path
+from mailbridge.store.spool import Spool, derived_path
+from mailbridge.store.spool_file import SpoolFile
 from tests.wait_helpers import PATIENCE
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import new_id
-from mailbridge.store.spool import Spool, SpoolFile
+from mailbridge.store.spool import Spool
+from mailbridge.store.spool_file import SpoolFile
 
 
 def written(spool: Spool, count: int) -> list[SpoolFile]:

@@ -1,0 +1,106 @@
+"""A file that is being written to the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mailbridge.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from mailbridge.store.spool import Spool
+
+DERIVED: Final = ".derived"  # ends the name of the file beside a mail
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data`, blocking. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+class SpoolFile:
+    """A file that is being written to the spool: write, then commit or abort.
+
+    `write` and `abort` may run at the same time in two threads: when a client disconnects, the file is aborted while an executor
+    writes. The last one that holds the lock closes and unlinks the file, so no descriptor is closed during a write.
+    """
+
+    def __init__(self, spool: Spool, path: Path) -> None:
+        self._spool, self._path, self.directory = spool, path, path.parent
+        self._lock = threading.Lock()
+        self._aborted = False
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.relpath = f"mail/{path.parent.name}/{path.name}"  # to the spool's root
+        self.size = 0  # bytes written
+
+    def write(self, data: bytes) -> None:
+        """Append `data`, blocking. Raises StoreUnavailable if the disk is full or fails."""
+        try:
+            with self._lock:
+                if self._descriptor >= 0:
+                    self._append(data)
+        finally:
+            self._remove_if_aborted()
+
+    def _append(self, data: bytes) -> None:
+        try:
+            write_all(self._descriptor, data)
+        except OSError as error:
+            self._spool.healthy = False
+            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+        self.size += len(data)
+
+    async def commit(self) -> None:
+        """Make content and name durable, in a thread. Raises StoreUnavailable; the file is then deleted."""
+        await self.begin_commit()
+
+    def begin_commit(self) -> asyncio.Future[None]:
+        """Start a commit, in one batch with the other files that wait; the future raises what `commit` raises."""
+        return self._spool.sync_with_others(self)
+
+    def sync(self) -> None:
+        """Make the content durable, blocking; the name is durable after a sync of `directory`. Raises StoreUnavailable.
+
+        The file stays open: another thread would wait for the interpreter's lock once more to close it.
+        """
+        try:
+            with self._lock:
+                if self._descriptor < 0 or self._aborted:
+                    raise StoreUnavailable("the mail was aborted")
+                self._spool.make_durable(self._descriptor)
+        except StoreUnavailable:
+            self._aborted = True
+            raise
+        finally:
+            self._remove_if_aborted()
+
+    def close(self) -> None:
+        """Close a file whose content is durable."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def abort(self) -> None:
+        """Close and unlink, at once or after the write or commit under way. May be called twice, and after commit."""
+        self._aborted = True
+        self._remove_if_aborted()
+
+    def _remove_if_aborted(self) -> None:
+        while self._aborted and self._lock.acquire(blocking=False):
+            try:
+                if self._descriptor >= 0:
+                    os.close(self._descriptor)
+                    self._descriptor = -1
+                for path in (self._path, self._path.with_suffix(DERIVED)):
+                    with contextlib.suppress(OSError):
+                        path.unlink(missing_ok=True)
+                return
+            finally:
+                self._lock.release()
