@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,26 +16,32 @@ from mailbridge.cli.options import config_option, environment, json_option
 from mailbridge.cli.output import plain, print_json
 
 if TYPE_CHECKING:
+    from mailbridge.config import Config
     from mailbridge.errors import ConfigError
     from mailbridge.online_check import Check
+
+# The user of the service (systemd/mailbridge.sysusers.conf).
+_SERVICE_USER = "mailbridge"
 
 
 @click.command(epilog="Exit codes: 0 valid, 1 a login or ping failed, 2 usage error, 78 bad configuration.")
 @click.option("--online", is_flag=True, help="Also log in to MyFax, mailboxes and mail relay, and send ping to the webhooks.")
+@click.option("--user", metavar="NAME", help="As root: the service's user, whose access is checked.  [default: mailbridge]")
 @json_option
 @config_option
-def check(online: bool, as_json: bool, config_path: Path) -> int:
+def check(online: bool, user: str | None, as_json: bool, config_path: Path) -> int:
     """Validate the configuration, and print each error on a line.
 
-    A warning is about a key without the expected effect; it does not change the exit code. Run as root, so that all files can
-    be read:
+    Errors are also what would stop the service or shut out every client: files that its user cannot read, a certificate that has
+    expired or expires within 14 days, logins without TLS. A warning is about a key without the expected effect; it does not
+    change the exit code. Run as root, so that all files can be read:
 
     \b
       mailbridge check --online
       mailbridge check --config config.toml
     """
     from mailbridge.config import load, problems
-    from mailbridge.config.warnings import config_warnings
+    from mailbridge.config.warnings import config_warnings, login_errors
     from mailbridge.webhook.schemas import EVENTS
 
     environ = environment(config_path)
@@ -42,6 +50,13 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
         _print({"ok": False, "mistakes": errors, "warnings": [], "checks": []}, as_json, config_path)
         return EXIT_CONFIG
     config = load(config_path, environ)
+    useless = list(login_errors(config))
+    # Clients of these networks need no login.
+    trusting = any(one.networks for one in config.users.values())
+    errors = [*_service_errors(config_path, config, user), *([] if trusting else useless)]
+    if errors:
+        _print({"ok": False, "mistakes": errors, "warnings": [], "checks": []}, as_json, config_path)
+        return EXIT_CONFIG
     checks: list[Check] = []
     if online:
         from mailbridge.online_check import check_all
@@ -51,6 +66,21 @@ def check(online: bool, as_json: bool, config_path: Path) -> int:
     warnings = [*config_warnings(config, EVENTS), *_kernel_warnings()]
     _print({"ok": ok, "mistakes": [], "warnings": warnings, "checks": checks}, as_json, config_path)
     return 0 if ok else 1
+
+
+def _service_errors(config_path: Path, config: Config, user: str | None) -> list[ConfigError]:
+    from mailbridge.config.loader import parse
+    from mailbridge.config.service import access_errors, expiry_errors
+
+    errors = expiry_errors(config, datetime.now(UTC))
+    if os.geteuid() != 0:
+        return errors
+    try:
+        return [*access_errors(config_path, parse(config_path), config, user or _SERVICE_USER), *errors]
+    except KeyError:
+        if user is not None:
+            raise click.UsageError(f"there is no user {user}") from None
+        return errors  # nothing is installed here
 
 
 def _kernel_warnings() -> list[ConfigError]:

@@ -7,6 +7,8 @@ import click
 from mailbridge.cli.options import json_option, read_password
 from mailbridge.cli.output import print_json
 
+_SHORT = 8
+
 
 @click.command("hash-password", epilog="Exit codes: 0 done, 2 no password.")
 @json_option
@@ -20,6 +22,8 @@ def hash_password(as_json: bool) -> None:
       openssl rand -base64 18 | tee scanner.password | mailbridge hash-password
     """
     password = read_password("Password")
+    if len(password) < _SHORT:
+        click.echo(f"mailbridge: warning: a password of fewer than {_SHORT} characters is easy to guess", err=True)
     from mailbridge.submission.password import hash_password as hashed
 
     if as_json:

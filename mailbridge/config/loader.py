@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -36,10 +37,10 @@ def problems(path: Path, environ: Mapping[str, str]) -> list[ConfigError]:
 
 def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[ConfigError]]:
     try:
-        tree = _parse(path)
+        tree = parse(path)
     except ConfigError as error:
         return None, [error]
-    errors: list[ConfigError] = []
+    errors: list[ConfigError] = list(_plurals(tree))
     tree = resolve(tree, (), environ, errors)
     errors += _unknown_accounts(tree)
     if "STATE_DIRECTORY" in environ:
@@ -55,17 +56,37 @@ def _read(path: Path, environ: Mapping[str, str]) -> tuple[Config | None, list[C
     return (None if errors else config), errors
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def parse(path: Path) -> dict[str, Any]:
+    """Return the content of a configuration file. Raises ConfigError."""
+    text = ""
     try:
         # Notepad on Windows writes a byte order mark.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return tomllib.loads(text)
     except OSError as error:
         fault, remedy = f"cannot be read ({error.strerror})", "name the file with --config or MAILBRIDGE_CONFIG"
     except UnicodeDecodeError:
         fault, remedy = "is not UTF-8", "save it as UTF-8"
     except tomllib.TOMLDecodeError as error:
-        fault, remedy = f"invalid TOML: {error}", "fix that line: put strings in quotes, and define each table and key once"
+        fault, remedy = _toml_error(text, error)
     raise ConfigError(str(path), fault, remedy)
+
+
+def _toml_error(text: str, error: tomllib.TOMLDecodeError) -> tuple[str, str]:
+    """Return the fault and remedy of a file that is not TOML."""
+    line = re.search(r"at line (\d+)", str(error))
+    written = text.splitlines()[int(line[1]) - 1].strip() if line and int(line[1]) <= len(text.splitlines()) else ""
+    table = re.fullmatch(r"\[([a-z]+)\.([^\]\"']*[^\w\]\"'.-][^\]\"']*)\]", written)
+    if table:
+        return f"invalid TOML: {error}", f'put the name in quotes: [{table[1]}."{table[2]}"]'
+    return f"invalid TOML: {error}", "fix that line: put strings in quotes, and define each table and key once"
+
+
+def _plurals(tree: dict[str, Any]) -> Iterator[ConfigError]:
+    """Yield an error for each table that is named as the program names it, such as [users.anna], and drop it."""
+    for name, field in Config.model_fields.items():
+        if field.alias is not None and tree.pop(name, None) is not None:
+            yield ConfigError(name, "unknown key", f"did you mean {field.alias}?")
 
 
 def _unknown_accounts(tree: Mapping[str, Any]) -> Iterator[ConfigError]:

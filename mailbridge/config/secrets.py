@@ -54,9 +54,10 @@ def _secret(kind: str, name: object, environ: Mapping[str, str]) -> str:
         return source.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(
-            "", f"{source} cannot be read ({why})", "check the path, and that the user mailbridge may read it"
-        ) from None
+        remedy = "check the path, and that the user mailbridge may read it"
+        if kind == "credential" and isinstance(error, PermissionError):
+            remedy = "run this command as root: systemd passes credentials to the service, and only root may read their files"
+        raise ConfigError("", f"{source} cannot be read ({why})", remedy) from None
 
 
 def _credential(directory: Path, name: str) -> Path:

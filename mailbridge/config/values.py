@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 _DURATION = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+_BINARY = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ def wrong(fault: str, remedy: str) -> PydanticCustomError:
 
 def _quantity(value: object, kind: str, units: Mapping[str, float], example: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", value) if isinstance(value, str) else None
-    if match is None or match[2] not in units:
+    unit = None if match is None else next((one for one in (*units, *_BINARY) if one.lower() == match[2].lower()), None)
+    if match is None or unit is None or (unit in _BINARY and units is not _SIZE):
         raise wrong(f"{value!r} is not a {kind}", f'write a number with a unit ({", ".join(units)}), such as "{example}"')
-    return float(match[1]) * units[match[2]]
+    return float(match[1]) * {**_BINARY, **units}[unit]
 
 
 def seconds(value: object) -> object:

@@ -13,7 +13,7 @@ from mailbridge.errors import ConfigError
 
 def config_warnings(config: Config, event_types: Collection[str]) -> list[ConfigError]:
     """Return a warning for each key without the effect that it seems to have. `event_types` are all that exist."""
-    return [*_notices(config), *_events(config, event_types), *_logins(config), *_lists(config)]
+    return [*_notices(config), *_events(config, event_types), *login_errors(config), *_old_tls(config), *_lists(config)]
 
 
 def _notices(config: Config) -> Iterator[ConfigError]:
@@ -31,8 +31,8 @@ def _events(config: Config, event_types: Collection[str]) -> Iterator[ConfigErro
                 yield ConfigError(f"webhook.{name}.events", f"no event type matches {pattern!r}", remedy)
 
 
-def _logins(config: Config) -> Iterator[ConfigError]:
-    """Where a login is required: does a user exist, and does TLS protect the password?"""
+def login_errors(config: Config) -> Iterator[ConfigError]:
+    """Where a login is required: does a user exist, and does TLS protect the password? If not, nobody there can send."""
     smtp = config.smtp
     addresses = (*smtp.listen, *smtp.tls.listen)
     public = next((one for one in addresses if not is_loopback(host_port(one)[0])), None)
@@ -41,11 +41,15 @@ def _logins(config: Config) -> Iterator[ConfigError]:
         yield ConfigError(
             "user", f"{protected} requires authentication, but there are no users", "add [user.NAME] with a password_hash"
         )
-    if smtp.tls.minimum in ("1.0", "1.1"):
-        remedy = 'write "1.2" as soon as no old machine needs less'
-        yield ConfigError("smtp.tls.minimum", f"TLS {smtp.tls.minimum} is not secure", remedy)
     if public is not None and smtp.tls.certificate is None and any(user.password_hash for user in config.users.values()):
         yield ConfigError("smtp.tls.certificate", f"{public} accepts no passwords without TLS", "set certificate and key")
+
+
+def _old_tls(config: Config) -> Iterator[ConfigError]:
+    minimum = config.smtp.tls.minimum
+    if minimum in ("1.0", "1.1"):
+        remedy = 'write "1.2" as soon as no old machine needs less'
+        yield ConfigError("smtp.tls.minimum", f"TLS {minimum} is not secure", remedy)
 
 
 def _lists(config: Config) -> Iterator[ConfigError]:
