@@ -37,9 +37,9 @@ def test_every_mail_has_an_expectation() -> None:
 def test_mail_of_the_corpus_is_read_as_its_json_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, texts, render = EXPECTED[name], [""], page.render
 
-    def record(text: str, *head: str) -> tuple[bytes, int]:
+    def record(text: str, *head: str, most_pages: int | None = None) -> tuple[bytes, int]:
         texts.append(text)
-        return render(text, *head)
+        return render(text, *head, most_pages=most_pages)
 
     monkeypatch.setattr(page, "render", record)
     spool = Spool(tmp_path)

@@ -103,9 +103,9 @@ def read_with_text(tmp_path: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch) 
     """Return the names of a mail's documents, and the text of its page."""
     texts, render = [""], page.render
 
-    def record(content: str, *head: str) -> tuple[bytes, int]:
+    def record(content: str, *head: str, most_pages: int | None = None) -> tuple[bytes, int]:
         texts.append(content)
-        return render(content, *head)
+        return render(content, *head, most_pages=most_pages)
 
     monkeypatch.setattr(page, "render", record)
     return [document.name for document in read(tmp_path, raw).documents], texts[-1]
