@@ -23,6 +23,7 @@ from mailbridge.assembly import Assembly, Part, document_links
 from mailbridge.background import Background, MyFaxCalls
 from mailbridge.clock import Clock
 from mailbridge.config import Config, host_port
+from mailbridge.config.model import RESERVED_ENDPOINTS
 from mailbridge.control.commands import bind
 from mailbridge.control.server import Command, ControlService
 from mailbridge.control.socket_path import socket_path
@@ -30,6 +31,7 @@ from mailbridge.descriptors import allowed_connections
 from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.fax.uploader import recover_interrupted
 from mailbridge.model import Event
+from mailbridge.notice.planner import Planner
 from mailbridge.phone.number import load_plans
 from mailbridge.report.watcher import Watcher
 from mailbridge.runtime import Runtime
@@ -61,15 +63,16 @@ _CLOCK_CHECK_SECONDS = 1.0
 
 @asynccontextmanager
 async def open_store(
-    config: Config, patience: float = 0.0, *, restoring: bool = False, route: Route | None = None
+    config: Config, patience: float = 0.0, *, restoring: bool = False, route: Route | None = None, plan: Planner | None = None
 ) -> AsyncIterator[SqliteStore]:
     """Open the store that the configuration names, for this process alone.
 
     `patience` is how many seconds to wait for its lock; `restoring` opens it also while a backup is being restored into it.
-    `route` replaces the configuration's own routing of events. Raises StateLocked, RestoreUnfinished, SchemaTooNew,
-    StoreUnavailable.
+    `route` and `plan` replace the configuration's own routing of events and planning of notices. Raises StateLocked,
+    RestoreUnfinished, SchemaTooNew, StoreUnavailable.
     """
-    async with SqliteStore(config.state_dir, fax_data, route or _Route(config), patience, restoring=restoring) as store:
+    route = route or _Route(config)
+    async with SqliteStore(config.state_dir, fax_data, route, patience, plan or Planner(config), restoring=restoring) as store:
         yield store
 
 
@@ -123,7 +126,7 @@ class Daemon:
         self._config, self._environ, self._sockets, self._catch_up = config, environ, sockets, catch_up
         self._commands = commands or {}
         self._clock = Clock()
-        self._route = _Route(config)
+        self._route, self._plan = _Route(config), Planner(config)
         self._reloading = asyncio.Lock()
         self.smtp: list[tuple[str, int]] = []
         self.http: tuple[str, int] = ("", 0)
@@ -136,7 +139,7 @@ class Daemon:
         """
         load_plans()
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT, route=self._route))
+            store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT, route=self._route, plan=self._plan))
             self._store = store
             self._runtime = runtime = Runtime(store, Spool(self._config.state_dir / "spool"), self._clock, random.random)
             await self._recover(store.created_at)
@@ -177,6 +180,7 @@ class Daemon:
                 raise
             self.smtp, self._config, self._web = self._smtp.addresses, config, web
             self._route.routes = Routes(config.webhooks, config.smtp.region)
+            self._plan.use(config)
             self._letter_reader.page_mode = config.fax.page
             await self._calls.change(config)
             await self._background.change(self._parts(config, links), config.fax.on_doubt)
@@ -186,13 +190,13 @@ class Daemon:
             web.app = self._web_app(links)
             if moved:
                 await old_web.stop()
-            await log_removed_endpoints(self._runtime.store, config.webhooks)
+            await log_removed_endpoints(self._runtime.store, {*config.webhooks, *RESERVED_ENDPOINTS})
 
     async def _recover(self, database_created_at: datetime | None) -> None:
         """Settle what an earlier run left unfinished, before anything new starts."""
         store = self._runtime.store
         await store.run(lambda tx: tx.deliveries.requeue_interrupted())
-        await log_removed_endpoints(store, self._config.webhooks)
+        await log_removed_endpoints(store, {*self._config.webhooks, *RESERVED_ENDPOINTS})
         await recover_interrupted(self._runtime, self._config.fax.on_doubt)
         await orphans.sweep(store, self._runtime.spool, self._clock(), database_created_at)
 

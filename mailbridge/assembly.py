@@ -13,6 +13,7 @@ from mailbridge.fax.poller import Poller
 from mailbridge.fax.uploader import Uploader
 from mailbridge.model import ErrorCode, Event
 from mailbridge.myfax import MyFax
+from mailbridge.notice.assembly import build_dispatcher, build_folders
 from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Listing
 from mailbridge.report.listing_recorder import Kind, ListingOptions
@@ -67,7 +68,18 @@ class Assembly:
             *(Part("dispatcher", name, (webhook, *links_of), service) for (name, webhook), service in dispatchers),
             *(Part("watcher", name, (mailbox, *mails), service) for (name, mailbox), service in watchers),
             *(Part("listing", service.name, (config.accounts, *lists), service) for service in self.listings(documents)),
+            *self._notices(),
             Part("retention", "", (config.retention,), self.retention()),
+        ]
+
+    def _notices(self) -> list[Part]:
+        """The services that deliver notices, where the configuration needs them."""
+        config = self._config
+        mails, folders = build_dispatcher(config, self._runtime, None), build_folders(config, self._runtime)
+        mails_of = (config.notice, config.smtp.hostname, config.smtp.domains, config.language, config.timezone, config.users)
+        return [
+            *([Part("notices", mails.name, mails_of, mails)] if mails else []),
+            *([Part("folders", folders.name, (config.timezone,), folders)] if folders else []),
         ]
 
     def uploaders(self) -> list[Uploader]:

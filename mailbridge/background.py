@@ -58,7 +58,7 @@ class Background:
     async def _settle(self, removed: Sequence[Part], on_doubt: OnDoubt) -> None:
         """Settle what the stopped services have left unfinished."""
         accounts = {part.name for part in removed if part.kind == "uploader"}
-        endpoints = {part.name for part in removed if part.kind == "dispatcher"}
+        endpoints = {part.name for part in removed if part.kind in ("dispatcher", "notices", "folders")}
         while True:
             try:
                 await self._runtime.store.run(lambda tx: tx.deliveries.requeue_interrupted(endpoints))

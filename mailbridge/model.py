@@ -29,7 +29,6 @@ ErrorCode = Literal[
     "unreachable",
     "unknown",
 ]
-
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # Two digits at a time, since every mail gets several ids.
 _DIGITS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
@@ -224,6 +223,9 @@ class Delivery:
     status: int | None = None  # HTTP status of the last attempt; None without an answer
     error: str | None = None  # what went wrong in the last attempt
     settled_at: datetime | None = None  # when it became delivered or dead
+    address: str | None = None  # where a notice goes: an address, or a directory
+    envelope_id: str | None = None  # of the mail whose faxes a notice is about
+    notice: Mapping[str, Any] | None = None  # what a notice says: `kind`, `form`, `blocks`; see `store.notice_records`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

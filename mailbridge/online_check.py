@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import smtplib
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from mailbridge.config import Account, Config, Mailbox, Webhook, is_loopback
+from mailbridge.config import Account, Config, Mailbox, Webhook
 from mailbridge.errors import MailboxError, MailbridgeError
 from mailbridge.model import Event, new_id
 from mailbridge.myfax import MyFax
+from mailbridge.notice.relay_check import check_relay
 from mailbridge.report.imap_connection import POLL_SECONDS, Connection
 from mailbridge.report.imap_login import log_in
 from mailbridge.report.imap_responses import BATCH
@@ -44,13 +43,16 @@ class Check:
     words: str
 
 
-async def check_all(config: Config) -> list[Check]:
-    """Check every account, mailbox, webhook and the relay at once; the results come in the order of the configuration."""
+async def check_all(config: Config, send_to: str | None = None) -> list[Check]:
+    """Check every account, mailbox, webhook and the relay at once; the results come in the order of the configuration.
+
+    With `send_to`, a sample notice is mailed there.
+    """
     checks = [_check(f"account {name}", partial(_account, config, account)) for name, account in config.accounts.items()]
     checks += [_check(f"mailbox {name}", partial(_mailbox, config, name, mailbox)) for name, mailbox in config.mailboxes.items()]
     checks += [_check(f"webhook {name}", partial(_webhook, name, webhook)) for name, webhook in config.webhooks.items()]
     if config.notice.relay is not None:
-        checks.append(_check("relay", partial(_relay, config.notice.relay.get_secret_value())))
+        checks.append(_check("relay", partial(check_relay, config, send_to, datetime.now(UTC))))
     return list(await asyncio.gather(*checks))
 
 
@@ -136,52 +138,3 @@ async def _webhook(name: str, webhook: Webhook) -> str:
         # Only the host: a URL may carry a secret in its path or before its @.
         raise MailbridgeError(f"ping to {urlsplit(webhook.url).hostname} failed: {result.error}")
     return f"ping ok, HTTP {result.status}"
-
-
-async def _relay(url: str) -> str:
-    return await asyncio.to_thread(_log_in_to_relay, url)
-
-
-def _log_in_to_relay(url: str) -> str:
-    """Log in, blocking. Raises MailbridgeError, and OSError, which smtplib's errors are subclasses of."""
-    parts = urlsplit(url)
-    host, tls = parts.hostname or "", parts.scheme == "smtps"
-    port = _port(url) or (465 if tls else 587)
-    if parts.scheme not in ("smtp", "smtps") or not host:
-        raise MailbridgeError("notice.relay is not a valid URL; write smtp://[user:password@]host:port, or smtps://")
-    context = ssl.create_default_context()
-    try:
-        client = (
-            smtplib.SMTP_SSL(host, port, timeout=TIMEOUT, context=context) if tls else smtplib.SMTP(host, port, timeout=TIMEOUT)
-        )
-        with client:
-            client.ehlo()
-            if not tls and client.has_extn("starttls"):
-                client.starttls(context=context)
-                client.ehlo()
-                tls = True
-            if parts.username:
-                if not tls and not is_loopback(host):
-                    raise MailbridgeError(f"{host} offers no STARTTLS, and the password would be sent in clear; write smtps://")
-                client.login(unquote(parts.username), unquote(parts.password or ""))
-            client.noop()
-    except smtplib.SMTPAuthenticationError as error:
-        raise MailbridgeError(f"{host} refuses the login: {_reply(error)}") from None
-    except smtplib.SMTPResponseException as error:
-        raise MailbridgeError(f"{host} answers {_reply(error)}") from None
-    except OSError as error:
-        raise MailbridgeError(f"{host}:{port} cannot be used: {error}") from None
-    return f"{host} accepts mail"
-
-
-def _port(url: str) -> int | None:
-    try:
-        return urlsplit(url).port
-    except ValueError:
-        # Not the error's own text: in a URL with a slash in its password it quotes the password.
-        raise MailbridgeError("the port of notice.relay is not a number; in a password write / as %2F and @ as %40") from None
-
-
-def _reply(error: smtplib.SMTPResponseException) -> str:
-    text = error.smtp_error
-    return f"{error.smtp_code} {text.decode(errors='replace') if isinstance(text, bytes) else text}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 _MINUTE: Final = 60.0
@@ -21,6 +22,24 @@ WEBHOOK: Final = (
     10 * _HOUR,
     14 * _HOUR,
     20 * _HOUR,
+    24 * _HOUR,
+)
+
+# Seconds before each attempt of a notice, five days in all: as long as mail servers keep trying (RFC 5321 section 4.5.4.1).
+NOTICE: Final = (
+    0.0,
+    1 * _MINUTE,
+    5 * _MINUTE,
+    15 * _MINUTE,
+    30 * _MINUTE,
+    _HOUR,
+    2 * _HOUR,
+    4 * _HOUR,
+    8 * _HOUR,
+    12 * _HOUR,
+    20 * _HOUR,
+    24 * _HOUR,
+    24 * _HOUR,
     24 * _HOUR,
 )
 
@@ -65,9 +84,18 @@ def webhook_delay(attempts: int, jitter: float) -> float | None:
 
     The jitter only adds (up to a tenth), so that no attempt is earlier than the schedule says.
     """
-    if attempts >= len(WEBHOOK):
+    return _next(WEBHOOK, attempts, jitter)
+
+
+def notice_delay(attempts: int, jitter: float) -> float | None:
+    """Return the seconds before the next attempt of a notice, as `webhook_delay` does."""
+    return _next(NOTICE, attempts, jitter)
+
+
+def _next(schedule: Sequence[float], attempts: int, jitter: float) -> float | None:
+    if attempts >= len(schedule):
         return None
-    return WEBHOOK[max(attempts, 0)] * (1 + 0.1 * jitter)
+    return schedule[max(attempts, 0)] * (1 + 0.1 * jitter)
 
 
 def reconnect_delay(failures: int, jitter: float) -> float:

@@ -26,10 +26,11 @@ _SERVICE_USER = "mailbridge"
 
 @click.command(epilog="Exit codes: 0 valid, 1 a login or ping failed, 2 usage error, 78 bad configuration.")
 @click.option("--online", is_flag=True, help="Also log in to MyFax, mailboxes and mail relay, and send ping to the webhooks.")
+@click.option("--send-to", metavar="ADDRESS", help="With --online: mail a sample notice to this address.")
 @click.option("--user", metavar="NAME", help="As root: the service's user, whose access is checked.  [default: mailbridge]")
 @json_option
 @config_option
-def check(online: bool, user: str | None, as_json: bool, config_path: Path) -> int:
+def check(online: bool, send_to: str | None, user: str | None, as_json: bool, config_path: Path) -> int:
     """Validate the configuration, and print each error on a line.
 
     Errors are also what would stop the service or shut out every client: files that its user cannot read, a certificate that has
@@ -38,12 +39,15 @@ def check(online: bool, user: str | None, as_json: bool, config_path: Path) -> i
 
     \b
       mailbridge check --online
+      mailbridge check --online --send-to dana@example.co.il
       mailbridge check --config config.toml
     """
     from mailbridge.config import load, problems
     from mailbridge.config.warnings import config_warnings, login_errors
     from mailbridge.webhook.schemas import EVENTS
 
+    if send_to is not None and not online:
+        raise click.UsageError("--send-to requires --online")
     environ = environment(config_path)
     errors = problems(config_path, environ)
     if errors:
@@ -57,11 +61,13 @@ def check(online: bool, user: str | None, as_json: bool, config_path: Path) -> i
     if errors:
         _print({"ok": False, "mistakes": errors, "warnings": [], "checks": []}, as_json, config_path)
         return EXIT_CONFIG
+    if send_to is not None and config.notice.relay is None:
+        raise click.UsageError("--send-to requires notice.relay")
     checks: list[Check] = []
     if online:
         from mailbridge.online_check import check_all
 
-        checks = asyncio.run(check_all(config))
+        checks = asyncio.run(check_all(config, send_to))
     ok = all(one.ok for one in checks)
     warnings = [*config_warnings(config, EVENTS), *_kernel_warnings()]
     _print({"ok": ok, "mistakes": [], "warnings": warnings, "checks": checks}, as_json, config_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -90,7 +90,7 @@ def deliveries(
     as_json: bool,
     config_path: Path,
 ) -> None:
-    """List deliveries to webhooks, newest first.
+    """List deliveries to webhooks, notices by mail, and documents to folders, newest first.
 
     Deliveries to a webhook that was removed from the configuration stay pending. To discard them, use
     mailbridge replay --endpoint NAME --retire.
@@ -105,14 +105,14 @@ def deliveries(
     filters = {"dead": dead, "state": state, "endpoint": endpoint, **between(since, until, zone)}
     found = ask(config_path, "deliveries", limit=limit, **filters)
     names = _webhooks(config_path) if found else None
-    found = [{**one, "configured": None if names is None else one["endpoint"] in names} for one in found]
+    found = [{**one, "configured": None if names is None else one["to"] is not None or one["endpoint"] in names} for one in found]
     if as_json:
         print_json(found)
         return
     heads = ("ENDPOINT", "TYPE", "STATE", "TRIES", "STATUS", "NEXT OR LAST", "EVENT", "ERROR")
     rows = [
         (
-            f"{d['endpoint']} (not configured)" if d["configured"] is False else d["endpoint"],
+            _endpoint(d),
             d["type"],
             d["state"],
             d["attempts"],
@@ -131,6 +131,13 @@ def _check_type(type_: str) -> None:
 
     if type_ not in schemas.EVENTS:
         raise click.UsageError(f"unknown event type {type_!r}; use one of {', '.join(schemas.EVENTS)}")
+
+
+def _endpoint(delivery: dict[str, Any]) -> str:
+    """Return where a delivery goes: the webhook, or the address or folder of a notice."""
+    if delivery["to"] is not None:
+        return f"{delivery['endpoint']} {delivery['to']}"
+    return f"{delivery['endpoint']} (not configured)" if delivery["configured"] is False else str(delivery["endpoint"])
 
 
 def _print_schema(type_: str) -> None:

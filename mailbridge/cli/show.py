@@ -69,7 +69,8 @@ def history(fax: Mapping[str, Any], zone: ZoneInfo) -> list[str]:
     lines += _section("not faxed", [plain(name) for name in fax.get("passed_over", [])])
     lines += _section("attempts", [_attempt(attempt, zone) for attempt in fax.get("attempts", [])])
     lines += _section("events", [f"{local(e['at'], zone)}  {e['type']}" for e in fax["events"]])
-    return lines + _section("deliveries", [_delivery(delivery, zone) for delivery in fax["deliveries"]])
+    lines += _section("deliveries", [_delivery(delivery, zone) for delivery in fax["deliveries"] if delivery["to"] is None])
+    return lines + _section("notices", [f"{plain(one['kind'])} to {plain(one['to'])}: {one['state']}" for one in fax["notices"]])
 
 
 def _facts(fax: Mapping[str, Any], zone: ZoneInfo) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:

@@ -14,6 +14,7 @@ from mailbridge.config.myfax import Myfax
 from mailbridge.config.notice import Notice
 from mailbridge.config.numbers import Numbers
 from mailbridge.config.retention import Retention
+from mailbridge.config.routes import Route
 from mailbridge.config.smtp import Smtp, SmtpTls
 from mailbridge.config.store import StoreOptions
 from mailbridge.config.users import User
@@ -35,6 +36,7 @@ __all__ = [
     "OAuth2",
     "Redial",
     "Retention",
+    "Route",
     "Smtp",
     "SmtpTls",
     "StoreOptions",

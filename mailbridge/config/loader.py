@@ -90,11 +90,11 @@ def _plurals(tree: dict[str, Any]) -> Iterator[ConfigError]:
 
 
 def _unknown_accounts(tree: Mapping[str, Any]) -> Iterator[ConfigError]:
-    """Yield an error for each user, mailbox and webhook that names an account which is not in the file."""
+    """Yield an error for each user, mailbox, route and webhook that names an account which is not in the file."""
     accounts = tree.get("account")
     if not isinstance(accounts, dict):
         return
-    for noun in ("user", "mailbox", "webhook"):
+    for noun in ("user", "mailbox", "route", "webhook"):
         section = tree.get(noun)
         for name, entry in section.items() if isinstance(section, dict) else ():
             for key, account in _named_accounts(entry):
@@ -106,10 +106,10 @@ def _unknown_accounts(tree: Mapping[str, Any]) -> Iterator[ConfigError]:
 def _named_accounts(entry: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(entry, dict):
         return
-    if isinstance(entry.get("account"), str):
-        yield "account", entry["account"]
-    for account in entry["accounts"] if isinstance(entry.get("accounts"), list) else ():
-        yield "accounts", str(account)
+    for key in ("account", "accounts"):
+        named = entry.get(key)
+        for account in named if isinstance(named, list) else [named] if isinstance(named, str) else []:
+            yield key, str(account)
 
 
 def _overlapping_networks(config: Config) -> Iterator[ConfigError]:

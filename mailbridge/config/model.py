@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mailbridge.config.accounts import Account, Distributor
 from mailbridge.config.contacts import Contacts
@@ -19,16 +19,20 @@ from mailbridge.config.myfax import Myfax
 from mailbridge.config.notice import Notice
 from mailbridge.config.numbers import Numbers
 from mailbridge.config.retention import Retention
+from mailbridge.config.routes import Route
 from mailbridge.config.section import Section
 from mailbridge.config.smtp import Smtp
 from mailbridge.config.store import StoreOptions
 from mailbridge.config.users import User
-from mailbridge.config.values import Zone
+from mailbridge.config.values import Zone, wrong
 from mailbridge.config.webhooks import Webhook
 
 if TYPE_CHECKING:
     from mailbridge.errors import ConfigError
     from mailbridge.phone.contacts import Directory
+
+# Endpoints of deliveries that are no webhooks: notices by mail, and documents to folders.
+RESERVED_ENDPOINTS = frozenset({"notice", "folder"})
 
 
 class Config(Section):
@@ -44,7 +48,7 @@ class Config(Section):
     )
     language: Literal["he", "en"] = Field(
         default="he",
-        description='Language of notifications to senders: "he" or "en".',
+        description='Language of notices: "he" or "en".',
     )
     store: StoreOptions = Field(
         default=StoreOptions(),
@@ -94,8 +98,8 @@ class Config(Section):
     notice: Notice = Field(
         default=Notice(),
         description=(
-            "Notifications to senders by mail. Not supported yet: this version accepts the keys, warns if relay is set, and "
-            "sends nothing."
+            "Notices: mail to senders about their faxes, and to administrators. Nothing is sent without a relay. "
+            "docs/notices.md says what each mail contains."
         ),
     )
     mailboxes: dict[str, Mailbox] = Field(
@@ -107,6 +111,12 @@ class Config(Section):
     incoming: Incoming = Field(
         default=Incoming(),
         description="Polling of MyFax's list of received faxes and voicemails (incoming.do).",
+    )
+    routes: dict[str, Route] = Field(
+        default={},
+        alias="route",
+        description="Received faxes and voicemails that are mailed to people, or stored in a folder.",
+        examples=["sales"],
     )
     webhooks: dict[str, Webhook] = Field(
         default={},
@@ -126,6 +136,13 @@ class Config(Section):
         default=Log(),
         description="Log on standard error.",
     )
+
+    @field_validator("webhooks")
+    @classmethod
+    def _free_names(cls, value: dict[str, Webhook]) -> dict[str, Webhook]:
+        for name in RESERVED_ENDPOINTS & value.keys():
+            raise wrong(f"{name} is the name of deliveries by mail or to folders", "give the webhook another name")
+        return value
 
     @cached_property
     def directory(self) -> Directory:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from mailbridge.config.section import Section
@@ -46,6 +48,12 @@ class User(Section):
         ge=0,
         description="Maximum number of faxes per day. Default: no limit.",
         examples=[200],
+    )
+
+    language: Literal["he", "en"] | None = Field(
+        default=None,
+        description="Language of notices to this user. Default: language.",
+        examples=["en"],
     )
 
     @model_validator(mode="after")

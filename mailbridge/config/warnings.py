@@ -17,9 +17,15 @@ def config_warnings(config: Config, event_types: Collection[str]) -> list[Config
 
 
 def _notices(config: Config) -> Iterator[ConfigError]:
-    if config.notice.relay is not None:
-        fault, remedy = "this version sends no notifications yet", "use a webhook, or mailbridge queue --state failed"
-        yield ConfigError("notice.relay", fault, remedy)
+    """Is anything to be mailed, but no relay set? Is a folder missing?"""
+    if config.notice.relay is None:
+        mailed = [f"route.{name}.mail" for name, route in config.routes.items() if route.mail]
+        keys = [f"notice.{name}" for name in type(config.notice).model_fields if name in config.notice.model_fields_set]
+        for key in [*keys, *mailed][:1]:
+            yield ConfigError(key, "nothing is mailed without notice.relay", "set notice.relay to your mail server")
+    for name, route in config.routes.items():
+        if route.folder is not None and not route.folder.is_dir():
+            yield ConfigError(f"route.{name}.folder", f"{route.folder} is not a directory now", "create it, or correct the path")
 
 
 def _events(config: Config, event_types: Collection[str]) -> Iterator[ConfigError]:

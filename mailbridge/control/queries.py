@@ -79,7 +79,8 @@ async def show(store: Store, *, id: str) -> dict[str, Any]:
             "deliveries": [_delivery(delivery, event.type) for event, found in sent for delivery in found],
         }
         if incoming := tx.search.received(fax_id):
-            return {**received_as_json(incoming), **history}
+            passed_on = [_notice(one) for _, found in sent for one in found if one.address is not None]
+            return {**received_as_json(incoming), **history, "notices": passed_on}
         fax = tx.faxes.get(fax_id)
         return {
             **fax_as_json(fax),
@@ -87,6 +88,8 @@ async def show(store: Store, *, id: str) -> dict[str, Any]:
             "passed_over": tx.submissions.passed_over(fax.envelope_id or ""),
             "attempts": [_attempt(attempt) for attempt in fax.attempts],
             **history,
+            "events": [{**_event(event), "notices": _notices(tx, fax, event.id)} for event in events],
+            "notices": _notices(tx, fax),
         }
 
     return await store.run(work)
@@ -174,6 +177,20 @@ async def usage(store: Store, *, since: str, until: str, by: By = "user") -> lis
     return [{by: name, **asdict(one), "price": str(one.price)} for name, one in sorted(groups.items())]
 
 
+def _notices(tx: Transaction, fax: Fax, event_id: str | None = None) -> list[dict[str, Any]]:
+    """Return the notices to the sender of a fax, oldest first; with `event_id`, only those about that event."""
+    found = tx.notices.of_mail(fax.envelope_id) if fax.envelope_id else []
+    return [
+        _notice(one)
+        for one in found
+        if any(block["fax_id"] == fax.id and event_id in (None, block.get("event_id")) for block in (one.notice or {})["blocks"])
+    ]
+
+
+def _notice(one: Delivery) -> dict[str, Any]:
+    return {"to": one.address, "kind": (one.notice or {})["kind"], "state": one.state, "id": one.id}
+
+
 def _event_type(tx: Transaction, event_id: str) -> str | None:
     try:
         return tx.events.get(event_id).type
@@ -254,6 +271,8 @@ def _delivery(delivery: Delivery, type_: str | None) -> dict[str, Any]:
         "event_id": delivery.event_id,
         "type": type_,
         "endpoint": delivery.endpoint,
+        "to": delivery.address,
+        "notice": (delivery.notice or {}).get("kind"),
         "state": delivery.state,
         "attempts": delivery.attempts,
         "status": delivery.status,

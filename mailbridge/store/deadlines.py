@@ -33,8 +33,13 @@ _SHIFT_MAILS: Final = (
     .values(received_at=type_coerce(_envelope.received_at, schema.Elapsed) + _BY)
 )
 
-# What is due at once: a delivery without an attempt, and a fax that is due since it came.
-_NEW_DELIVERY = (_delivery.state == "pending", _delivery.attempts == 0, _delivery.due_at > bindparam("now"))
+# What is due at once: a delivery without an attempt, and a fax that is due since it came. A notice about faxes may be gathering.
+_NEW_DELIVERY = (
+    _delivery.state == "pending",
+    _delivery.attempts == 0,
+    _delivery.due_at > bindparam("now"),
+    _delivery.envelope_id.is_(None),
+)
 _NEW_FAX = (_fax.state == "queued", _fax.due_at == _fax.created_at, _fax.due_at > bindparam("now"))
 _LATE_ENDPOINTS: Final = select(_delivery.endpoint).distinct().where(*_NEW_DELIVERY)
 _LATE_ACCOUNTS: Final = select(_fax.account).distinct().where(*_NEW_FAX)

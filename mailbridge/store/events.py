@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, insert, select
 
 from mailbridge.model import Event, Fax, new_id
 from mailbridge.store import rows, schema
+from mailbridge.store.notices import Notices
 from mailbridge.store.sql import Sql
 
 # Returns the `data` of an event about this fax.
@@ -26,21 +27,23 @@ _BY_ID: Final = select(schema.event).where(_event.id == bindparam("id"))
 class Events:
     """See `store.interface.Events`."""
 
-    __slots__ = ("_describe", "_route", "_sql")
+    __slots__ = ("_describe", "_notices", "_route", "_sql")
 
-    def __init__(self, sql: Sql, describe: Describe, route: Route) -> None:
-        self._sql, self._describe, self._route = sql, describe, route
+    def __init__(self, sql: Sql, describe: Describe, route: Route, notices: Notices) -> None:
+        self._sql, self._describe, self._route, self._notices = sql, describe, route, notices
 
     def emit(self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None) -> Event:
         event = Event(id=new_id("evt"), type=type_, at=now, fax_id=fax_id, seq=data.get("seq", 0), data=data)
         self._add([event])
+        self._notices.event_emitted(event)
         return event
 
-    def emit_fax_events(self, type_: str, faxes: Sequence[tuple[Fax, datetime]]) -> None:
-        """Add an event about each fax as it is now, at its time; `fax.seq` is the event's."""
+    def emit_fax_events(self, type_: str, faxes: Sequence[tuple[Fax, datetime]]) -> list[Event]:
+        """Add an event about each fax as it is now, at its time, and return them; `fax.seq` is the event's."""
         describe = self._describe
         events = [Event(id=new_id("evt"), type=type_, at=at, fax_id=fax.id, seq=fax.seq, data=describe(fax)) for fax, at in faxes]
         self._add(events)
+        return events
 
     def _add(self, events: Sequence[Event]) -> None:
         self._sql.execute(_ADD, [rows.event_row(event) for event in events])

@@ -13,10 +13,11 @@ from sqlalchemy import ColumnElement, Executable, Update, bindparam, func, inser
 from mailbridge import lifecycle
 from mailbridge.errors import StoreUnavailable
 from mailbridge.lifecycle import FaxState, FaxTrigger
-from mailbridge.model import Fax
+from mailbridge.model import Event, Fax
 from mailbridge.store import rows, schema
 from mailbridge.store.counters import counters
 from mailbridge.store.events import Events
+from mailbridge.store.notices import Notices
 from mailbridge.store.sql import Sql, any_of
 
 _fax = schema.fax.c
@@ -74,20 +75,20 @@ def _change(names: frozenset[str]) -> Update:
 class Faxes:
     """See `store.interface.Faxes`."""
 
-    __slots__ = ("_events", "_sql")
+    __slots__ = ("_events", "_notices", "_sql")
 
-    def __init__(self, sql: Sql, events: Events) -> None:
-        self._sql, self._events = sql, events
+    def __init__(self, sql: Sql, events: Events, notices: Notices) -> None:
+        self._sql, self._events, self._notices = sql, events, notices
 
     def add(self, fax: Fax, now: datetime) -> None:
         self.add_all([(fax, now)])
 
-    def add_all(self, faxes: Sequence[tuple[Fax, datetime]]) -> None:
-        """Store faxes as queued, each at its time, and emit `fax.queued` for each."""
+    def add_all(self, faxes: Sequence[tuple[Fax, datetime]]) -> list[Event]:
+        """Store faxes as queued, each at its time; return the event `fax.queued` of each."""
         queued = [(replace(fax, seq=fax.seq + 1), now) for fax, now in faxes]
         self._sql.execute(_ADD, [rows.fax_row(fax) for fax, _ in queued])
-        self._events.emit_fax_events("fax.queued", queued)
         self._sql.topics.update({f"upload:{fax.account}" for fax, _ in queued})
+        return self._events.emit_fax_events("fax.queued", queued)
 
     def get(self, fax_id: str) -> Fax:
         return rows.to_fax(self._sql.one(_BY_ID, fax_id, "fax"))
@@ -141,10 +142,12 @@ class Faxes:
         else:
             final_at = now if transition.state in lifecycle.FAX_FINAL else None
             after = replace(before, state=transition.state, final_at=final_at, **changes)
+        event_id = ""
         for type_ in transition.events:
             after = replace(after, seq=after.seq + 1)
-            self._events.emit_fax_events(type_, [(after, now)])
+            event_id = self._events.emit_fax_events(type_, [(after, now)])[0].id
         self._write(before, after)
+        self._notices.fax_changed(before.state, after, event_id, now)
         return after
 
     def update(self, fax_id: str, **changes: Any) -> Fax:

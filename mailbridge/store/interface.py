@@ -15,7 +15,18 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
-from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem, StoppedWebhook
+from mailbridge.model import (
+    Cursor,
+    Delivery,
+    Envelope,
+    Event,
+    Fax,
+    ListingProgress,
+    QueuedMail,
+    ReceivedItem,
+    StoppedWebhook,
+)
+from mailbridge.store.notices_interface import Notices
 from mailbridge.store.retention_interface import Audit, Retention
 from mailbridge.store.search import EventFilter, EventPage, FaxFilter, FaxPage
 
@@ -245,6 +256,8 @@ class Transaction(Protocol):
     def events(self) -> Events: ...
     @property
     def deliveries(self) -> Deliveries: ...
+    @property
+    def notices(self) -> Notices: ...
     @property
     def stopped_webhooks(self) -> StoppedWebhooks: ...
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import pydantic_core
 
-from mailbridge.model import Attempt, Delivery, Document, Email, Envelope, Event, Failure, Fax
+from mailbridge.model import Attempt, Delivery, Document, Email, Envelope, Event, Failure, Fax, Recipient
 
 
 def plain(value: Any) -> Any:
@@ -80,6 +80,14 @@ def envelope_row(envelope: Envelope, key: str | None) -> dict[str, Any]:
         "record": plain(envelope),
         "user": envelope.user,
     }
+
+
+def to_envelope(record: Mapping[str, Any]) -> Envelope:
+    """Return the Envelope of a `record`. One of an older version lacks what came later."""
+    recipients = tuple(Recipient(**recipient) for recipient in record["recipients"])
+    received_at = datetime.fromisoformat(record["received_at"])
+    passed_over = tuple(record.get("passed_over", ()))
+    return Envelope(**{**record, "recipients": recipients, "received_at": received_at, "passed_over": passed_over})
 
 
 def to_event(row: Mapping[str, Any]) -> Event:

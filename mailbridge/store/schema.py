@@ -46,6 +46,8 @@ _UNDELETED = text("documents_deleted_at IS NULL")
 _WITH_DOCUMENT = text("document IS NOT NULL")
 _DUE = text("due_at IS NOT NULL")
 _CALLING = text("state IN ('uploading', 'submitted')")
+_ABOUT_A_MAIL = text("envelope_id IS NOT NULL")
+_BY_MAIL = text("address IS NOT NULL")
 
 # Facts about the database itself. Written when it is created and migrated, by `store.conditions`, and by `store.writer`.
 meta = Table(
@@ -131,20 +133,25 @@ event = Table(
     Index("event_document", "document", sqlite_where=_WITH_DOCUMENT, postgresql_where=_WITH_DOCUMENT),
 )
 
-# One event to one webhook. Added with the event; changed by the dispatcher, and by replay.
+# One event to one webhook, or one notice by mail or to a folder. Added with the event; changed by the dispatchers, and by replay.
 delivery = Table(
     "delivery",
     metadata,
     Column("id", Text, primary_key=True),  # dlv_…, a ULID
     Column("event_id", Text, nullable=False, index=True),
-    Column("endpoint", Text, nullable=False),  # name of the webhook
+    Column("endpoint", Text, nullable=False),  # name of the webhook; `notice` for mails, `folder` for directories
     Column("state", Text, nullable=False),  # see `lifecycle`
     Column("due_at", Instant, nullable=False),  # when the next attempt is due
     Column("attempts", Integer, nullable=False),  # attempts that have begun
-    Column("status", Integer),  # HTTP status of the last attempt; NULL without an answer
+    Column("status", Integer),  # HTTP status or SMTP reply code of the last attempt; NULL without an answer
     Column("error", Text),  # what went wrong in the last attempt
     Column("settled_at", Instant),  # when it became delivered or dead
+    Column("address", Text),  # of a notice: the mail address or directory; NULL for webhooks
+    Column("envelope_id", Text),  # of a sender's notice: the mail that it is about
+    Column("notice", JSON(none_as_null=True)),  # of a notice: its kind, form, and the faxes that it is about
     Index("delivery_due", "endpoint", "state", "due_at"),
+    Index("delivery_envelope", "envelope_id", sqlite_where=_ABOUT_A_MAIL, postgresql_where=_ABOUT_A_MAIL),
+    Index("delivery_address", "address", "settled_at", sqlite_where=_BY_MAIL, postgresql_where=_BY_MAIL),
 )
 
 # Webhooks that answered 410 Gone: nothing is sent to them. Added by the dispatcher, deleted by replay.

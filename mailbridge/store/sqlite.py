@@ -20,6 +20,7 @@ from mailbridge.errors import RestoreUnfinished, SchemaTooNew, StateLocked, Stor
 from mailbridge.store import migrations, rows, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.interface import Transaction
+from mailbridge.store.notices import NoticePlan
 from mailbridge.store.state_dir import DATABASE, RESTORING, lock_state_dir
 from mailbridge.store.writer import Writer
 
@@ -31,18 +32,26 @@ _LOCK_INTERVAL = 0.05
 class SqliteStore:
     """A Store (see `store.interface`) in `state_dir/mailbridge.sqlite3`.
 
-    `describe` returns the data of an event about a fax, and `route` the endpoints of an event type. `patience` is the seconds to
-    wait for another process that has locked the state_dir. Use it as an async context manager; `created_at` is then when the
-    database was created, or None if that is unknown. `restoring` opens it also while a backup is being restored into it.
+    `describe` returns the data of an event about a fax, `route` the endpoints of an event type, and `plan` decides on notices
+    (None: there are none). `patience` is the seconds to wait for another process that has locked the state_dir. Use it as an
+    async context manager; `created_at` is then when the database was created, or None if that is unknown. `restoring` opens it
+    also while a backup is being restored into it.
 
     Creates the state_dir if its parent exists, and the database. Raises StateLocked if another process uses the state_dir,
     RestoreUnfinished, SchemaTooNew if a newer mailbridge wrote the database, StoreUnavailable.
     """
 
     def __init__(
-        self, state_dir: Path, describe: Describe, route: Route, patience: float = 0.0, *, restoring: bool = False
+        self,
+        state_dir: Path,
+        describe: Describe,
+        route: Route,
+        patience: float = 0.0,
+        plan: NoticePlan | None = None,
+        *,
+        restoring: bool = False,
     ) -> None:
-        self._state_dir, self._describe, self._route, self._patience = state_dir, describe, route, patience
+        self._state_dir, self._describe, self._route, self._patience, self._plan = state_dir, describe, route, patience, plan
         self._restoring = restoring
         self._subscribed: dict[str, asyncio.Event] = {}
         self._closed = False
@@ -60,7 +69,7 @@ class SqliteStore:
             os.close(self._lock)
             raise
         self.created_at = await asyncio.to_thread(_created_at, self._engine)
-        self._writer = Writer(self._engine, self._describe, self._route, self._notify)
+        self._writer = Writer(self._engine, self._describe, self._route, self._plan, self._notify)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, func, insert, select
 from mailbridge.model import Envelope, Fax, QueuedMail
 from mailbridge.store import rows, schema
 from mailbridge.store.faxes import Faxes
+from mailbridge.store.notices import Notices
 from mailbridge.store.sql import Sql, any_of
 
 _envelope, _fax = schema.envelope.c, schema.fax.c
@@ -40,10 +41,10 @@ _SAME_AGAIN: Final = (
 class Submissions:
     """See `store.interface.Submissions`."""
 
-    __slots__ = ("_faxes", "_sql")
+    __slots__ = ("_faxes", "_notices", "_sql")
 
-    def __init__(self, sql: Sql, faxes: Faxes) -> None:
-        self._sql, self._faxes = sql, faxes
+    def __init__(self, sql: Sql, faxes: Faxes, notices: Notices) -> None:
+        self._sql, self._faxes, self._notices = sql, faxes, notices
 
     def add(self, envelope: Envelope, faxes: Sequence[Fax], key: str | None, now: datetime) -> None:
         of_mail = tuple(replace(fax, envelope_id=envelope.id) for fax in faxes)
@@ -52,7 +53,8 @@ class Submissions:
     def add_all(self, mails: Sequence[QueuedMail]) -> None:
         self._sql.execute(_ADD, [rows.envelope_row(mail.envelope, mail.repeat_key) for mail in mails])
         # Retention finds the faxes of a mail by its id, and deletes no file while one of them is not final.
-        self._faxes.add_all([(fax, mail.envelope.received_at) for mail in mails for fax in mail.faxes])
+        events = self._faxes.add_all([(fax, mail.envelope.received_at) for mail in mails for fax in mail.faxes])
+        self._notices.mails_accepted(mails, events)
 
     def fax_ids(self, keys: Collection[str], since: datetime) -> dict[str, list[str]]:
         first: dict[str, str] = {}

@@ -13,6 +13,7 @@ from mailbridge.store.deliveries import Deliveries
 from mailbridge.store.events import Describe, Events, Route
 from mailbridge.store.faxes import Faxes
 from mailbridge.store.mailboxes import Mailboxes
+from mailbridge.store.notices import NoticePlan, Notices
 from mailbridge.store.received import Received
 from mailbridge.store.retention_queries import RetentionQueries
 from mailbridge.store.search import Search
@@ -24,14 +25,15 @@ from mailbridge.store.submissions import Submissions
 class SqlTransaction:
     """A Transaction (see `store.interface`). `topics` are those to notify after the commit."""
 
-    def __init__(self, connection: Connection, describe: Describe, route: Route) -> None:
+    def __init__(self, connection: Connection, describe: Describe, route: Route, plan: NoticePlan | None = None) -> None:
         self._sql = sql = Sql(connection)
         self.topics = sql.topics
-        self.events = Events(sql, describe, route)
-        self.faxes = Faxes(sql, self.events)
-        self.submissions = Submissions(sql, self.faxes)
         self.search = Search(sql)
         self.deliveries = Deliveries(sql)
+        self.notices = Notices(sql, self.deliveries, plan)
+        self.events = Events(sql, describe, route, self.notices)
+        self.faxes = Faxes(sql, self.events, self.notices)
+        self.submissions = Submissions(sql, self.faxes, self.notices)
         self.stopped_webhooks = StoppedWebhooks(sql)
         self.conditions = Conditions(sql)
         self.mailboxes = Mailboxes(sql)

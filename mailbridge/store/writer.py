@@ -16,6 +16,7 @@ from mailbridge.model import new_id
 from mailbridge.store import schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.interface import Transaction
+from mailbridge.store.notices import NoticePlan
 from mailbridge.store.transaction import SqlTransaction
 
 T = TypeVar("T")
@@ -33,8 +34,10 @@ class Writer:
     loop with the topics of a commit.
     """
 
-    def __init__(self, engine: Engine, describe: Describe, route: Route, notify: Callable[[set[str]], None]) -> None:
-        self._engine, self._describe, self._route, self._notify = engine, describe, route, notify
+    def __init__(
+        self, engine: Engine, describe: Describe, route: Route, plan: NoticePlan | None, notify: Callable[[set[str]], None]
+    ) -> None:
+        self._engine, self._describe, self._route, self._plan, self._notify = engine, describe, route, plan, notify
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.healthy = True
         self._sync_failed = False
@@ -56,7 +59,7 @@ class Writer:
     def _work(self) -> None:
         with self._engine.connect() as connection:
             # One object for all transactions: they are on the same connection, one at a time.
-            transaction = SqlTransaction(connection, self._describe, self._route)
+            transaction = SqlTransaction(connection, self._describe, self._route, self._plan)
             while batch := self._next_batch():
                 outcomes, topics = self._commit(connection, transaction, [job for job in batch if job is not None])
                 self._loop.call_soon_threadsafe(self._set_results, outcomes, topics)

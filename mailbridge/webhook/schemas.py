@@ -152,6 +152,21 @@ _FOREIGN = _object(
 _CREDIT = _object({"account": _TEXT, "credit_left": _TEXT, "limit": {"type": "number"}})
 _MAILBOX = _object({"mailbox": _TEXT, "error": _or_null(_TEXT)})
 
+_NOTICE = _object(
+    {
+        "notice_id": _TEXT,
+        "kind": _described(_TEXT, "delivered, failed, in_doubt, delayed, summary, received or admin"),
+        "form": {"type": "string", "enum": ["mail", "dsn"]},
+        "to": _described(_TEXT, "the mail address, or the folder"),
+        "fax_ids": _described(_TEXTS, "the faxes that it is about"),
+        "account": _or_null(_TEXT),
+        "user": _or_null(_TEXT),
+        "attempts": _COUNT,
+        "status": _described(_or_null({"type": "integer"}), "the relay's reply code; null without a reply"),
+        "error": _or_null(_TEXT),
+    }
+)
+
 EVENTS: Final[Mapping[str, tuple[str, Schema]]] = {
     "fax.queued": ("A fax was accepted and waits for its upload.", _OUTBOUND),
     "fax.submitted": ("MyFax accepted the fax and is sending it.", _OUTBOUND),
@@ -168,6 +183,10 @@ EVENTS: Final[Mapping[str, tuple[str, Schema]]] = {
     "voicemail.received": ("A voicemail was received.", _INBOUND),
     "report.received": ("A report changed no fax: it matches none, or is not trusted.", _FOREIGN),
     "credit.low": ("An account's credit fell to `low_credit`; reported once, until it rises again.", _CREDIT),
+    "notice.failed": (
+        "A notice by mail, or a document to a folder, was given up; `mailbridge replay` sends it again.",
+        _NOTICE,
+    ),
     "mailbox.down": ("A mailbox cannot be watched.", _MAILBOX),
     "mailbox.up": ("The mailbox is watched again.", _MAILBOX),
     "ping": ("Test event of `mailbridge check --online`; ignore it.", _object({"webhook": _TEXT})),

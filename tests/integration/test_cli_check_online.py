@@ -124,7 +124,7 @@ def test_check_online_tests_every_login(tmp_path: Path) -> None:
     async def scenario(peers: Peers) -> None:
         config = peers.config(tmp_path)
         done = await run_beside("check", "--online", "--config", config)
-        assert (done.status, done.errors.startswith("mailbridge: warning: notice.relay: ")) == (0, True)
+        assert (done.status, done.errors) == (0, "")
         lines = done.output.splitlines()
         assert [line[:8] + line[8:].split(":")[0] for line in lines] == [f"ok      {part}" for part in PARTS]
         assert "login as office@example.co.il ok, folder INBOX ok, with IDLE" in lines[1]
@@ -149,10 +149,8 @@ WRONG = [
     ("webhook crm", {"webhook": "http://user:hunter2@127.0.0.1:1/hunter2"}, "ping to 127.0.0.1 failed: ConnectError"),
     ("webhook crm", {"webhook": "https://127.0.0.1:1/hunter2", "private": "false"}, "is not a public address"),
     ("relay", {"relay": "smtp://office:hunter2-wrong@127.0.0.1:{relay_port}"}, "refuses the login: 535 5.7.8 no such user"),
-    ("relay", {"relay": "smtp://office:hunter2@127.0.0.1:1"}, "127.0.0.1:1 cannot be used: [Errno 111] Connection refused"),
-    ("relay", {"relay": "smtp://office:hunter2/x@127.0.0.1:25"}, "in a password write / as %2F"),
-    ("relay", {"relay": "smtp://office:סודhunter2@127.0.0.1:{relay_port}"}, "check failed"),
-    ("relay", {"relay": "127.0.0.1:25"}, "notice.relay is not a valid URL"),
+    ("relay", {"relay": "smtp://office:hunter2@127.0.0.1:1"}, "127.0.0.1:1 cannot be used: Connection refused"),
+    ("relay", {"relay": "smtp://office:סודhunter2@127.0.0.1:{relay_port}"}, "refuses the login: 535"),
     ("relay", {"relay": "smtps://office:hunter2@127.0.0.1:{relay_port}"}, "cannot be used: "),
 ]
 
@@ -174,7 +172,7 @@ def test_check_online_fails_if_a_part_fails(tmp_path: Path) -> None:
     async def scenario(peers: Peers) -> None:
         config = peers.config(tmp_path, password="hunter2-wrong", relay="smtp://office:hunter2@127.0.0.1:1")
         done = await run_beside("check", "--online", "--config", config)
-        assert (done.status, done.errors.startswith("mailbridge: warning: notice.relay: ")) == (1, True)
+        assert (done.status, done.errors) == (1, "")
         answer = [line.split(":")[0] for line in done.output.splitlines()]
         assert answer == ["FAILED  account office", "ok      mailbox office", "ok      webhook crm", "FAILED  relay"]
         assert "hunter2" not in done.output

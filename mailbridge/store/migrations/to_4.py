@@ -1,4 +1,4 @@
-"""Schema 4: tables renamed after what they hold, webhooks stay stopped over a restart, an index of calls by number."""
+"""Schema 4: tables renamed after what they hold, webhooks stay stopped over a restart, an index of calls by number, notices."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def upgrade(op: Operations) -> None:
         op.add_column("fax", sa.Column(name, sa.Text))
     op.add_column("fax", sa.Column("restored_at", sa.BigInteger))
     op.create_index("fax_same", "fax", ["same_key", "created_at"])
+    _notices(op)
     op.execute("UPDATE meta SET key = 'condition: ' || substr(key, 7) WHERE key LIKE 'mark: %'")
 
 
@@ -77,3 +78,10 @@ def _stopped_webhook(op: Operations) -> None:
         sa.Column("stopped_at", sa.BigInteger, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
     )
+
+
+def _notices(op: Operations) -> None:
+    for column in (sa.Column("address", sa.Text), sa.Column("envelope_id", sa.Text), sa.Column("notice", sa.JSON)):
+        op.add_column("delivery", column)
+    op.create_index("delivery_envelope", "delivery", ["envelope_id"], sqlite_where=sa.text("envelope_id IS NOT NULL"))
+    op.create_index("delivery_address", "delivery", ["address", "settled_at"], sqlite_where=sa.text("address IS NOT NULL"))

@@ -16,7 +16,7 @@ from mailbridge.config.section import Section, is_named, keys, subsection
 from tests.unit.config.test_loader import MINIMAL, SECRETS
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
-NAMED = ("account", "user", "mailbox", "webhook")
+NAMED = ("account", "user", "mailbox", "route", "webhook")
 
 
 def keys_of_the_model(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -12,6 +12,7 @@ from mailbridge.webhook.schemas import EVENTS
 
 MINIMAL = '[account.office]\nemail = "office@example.co.il"\npassword = "hunter2"\n'
 HOOK = f'[webhook.crm]\nurl = "https://crm.example.co.il/"\nsecret = "whsec_{"A" * 43}="\n'
+RELAY = '[notice]\nrelay = "smtp://office:hunter2@mail.example.co.il"\n'
 USER = '[user.anna]\npassword_hash = "scrypt$16384$8$1$c2FsdA==$aGFzaA=="\n'
 
 
@@ -21,7 +22,7 @@ def warnings(folder: Path, more: str) -> list[str]:
     return [str(one) for one in config_warnings(load(path, {}), EVENTS)]
 
 
-@pytest.mark.parametrize("more", ["", HOOK, HOOK + 'events = ["fax.*", "ping"]\n', '[smtp]\nauth = "required"\n' + USER])
+@pytest.mark.parametrize("more", ["", HOOK, HOOK + 'events = ["fax.*", "ping"]\n', '[smtp]\nauth = "required"\n' + USER, RELAY])
 def test_no_warning_for_keys_with_effect(tmp_path: Path, more: str) -> None:
     assert warnings(tmp_path, more) == []
 
@@ -30,8 +31,16 @@ def test_no_warning_for_keys_with_effect(tmp_path: Path, more: str) -> None:
     ("more", "words"),
     [
         (
-            '[notice]\nrelay = "smtp://office:hunter2@mail.example.co.il"\n',
-            "notice.relay: this version sends no notifications yet; use a webhook",
+            '[notice]\nadmin = ["it@example.co.il"]\n',
+            "notice.admin: nothing is mailed without notice.relay; set notice.relay to your mail server",
+        ),
+        (
+            '[route.sales]\nmail = "dana@example.co.il"\n',
+            "route.sales.mail: nothing is mailed without notice.relay; set notice.relay to your mail server",
+        ),
+        (
+            '[route.sales]\nfolder = "/nowhere/faxes"\n',
+            "route.sales.folder: /nowhere/faxes is not a directory now; create it, or correct the path",
         ),
         (
             HOOK + 'events = ["fax.deliverd"]\n',
@@ -41,7 +50,7 @@ def test_no_warning_for_keys_with_effect(tmp_path: Path, more: str) -> None:
         ('[smtp]\nauth = "required"\n', "user: 127.0.0.1:2525 requires authentication, but there are no users"),
         ('[smtp]\nlisten = ["0.0.0.0:2525"]\n' + USER, "smtp.tls.certificate: 0.0.0.0:2525 accepts no passwords without TLS"),
     ],
-    ids=["notices", "misspelled event", "unknown event", "no users", "no TLS"],
+    ids=["notices", "route by mail", "route to a folder", "misspelled event", "unknown event", "no users", "no TLS"],
 )
 def test_warning_names_key_fault_and_remedy(tmp_path: Path, more: str, words: str) -> None:
     [warning] = warnings(tmp_path, more)

@@ -20,8 +20,10 @@ from mailbridge.config import Account, FaxOptions, Mailbox
 from mailbridge.fax.outcome import UploadOutcome
 from mailbridge.fax.uploader import Uploader
 from mailbridge.lifecycle import FAX, FAX_AFTER_FINAL, FaxState, FaxTrigger
-from mailbridge.model import Attempt, Cursor, Email, Failure, Fax, ReceivedItem, Report
+from mailbridge.model import Attempt, Cursor, Delivery, Email, Event, Failure, Fax, ReceivedItem, Report
 from mailbridge.myfax import MyFax
+from mailbridge.notice.outcome import failed_event, finished
+from mailbridge.notice.relay import Result
 from mailbridge.report.listing_recorder import Kind, ListingOptions, ListingRecorder
 from mailbridge.report.mailbox_status import MailboxStatus
 from mailbridge.report.poll_requests import PollRequests
@@ -31,6 +33,7 @@ from mailbridge.report.report_recorder import report_data
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
+from mailbridge.store.notice_records import DueNotice
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.web.links import Links
@@ -195,6 +198,24 @@ async def _mailbox(store: SqliteStore, spool: Spool) -> None:
     await status.emit("mailbox.up", None)
 
 
+async def _notice(store: SqliteStore) -> None:
+    fax = _fax()
+    delivery = Delivery(
+        id="dlv_01KE4B8W3PZQ7T5RMN2VXJ6HCD",
+        event_id="evt_01KE4B8W3PZQ7T5RMN2VXJ6HCD",
+        endpoint="notice",
+        state="sending",
+        due_at=AT,
+        attempts=1,
+        address="dana@example.co.il",
+        notice={"kind": "failed", "form": "mail", "blocks": [{"fax_id": fax.id}]},
+    )
+    event = Event(id=delivery.event_id, type="fax.failed", at=AT, fax_id=fax.id, seq=4, data={"account": "office"})
+    refused = Result("refused", 550, "550 5.1.1 no such user")
+    one = finished(DueNotice(delivery=delivery, event=event), refused, AT, 0.0)
+    await store.run(lambda tx: tx.events.emit("notice.failed", failed_event(one), AT, fax.id))
+
+
 async def _bodies(state: Path) -> list[dict[str, Any]]:
     links = Links(bytes(32), "https://fax.example.co.il")
 
@@ -206,6 +227,7 @@ async def _bodies(state: Path) -> list[dict[str, Any]]:
             await store.run(work)
         await _credit(store, Spool(state / "spool"))
         await _mailbox(store, Spool(state / "spool"))
+        await _notice(store)
         await store.run(lambda tx: tx.events.emit("ping", {"webhook": "crm"}, AT))
         events = await store.run(lambda tx: tx.events.newest(None, 10_000))
         read = {"link": link, "read": lambda _: b"%PDF", "inline_limit": 10**6}

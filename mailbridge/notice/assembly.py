@@ -1,0 +1,51 @@
+"""Builds the stage from the configuration: the relay, and the services that deliver."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+from mailbridge.config import Config
+from mailbridge.config.mail_addresses import relay_address
+from mailbridge.notice.compose import Letterhead
+from mailbridge.notice.dispatcher import NoticeDispatcher
+from mailbridge.notice.folder import FolderDispatcher
+from mailbridge.notice.planner import sender_of
+from mailbridge.notice.relay import Relay
+from mailbridge.notice.writer import Confirm, NoticeWriter
+from mailbridge.runtime import Runtime
+
+
+def letterhead(config: Config) -> Letterhead:
+    """Return what all notices have in common."""
+    return Letterhead(
+        sender=sender_of(config),
+        hostname=config.smtp.hostname,
+        gateway=config.smtp.domains[0],
+        language=config.language,
+        zone=ZoneInfo(config.timezone),
+        user_languages={name: user.language for name, user in config.users.items() if user.language is not None},
+    )
+
+
+def build_relay(config: Config) -> Relay | None:
+    """Return the relay, None where none is set."""
+    if config.notice.relay is None:
+        return None
+    return Relay(relay_address(config.notice.relay.get_secret_value()), config.smtp.hostname, config.notice.envelope)
+
+
+def build_dispatcher(config: Config, runtime: Runtime, confirm: Confirm | None) -> NoticeDispatcher | None:
+    """Return the service that mails notices, None without a relay."""
+    relay, notice = build_relay(config), config.notice
+    if relay is None:
+        return None
+    writer = NoticeWriter(
+        letterhead(config), runtime.spool, runtime.clock, notice.return_limit, confirm if notice.confirmation else None
+    )
+    return NoticeDispatcher(relay, writer.write, notice.per_hour, runtime)
+
+
+def build_folders(config: Config, runtime: Runtime) -> FolderDispatcher | None:
+    """Return the service that stores documents in folders, None where no route has one."""
+    wanted = any(route.folder for route in config.routes.values())
+    return FolderDispatcher(runtime, ZoneInfo(config.timezone)) if wanted else None

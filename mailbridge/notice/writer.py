@@ -1,0 +1,88 @@
+"""Writes the mail of a due notice: reads the original from the spool, and the document that it carries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mailbridge import log
+from mailbridge.errors import NotFound
+from mailbridge.model import Fax
+from mailbridge.notice.compose import Attachment, Letterhead, Mail, mail
+from mailbridge.notice.dsn import compose_dsn
+from mailbridge.notice.original import MAX_HEADER, Original, header_of
+from mailbridge.store.notice_records import DueNotice
+from mailbridge.store.spool import Spool
+
+# Returns the confirmation of a fax as a PDF, or None where none can be made.
+Confirm = Callable[[DueNotice, Fax], Awaitable[bytes | None]]
+# Kinds with a confirmation, and how many one mail carries.
+_CONFIRMED = ("delivered", "failed")
+_MOST_CONFIRMATIONS = 20
+
+
+class NoticeWriter:
+    """Writes mails. `confirm` makes confirmations, None where none are wanted; `return_limit` is in bytes."""
+
+    def __init__(
+        self, letterhead: Letterhead, spool: Spool, clock: Callable[[], datetime], return_limit: int, confirm: Confirm | None
+    ) -> None:
+        self._letterhead, self._spool, self._clock = letterhead, spool, clock
+        self._return_limit, self._confirm = return_limit, confirm
+
+    async def write(self, due: DueNotice, eight_bit: bool) -> Mail | None:
+        """Return the mail of a notice, or None if it would answer an automatic reply. Raises OSError."""
+        original = await asyncio.to_thread(self._original, due)
+        if original.is_automatic_reply:
+            log.notice_not_sent(due.delivery.id, reason="the mail is an automatic reply", fax=due.event.fax_id)
+            return None
+        if self._form(due) == "dsn":
+            return await asyncio.to_thread(compose_dsn, due, self._letterhead, original, self._clock(), eight_bit=eight_bit)
+        attachments = (*await self._document(due), *await self._confirmations(due))
+        return await asyncio.to_thread(mail, due, self._letterhead, original, self._clock(), attachments)
+
+    def _form(self, due: DueNotice) -> Any:
+        """Return `dsn` or `mail`: without its envelope a DSN would have nothing to report."""
+        return (due.delivery.notice or {})["form"] if due.envelope is not None else "mail"
+
+    def _original(self, due: DueNotice) -> Original:
+        """Read the mail that a notice is about, or only its header; empty once it was deleted."""
+        envelope = due.envelope
+        if envelope is None:
+            return Original()
+        whole = self._form(due) == "dsn" and envelope.size <= self._return_limit
+        try:
+            with open(self._spool.path(envelope.path), "rb") as file:
+                content = file.read() if whole else file.read(2 * MAX_HEADER)
+        except (OSError, NotFound):
+            return Original()
+        return Original(header=header_of(content), whole=content if whole else None)
+
+    async def _document(self, due: DueNotice) -> list[Attachment]:
+        """Return the document of a received fax; none once it was deleted."""
+        document = due.event.data.get("document") if (due.delivery.notice or {})["kind"] == "received" else None
+        if not document or not document.get("path"):
+            return []
+        content = await asyncio.to_thread(_read, self._spool.path(document["path"]))
+        return [
+            Attachment(
+                filename=document.get("filename") or "fax.pdf", content_type=document.get("content_type") or "", content=content
+            )
+        ]
+
+    async def _confirmations(self, due: DueNotice) -> list[Attachment]:
+        if self._confirm is None or (due.delivery.notice or {})["kind"] not in _CONFIRMED:
+            return []
+        made = [(fax, await self._confirm(due, fax)) for fax in list(due.faxes.values())[:_MOST_CONFIRMATIONS]]
+        return [
+            Attachment(filename=f"confirmation-{fax.id}.pdf", content_type="application/pdf", content=content)
+            for fax, content in made
+            if content
+        ]
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes()
