@@ -1,4 +1,4 @@
-"""Split a spooled mail into its parts, by mmap: every part is a stretch of the file, and nothing is copied (RFC 2045, 2046).
+"""Split a spooled mail into its parts: each is a stretch of the file, and a large mail is never copied (RFC 2045, 2046).
 
 A tree of parts is walked with a list, never by recursion. Limits: 20 levels, 100 parts, 100 KB of headers in any part. Only a
 forwarded mail that is itself encoded in base64 is decoded into memory, as another source of parts.
@@ -26,6 +26,7 @@ MAX_DEPTH = 20
 MAX_PARTS = 100
 MAX_DECODED = 64_000_000  # bytes of forwarded mails that are themselves encoded, together
 CHUNK = 64 * 1024
+_SMALL_MAIL = 1 << 20  # bytes of a mail that is read as a whole, which is quicker than to map it
 
 _GUESSED_BOUNDARY = re.compile(rb"--([!-~]{1,70})[ \t]*\r?\n[!-9;-~]{1,100}:")
 _MAIL_TYPES = ("message/rfc822", "message/global", "message/news")
@@ -53,7 +54,7 @@ class _Stretch(NamedTuple):
 class Mail:
     """A spooled mail, open for reading: its parts, their decoded content, and the headers of it and of each forwarded mail."""
 
-    def __init__(self, data: mmap.mmap, descriptor: int) -> None:
+    def __init__(self, data: Source, descriptor: int) -> None:
         self._descriptor = descriptor
         splitter = _Splitter(data)
         self.parts = splitter.split()
@@ -74,7 +75,8 @@ class Mail:
             yield decoding.decode(self._read(part.source, start, size), start + CHUNK >= end)
 
     def _read(self, source: int, start: int, size: int) -> bytes:
-        return os.pread(self._descriptor, size, start) if source == 0 else self._sources[source][start : start + size]
+        data = self._sources[source]
+        return data[start : start + size] if isinstance(data, bytes) else os.pread(self._descriptor, size, start)
 
     def content(self, part: Part, limit: int) -> bytes:
         """Return a part's decoded content. Raises Refused beyond `limit` bytes."""
@@ -93,18 +95,25 @@ def open_mail(mail: Path | int) -> Iterator[Mail]:
 
     Raises Refused with 554 5.6.0 for a mail beyond the limits, or without a structure.
     """
-    with open(mail, "rb", closefd=not isinstance(mail, int)) as file:
-        size = file.seek(0, os.SEEK_END)
+    with contextlib.ExitStack() as stack:
+        if isinstance(mail, int):
+            descriptor = mail
+        else:
+            descriptor = os.open(mail, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+        size = os.lseek(descriptor, 0, os.SEEK_END)
         if not size:
             raise Refused("554 5.6.0 The mail is empty")
-        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
-            yield Mail(data, file.fileno())
+        if size <= _SMALL_MAIL:
+            yield Mail(os.pread(descriptor, size, 0), descriptor)
+        else:
+            yield Mail(stack.enter_context(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)), descriptor)
 
 
 class _Splitter:
     """Walks the tree of one mail."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: Source) -> None:
         self.sources: list[Source] = [data]
         self.all_headers: list[Headers] = []
         self._data = data
@@ -143,7 +152,8 @@ class _Splitter:
             else:
                 waiting.extend(reversed(inner))
         # What was read while searching need not stay in memory; a document is read again from the page cache.
-        self._data.madvise(mmap.MADV_DONTNEED)
+        if isinstance(self._data, mmap.mmap):
+            self._data.madvise(mmap.MADV_DONTNEED)
         if not any(name in self.all_headers[0] for name in ("From", "Subject", "Content-Type")):
             raise Refused("554 5.6.0 The mail has no header with From, Subject or Content-Type; send it from a mail program")
         return parts
