@@ -123,6 +123,7 @@ class Assembly:
                     name=name,
                     mailbox=mailbox,
                     account=mailbox.account or self._config.default_account,
+                    accounts=frozenset(account.email.lower() for account in self._config.accounts.values()),
                     zone=self._zone,
                     region=self._region,
                     catch_up=catch_up,

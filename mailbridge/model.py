@@ -127,6 +127,7 @@ class Attempt:
     ended_at: datetime | None = None  # when this attempt's result was known
     fax_code: str | None = None  # MyFax's id of the fax (FAX_CODE)
     error_code: str | None = None  # why it did not succeed
+    token: str | None = None  # MB-…, see `new_token`; None for an upload of a former version, which had the fax's first token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,7 @@ class Report:
     message_id: str | None = None
     date: datetime | None = None  # the Date field
     to: str | None = None  # the called number of a received fax
+    addressed: bool = True  # whether To names one of the mailbox's addresses
     trusted: bool = False  # whether it passed the mailbox's trust setting
     defects: tuple[str, ...] = ()  # what is wrong with the mail, for people
     text: str = ""  # readable text, up to 16,000 characters, in which a token or FAX_CODE may occur
@@ -155,7 +157,7 @@ class Fax:
     account: str  # name of the MyFax account that sends it
     number: str  # E.164
     state: FaxState
-    token: str  # MB-…, see `new_token`
+    token: str  # MB-…, see `new_token`: that of its last upload, or of the first one to come
     documents: tuple[Document, ...]
     created_at: datetime
     due_at: datetime  # when the next upload (queued) or poll (submitted) is due

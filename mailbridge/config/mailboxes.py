@@ -98,6 +98,14 @@ class Mailbox(Section):
         alias="from",
         description="Domains or addresses that reports come from.",
     )
+    addresses: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Further addresses to which MyFax mails received faxes. A received fax is trusted only if it is addressed to one of "
+            "them, to `username` or to the email of an account, or if incoming.do lists it or its line. Default: none."
+        ),
+        examples=[["fax@example.co.il"]],
+    )
     account: str | None = Field(
         default=None,
         description="Account whose incoming.do list supplements this mailbox. Default: the first account.",

@@ -37,7 +37,7 @@ from mailbridge.fax.in_flight import InFlightCalls, crash_site
 from mailbridge.fax.outcome import OnDoubt, UploadOutcome, accepted, apply_on_doubt, apply_outcome, expire, failed
 from mailbridge.fax.verified_document import VerifiedDocument
 from mailbridge.lifecycle import FaxTrigger
-from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt
+from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt, new_token
 from mailbridge.myfax import MyFax, Upload
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
@@ -171,9 +171,12 @@ class Uploader:
             if per_number and tx.faxes.calls_to(fax.number) >= per_number:
                 continue  # another fax of this batch calls the number
             digests = tuple(document.sha256 for document in fax.documents)
-            attempt = Attempt(n=len(fax.attempts) + 1, started_at=now, digests=digests)
+            # Each upload has its own token, so that a late report of an earlier one cannot end this one.
+            token = new_token() if fax.attempts else fax.token
+            attempt = Attempt(n=len(fax.attempts) + 1, started_at=now, digests=digests, token=token)
+            changes = {"attempts": (*fax.attempts, attempt), "token": token}
             # The source and report of an earlier attempt say nothing about this one.
-            claimed.append(tx.faxes.transition(fax.id, "claim", now, attempts=(*fax.attempts, attempt), source=None, report=None))
+            claimed.append(tx.faxes.transition(fax.id, "claim", now, **changes, source=None, report=None))
         return claimed
 
     async def _upload(self, fax: Fax) -> None:

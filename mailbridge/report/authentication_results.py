@@ -19,6 +19,10 @@ def passed(message: Message, authserv: str, is_sender: Callable[[str], bool]) ->
     # The authserv-id, and perhaps the version, which can only be 1 (section 2.2).
     if not head or head[0].lower() != authserv.lower() or head[1:] not in ([], ["1"]):
         return False
+    # A server that found no signature prints no other result of DKIM: that one came from the mail, such as out of its sender's
+    # address, which some servers print without quotes.
+    if any(re.sub(r"\s*=\s*", "=", result).lower().split()[:1] == ["dkim=none"] for result in results):
+        return False
     return any(_dkim_passed(result, is_sender) for result in results)
 
 

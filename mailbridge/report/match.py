@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -32,10 +32,15 @@ _SHORTEST_CODE, _SHORTEST_NUMERIC_CODE = 8, 16
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The fax that a report is about, and what names it."""
+    """The fax that a report is about, and what names it.
+
+    `earlier` says that the report is about an upload before the fax's last one, `contradicted` that it names another number.
+    """
 
     fax_id: str
     how: How
+    earlier: bool = field(default=False, compare=False)
+    contradicted: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def match(report: Report, candidates: Sequence[Fax], region: str = "IL") -> Matc
     """
     text, named = _text(report), identifiers(report, region)
     if named.tokens:
-        return _only([fax for fax in candidates if fax.token.upper() in named.tokens], "token", len(named.tokens) == 1)
+        return _by_token(candidates, named, _telephone_numbers(text, region))
     lowered = text.lower()
     coded = [fax for fax in candidates if fax.fax_code and _occurs(fax.fax_code.lower(), lowered)]
     if coded or _UUID.search(text):
@@ -76,6 +81,26 @@ def match(report: Report, candidates: Sequence[Fax], region: str = "IL") -> Matc
 
 def _text(report: Report) -> str:
     return f"{report.subject}\n{report.text}"
+
+
+def _by_token(candidates: Sequence[Fax], named: Identifiers, telephones: Collection[str]) -> Match | None:
+    """Several tokens, or one of several faxes, name none. Telephone numbers without the fax's own contradict its token."""
+    found = [fax for fax in candidates if named.tokens & {fax.token, *(attempt.token for attempt in fax.attempts)}]
+    if len(found) != 1 or len(named.tokens) != 1:
+        return None
+    (fax,) = found
+    contradicted = bool(telephones) and fax.number not in named.numbers
+    return Match(fax.id, "token", earlier=fax.token not in named.tokens, contradicted=contradicted)
+
+
+def _telephone_numbers(text: str, region: str) -> set[str]:
+    """Return the printed numbers that are surely telephone numbers: written as such, and valid. A date or a count is none."""
+    printed = [found for found in _NUMBER.findall(text)[:_MAX_NUMBERS] if found.lstrip("(")[:1] in ("0", "+")]
+    return {number for found in printed if (number := e164(found, region)) is not None and _is_valid(number)}
+
+
+def _is_valid(number: str) -> bool:
+    return phonenumbers.is_valid_number(phonenumbers.parse(number))
 
 
 def _only(found: Sequence[Fax], how: How, unambiguous: bool) -> Match | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from email.utils import getaddresses
@@ -20,6 +21,10 @@ MAX_DEFECTS = 10
 _CODE = re.compile(r"[0-9]{1,4}", re.ASCII)
 _DIALLED = re.compile(r"\+?[0-9][0-9-]{6,18}", re.ASCII)
 _TO_NUMBER = re.compile(r"(?:\bto\b|->|אל|למספר)\s*:?\s*(\+?[0-9][0-9-]{6,18}[0-9])", re.IGNORECASE | re.ASCII)
+# Fields that identify a mail, besides its X-Fax fields. Those of a signed mail are signed (see `trust`): neither a field that no
+# signature covers, nor a longer mail, makes another mail of it.
+_IDENTIFYING = ("message-id", "date")
+_IDENTIFYING_SIGNED = (*_IDENTIFYING, "subject", "content-type")
 # X-Fax headers with a field of their own in a report. The others may name the fax as well as its text does.
 _WITH_FIELD = ("x-fax-status", "x-fax-status-code", "x-fax-subject", "x-fax-sender")
 
@@ -48,13 +53,25 @@ def digest(mail: FetchedMail) -> str | None:
     fax = [(name, value) for name, value in fields if name.startswith("x-fax-")]
     if not fax:
         return None
-    named = [(name, value) for name, value in fields if name in ("message-id", "date")]
+    signed = any(name == "dkim-signature" for name, _ in fields)
+    named = [(name, value) for name, value in fields if name in (_IDENTIFYING_SIGNED if signed else _IDENTIFYING)]
     text = "\n".join(f"{name}:{' '.join(value.split())}" for name, value in sorted(named + fax))
-    return hashlib.sha256(f"{text}\n{mail.size}".encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(f"{text}\n{'' if signed else mail.size}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def parse(mail: FetchedMail, zone: tzinfo = UTC) -> ParsedMail:
-    """Parse a fax mail; `zone` is that of a Date without one. A mail that has a fault is parsed by its header alone."""
+def parse(mail: FetchedMail, zone: tzinfo = UTC, addresses: Collection[str] | None = None) -> ParsedMail:
+    """Parse a fax mail. A mail that has a fault is parsed by its header alone.
+
+    `zone` is that of a Date without one. `addresses` are ours, in lower case; None are all.
+    """
+    parsed = _parse(mail, zone)
+    if addresses is None:
+        return parsed
+    addressed = any(address in addresses for address in _addressees(read_fields(mail.content)))
+    return replace(parsed, report=replace(parsed.report, addressed=addressed))
+
+
+def _parse(mail: FetchedMail, zone: tzinfo) -> ParsedMail:
     name = digest(mail)
     if name is None:
         return _header_alone(mail, mail.fault or "the mail lost its X-Fax headers", zone)
@@ -116,12 +133,16 @@ def _report_defects(status: str, code: str, names: set[str]) -> list[str]:
     return defects
 
 
+def _addressees(fields: Fields) -> tuple[str, ...]:
+    try:
+        return tuple(address.lower() for _, address in getaddresses([first(fields, "to")]) if address)
+    except (ValueError, IndexError, TypeError):
+        return ()
+
+
 def _called_number(fields: Fields) -> str | None:
     """Return the called number: To is addressed to a number, or the subject says `to NUMBER`."""
-    try:
-        local = [address.partition("@")[0] for _, address in getaddresses([first(fields, "to")])]
-    except (ValueError, IndexError, TypeError):
-        local = []
+    local = [address.partition("@")[0] for address in _addressees(fields)]
     numbers = [part for part in local if _DIALLED.fullmatch(part)]
     in_subject = _TO_NUMBER.search(first(fields, "subject"))
     return numbers[0] if numbers else in_subject[1] if in_subject else None

@@ -121,7 +121,7 @@ class Pipeline:
             return None
         options, long = self._options, len(whole.content) > FIRST_BYTES
         trust, senders = options.mailbox.trust, options.mailbox.from_
-        parsed = await _call(long, parse, whole, options.zone)
+        parsed = await _call(long, parse, whole, options.zone, options.addresses)
         verified = await _call(long or trust == "dkim", verify, parsed, trust, senders, options.resolve)
         return await _call(bool(verified.attachments), spool_mail, verified, self._runtime.spool)
 

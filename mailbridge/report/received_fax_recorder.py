@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from mailbridge import log
-from mailbridge.model import ReceivedItem
+from mailbridge.model import ReceivedItem, Report
 from mailbridge.report.listing_match import MAX_GAP, canonical_number, closest_listed
 from mailbridge.report.received_document import SpooledMail
 from mailbridge.report.received_event import received_data
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.store.interface import Transaction
+
+NOT_ADDRESSED = "the mail is addressed to nobody here, nor is the fax to a known line"
 
 
 class ReceivedFaxRecorder:
@@ -25,6 +27,10 @@ class ReceivedFaxRecorder:
         report, mailbox = mail.report, self._options.name
         mailed = self._item(mail, now)
         listed = self._listed(tx, mailed)
+        if report.trusted and listed is None and not self._is_addressed(tx, report, mailed.called):
+            # It is a genuine mail about somebody's fax. Any customer of MyFax can send us theirs.
+            report = replace(report, trusted=False, defects=(*report.defects, NOT_ADDRESSED))
+            mailed = replace(mailed, trusted=False)
         if listed is not None and listed.event_id is not None:
             tx.received.put(replace(listed, mailed=True))
             log.fax_duplicate(listed.id, mailbox=mailbox, trusted=report.trusted, message_id=report.message_id)
@@ -36,6 +42,13 @@ class ReceivedFaxRecorder:
         tx.received.put(replace(item, event_id=event.id))
         log.fax_received(mailed.id, mailbox=mailbox, trusted=report.trusted, documents=len(mail.documents))
         return True
+
+    def _is_addressed(self, tx: Transaction, report: Report, called: str | None) -> bool:
+        """Whether a mail was written to us, or is about a fax to a line of this account. Delivered-To says nothing of either."""
+        options = self._options
+        if options.mailbox.trust == "none" or report.addressed:
+            return True
+        return called is not None and tx.received.has_line(options.account, called)
 
     def _item(self, mail: SpooledMail, now: datetime) -> ReceivedItem:
         report, region = mail.report, self._options.region

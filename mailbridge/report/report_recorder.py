@@ -34,7 +34,7 @@ class ReportRecorder:
         if not report.trusted or (found.how == "destination" and not self._number_suffices(fax)):
             self._emit(tx, report, found, now)
             self._poll_requests.request(tx, fax, now)
-        elif outcome == "ask" or outcome.kind == "pending" or self._poller_decides(report, fax, outcome):
+        elif outcome == "ask" or outcome.kind == "pending" or self._poller_decides(report, found, fax, outcome):
             self._leave_to_poller(tx, report, found, fax, now)
         else:
             self._end(tx, report, found, fax, outcome, now)
@@ -55,12 +55,14 @@ class ReportRecorder:
         """
         return self._options.mailbox.trust == "none" and fax.state == "submitted"
 
-    def _poller_decides(self, report: Report, fax: Fax, outcome: Outcome) -> bool:
-        """Whether a failure is not final: MyFax may dial again, or the report is a late one about an earlier attempt."""
+    def _poller_decides(self, report: Report, found: Match, fax: Fax, outcome: Outcome) -> bool:
+        """Whether a result is not final: MyFax may dial again, or the report is about an earlier attempt, or another number."""
+        if found.contradicted:
+            return True
         if outcome.error is None:
             return False
         late = len(fax.attempts) > 1 and report.date is not None and report.date < fax.attempts[-1].started_at - SKEW
-        return late or (outcome.error in self._options.poll_first and fax.state == "submitted")
+        return found.earlier or late or (outcome.error in self._options.poll_first and fax.state == "submitted")
 
     def _leave_to_poller(self, tx: Transaction, report: Report, found: Match, fax: Fax, now: datetime) -> None:
         if fax.state == "submitted":

@@ -33,6 +33,11 @@ MAX_SIGNATURES = 5
 _ALGORITHMS = (b"rsa-sha256", b"ed25519-sha256")
 _HEAD_ENDS = re.compile(rb"\r?\n\r?\n")
 
+# Fields that decide what a mail says, besides the X-Fax fields. Each may stand once. From and Subject must be signed, and so must
+# those of the others that are there: a Date or a Content-Transfer-Encoding that was added says something else.
+_SIGNED_IF_THERE = frozenset(("date", "message-id", "content-type", "content-transfer-encoding"))
+_DECISIVE = _SIGNED_IF_THERE | {"from", "subject", "to", "mime-version", "content-disposition"}
+
 # Returns a DNS TXT record: `resolve(name, timeout=…)`.
 Resolve = Callable[..., Any]
 
@@ -67,7 +72,8 @@ def is_trusted(content: bytes, trust: str, senders: Sequence[str], resolve: Reso
             return False
         is_sender = partial(_within, domains=domains)
         if trust.startswith("authserv:"):
-            return passed(message, trust.removeprefix("authserv:").strip(), is_sender)
+            authserv = trust.removeprefix("authserv:").strip()
+            return passed(message, authserv, is_sender) and _signature_fits(message, is_sender)
         return trust == "dkim" and _signed(content, message, is_sender, resolve)
     except Exception:  # dkimpy and the header parser raise many kinds on hostile mail; none of them may pass it
         return False
@@ -95,7 +101,7 @@ def _read_header(content: bytes) -> Message:
     names = [name.lower() for name in message.keys()]  # noqa: SIM118 (a Message is no mapping: keys() repeats a repeated name)
     if names != [name.decode().lower() for name, _ in dkim.rfc822_parse(head)[0]]:
         raise HeaderParseError("the header can be read in two ways")
-    counts = Counter(name for name in names if name in ("from", "subject") or name.startswith("x-fax-"))
+    counts = Counter(name for name in names if name in _DECISIVE or name.startswith("x-fax-"))
     if max(counts.values(), default=0) > 1:
         raise HeaderParseError("a field is repeated: which of them was signed?")
     return message
@@ -120,8 +126,7 @@ def _within(domain: str, domains: Sequence[str]) -> bool:
 
 def _signed(content: bytes, message: Message, is_sender: Callable[[str], bool], resolve: Resolve | None) -> bool:
     """Whether a DKIM signature (RFC 6376) of the sender covers every header that is used, and verifies."""
-    fax = {name.lower() for name in message.keys() if name.lower().startswith("x-fax-")}  # noqa: SIM118 (as above)
-    used = {"from", "subject"} | fax
+    used = _used(message)
     signatures = message.get_all("dkim-signature", [])[:MAX_SIGNATURES]
     options = {} if resolve is None else {"dnsfunc": resolve}
     for index, signature in enumerate(signatures):
@@ -132,6 +137,33 @@ def _signed(content: bytes, message: Message, is_sender: Callable[[str], bool], 
             except Exception:  # one that cannot be verified says nothing about the next
                 continue
     return False
+
+
+def _used(message: Message) -> set[str]:
+    """Return the names of the fields that a signature must cover. Who was addressed decides about a received fax."""
+    names = {name.lower() for name in message.keys()}  # noqa: SIM118 (as above)
+    used = {"from", "subject"} | (names & _SIGNED_IF_THERE) | {name for name in names if name.startswith("x-fax-")}
+    return used | (names & {"to"} if "x-fax-sender" in names else set())
+
+
+def _signature_fits(message: Message, is_sender: Callable[[str], bool]) -> bool:
+    """Whether the signatures in a mail allow what our own server says of them.
+
+    The server verified them, but not that they cover what is used: each one of the sender must. A mail whose signatures are all
+    of others has not passed for the sender. One without any may have lost them in the server.
+    """
+    signatures = [str(signature) for signature in message.get_all("dkim-signature", [])[:MAX_SIGNATURES]]
+    if not signatures:
+        return True
+    used, own = _used(message), [one for one in signatures if is_sender(_signer(one))]
+    return bool(own) and all(_covers(one, used, is_sender) for one in own)
+
+
+def _signer(signature: str) -> str:
+    try:
+        return bytes(parse_tag_value(signature.encode("ascii", "replace")).get(b"d", b"")).decode()
+    except InvalidTagValueList:
+        return ""
 
 
 def _covers(signature: str, used: set[str], is_sender: Callable[[str], bool]) -> bool:

@@ -26,6 +26,8 @@ class WatcherOptions:
     # The time zone of a Date without one, and the region of telephone numbers without a country code.
     zone: ZoneInfo
     region: str = "IL"
+    # E-mail addresses of the accounts, in lower case.
+    accounts: frozenset[str] = frozenset()
     # At the very first start, also process the mails that are already there.
     catch_up: bool = False
     # Failures that the poller settles, because it may dial again after them.
@@ -43,6 +45,11 @@ class WatcherOptions:
         for name in ("timeout", "idle", "max_mail"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above zero")
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The addresses to which MyFax mails what is ours, in lower case."""
+        return self.accounts | {address.lower() for address in (self.mailbox.username, *self.mailbox.addresses)}
 
     @property
     def folder(self) -> str:

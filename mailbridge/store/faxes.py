@@ -58,6 +58,11 @@ _EXPIRED: Final = (
     .limit(bindparam("limit"))
 )
 _BY_TOKENS: Final = select(schema.fax).where(_fax.token.in_(any_of("tokens")))
+_former = schema.former_token.c
+_BY_FORMER_TOKENS: Final = (
+    select(schema.fax).join(schema.former_token, _fax.id == _former.fax_id).where(_former.token.in_(any_of("tokens"))).distinct()
+)
+_ADD_FORMER_TOKEN: Final = insert(schema.former_token)
 _BY_FAX_CODES: Final = select(schema.fax).where(func.lower(_fax.fax_code).in_(any_of("codes")))
 # Two queries, since an OR would read every fax that was ever sent to the number.
 _TO_NUMBERS = select(schema.fax).where(_fax.number.in_(any_of("numbers")))
@@ -122,7 +127,8 @@ class Faxes:
         return self._found(_EXPIRED, now=now, limit=limit)
 
     def by_tokens(self, tokens: Collection[str]) -> list[Fax]:
-        return self._found(_BY_TOKENS, tokens=list(tokens))
+        found = self._found(_BY_TOKENS, tokens=list(tokens)) + self._found(_BY_FORMER_TOKENS, tokens=list(tokens))
+        return list({fax.id: fax for fax in found}.values())
 
     def by_fax_codes(self, codes: Collection[str]) -> list[Fax]:
         return self._found(_BY_FAX_CODES, codes=[code.lower() for code in codes])
@@ -164,6 +170,8 @@ class Faxes:
         was = {"was_id": before.id, "was_state": before.state, "was_seq": before.seq}
         if self._sql.execute(_change(frozenset(changed)), {**changed, **was}).rowcount != 1:
             raise StoreUnavailable(f"{before.id} was changed by another process")
+        if "token" in changed:
+            self._sql.execute(_ADD_FORMER_TOKEN, {"token": before.token, "fax_id": before.id})
         if {"state", "due_at"} & changed.keys():
             self._notify(before, after)
 

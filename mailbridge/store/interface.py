@@ -86,7 +86,7 @@ class Faxes(Protocol):
         """Return queued and submitted faxes whose expires_at has come."""
 
     def by_tokens(self, tokens: Collection[str]) -> list[Fax]:
-        """Return the faxes that have one of these tokens, in any state."""
+        """Return the faxes that have one of these tokens, or had it at an earlier upload, in any state."""
 
     def by_fax_codes(self, codes: Collection[str]) -> list[Fax]:
         """Return the faxes that have one of these FAX_CODEs, in any state; case is ignored."""
@@ -232,6 +232,9 @@ class Received(Protocol):
 
     def due(self, account: str, kind: str, now: datetime, limit: int) -> list[ReceivedItem]:
         """Return items that only the list has reported and whose due_at has come, earliest due_at first."""
+
+    def has_line(self, account: str, number: str) -> bool:
+        """Return whether the account's list has ever had an item that was received at this number."""
 
     def get(self, item_id: str) -> ReceivedItem | None:
         """Return one item, or None."""

@@ -53,6 +53,10 @@ class Received:
         these = (_item.account == account, _item.kind == kind, _item.due_at <= now)
         return self._found(select(schema.received_item).where(*these).order_by(_item.due_at, _item.at).limit(limit))
 
+    def has_line(self, account: str, number: str) -> bool:
+        these = (_item.account == account, _item.called == number, _item.listing_id.is_not(None))
+        return bool(self._sql.rows(select(_item.id).where(*these).limit(1)))
+
     def get(self, item_id: str) -> ReceivedItem | None:
         return next(iter(self._found(select(schema.received_item).where(_item.id == item_id))), None)
 

@@ -107,6 +107,7 @@ class RetentionQueries:
             return []
         ids = [fax["id"] for fax in faxes]
         self._delete_with_deliveries(_event.fax_id.in_(ids))
+        self._sql.execute(delete(schema.former_token).where(schema.former_token.c.fax_id.in_(ids)))
         self._sql.execute(delete(schema.fax).where(_fax.id.in_(ids)))
         mails = _envelope.id.in_({fax["envelope_id"] for fax in faxes})
         self._sql.execute(delete(schema.envelope).where(mails, ~exists().where(_fax.envelope_id == _envelope.id)))

@@ -83,7 +83,7 @@ fax = Table(
     Column("account", Text, nullable=False),  # name of the MyFax account that sends it
     Column("number", Text, nullable=False),  # the recipient's number, E.164
     Column("state", Text, nullable=False),  # see `lifecycle`
-    Column("token", Text, nullable=False, unique=True),  # MB-…, part of the uploaded file's name, by which a report is matched
+    Column("token", Text, nullable=False, unique=True),  # MB-…, in the file name of the last upload: a report is matched by it
     Column("seq", Integer, nullable=False),  # counts this fax's events
     Column("created_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),  # when the next upload (queued) or poll (submitted) is due
@@ -116,6 +116,14 @@ fax = Table(
     Index("fax_calls", "number", "state", sqlite_where=_CALLING, postgresql_where=_CALLING),
     Index("fax_same", "same_key", "created_at"),
     Index("fax_code", text("lower(fax_code)")),
+)
+
+# Tokens that a fax had before its present one: each upload has its own. Written with the fax, deleted with it.
+former_token = Table(
+    "former_token",
+    metadata,
+    Column("token", Text, primary_key=True),  # MB-…
+    Column("fax_id", Text, nullable=False, index=True),
 )
 
 # The outbox. Written once, in the transaction of the change that the event describes.
@@ -206,6 +214,7 @@ received_item = Table(
     Index("received_item_listing", "account", "kind", "listing_id", unique=True),
     Index("received_item_due", "account", "kind", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
     Index("received_item_noted", "noted_at"),
+    Index("received_item_called", "account", "called"),
 )
 
 # How far each list of `incoming.do` was compared with the mails. Written by the listing.

@@ -354,6 +354,22 @@ def test_on_doubt_resend_sends_only_once_more(tmp_path: Path) -> None:
     with_server(tmp_path, in_doubt, scenario, on_doubt="resend")
 
 
+def test_attack_3_each_upload_has_its_own_token(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, server: RawServer) -> None:
+        [fax] = await env.queued()
+        env.uploader()
+        await until(lambda: len(env.logged("fax in doubt", fax.id)) == 2)
+        after = await env.becomes(fax, "in_doubt")
+        first, second = (str(attempt.token) for attempt in after.attempts)
+        assert (first, second) == (fax.token, after.token)
+        assert first != second
+        for token in (first, second):
+            found = await env.store.run(lambda tx, token=token: tx.faxes.by_tokens([token]))  # type: ignore[misc]
+            assert [one.id for one in found] == [fax.id]
+
+    with_server(tmp_path, in_doubt, scenario, on_doubt="resend")
+
+
 def test_a_new_attempt_clears_source_and_report_of_the_last_one(tmp_path: Path) -> None:
     async def scenario(env: FaxEnvironment, server: RawServer) -> None:
         [fax] = await env.queued()

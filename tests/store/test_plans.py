@@ -57,6 +57,7 @@ FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "known listing ids": lambda tx: tx.received.known_listing_ids("office", "incoming", ["a", "b"]),
     "received between": lambda tx: tx.received.between("office", "incoming", NOW, LATER),
     "due received items": lambda tx: tx.received.due("office", "incoming", LATER, 9),
+    "line of an account": lambda tx: tx.received.has_line("office", NUMBER),
     "received item": lambda tx: tx.received.get("fax_1"),
     "delete a received item": lambda tx: tx.received.delete("fax_1"),
     "delete received items": lambda tx: tx.retention.delete_received_items(LATER, 9),

@@ -24,6 +24,8 @@ def upgrade(op: Operations) -> None:
     for name in ("user", "same_key", "repeat_of", "client"):
         op.add_column("fax", sa.Column(name, sa.Text))
     op.add_column("fax", sa.Column("restored_at", sa.BigInteger))
+    op.create_table("former_token", sa.Column("token", sa.Text, primary_key=True), sa.Column("fax_id", sa.Text, nullable=False))
+    op.create_index("ix_former_token_fax_id", "former_token", ["fax_id"])
     op.create_index("fax_same", "fax", ["same_key", "created_at"])
     _notices(op)
     op.execute("UPDATE meta SET key = 'condition: ' || substr(key, 7) WHERE key LIKE 'mark: %'")
@@ -44,6 +46,7 @@ def _received_item(op: Operations) -> None:
     op.create_index("received_item_listing", "received_item", ["account", "kind", "listing_id"], unique=True)
     op.create_index("received_item_due", "received_item", ["account", "kind", "due_at"], sqlite_where=due)
     op.create_index("received_item_noted", "received_item", ["noted_at"])
+    op.create_index("received_item_called", "received_item", ["account", "called"])
 
 
 def _counter(op: Operations) -> None:
