@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -145,7 +146,7 @@ def test_the_intent_is_on_disk_before_a_socket_opens(tmp_path: Path) -> None:
     asyncio.run(main())
     [(state, attempts)] = seen
     assert state == "uploading"
-    assert '"n": 1' in attempts
+    assert json.loads(attempts)[0]["n"] == 1
 
 
 def test_a_claim_that_does_not_reach_the_disk_opens_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
