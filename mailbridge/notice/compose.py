@@ -19,7 +19,7 @@ from mailbridge.notice.admin_text import admin_sections
 from mailbridge.notice.error_table import MEANINGS, Language, Meaning
 from mailbridge.notice.original import Original
 from mailbridge.notice.wording import LABELS, RESULTS, UNKNOWN, Phrase, Row, Section, as_html, as_text, local_time, phone_number
-from mailbridge.store.notice_records import DueNotice
+from mailbridge.store.notice_records import DueNotice, received_documents
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
 _REPLY = re.compile(r"\s*(re|aw|sv|השב|תגובה)\s*:", re.IGNORECASE)
@@ -256,13 +256,12 @@ def _received(due: DueNotice, letterhead: Letterhead, language: Language) -> Sec
     if data.get("to"):
         rows.append(("called", phone_number(data["to"])))
     rows.append(("when", local_time(datetime.fromisoformat(data["received_at"]), letterhead.zone)))
-    document = data.get("document") or {}
-    if document.get("filename"):
-        rows.append(("document", Phrase(str(document["filename"]), "auto")))
+    documents = received_documents(data)
+    rows += [("document", Phrase(str(one["filename"]), "auto")) for one in documents if one.get("filename")]
     rows.append(("id", Phrase(str(due.event.fax_id), "ltr")))
     remarks = [
         *([_RECEIVED["untrusted"][language]] if data.get("trusted") is False else []),
-        *([_RECEIVED["no_document"][language]] if not document.get("path") else []),
+        *([_RECEIVED["no_document"][language]] if not any(one.get("path") for one in documents) else []),
         *([_RECEIVED["reply"][language]] if data.get("from") else []),
     ]
     end = {"he": ".", "en": " arrived."}[language]

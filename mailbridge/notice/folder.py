@@ -25,7 +25,7 @@ from mailbridge.notice.relay import Result
 from mailbridge.runtime import Runtime
 from mailbridge.store.fsync import sync_directory
 from mailbridge.store.interface import Transaction
-from mailbridge.store.notice_records import DueNotice
+from mailbridge.store.notice_records import DueNotice, received_documents
 from mailbridge.store.spool import Spool
 
 ENDPOINT = "folder"
@@ -65,7 +65,7 @@ class FolderDispatcher:
 
     async def _store(self, due: DueNotice) -> Finished:
         try:
-            await asyncio.to_thread(store_document, due, self._runtime.spool, self._zone)
+            await asyncio.to_thread(store_documents, due, self._runtime.spool, self._zone)
             result = Result("sent")
         except NotFound as error:
             result = Result("refused", None, str(error))
@@ -84,36 +84,43 @@ def _turn(done: list[Finished], clock: Callable[[], datetime]) -> Callable[[Tran
     return work
 
 
-def file_name(due: DueNotice, zone: ZoneInfo) -> str:
-    """Return the name of a received document: time, caller, id, and the suffix of its own name."""
+def file_names(due: DueNotice, zone: ZoneInfo) -> list[str]:
+    """Return the name of each received document: time, caller, id, a number from the second on, and its own suffix."""
     data = due.event.data
     at = datetime.fromisoformat(data["received_at"]).astimezone(zone)
     caller = re.sub(r"[^0-9A-Za-z+]", "", str(data.get("from") or "")) or "unknown"
-    suffix = Path(str((data.get("document") or {}).get("filename") or "")).suffix.lower()
-    return f"{at:%Y-%m-%d_%H%M%S}_{caller}_{due.event.fax_id}{suffix if _SUFFIX.fullmatch(suffix) else '.pdf'}"
+    stem = f"{at:%Y-%m-%d_%H%M%S}_{caller}_{due.event.fax_id}"
+    suffixes = [Path(str(one.get("filename") or "")).suffix.lower() for one in received_documents(data)]
+    return [
+        f"{stem}{f'_{n}' if n > 1 else ''}{suffix if _SUFFIX.fullmatch(suffix) else '.pdf'}"
+        for n, suffix in enumerate(suffixes, start=1)
+    ]
 
 
-def store_document(due: DueNotice, spool: Spool, zone: ZoneInfo) -> None:
-    """Store a received document durably, blocking. Raises OSError, and NotFound once the document was deleted."""
-    document = due.event.data.get("document") or {}
-    if not document.get("path"):
+def store_documents(due: DueNotice, spool: Spool, zone: ZoneInfo) -> None:
+    """Store received documents durably, blocking. Raises OSError, and NotFound if there are none, or no longer."""
+    documents = received_documents(due.event.data)
+    if not documents or not all(one.get("path") for one in documents):
         raise NotFound("it has no document, or no longer one")
     folder = Path(str(due.delivery.address))
-    final = folder / file_name(due, zone)
-    if final.exists() and final.stat().st_size == document["size"]:
-        sync_directory(folder)
+    for document, name in zip(documents, file_names(due, zone), strict=True):
+        _store(spool.path(document["path"]), folder / name, document["size"])
+    sync_directory(folder)
+
+
+def _store(source: Path, final: Path, size: int) -> None:
+    if final.exists() and final.stat().st_size == size:
         return
-    beside = folder / f".{final.name}.part"
+    beside = final.with_name(f".{final.name}.part")
     try:
-        with open(spool.path(document["path"]), "rb") as source, open(beside, "wb") as target:
-            shutil.copyfileobj(source, target)
+        with open(source, "rb") as content, open(beside, "wb") as target:
+            shutil.copyfileobj(content, target)
             target.flush()
             os.fsync(target.fileno())
-        if beside.stat().st_size != document["size"]:
+        if beside.stat().st_size != size:
             raise OSError(errno.EIO, "the document in the spool is incomplete")
         beside.rename(final)
     except BaseException:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
-    sync_directory(folder)

@@ -16,6 +16,7 @@ CRLF = b"\r\n"
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 _LINE = 76
 _WORD_START, _WORD_END = "=?utf-8?b?", "?="
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 
 
@@ -120,11 +121,11 @@ def attachment(content_type: str, content: bytes, filename: str) -> bytes:
     """Return an attached file. A name that is not ASCII is written by RFC 2231."""
     stem, dot, suffix = clean(filename).replace("/", "-").replace("\\", "-").rpartition(".")
     name = f"{stem[:60]}{dot}{suffix[:60]}" or "document"
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_") or "document"
+    plain = name if _FILE_NAME.fullmatch(name) else f"document.{suffix}" if _TOKEN.fullmatch(suffix) else "document"
     disposition = f'Content-Disposition: attachment; filename="{plain}"'
     if plain != name:
         percent = "".join(sign if _TOKEN.fullmatch(sign) else "".join(f"%{byte:02X}" for byte in sign.encode()) for sign in name)
-        disposition += f";\r\n filename*=utf-8''{percent}"
+        disposition = f"Content-Disposition: attachment;\r\n filename*=utf-8''{percent}"
     known = re.fullmatch(r"[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+", content_type)
     type_ = content_type if known else "application/octet-stream"
     return base64_part(f'{type_};\r\n name="{plain}"', content, f"{disposition}\r\n".encode())

@@ -122,7 +122,10 @@ class Planner:
 
 
 def _unique(addresses: Iterable[str]) -> list[str]:
-    return list({address.casefold(): address for address in addresses}.values())
+    found: dict[str, str] = {}
+    for address in addresses:
+        found.setdefault(address.casefold(), address)
+    return list(found.values())
 
 
 def _words(recipient: Recipient) -> set[str]:

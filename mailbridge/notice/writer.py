@@ -14,7 +14,7 @@ from mailbridge.model import Fax
 from mailbridge.notice.compose import Attachment, Letterhead, Mail, mail
 from mailbridge.notice.dsn import compose_dsn
 from mailbridge.notice.original import MAX_HEADER, Original, header_of
-from mailbridge.store.notice_records import DueNotice
+from mailbridge.store.notice_records import DueNotice, received_documents
 from mailbridge.store.spool import Spool
 
 # Returns the confirmation of a fax as a PDF, or None where none can be made.
@@ -41,7 +41,7 @@ class NoticeWriter:
             return None
         if self._form(due) == "dsn":
             return await asyncio.to_thread(compose_dsn, due, self._letterhead, original, self._clock(), eight_bit=eight_bit)
-        attachments = (*await self._document(due), *await self._confirmations(due))
+        attachments = (*await self._documents(due), *await self._confirmations(due))
         return await asyncio.to_thread(mail, due, self._letterhead, original, self._clock(), attachments)
 
     def _form(self, due: DueNotice) -> Any:
@@ -61,16 +61,18 @@ class NoticeWriter:
             return Original()
         return Original(header=header_of(content), whole=content if whole else None)
 
-    async def _document(self, due: DueNotice) -> list[Attachment]:
-        """Return the document of a received fax; none once it was deleted."""
-        document = due.event.data.get("document") if (due.delivery.notice or {})["kind"] == "received" else None
-        if not document or not document.get("path"):
+    async def _documents(self, due: DueNotice) -> list[Attachment]:
+        """Return the documents of a received fax; none once they were deleted."""
+        if (due.delivery.notice or {})["kind"] != "received":
             return []
-        content = await asyncio.to_thread(_read, self._spool.path(document["path"]))
+        stored = [one for one in received_documents(due.event.data) if one.get("path")]
         return [
             Attachment(
-                filename=document.get("filename") or "fax.pdf", content_type=document.get("content_type") or "", content=content
+                filename=one.get("filename") or "fax.pdf",
+                content_type=one.get("content_type") or "",
+                content=await asyncio.to_thread(_read, self._spool.path(one["path"])),
             )
+            for one in stored
         ]
 
     async def _confirmations(self, due: DueNotice) -> list[Attachment]:

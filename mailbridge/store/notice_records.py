@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -25,6 +25,12 @@ class NoticeDraft:
     endpoint: Literal["notice", "folder"] = "notice"
     blocks: tuple[Mapping[str, Any], ...] = ()  # of a sender's notice: `fax_id`, `address` and `orcpt` of each recipient
     facts: Mapping[str, Any] = field(default_factory=dict)  # of an administrator's notice: what it says
+
+
+def received_documents(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the documents of a received fax, as its event holds them: each with its `path`, empty once it was deleted."""
+    documents: Sequence[Mapping[str, Any]] = data.get("documents") or [one for one in (data.get("document"),) if one]
+    return list(documents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

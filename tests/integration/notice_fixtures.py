@@ -146,10 +146,16 @@ def read_config(folder: Path, notice: str, more: str) -> Config:
 
 @contextlib.asynccontextmanager
 async def an_office(
-    folder: Path, notice: str = "", more: str = "", relay: RelayStandIn | None = None, confirm: Confirm | None = None
+    folder: Path,
+    notice: str = "",
+    more: str = "",
+    relay: RelayStandIn | None = None,
+    confirm: Confirm | None = None,
+    own_relay: bool = True,
 ) -> AsyncIterator[Office]:
     async with relay_running(relay or RelayStandIn()) as running:
-        config = read_config(folder, f'relay = "smtp://127.0.0.1:{running.port}"\n{notice}', more)
+        address = f'relay = "smtp://127.0.0.1:{running.port}"\n' if own_relay else ""
+        config = read_config(folder, address + notice, more)
         async with SqliteStore(config.state_dir, fax_data, lambda _: [], 0.0, Planner(config)) as store:
             office = Office(config, store, running, confirm)
             office.start()

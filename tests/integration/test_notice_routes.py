@@ -1,0 +1,228 @@
+"""Received faxes to people and folders: rows N7, N23 and N24 of notices."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailbridge.config import Route
+from mailbridge.model import Event, new_id
+from mailbridge.notice import folder as folder_module
+from mailbridge.notice.route_match import matches
+from mailbridge.submission.letter.letter import Letter
+from mailbridge.submission.letter.parser import read_letter
+from tests.integration.notice_fixtures import Office, a_recipient, in_office, texts
+from tests.integration.smtp_fixtures import Gateway, gateway
+
+FAX = b"%PDF-1.4 a received fax"
+AT = datetime(2026, 1, 4, 9, 12, 44, tzinfo=UTC)
+
+
+async def receive(office: Office, type_: str = "fax.received", names: tuple[str, ...] = ("fax.pdf",), **changes: Any) -> Event:
+    """Let a fax arrive, as the recorders of the reports do."""
+    fax_id = new_id("fax")
+    documents = []
+    for n, name in enumerate(names):
+        path = office.spool.store_received(f"{fax_id}.{n}", [FAX])
+        facts = {"sha256": "ab", "size": len(FAX), "content_type": "application/pdf", "filename": name, "pages": 1}
+        documents.append({"path": path, **facts})
+    data = {
+        "fax_id": fax_id,
+        "seq": 1,
+        "direction": "inbound",
+        "account": "office",
+        "mailbox": "office",
+        "to": "+97239876543",
+        "from": "+97231112222",
+        "status": "received",
+        "received_at": "2026-01-04T09:12:44Z",
+        "trusted": True,
+        "document": documents[0] if documents else None,
+        "documents": documents,
+        **changes,
+    }
+    return await office.emit(type_, data, fax_id)
+
+
+def route(**keys: Any) -> Route:
+    return Route.model_validate({"mail": "dana@example.co.il", **keys})
+
+
+MATCHES = [
+    ({}, {}, True),
+    ({"to": "03-9876543"}, {}, True),
+    ({"to": "+972 3 987"}, {}, True),
+    ({"to": ["04", "03"]}, {}, True),
+    ({"to": "04"}, {}, False),
+    ({"to": "03"}, {"to": None}, False),
+    ({"from": "+9723"}, {}, True),
+    ({"from": "00972"}, {}, True),
+    ({"from": "+44"}, {}, False),
+    ({"from": "+9723"}, {"from": None}, False),
+    ({"account": "office"}, {}, True),
+    ({"account": ["a", "b"]}, {}, False),
+    ({"kind": "fax"}, {}, True),
+    ({"kind": "voicemail"}, {}, False),
+    ({}, {"trusted": False}, False),
+    ({"untrusted": True}, {"trusted": False}, True),
+]
+
+
+@pytest.mark.parametrize(("keys", "data", "expected"), MATCHES)
+def test_which_routes_are_followed(keys: dict[str, Any], data: dict[str, Any], expected: bool) -> None:
+    fax = {"to": "+97239876543", "from": "+97231112222", "account": "office", "trusted": True, **data}
+    assert matches(route(**keys), "fax.received", fax, "972") is expected
+
+
+def test_N23_a_fax_reaches_people_and_folders_exactly_once(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    more = f"""
+[route.sales]
+to = "03-9876543"
+mail = ["dana@example.co.il", "yossi@example.co.il"]
+folder = "{archive}"
+[route.all]
+mail = ["DANA@example.co.il"]
+folder = "{archive}"
+[route.voice]
+kind = "voicemail"
+mail = "voice@example.co.il"
+"""
+
+    async def scenario(office: Office) -> None:
+        event = await receive(office, names=("fax.pdf", "עמוד שני.TIF"))
+        mails = await office.mails()
+        assert sorted(mail.rcpt_to.split(" ")[0] for mail in mails) == ["<dana@example.co.il>", "<yossi@example.co.il>"]
+        for mail in mails:
+            files = list(mail.message.iter_attachments())
+            assert [part.get_filename() for part in files] == ["fax.pdf", "עמוד שני.TIF"]
+            assert [part.get_content() for part in files] == [FAX, FAX]
+            assert mail.message["Reply-To"] == "+97231112222@fax.local"
+            assert mail.message["Auto-Submitted"] == "auto-generated"
+            assert ("yossi" in str(mail.message)) == ("yossi" in mail.rcpt_to), "nobody sees who else got it"
+            assert str(office.config.state_dir) not in mail.content.decode()
+        assert texts(mails[:1])[0].startswith("התקבל פקס מאת \u206603-1112222\u2069.")
+        await office.settled()
+        stem = f"2026-01-04_111244_+97231112222_{event.fax_id}"
+        assert {path.name: path.read_bytes() for path in archive.iterdir()} == {f"{stem}.pdf": FAX, f"{stem}_2.tif": FAX}
+
+    in_office(tmp_path, scenario, more=more)
+
+
+def test_N23_an_untrusted_fax_only_follows_a_route_that_takes_it(tmp_path: Path) -> None:
+    more = '[route.a]\nmail = "a@example.co.il"\n[route.b]\nmail = "b@example.co.il"\nuntrusted = true\n'
+
+    async def scenario(office: Office) -> None:
+        await receive(office, trusted=False)
+        [mail] = await office.mails()
+        assert mail.rcpt_to.startswith("<b@")
+        assert "זהירות" in texts([mail])[0]
+
+    in_office(tmp_path, scenario, more=more)
+
+
+def test_N23_a_full_folder_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+
+    async def scenario(office: Office) -> None:
+        event = await receive(office)
+        await office.settled()
+        [one] = await office.deliveries("folder")
+        assert (one.state, one.error) == ("pending", "the file cannot be stored: No space left on device")
+        assert list(archive.iterdir()) == []
+        monkeypatch.undo()
+        office.leap(timedelta(minutes=2))
+        await office.settled()
+        assert [one.state for one in await office.deliveries("folder")] == ["delivered"]
+        [path] = archive.iterdir()
+        assert (path.name.endswith(f"{event.fax_id}.pdf"), path.read_bytes()) == (True, FAX)
+
+    in_office(tmp_path, scenario, more=f'[route.a]\nfolder = "{archive}"\n')
+
+
+def test_N23_a_file_is_whole_synced_and_not_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    synced: list[Path] = []
+    monkeypatch.setattr(folder_module, "sync_directory", synced.append)
+
+    async def scenario(office: Office) -> None:
+        await receive(office)
+        await office.settled()
+        [path] = archive.iterdir()
+        first = path.stat().st_mtime_ns
+        assert synced == [archive]
+        [one] = await office.deliveries("folder")
+        # As after a crash between the rename and the commit.
+        await office.stop()
+        import sqlite3
+
+        with sqlite3.connect(office.config.state_dir / "mailbridge.sqlite3") as database:
+            database.execute("UPDATE delivery SET state = 'pending', settled_at = NULL WHERE id = ?", (one.id,))
+        office.start()
+        office.leap(timedelta(seconds=1))
+        await office.settled()
+        [again] = archive.iterdir()
+        assert again.stat().st_mtime_ns == first
+
+    in_office(tmp_path, scenario, more=f'[route.a]\nfolder = "{archive}"\n')
+
+
+def test_N24_an_answer_to_a_received_fax_is_a_fax_to_the_caller(tmp_path: Path) -> None:
+    answers: list[str] = []
+
+    async def scenario(office: Office) -> None:
+        await receive(office)
+        [mail] = await office.mails()
+        answers.append(str(mail.message["Reply-To"]))
+
+    in_office(tmp_path, scenario, more='[route.a]\nmail = "a@example.co.il"\n')
+    with gateway(tmp_path / "gateway") as running:
+        code, _ = running.send(to=answers[0])
+        assert code == 250
+        assert [fax.number for fax in running.faxes()] == ["+97231112222"]
+
+
+@pytest.mark.parametrize("sender", ["", "back@example.co.il"])
+def test_N7_a_notice_that_comes_back_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sender: str) -> None:
+    """100 rounds: a sender whose address is a number of this gateway, so that the relay brings every notice here."""
+    contents: list[bytes] = []
+
+    async def scenario(office: Office) -> None:
+        for _ in range(10):
+            for notify in (None, "FAILURE"):
+                [fax] = await office.accept(a_recipient("03-9876543", notify=notify), sender="03-9876543@fax.local")
+                await office.move(fax, "fail")
+                await office.settled()
+        contents.extend(mail.content for mail in office.relay.taken)
+
+    in_office(tmp_path, scenario, "per_hour = 1000")
+    assert len(contents) == 20
+
+    async def read(self: Gateway, path: str, line_ends_changed: bool, page_mode: str) -> Letter:
+        return await asyncio.to_thread(read_letter, self.spool.path(path), path, page_mode)
+
+    monkeypatch.setattr(Gateway, "_read_letter", read)
+    with gateway(tmp_path / "gateway") as running:
+        for round_ in range(100):
+            with running.client() as client:
+                client.mail(sender)
+                code, _ = client.rcpt("03-9876543@fax.local")
+                if code == 250:
+                    code, text = client.data(contents[round_ % 20])
+                    assert text.startswith(b"5.4.6 Mail loop")
+                assert code in (550, 554)
+        assert running.faxes() == []
