@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 from zoneinfo import ZoneInfo
 
-from mailbridge.config import Config, Webhook
+from mailbridge.config import Config
 from mailbridge.fax.poller import Poller
 from mailbridge.fax.uploader import Uploader
 from mailbridge.model import ErrorCode, Event
@@ -96,21 +96,15 @@ class Assembly:
     def dispatchers(self, links: Links) -> list[Dispatcher]:
         """One for each webhook."""
         return [
-            Dispatcher(name, webhook, self._runtime, self._renderer(webhook, links))
+            Dispatcher(
+                name,
+                webhook,
+                self._runtime,
+                renderer(webhook.document, webhook.inline_limit, self._runtime, links),
+                renderer("link", 0, self._runtime, links) if webhook.document == "inline" else None,
+            )
             for name, webhook in self._config.webhooks.items()
         ]
-
-    def _renderer(self, webhook: Webhook, links: Links) -> Callable[[Event], bytes]:
-        spool, clock = self._runtime.spool, self._runtime.clock
-
-        def read(path: str) -> bytes:
-            return spool.path(path).read_bytes()
-
-        def render(event: Event) -> bytes:
-            link = partial(links.link, now=clock())
-            return body(event, webhook.document, link=link, read=read, inline_limit=webhook.inline_limit)
-
-        return render
 
     def watchers(self, catch_up: bool) -> list[Watcher]:
         """One for each mailbox; `catch_up` as in `Daemon`."""
@@ -173,3 +167,17 @@ def document_links(config: Config) -> Links:
     key = load_or_create_key(config.state_dir / "link.key")
     kept = timedelta(seconds=config.retention.documents)
     return Links(key, config.http.public_url or f"http://{config.http.listen}", min(TTL, kept))
+
+
+def renderer(
+    document: Literal["none", "link", "inline"], inline_limit: int, runtime: Runtime, links: Links
+) -> Callable[[Event], bytes]:
+    """Return the function that makes the body of an event, with received documents in this form."""
+
+    def read(path: str) -> bytes:
+        return runtime.spool.path(path).read_bytes()
+
+    def render(event: Event) -> bytes:
+        return body(event, document, link=partial(links.link, now=runtime.clock()), read=read, inline_limit=inline_limit)
+
+    return render

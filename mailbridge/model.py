@@ -231,15 +231,6 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoppedWebhook:
-    """A webhook that answered 410 Gone, and gets no more events until its deliveries are replayed."""
-
-    endpoint: str  # name of the webhook
-    stopped_at: datetime  # when the 410 arrived
-    reason: str  # for people
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedItem:
     """A received fax or voicemail, known by mail, by a list of `incoming.do`, or by both.
 

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 from mailbridge.config import Account, Config, Mailbox, Webhook
 from mailbridge.errors import MailboxError, MailbridgeError
-from mailbridge.model import Event, new_id
 from mailbridge.myfax import MyFax
 from mailbridge.notice.relay_check import check_relay
 from mailbridge.report.imap_connection import POLL_SECONDS, Connection
@@ -23,9 +22,7 @@ from mailbridge.report.mail_fetcher import FAX_MAILS
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.parser import digest
 from mailbridge.report.trust import would_pass
-from mailbridge.webhook.client import WebhookClient
-from mailbridge.webhook.guard import guarded_client
-from mailbridge.webhook.payload import body
+from mailbridge.webhook.ping import ping
 
 # Seconds for each check; all run at once.
 TIMEOUT = 20.0
@@ -130,10 +127,7 @@ def _verdict(passed: list[str], trust: str) -> str:
 
 
 async def _webhook(name: str, webhook: Webhook) -> str:
-    event = Event(id=new_id("evt"), type="ping", at=datetime.now(UTC), fax_id=None, seq=0, data={"webhook": name})
-    content = body(event, "none", link=lambda _: ("", event.at), read=lambda _: b"", inline_limit=0)
-    async with guarded_client(webhook.allow_private, webhook.timeout) as http:
-        result = await WebhookClient(webhook, lambda: event.at).post(http, event, content)
+    _, result = await ping(name, webhook, lambda: datetime.now(UTC))
     if result.error is not None:
         # Only the host: a URL may carry a secret in its path or before its @.
         raise MailbridgeError(f"ping to {urlsplit(webhook.url).hostname} failed: {result.error}")

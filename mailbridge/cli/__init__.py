@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "usage": ("mailbridge.cli.usage:usage", "Count the faxes of a month, and what they cost."),
     "events": ("mailbridge.cli.events:events", "List events, newest first."),
     "deliveries": ("mailbridge.cli.events:deliveries", "List deliveries to webhooks, newest first."),
+    "ping": ("mailbridge.cli.ping:ping", "Send a test event to webhooks."),
     "replay": ("mailbridge.cli.actions:replay", "Deliver dead deliveries again."),
     "backup": ("mailbridge.cli.backup:backup", "Copy the state to a directory, also while the daemon works."),
     "verify": ("mailbridge.cli.backup:verify", "Verify a backup."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +18,7 @@ from mailbridge.cli.options import (
     since_option,
     until_option,
 )
-from mailbridge.cli.output import local, print_json, print_table, short_id, short_time
+from mailbridge.cli.output import local, plain, print_json, print_table, short_id, short_time
 from mailbridge.cli.store_query import ask, find_zone
 from mailbridge.errors import ConfigError
 from mailbridge.lifecycle import DeliveryState
@@ -75,6 +76,7 @@ def events(
 @click.option("--dead", is_flag=True, help="Only deliveries that were given up.")
 @click.option("--state", metavar="STATE", type=click.Choice(get_args(DeliveryState)), help=f"Only in this state: {_STATES}.")
 @click.option("--endpoint", metavar="NAME", help="Only to this webhook.")
+@click.option("--event", metavar="ID", help="Only deliveries of this event, with every try and what the receiver answered.")
 @since_option
 @until_option
 @limit_option
@@ -84,6 +86,7 @@ def deliveries(
     dead: bool,
     state: str | None,
     endpoint: str | None,
+    event: str | None,
     since: str | None,
     until: str | None,
     limit: int,
@@ -98,11 +101,12 @@ def deliveries(
     \b
       mailbridge deliveries --dead
       mailbridge deliveries --endpoint crm --since 2026-11-26
+      mailbridge deliveries --event evt_01M87C14PBQ5WTSC4GKPEBFKJX
     """
     if dead and state is not None:
         raise click.UsageError("--dead is --state dead; give one of them")
     zone = find_zone(config_path)
-    filters = {"dead": dead, "state": state, "endpoint": endpoint, **between(since, until, zone)}
+    filters = {"dead": dead, "state": state, "endpoint": endpoint, "event": event, **between(since, until, zone)}
     found = ask(config_path, "deliveries", limit=limit, **filters)
     names = _webhooks(config_path) if found else None
     found = [{**one, "configured": None if names is None else one["to"] is not None or one["endpoint"] in names} for one in found]
@@ -124,6 +128,20 @@ def deliveries(
         for d in found
     ]
     print_table(heads, rows, "no dead deliveries" if dead else "no deliveries", prose=("ERROR",))
+    for one in found if event is not None else ():
+        _print_tries(one, zone)
+
+
+def _endpoint(delivery: dict[str, Any]) -> str:
+    notes = ["not configured"] if delivery["configured"] is False else []
+    notes += ["stopped"] if delivery["stopped"] else []
+    return f"{delivery['endpoint']} ({', '.join(notes)})" if notes else str(delivery["endpoint"])
+
+
+def _print_tries(delivery: dict[str, Any], zone: tzinfo) -> None:
+    click.echo(f"\n{plain(delivery['endpoint'])}, {delivery['id']}:")
+    rows = [(local(t["at"], zone), f"{t['milliseconds']} ms", t["status"], t["error"], t["answer"]) for t in delivery["tries"]]
+    print_table(("TRY", "TOOK", "STATUS", "ERROR", "ANSWER"), rows, "no try yet", prose=("ERROR", "ANSWER"))
 
 
 def _check_type(type_: str) -> None:

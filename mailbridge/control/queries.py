@@ -8,13 +8,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypeVar, get_args
 
-from mailbridge.control.ids import whole_fax_id
+from mailbridge.control.ids import whole_event_or_delivery_id, whole_fax_id
 from mailbridge.errors import ControlError, NotFound
 from mailbridge.lifecycle import DeliveryState, FaxState
-from mailbridge.model import Attempt, Delivery, Document, Event, Failure, Fax
+from mailbridge.model import Attempt, Delivery, Document, Event, Failure, Fax, received_documents
 from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.search import RECEIVED, EventFilter, FaxFilter
 from mailbridge.store.usage import By, Usage, group
+from mailbridge.store.webhook_records import DeliveryTry
 
 F = TypeVar("F", FaxFilter, EventFilter)
 
@@ -101,8 +102,7 @@ async def stored_documents(store: Store, *, id: str) -> list[dict[str, Any]]:
     def work(tx: Transaction) -> list[dict[str, Any]]:
         fax_id = whole_fax_id(tx, id)
         if incoming := tx.search.received(fax_id):
-            document = incoming.data.get("document")
-            return [_received_document(document)] if document else []
+            return [_received_document(document) for document in received_documents(incoming.data)]
         return [asdict(document) for document in tx.faxes.get(fax_id).documents]
 
     return await store.run(work)
@@ -146,20 +146,42 @@ async def deliveries(
     limit: int = 100,
     state: DeliveryState | None = None,
     endpoint: str | None = None,
+    event: str | None = None,
     since: str | None = None,
     until: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Return deliveries, newest first; with arguments, only those. Raises ControlError for an unknown state or a bad time."""
+    """Return deliveries, newest first; with arguments, only those; with the id of an `event`, also every try of each.
+
+    `stopped` says whether the endpoint is stopped by a 410. Raises NotFound, and ControlError for an unknown state or a bad time.
+    """
     wanted = "dead" if dead else state
     if wanted is not None and wanted not in get_args(DeliveryState):
         raise ControlError(f"unknown state {wanted!r}; use one of {', '.join(get_args(DeliveryState))}")
     times = _filter(EventFilter, {"since": since, "until": until})
 
     def work(tx: Transaction) -> list[dict[str, Any]]:
-        found = tx.deliveries.newest(wanted, None, limit, endpoint=endpoint, since=times.since, until=times.until)
-        return [_delivery(delivery, _event_type(tx, delivery.event_id)) for delivery in found]
+        event_id = None if event is None else _event_id(tx, event)
+        found = tx.deliveries.newest(wanted, event_id, limit, endpoint=endpoint, since=times.since, until=times.until)
+        stopped = set(tx.stopped_webhooks.names())
+        listed = [{**_delivery(one, _event_type(tx, one.event_id)), "stopped": one.endpoint in stopped} for one in found]
+        return listed if event is None else _with_tries(tx, listed)
 
     return await store.run(work)
+
+
+def _event_id(tx: Transaction, id: str) -> str:
+    """Return the id of an event, by its own or that of one of its deliveries."""
+    whole = whole_event_or_delivery_id(tx, id)
+    return tx.deliveries.get(whole).event_id if whole.startswith("dlv_") else tx.events.get(whole).id
+
+
+def _with_tries(tx: Transaction, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    tries = tx.deliveries.tries([one["id"] for one in listed])
+    return [{**one, "tries": [_try(made) for made in tries if made.delivery_id == one["id"]]} for one in listed]
+
+
+def _try(made: DeliveryTry) -> dict[str, Any]:
+    return {"at": _at(made.at), **{name: getattr(made, name) for name in ("milliseconds", "status", "error", "answer")}}
 
 
 async def usage(store: Store, *, since: str, until: str, by: By = "user") -> list[dict[str, Any]]:

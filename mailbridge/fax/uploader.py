@@ -37,7 +37,7 @@ from mailbridge.fax.in_flight import InFlightCalls, crash_site
 from mailbridge.fax.outcome import OnDoubt, UploadOutcome, accepted, apply_on_doubt, apply_outcome, expire, failed
 from mailbridge.fax.verified_document import VerifiedDocument
 from mailbridge.lifecycle import FaxTrigger
-from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt, new_token
+from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt, new_token, rfc3339
 from mailbridge.myfax import MyFax, Upload
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
@@ -96,6 +96,8 @@ class Uploader:
         self._in_flight = InFlightCalls(lambda fax_id, error: log.outcome_not_stored(fax_id, error=crash_site(error)))
         self._doubts_in_a_row = 0
         self._paused_until: datetime | None = None
+        # An earlier run may have reported one that has not ended.
+        self._pause_was_reported = True
         self._draining = False
 
     async def run(self) -> None:
@@ -191,6 +193,8 @@ class Uploader:
                 # MyFax has answered: the outcome must be stored before anything else happens to this fax.
                 log.store_unavailable(f"account {self._name}", error=str(error))
                 await asyncio.sleep(_STORE_PAUSE)
+        if self._paused_until is not None or outcome.answered:
+            self._pause_was_reported = self._paused_until is not None
         self._log_outcome(after, outcome)
 
     async def _send(self, fax: Fax) -> UploadOutcome:
@@ -228,13 +232,14 @@ class Uploader:
         tx.faxes.update(fax_id, attempts=last_attempt(tx.faxes.get(fax_id), whole_at=self._clock()))
 
     def _store_outcome(self, tx: Transaction, fax_id: str, outcome: UploadOutcome) -> Fax:
-        """Step 6: move the fax by its outcome, and raise `credit.low` if the answer's credit has fallen to the limit."""
+        """Step 6: move the fax by its outcome, and emit what else it means: `credit.low`, and a pause that began or ended."""
         now = self._clock()
         after = apply_outcome(tx, fax_id, outcome, self._options.on_doubt, now)
         credit = outcome.changes.get("credit_left")
         low = self._is_low(credit)
         if low is not None and tx.conditions.set(f"credit of {self._name} is low", on=low) and low:
             tx.events.emit("credit.low", {"account": self._name, "credit_left": credit, "limit": self._account.low_credit}, now)
+        self._report_pause(tx, outcome, now)
         return after
 
     def _is_low(self, credit: str | None) -> bool | None:
@@ -245,6 +250,17 @@ class Uploader:
             return float(credit) <= self._account.low_credit
         except ValueError:
             return None
+
+    def _report_pause(self, tx: Transaction, outcome: UploadOutcome, now: datetime) -> None:
+        """Emit `account.paused` when a pause begins, and `account.resumed` when MyFax answers again, be it after a restart."""
+        paused = f"account {self._name} is paused"
+        if self._paused_until is not None:
+            if tx.conditions.set(paused, on=True):
+                reason = f"{self._doubts_in_a_row} uploads in a row got no answer; one is tried when the pause ends"
+                data = {"account": self._name, "reason": reason, "until": rfc3339(self._paused_until)}
+                tx.events.emit("account.paused", data, now)
+        elif outcome.answered and self._pause_was_reported and tx.conditions.set(paused, on=False):
+            tx.events.emit("account.resumed", {"account": self._name}, now)
 
     def _update_pause(self, outcome: UploadOutcome) -> None:
         """Pause the account after too many doubts in a row; end the pause when MyFax answers again."""

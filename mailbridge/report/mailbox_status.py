@@ -13,8 +13,8 @@ from mailbridge.store.interface import Transaction
 class MailboxStatus:
     """Logs and reports whether one mailbox is up."""
 
-    def __init__(self, mailbox: str, runtime: Runtime) -> None:
-        self._mailbox, self._runtime = mailbox, runtime
+    def __init__(self, mailbox: str, account: str, runtime: Runtime) -> None:
+        self._mailbox, self._account, self._runtime = mailbox, account, runtime
         self._down_reported = False
 
     async def up(self) -> None:
@@ -40,6 +40,6 @@ class MailboxStatus:
 
         def work(tx: Transaction) -> None:
             if tx.conditions.set(f"mailbox {self._mailbox} is down", on=down) or down:
-                tx.events.emit(event, {"mailbox": self._mailbox, "error": error}, now)
+                tx.events.emit(event, {"mailbox": self._mailbox, "account": self._account, "error": error}, now)
 
         await self._runtime.store.run(work)

@@ -69,7 +69,7 @@ class Watcher:
         self._options, self._runtime, self._tokens = options, runtime, tokens
         self._pipeline = Pipeline(options, runtime, poll_requests)
         self._first_start = FirstStart(options, runtime)
-        self._status = MailboxStatus(options.name, runtime)
+        self._status = MailboxStatus(options.name, options.account, runtime)
         self._started_at = runtime.clock()
         self._retry = asyncio.Event()
         self._failures, self._refused_logins, self._connected_at = 0, 0, 0.0

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from mailbridge import lifecycle
 from mailbridge.errors import StoreUnavailable
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger
-from mailbridge.model import Delivery, Event
+from mailbridge.model import Delivery, Event, new_id
 from mailbridge.store import rows, schema
 from mailbridge.store.counters import counters
 from mailbridge.store.sql import Sql, any_of
+from mailbridge.store.webhook_records import DeliveryTry
 
 _delivery = schema.delivery.c
 _BY_ID: Final = select(schema.delivery).where(_delivery.id == bindparam("id"))
@@ -33,6 +34,9 @@ _CLAIM: Final = (
     .values(state=bindparam("to_state"), attempts=_delivery.attempts + 1, settled_at=None)
 )
 _EVENTS: Final = select(schema.event).where(schema.event.c.id.in_(any_of("ids")))
+_ADD_TRY: Final = insert(schema.delivery_try)
+_try = schema.delivery_try.c
+_TRIES: Final = select(schema.delivery_try).where(_try.delivery_id.in_(any_of("ids"))).order_by(_try.at, _try.id)
 _CHANGED = ("state", "due_at", "attempts", "status", "error", "settled_at")
 _CHANGE: Final = (
     update(schema.delivery)
@@ -108,6 +112,14 @@ class Deliveries:
         if state == "pending":
             self._sql.topics.add(f"deliver:{after.endpoint}")
         return after
+
+    def add_tries(self, tries: Sequence[DeliveryTry]) -> None:
+        if tries:
+            self._sql.execute(_ADD_TRY, [{"id": new_id("try"), **asdict(one)} for one in tries])
+
+    def tries(self, delivery_ids: Collection[str]) -> list[DeliveryTry]:
+        found = self._sql.rows(_TRIES, ids=list(delivery_ids))
+        return [DeliveryTry(**{name: value for name, value in row.items() if name != "id"}) for row in found]
 
     def requeue_interrupted(self, endpoints: Collection[str] | None = None) -> int:
         pending, requeued = lifecycle.delivery_transition("sending", "lose"), 0

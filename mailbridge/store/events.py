@@ -32,9 +32,11 @@ class Events:
     def __init__(self, sql: Sql, describe: Describe, route: Route, notices: Notices) -> None:
         self._sql, self._describe, self._route, self._notices = sql, describe, route, notices
 
-    def emit(self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None) -> Event:
+    def emit(
+        self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None, *, not_to: str | None = None
+    ) -> Event:
         event = Event(id=new_id("evt"), type=type_, at=now, fax_id=fax_id, seq=data.get("seq", 0), data=data)
-        self._add([event])
+        self._add([event], not_to)
         self._notices.event_emitted(event)
         return event
 
@@ -45,7 +47,7 @@ class Events:
         self._add(events)
         return events
 
-    def _add(self, events: Sequence[Event]) -> None:
+    def _add(self, events: Sequence[Event], not_to: str | None = None) -> None:
         self._sql.execute(_ADD, [rows.event_row(event) for event in events])
         pending = [
             {
@@ -58,6 +60,7 @@ class Events:
             }
             for event in events
             for endpoint in self._route(event)
+            if endpoint != not_to
         ]
         if pending:
             self._sql.execute(_ADD_DELIVERY, pending)

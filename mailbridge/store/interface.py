@@ -15,20 +15,11 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
-from mailbridge.model import (
-    Cursor,
-    Delivery,
-    Envelope,
-    Event,
-    Fax,
-    ListingProgress,
-    QueuedMail,
-    ReceivedItem,
-    StoppedWebhook,
-)
+from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem
 from mailbridge.store.notices_interface import Notices
 from mailbridge.store.retention_interface import Audit, Retention
 from mailbridge.store.search import EventFilter, EventPage, FaxFilter, FaxPage
+from mailbridge.store.webhook_records import DeliveryTry, StoppedWebhook
 
 T = TypeVar("T")
 
@@ -132,8 +123,13 @@ class Search(Protocol):
 class Events(Protocol):
     """The outbox: events, each stored in the transaction of the change that it describes."""
 
-    def emit(self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None) -> Event:
-        """Add an event, with a delivery for each endpoint that it is routed to. Fax transitions emit theirs themselves."""
+    def emit(
+        self, type_: str, data: dict[str, Any], now: datetime, fax_id: str | None = None, *, not_to: str | None = None
+    ) -> Event:
+        """Add an event, with a delivery for each endpoint that it is routed to, except `not_to`.
+
+        Fax transitions emit theirs themselves.
+        """
 
     def get(self, event_id: str) -> Event:
         """Return one event. Raises NotFound."""
@@ -175,6 +171,12 @@ class Deliveries(Protocol):
         Raises NotFound, IllegalTransition.
         """
 
+    def add_tries(self, tries: Sequence[DeliveryTry]) -> None:
+        """Record requests of deliveries."""
+
+    def tries(self, delivery_ids: Collection[str]) -> list[DeliveryTry]:
+        """Return the recorded requests of these deliveries, oldest first."""
+
     def requeue_interrupted(self, endpoints: Collection[str] | None = None) -> int:
         """Change deliveries that an earlier run left in `sending` to `pending`, and return how many.
 
@@ -188,8 +190,11 @@ class StoppedWebhooks(Protocol):
     def get(self, endpoint: str) -> StoppedWebhook | None:
         """Return why and since when this webhook is stopped, or None if it is not."""
 
-    def add(self, endpoint: str, reason: str, now: datetime) -> None:
-        """Stop a webhook. One that is already stopped keeps its time and reason."""
+    def names(self) -> list[str]:
+        """Return the names of all stopped webhooks, sorted."""
+
+    def add(self, endpoint: str, reason: str, now: datetime) -> bool:
+        """Stop a webhook; return whether it was not stopped yet. One that was keeps its time and reason."""
 
     def remove(self, endpoint: str) -> bool:
         """Start a webhook again; return whether it was stopped."""

@@ -22,6 +22,7 @@ from mailbridge.store.spool import BESIDE_MAIL
 from mailbridge.store.sql import Sql
 
 _fax, _event, _delivery, _envelope = schema.fax.c, schema.event.c, schema.delivery.c, schema.envelope.c
+_try = schema.delivery_try.c
 _deletion, _processed, _item = schema.pending_deletion.c, schema.processed_mail.c, schema.received_item.c
 
 
@@ -128,7 +129,9 @@ class RetentionQueries:
         return self._audit.add([event_line("event.deleted", event) for event in events], now)
 
     def _delete_with_deliveries(self, events: ColumnElement[bool]) -> None:
-        self._sql.execute(delete(schema.delivery).where(_delivery.event_id.in_(select(_event.id).where(events))))
+        of_events = _delivery.event_id.in_(select(_event.id).where(events))
+        self._sql.execute(delete(schema.delivery_try).where(_try.delivery_id.in_(select(_delivery.id).where(of_events))))
+        self._sql.execute(delete(schema.delivery).where(of_events))
         self._sql.execute(delete(schema.event).where(events))
 
     def delete_processed_mails(self, before: datetime, limit: int) -> int:

@@ -162,6 +162,19 @@ delivery = Table(
     Index("delivery_address", "address", "settled_at", sqlite_where=_BY_MAIL, postgresql_where=_BY_MAIL),
 )
 
+# Each request of a delivery, so that a person can see what a receiver answered. Added by the dispatcher; deleted with it.
+delivery_try = Table(
+    "delivery_try",
+    metadata,
+    Column("id", Text, primary_key=True),  # try_…, a ULID
+    Column("delivery_id", Text, nullable=False, index=True),
+    Column("at", Instant, nullable=False),  # when it began
+    Column("milliseconds", Integer, nullable=False),  # until its outcome was known
+    Column("status", Integer),  # HTTP status; NULL without an answer
+    Column("error", Text),  # what went wrong; NULL for 2xx
+    Column("answer", Text),  # the first 512 bytes of the answer's body; NULL without an answer
+)
+
 # Webhooks that answered 410 Gone: nothing is sent to them. Added by the dispatcher, deleted by replay.
 stopped_webhook = Table(
     "stopped_webhook",

@@ -8,12 +8,13 @@ from typing import Final
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from mailbridge.model import StoppedWebhook
 from mailbridge.store import schema
 from mailbridge.store.sql import Sql
+from mailbridge.store.webhook_records import StoppedWebhook
 
 _webhook = schema.stopped_webhook.c
 _GET: Final = select(schema.stopped_webhook).where(_webhook.endpoint == bindparam("endpoint"))
+_NAMES: Final = select(_webhook.endpoint).order_by(_webhook.endpoint)
 _ADD: Final = upsert(schema.stopped_webhook).on_conflict_do_nothing()
 _REMOVE: Final = delete(schema.stopped_webhook).where(_webhook.endpoint == bindparam("name"))
 
@@ -30,8 +31,11 @@ class StoppedWebhooks:
         found = self._sql.rows(_GET, endpoint=endpoint)
         return StoppedWebhook(**found[0]) if found else None
 
-    def add(self, endpoint: str, reason: str, now: datetime) -> None:
-        self._sql.execute(_ADD, {"endpoint": endpoint, "stopped_at": now, "reason": reason})
+    def names(self) -> list[str]:
+        return [row["endpoint"] for row in self._sql.rows(_NAMES)]
+
+    def add(self, endpoint: str, reason: str, now: datetime) -> bool:
+        return bool(self._sql.execute(_ADD, {"endpoint": endpoint, "stopped_at": now, "reason": reason}).rowcount)
 
     def remove(self, endpoint: str) -> bool:
         removed = bool(self._sql.execute(_REMOVE, {"name": endpoint}).rowcount)

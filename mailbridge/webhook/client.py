@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import httpx
@@ -15,6 +15,8 @@ from mailbridge import __version__
 from mailbridge.config import Webhook
 from mailbridge.model import Event
 
+# Bytes of an answer's body that the history of tries keeps.
+ANSWER_LIMIT = 512
 # Only the status matters. The body of an answer is read so that the connection can be used again, up to these bytes and seconds.
 _BODY_LIMIT = 64 * 1024
 _BODY_TIMEOUT = 1.0
@@ -31,6 +33,8 @@ class Result:
     status: int | None = None  # HTTP status; None without an answer
     error: str | None = None  # what went wrong; None for 2xx
     retry_after: float | None = None  # seconds that Retry-After asks for
+    answer: str | None = None  # the beginning of the answer's body; None without an answer
+    milliseconds: int = 0  # that it took
 
 
 class WebhookClient:
@@ -42,6 +46,12 @@ class WebhookClient:
 
     async def post(self, http: httpx.AsyncClient, event: Event, content: bytes) -> Result:
         """POST an event's body. Errors of the network or the receiver are in the result, not raised."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        result = await self._post(http, event, content)
+        return replace(result, milliseconds=round(1000 * (loop.time() - began)))
+
+    async def _post(self, http: httpx.AsyncClient, event: Event, content: bytes) -> Result:
         request = http.build_request("POST", self._webhook.url, content=content, headers=self._headers(event, content))
         try:
             async with asyncio.timeout(self._webhook.timeout):
@@ -51,8 +61,9 @@ class WebhookClient:
         except httpx.HTTPError as error:
             name = type(error).__name__
             return Result(error=f"{name}: {error}" if str(error) else f"the connection was lost ({name})")
-        await _read(answer)
-        return Result(answer.status_code, None if answer.is_success else _error(answer), self._retry_after(answer))
+        start = await _read(answer)
+        failure = None if answer.is_success else _error(answer)
+        return Result(answer.status_code, failure, self._retry_after(answer), start.decode("utf-8", "replace").replace("\0", "�"))
 
     def _headers(self, event: Event, content: bytes) -> dict[str, str]:
         now = datetime.fromtimestamp(int(self._clock().timestamp()), UTC)
@@ -98,12 +109,14 @@ def _cut(text: str) -> str:
     return text if len(text) <= _ADDRESS_LIMIT else f"{text[:_ADDRESS_LIMIT]}…"
 
 
-async def _read(answer: httpx.Response) -> None:
-    """Read the body if it is short and arrives soon; otherwise close the connection."""
+async def _read(answer: httpx.Response) -> bytes:
+    """Read the body if it is short and arrives soon, otherwise close the connection; return its first ANSWER_LIMIT bytes."""
+    start = b""
     try:
         async with asyncio.timeout(_BODY_TIMEOUT):
             read = 0
             async for chunk in answer.aiter_raw():
+                start += chunk[: ANSWER_LIMIT - len(start)]
                 read += len(chunk)
                 if read > _BODY_LIMIT:
                     break
@@ -111,3 +124,4 @@ async def _read(answer: httpx.Response) -> None:
         pass
     finally:
         await answer.aclose()
+    return start

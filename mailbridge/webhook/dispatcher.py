@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 import httpx
@@ -32,12 +33,16 @@ import httpx
 from mailbridge import log
 from mailbridge.config import Webhook
 from mailbridge.errors import IllegalTransition, NotFound, StoreUnavailable
-from mailbridge.model import Delivery, Event, StoppedWebhook, rfc3339
+from mailbridge.model import Delivery, Event, rfc3339
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
+from mailbridge.store.webhook_records import DeliveryTry, StoppedWebhook
 from mailbridge.webhook.client import Result, WebhookClient
 from mailbridge.webhook.guard import guarded_client
 from mailbridge.webhook.outcome import Outcome, outcome
+
+# Returns the body of an event's deliveries to one endpoint.
+Render = Callable[[Event], bytes]
 
 # Concurrent requests to one endpoint.
 CONCURRENCY: Final = 8
@@ -55,6 +60,7 @@ class _Finished:
     event: Event
     result: Result | None  # None if it was not sent
     outcome: Outcome
+    began: datetime
     at: datetime
 
 
@@ -62,6 +68,7 @@ class _Turn(NamedTuple):
     """What the transaction of a turn found."""
 
     claimed: list[tuple[Delivery, Event]]
+    too_large: set[str]  # ids of those whose body was too large for the receiver before
     next_due: datetime | None
     stopped: StoppedWebhook | None
 
@@ -69,11 +76,14 @@ class _Turn(NamedTuple):
 class Dispatcher:
     """Delivers to the endpoint `name` until cancelled. `render` returns an event's body in the form that the webhook asks for.
 
+    `render_linked` returns it with a link in place of an inline document, for a receiver to which the body was too large (413).
     After an answer of 410 Gone nothing is sent, over restarts too, until the endpoint is removed from `tx.stopped_webhooks`.
     """
 
-    def __init__(self, name: str, webhook: Webhook, runtime: Runtime, render: Callable[[Event], bytes]) -> None:
-        self._name, self._webhook, self._render = name, webhook, render
+    def __init__(
+        self, name: str, webhook: Webhook, runtime: Runtime, render: Render, render_linked: Render | None = None
+    ) -> None:
+        self._name, self._webhook, self._render, self._render_linked = name, webhook, render, render_linked or render
         self._store, self._clock, self._random = runtime.store, runtime.clock, runtime.random
         self._client = WebhookClient(webhook, runtime.clock)
         self._slots = asyncio.Semaphore(CONCURRENCY)
@@ -118,7 +128,8 @@ class Dispatcher:
         work = partial(self._settle_and_claim, finished, self._free(), self._clock(), was_stopped)
         turn = await self._commit(finished, work)
         for delivery, event in turn.claimed:
-            task = asyncio.create_task(self._deliver(http, delivery, event))
+            render = self._render_linked if delivery.id in turn.too_large else self._render
+            task = asyncio.create_task(self._deliver(http, delivery, event, render))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
         if was_stopped:
@@ -149,10 +160,25 @@ class Dispatcher:
             except (NotFound, IllegalTransition) as error:
                 log.delivery_not_settled(self._name, delivery=one.delivery.id, error=str(error))
             if one.outcome.gone:
-                tx.stopped_webhooks.add(self._name, one.outcome.changes["error"], one.at)
+                self._stop(tx, one.outcome.changes["error"], one.at)
+        tx.deliveries.add_tries([_try(one, one.result) for one in finished if one.result is not None])
         claimed = tx.deliveries.claim(self._name, now, free) if free > 0 else []
         next_due = tx.deliveries.next_due(self._name) if len(claimed) < free else None
-        return _Turn(claimed, next_due, tx.stopped_webhooks.get(self._name) if was_stopped else None)
+        return _Turn(
+            claimed, self._too_large(tx, claimed), next_due, tx.stopped_webhooks.get(self._name) if was_stopped else None
+        )
+
+    def _stop(self, tx: Transaction, reason: str, at: datetime) -> None:
+        """Stop the endpoint, and report that to the others."""
+        if tx.stopped_webhooks.add(self._name, reason, at):
+            data = {"webhook": self._name, "error": reason, "stopped_at": rfc3339(at)}
+            tx.events.emit("webhook.stopped", data, at, not_to=self._name)
+
+    def _too_large(self, tx: Transaction, claimed: Sequence[tuple[Delivery, Event]]) -> set[str]:
+        again = [delivery.id for delivery, _ in claimed if delivery.attempts > 1]
+        if self._webhook.document != "inline" or not again:
+            return set()
+        return {one.delivery_id for one in tx.deliveries.tries(again) if one.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
 
     def _set_stopped(self, stopped: StoppedWebhook | None) -> None:
         if stopped is not None and stopped != self._stopped:
@@ -186,29 +212,35 @@ class Dispatcher:
         except StoreUnavailable as error:
             log.store_unavailable(self._name, error=str(error))
 
-    async def _deliver(self, http: httpx.AsyncClient, delivery: Delivery, event: Event) -> None:
+    async def _deliver(self, http: httpx.AsyncClient, delivery: Delivery, event: Event, render: Render) -> None:
         async with self._slots:
-            result = None if self.stopped else await self._attempt(http, event)
+            began = self._clock()
+            result = None if self.stopped else await self._attempt(http, event, render)
         now = self._clock()
-        self._finished.append(_Finished(delivery, event, result, outcome(delivery, result, now, self._random()), now))
+        self._finished.append(_Finished(delivery, event, result, outcome(delivery, result, now, self._random()), began, now))
 
-    async def _attempt(self, http: httpx.AsyncClient, event: Event) -> Result:
+    async def _attempt(self, http: httpx.AsyncClient, event: Event, render: Render) -> Result:
         """POST an event. Any error fails this attempt only: raised, it would leave the delivery `sending`."""
         try:
-            content = await self._body(event)
+            content = await self._body(event, render)
         except Exception as error:  # its document cannot be read, for example
             return Result(error=f"its body cannot be made ({type(error).__name__}: {error})")
         try:
-            return await self._client.post(http, event, content)
+            result = await self._client.post(http, event, content)
         except Exception as error:
             return Result(error=f"{type(error).__name__}: {error}")
+        inline = self._webhook.document == "inline" and event.data.get("document") and render is not self._render_linked
+        if result.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and inline:
+            too_large = f"{len(content)} bytes are too many; the next try has a link to the document"
+            return replace(result, error=f"{result.error}: {too_large}")
+        return result
 
-    async def _body(self, event: Event) -> bytes:
+    async def _body(self, event: Event, render: Render) -> bytes:
         if not event.data.get("document"):
-            return self._render(event)
+            return render(event)
         # A document is read from disk.
         async with asyncio.timeout(self._webhook.timeout):
-            return await asyncio.to_thread(self._render, event)
+            return await asyncio.to_thread(render, event)
 
     def _log(self, finished: _Finished) -> None:
         result, event = finished.result, finished.event
@@ -218,3 +250,14 @@ class Dispatcher:
         emit = levels.get(finished.outcome.trigger, log.delivery_dead)
         answer = {name: value for name in ("status", "error") if (value := getattr(result, name)) is not None}
         emit(event.fax_id or event.id, about_event=event.id, type=event.type, endpoint=self._name, **answer)
+
+
+def _try(finished: _Finished, result: Result) -> DeliveryTry:
+    return DeliveryTry(
+        delivery_id=finished.delivery.id,
+        at=finished.began,
+        milliseconds=result.milliseconds,
+        status=result.status,
+        error=finished.outcome.changes.get("error"),
+        answer=result.answer,
+    )

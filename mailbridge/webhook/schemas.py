@@ -150,7 +150,14 @@ _FOREIGN = _object(
     }
 )
 _CREDIT = _object({"account": _TEXT, "credit_left": _TEXT, "limit": {"type": "number"}})
-_MAILBOX = _object({"mailbox": _TEXT, "error": _or_null(_TEXT)})
+_PAUSE = _object(
+    {
+        "account": _TEXT,
+        "reason": _TEXT,
+        "until": _described(_or_null(_TIME), "when one upload is tried; null if a person has to resume it"),
+    }
+)
+_MAILBOX = _object({"mailbox": _TEXT, "account": _TEXT, "error": _or_null(_TEXT)})
 
 _NOTICE = _object(
     {
@@ -186,6 +193,12 @@ EVENTS: Final[Mapping[str, tuple[str, Schema]]] = {
     "notice.failed": (
         "A notice by mail, or a document to a folder, was given up; `mailbridge replay` sends it again.",
         _NOTICE,
+    ),
+    "account.paused": ("An account's uploads pause: MyFax answered none of the last ones. Mail is still accepted.", _PAUSE),
+    "account.resumed": ("The account's uploads go on.", _object({"account": _TEXT})),
+    "webhook.stopped": (
+        "A webhook answered 410 Gone and gets no more events; sent to the other webhooks.",
+        _object({"webhook": _TEXT, "error": _TEXT, "stopped_at": _TIME}),
     ),
     "mailbox.down": ("A mailbox cannot be watched.", _MAILBOX),
     "mailbox.up": ("The mailbox is watched again.", _MAILBOX),

@@ -480,6 +480,39 @@ def test_a_clock_set_back_does_not_make_a_pause_longer(tmp_path: Path) -> None:
     with_server(tmp_path, in_doubt, scenario)
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_pause_and_its_end_are_events_also_over_a_restart(tmp_path: Path, restart: bool) -> None:
+    answering = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await (answers(http(TAKEN)) if answering.is_set() else in_doubt)(reader, writer)
+
+    async def scenario(env: FaxEnvironment, server: RawServer) -> None:
+        async def of_the_account() -> list[str]:
+            return [type_ for type_ in await env.events() if type_.startswith("account.")]
+
+        env.uploader()
+        await env.queued(*["+97239876543"] * 4)
+        await until(lambda: env.logged("account paused", "account office"))
+        await env.idle()
+        # A second pause in a row is the same one.
+        env.shift_clock(PAUSE.total_seconds() + 1)
+        await until(lambda: len(env.logged("account paused", "account office")) == 2)
+        await env.idle()
+        assert await of_the_account() == ["account.paused"]
+        if restart:
+            await env.stop()
+            env.uploader()
+        answering.set()
+        last = await env.queued("+97239876543", "+97239876543")
+        env.shift_clock(PAUSE.total_seconds() + 1)
+        for fax in last:
+            await env.becomes(fax, "submitted")
+        assert await of_the_account() == ["account.paused", "account.resumed"]
+
+    with_server(tmp_path, script, scenario)
+
+
 # after a crash
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.webhook_fixtures import Hooks, in_hooks, receiving
+from mailbridge.demo.http import HttpRequest
+from mailbridge.demo.receiver import Receiver
+from mailbridge.webhook.payload import body
+from tests.integration.webhook_fixtures import NEW, Hooks, Render, in_hooks, now, receiving
 
 
 @pytest.mark.parametrize(
@@ -64,5 +71,67 @@ def test_the_user_agent_has_the_version(tmp_path: Path) -> None:
             hooks.start("crm", url)
             await hooks.settled(await hooks.emit(), "delivered")
         assert receiver.requests[0]["user-agent"].startswith("mailbridge/0.")
+
+    in_hooks(tmp_path, scenario)
+
+
+class Limited(Receiver):
+    """A receiver that answers 413 to a body above `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(NEW)
+        self.limit, self.bodies = limit, list[dict[str, Any]]()
+
+    async def _receive(self, request: HttpRequest) -> tuple[int, dict[str, str], bytes]:
+        if len(request.body) > self.limit:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {}, b"too large for us"
+        self.bodies.append(json.loads(request.body))
+        # A leap of the clock is more than the signature's time may differ from the receiver's.
+        return self.answers.popleft()[0] if self.answers else HTTPStatus.NO_CONTENT, {}, b""
+
+
+def with_document(form: Any) -> Render:
+    def link(_: Any) -> Any:
+        return "https://fax.example/1", now()
+
+    return lambda event: body(event, form, link=link, read=lambda _: bytes(3000), inline_limit=9999)
+
+
+DOCUMENT = {"path": "x", "sha256": "cd", "size": 3000, "content_type": "application/pdf", "filename": "a.pdf", "pages": None}
+
+
+def test_W2_a_413_to_an_inline_document_is_followed_by_a_link(tmp_path: Path) -> None:
+    async def scenario(hooks: Hooks) -> None:
+        receiver = Limited(2000)
+        url = await receiver.start()
+        try:
+            hooks.render = with_document("inline")
+            hooks.start("crm", url, with_document("link"), document="inline")
+            event = await hooks.emit("fax.received", document=DOCUMENT)
+            failed = await hooks.failed(event)
+            assert failed.status == 413
+            assert "bytes are too many; the next try has a link to the document" in (failed.error or "")
+            # Whatever else fails meanwhile, it stays a link.
+            receiver.answers.append((503, {}))
+            hooks.leap(timedelta(seconds=10))
+            await hooks.failed(event, 2)
+            hooks.leap(timedelta(minutes=6))
+            await hooks.settled(event, "delivered")
+            assert [one["data"]["document"]["url"] for one in receiver.bodies] == ["https://fax.example/1"] * 2
+            # The next event is tried inline again.
+            small = await hooks.emit("fax.received", document=DOCUMENT)
+            assert (await hooks.failed(small)).status == 413
+        finally:
+            await receiver.stop()
+
+    in_hooks(tmp_path, scenario)
+
+
+def test_W2_a_413_to_a_link_says_no_more_than_that(tmp_path: Path) -> None:
+    async def scenario(hooks: Hooks) -> None:
+        async with receiving() as (receiver, url):
+            receiver.answers.append((413, {}))
+            hooks.start("crm", url)
+            assert (await hooks.failed(await hooks.emit("fax.received", document=DOCUMENT))).error == "HTTP 413"
 
     in_hooks(tmp_path, scenario)

@@ -46,11 +46,11 @@ class Hooks:
         self.running: dict[str, asyncio.Task[None]] = {}
         self.waits = Waits()
 
-    def start(self, name: str, url: str, **options: Any) -> Dispatcher:
+    def start(self, name: str, url: str, render_linked: Render | None = None, **options: Any) -> Dispatcher:
         """Deliver to an endpoint from now on."""
         settings = {"url": url, "secret": [NEW, OLD], "allow_private": True, **options}
         hook = Webhook.model_validate(settings)
-        dispatcher = Dispatcher(name, hook, self.runtime, lambda event: self.render(event))
+        dispatcher = Dispatcher(name, hook, self.runtime, lambda event: self.render(event), render_linked)
         self.running[name] = asyncio.create_task(dispatcher.run())
         return dispatcher
 

@@ -20,6 +20,7 @@ def upgrade(op: Operations) -> None:
     _counter(op)
     _audit(op)
     _stopped_webhook(op)
+    _delivery_try(op)
     op.create_index("fax_calls", "fax", ["number", "state"], sqlite_where=sa.text("state IN ('uploading', 'submitted')"))
     for name in ("user", "same_key", "repeat_of", "client"):
         op.add_column("fax", sa.Column(name, sa.Text))
@@ -88,3 +89,17 @@ def _notices(op: Operations) -> None:
         op.add_column("delivery", column)
     op.create_index("delivery_envelope", "delivery", ["envelope_id"], sqlite_where=sa.text("envelope_id IS NOT NULL"))
     op.create_index("delivery_address", "delivery", ["address", "settled_at"], sqlite_where=sa.text("address IS NOT NULL"))
+
+
+def _delivery_try(op: Operations) -> None:
+    op.create_table(
+        "delivery_try",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("delivery_id", sa.Text, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("milliseconds", sa.Integer, nullable=False),
+        sa.Column("status", sa.Integer),
+        sa.Column("error", sa.Text),
+        sa.Column("answer", sa.Text),
+    )
+    op.create_index("ix_delivery_try_delivery_id", "delivery_try", ["delivery_id"])

@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
-from mailbridge.config import Account, FaxOptions, Mailbox
+from mailbridge.config import Account, FaxOptions, Mailbox, Webhook
 from mailbridge.fax.outcome import UploadOutcome
-from mailbridge.fax.uploader import Uploader
+from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, Uploader
 from mailbridge.lifecycle import FAX, FAX_AFTER_FINAL, FaxState, FaxTrigger
 from mailbridge.model import Attempt, Cursor, Delivery, Email, Event, Failure, Fax, ReceivedItem, Report
 from mailbridge.myfax import MyFax
@@ -37,6 +37,9 @@ from mailbridge.store.notice_records import DueNotice
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.web.links import Links
+from mailbridge.webhook.client import Result as Answer
+from mailbridge.webhook.dispatcher import Dispatcher
+from mailbridge.webhook.outcome import outcome
 from mailbridge.webhook.payload import body, fax_data
 from tests.factories import a_fax
 
@@ -192,8 +195,25 @@ async def _credit(store: SqliteStore, spool: Spool) -> None:
     )
 
 
+async def _pause(store: SqliteStore, spool: Spool) -> None:
+    account = Account.model_validate({"email": "office@example.co.il", "password": "x"})
+    uploader = Uploader("office", account, cast(MyFax, None), FaxOptions(), Runtime(store, spool, clock, lambda: 0.0))
+    for lost in (*[UploadOutcome("lose")] * DOUBTS_BEFORE_PAUSE, UploadOutcome("accept")):
+        uploader._update_pause(lost)
+        await store.run(partial(uploader._report_pause, outcome=lost, now=AT))
+
+
+async def _stopped(store: SqliteStore, spool: Spool) -> None:
+    options = {"url": "https://erp.example.co.il/hooks", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+    runtime = Runtime(store, spool, clock, lambda: 0.0)
+    dispatcher = Dispatcher("erp", Webhook.model_validate(options), runtime, lambda event: b"")
+    delivery = Delivery(id="dlv_1", event_id="evt_1", endpoint="erp", state="sending", due_at=AT, attempts=1)
+    gone = outcome(delivery, Answer(410, "HTTP 410"), AT, 0.0)
+    await store.run(lambda tx: dispatcher._stop(tx, gone.changes["error"], AT))
+
+
 async def _mailbox(store: SqliteStore, spool: Spool) -> None:
-    status = MailboxStatus("office", Runtime(store, spool, clock, lambda: 0.0))
+    status = MailboxStatus("office", "office", Runtime(store, spool, clock, lambda: 0.0))
     await status.emit("mailbox.down", "imap.example.co.il does not answer")
     await status.emit("mailbox.up", None)
 
@@ -228,6 +248,8 @@ async def _bodies(state: Path) -> list[dict[str, Any]]:
         await _credit(store, Spool(state / "spool"))
         await _mailbox(store, Spool(state / "spool"))
         await _notice(store)
+        await _pause(store, Spool(state / "spool"))
+        await _stopped(store, Spool(state / "spool"))
         await store.run(lambda tx: tx.events.emit("ping", {"webhook": "crm"}, AT))
         events = await store.run(lambda tx: tx.events.newest(None, 10_000))
         read = {"link": link, "read": lambda _: b"%PDF", "inline_limit": 10**6}
