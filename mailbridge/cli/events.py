@@ -133,6 +133,9 @@ def deliveries(
 
 
 def _endpoint(delivery: dict[str, Any]) -> str:
+    """Return where a delivery goes: the webhook, or the address or folder of a notice."""
+    if delivery["to"] is not None:
+        return f"{delivery['endpoint']} {delivery['to']}"
     notes = ["not configured"] if delivery["configured"] is False else []
     notes += ["stopped"] if delivery["stopped"] else []
     return f"{delivery['endpoint']} ({', '.join(notes)})" if notes else str(delivery["endpoint"])
@@ -149,13 +152,6 @@ def _check_type(type_: str) -> None:
 
     if type_ not in schemas.EVENTS:
         raise click.UsageError(f"unknown event type {type_!r}; use one of {', '.join(schemas.EVENTS)}")
-
-
-def _endpoint(delivery: dict[str, Any]) -> str:
-    """Return where a delivery goes: the webhook, or the address or folder of a notice."""
-    if delivery["to"] is not None:
-        return f"{delivery['endpoint']} {delivery['to']}"
-    return f"{delivery['endpoint']} (not configured)" if delivery["configured"] is False else str(delivery["endpoint"])
 
 
 def _print_schema(type_: str) -> None:
