@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 
-from mailbridge.control import delivery_actions, fax_actions, queries
+from mailbridge.control import delivery_actions, delivery_queries, fax_actions, queries
 from mailbridge.control.server import Command
 from mailbridge.store.interface import Store
 
@@ -15,7 +15,7 @@ def bind(store: Store, clock: Callable[[], datetime]) -> Mapping[str, Command]:
     """Return the commands that need only the store. The command line calls them itself if no daemon runs."""
     reading = (
         *(queries.queue, queries.received, queries.show, queries.stored_documents),
-        *(queries.events, queries.deliveries, queries.usage),
+        *(queries.events, delivery_queries.deliveries, queries.usage),
     )
     changing = (fax_actions.cancel, fax_actions.retry, fax_actions.resolve, fax_actions.resolve_all, delivery_actions.replay)
     return {

@@ -8,14 +8,13 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypeVar, get_args
 
-from mailbridge.control.ids import whole_event_or_delivery_id, whole_fax_id
-from mailbridge.errors import ControlError, NotFound
-from mailbridge.lifecycle import DeliveryState, FaxState
+from mailbridge.control.ids import whole_fax_id
+from mailbridge.errors import ControlError
+from mailbridge.lifecycle import FaxState
 from mailbridge.model import Attempt, Delivery, Document, Event, Failure, Fax, received_documents
 from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.search import RECEIVED, EventFilter, FaxFilter
 from mailbridge.store.usage import By, Usage, group
-from mailbridge.store.webhook_records import DeliveryTry
 
 F = TypeVar("F", FaxFilter, EventFilter)
 
@@ -31,7 +30,7 @@ async def queue(store: Store, *, limit: int = 100, **wanted: Any) -> list[dict[s
     given = {name for name, value in wanted.items() if value is not None}
     if given <= {"state"}:
         return [fax_as_json(fax) for fax in await store.run(lambda tx: tx.faxes.newest(state, limit))]
-    fax_filter = _filter(FaxFilter, wanted)
+    fax_filter = read_filter(FaxFilter, wanted)
     found, below, more = list[Fax](), None, True
     while more and len(found) < limit:
         page = await store.run(lambda tx, below=below: tx.search.faxes(fax_filter, below))  # type: ignore[misc]  # a default has no type
@@ -40,7 +39,8 @@ async def queue(store: Store, *, limit: int = 100, **wanted: Any) -> list[dict[s
     return [fax_as_json(fax) for fax in found[:limit]]
 
 
-def _filter(kind: type[F], wanted: dict[str, Any]) -> F:
+def read_filter(kind: type[F], wanted: dict[str, Any]) -> F:
+    """Return the filter that a request's arguments make. Raises ControlError."""
     try:
         times = {name: datetime.fromisoformat(wanted[name]) for name in ("since", "until") if wanted.get(name)}
         return kind(**{**wanted, **times})
@@ -50,7 +50,7 @@ def _filter(kind: type[F], wanted: dict[str, Any]) -> F:
 
 async def received(store: Store, *, limit: int = 100, since: str | None = None, until: str | None = None) -> list[dict[str, Any]]:
     """Return received faxes and voicemails, newest first."""
-    found = await _events(store, _filter(EventFilter, {"types": RECEIVED, "since": since, "until": until}), limit)
+    found = await _events(store, read_filter(EventFilter, {"types": RECEIVED, "since": since, "until": until}), limit)
     return [received_as_json(event) for event in found]
 
 
@@ -77,7 +77,7 @@ async def show(store: Store, *, id: str) -> dict[str, Any]:
         sent = [(event, tx.deliveries.newest(None, event.id, _ALL_OF_ONE_FAX)) for event in events]
         history = {
             "events": [_event(event) for event in events],
-            "deliveries": [_delivery(delivery, event.type) for event, found in sent for delivery in found],
+            "deliveries": [delivery_as_json(delivery, event.type) for event, found in sent for delivery in found],
         }
         if incoming := tx.search.received(fax_id):
             passed_on = [_notice(one) for _, found in sent for one in found if one.address is not None]
@@ -127,7 +127,7 @@ async def events(
     if (type, since, until) == (None, None, None):
         return [_event(event) for event in await store.run(lambda tx: tx.events.newest(fax_id, limit))]
     wanted = {"types": None if type is None else (type,), "fax_id": fax_id, "since": since, "until": until}
-    return [_event(event) for event in await _events(store, _filter(EventFilter, wanted), limit)]
+    return [_event(event) for event in await _events(store, read_filter(EventFilter, wanted), limit)]
 
 
 async def _events(store: Store, wanted: EventFilter, limit: int) -> list[Event]:
@@ -139,54 +139,9 @@ async def _events(store: Store, wanted: EventFilter, limit: int) -> list[Event]:
     return sorted(found, key=lambda event: (event.at, event.seq, event.id), reverse=True)[:limit]
 
 
-async def deliveries(
-    store: Store,
-    *,
-    dead: bool = False,
-    limit: int = 100,
-    state: DeliveryState | None = None,
-    endpoint: str | None = None,
-    event: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-) -> list[dict[str, Any]]:
-    """Return deliveries, newest first; with arguments, only those; with the id of an `event`, also every try of each.
-
-    `stopped` says whether the endpoint is stopped by a 410. Raises NotFound, and ControlError for an unknown state or a bad time.
-    """
-    wanted = "dead" if dead else state
-    if wanted is not None and wanted not in get_args(DeliveryState):
-        raise ControlError(f"unknown state {wanted!r}; use one of {', '.join(get_args(DeliveryState))}")
-    times = _filter(EventFilter, {"since": since, "until": until})
-
-    def work(tx: Transaction) -> list[dict[str, Any]]:
-        event_id = None if event is None else _event_id(tx, event)
-        found = tx.deliveries.newest(wanted, event_id, limit, endpoint=endpoint, since=times.since, until=times.until)
-        stopped = set(tx.stopped_webhooks.names())
-        listed = [{**_delivery(one, _event_type(tx, one.event_id)), "stopped": one.endpoint in stopped} for one in found]
-        return listed if event is None else _with_tries(tx, listed)
-
-    return await store.run(work)
-
-
-def _event_id(tx: Transaction, id: str) -> str:
-    """Return the id of an event, by its own or that of one of its deliveries."""
-    whole = whole_event_or_delivery_id(tx, id)
-    return tx.deliveries.get(whole).event_id if whole.startswith("dlv_") else tx.events.get(whole).id
-
-
-def _with_tries(tx: Transaction, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    tries = tx.deliveries.tries([one["id"] for one in listed])
-    return [{**one, "tries": [_try(made) for made in tries if made.delivery_id == one["id"]]} for one in listed]
-
-
-def _try(made: DeliveryTry) -> dict[str, Any]:
-    return {"at": _at(made.at), **{name: getattr(made, name) for name in ("milliseconds", "status", "error", "answer")}}
-
-
 async def usage(store: Store, *, since: str, until: str, by: By = "user") -> list[dict[str, Any]]:
     """Return how many faxes were accepted in this time and what became of them, a row for each user, account or tag."""
-    times = _filter(EventFilter, {"since": since, "until": until})
+    times = read_filter(EventFilter, {"since": since, "until": until})
     if times.since is None or times.until is None or by not in get_args(By):
         raise ControlError("usage needs a time, and user, account or tag")
     start, end = times.since, times.until
@@ -213,14 +168,8 @@ def _notice(one: Delivery) -> dict[str, Any]:
     return {"to": one.address, "kind": (one.notice or {})["kind"], "state": one.state, "id": one.id}
 
 
-def _event_type(tx: Transaction, event_id: str) -> str | None:
-    try:
-        return tx.events.get(event_id).type
-    except NotFound:
-        return None
-
-
-def _at(time: datetime | None) -> str | None:
+def json_time(time: datetime | None) -> str | None:
+    """Return a time in ISO 8601, with milliseconds."""
     return None if time is None else time.isoformat(timespec="milliseconds")
 
 
@@ -231,10 +180,10 @@ def fax_as_json(fax: Fax) -> dict[str, Any]:
         "state": fax.state,
         "number": fax.number,
         "account": fax.account,
-        "created_at": _at(fax.created_at),
-        "due_at": None if fax.final_at else _at(fax.due_at),
-        "send_at": _at(fax.due_at) if fax.state == "queued" and not fax.attempts and fax.due_at > fax.created_at else None,
-        "final_at": _at(fax.final_at),
+        "created_at": json_time(fax.created_at),
+        "due_at": None if fax.final_at else json_time(fax.due_at),
+        "send_at": json_time(fax.due_at) if fax.state == "queued" and not fax.attempts and fax.due_at > fax.created_at else None,
+        "final_at": json_time(fax.final_at),
         "pages": fax.pages,
         "fax_code": fax.fax_code,
         "token": fax.token,
@@ -250,7 +199,7 @@ def fax_as_json(fax: Fax) -> dict[str, Any]:
         "user": fax.user,
         "client": fax.client,
         "repeat_of": fax.repeat_of,
-        "restored_at": _at(fax.restored_at),
+        "restored_at": json_time(fax.restored_at),
     }
 
 
@@ -268,9 +217,9 @@ def _document(document: Document) -> dict[str, Any]:
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "n": attempt.n,
-        "started_at": _at(attempt.started_at),
-        "whole_at": _at(attempt.whole_at),
-        "ended_at": _at(attempt.ended_at),
+        "started_at": json_time(attempt.started_at),
+        "whole_at": json_time(attempt.whole_at),
+        "ended_at": json_time(attempt.ended_at),
         "fax_code": attempt.fax_code,
         "error_code": attempt.error_code,
     }
@@ -280,14 +229,15 @@ def _event(event: Event) -> dict[str, Any]:
     return {
         "id": event.id,
         "type": event.type,
-        "at": _at(event.at),
+        "at": json_time(event.at),
         "fax_id": event.fax_id,
         "seq": event.seq,
         "data": dict(event.data),
     }
 
 
-def _delivery(delivery: Delivery, type_: str | None) -> dict[str, Any]:
+def delivery_as_json(delivery: Delivery, type_: str | None) -> dict[str, Any]:
+    """Return a delivery as commands print it with `--json`."""
     return {
         "id": delivery.id,
         "event_id": delivery.event_id,
@@ -299,6 +249,6 @@ def _delivery(delivery: Delivery, type_: str | None) -> dict[str, Any]:
         "attempts": delivery.attempts,
         "status": delivery.status,
         "error": delivery.error,
-        "due_at": None if delivery.settled_at else _at(delivery.due_at),
-        "settled_at": _at(delivery.settled_at),
+        "due_at": None if delivery.settled_at else json_time(delivery.due_at),
+        "settled_at": json_time(delivery.settled_at),
     }

@@ -412,7 +412,8 @@ def test_N22_a_notice_names_nothing_internal(tmp_path: Path) -> None:
 def test_a_notice_is_a_delivery_like_any_other(tmp_path: Path) -> None:
     """It is shown, counted, and replayed."""
     from mailbridge.control.delivery_actions import replay
-    from mailbridge.control.queries import deliveries, show
+    from mailbridge.control.delivery_queries import deliveries
+    from mailbridge.control.queries import show
 
     async def scenario(office: Office) -> None:
         fax = await ended(office, "failed")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mailbridge.cli import main
-from mailbridge.control import delivery_actions, queries
+from mailbridge.control import delivery_actions, delivery_queries
 from mailbridge.errors import NotFound
 from mailbridge.store.retention import Retention
 from mailbridge.webhook.client import ANSWER_LIMIT
@@ -33,7 +33,7 @@ def answer(status: str, content: bytes) -> Any:
 
 
 async def tries_of(hooks: Hooks, event_id: str) -> list[dict[str, Any]]:
-    [delivery] = await queries.deliveries(hooks.plain, event=event_id)
+    [delivery] = await delivery_queries.deliveries(hooks.plain, event=event_id)
     tries: list[dict[str, Any]] = delivery["tries"]
     return tries
 
@@ -85,7 +85,7 @@ def test_tries_are_deleted_with_their_delivery(tmp_path: Path) -> None:
             await Retention(0.0, 0.0, hooks.plain, hooks.runtime.spool, hooks.clock).sweep(hooks.clock() + timedelta(days=2))
             assert await hooks.plain.run(lambda tx: tx.deliveries.tries([delivery.id])) == []
             with pytest.raises(NotFound):
-                await queries.deliveries(hooks.plain, event=event.id)
+                await delivery_queries.deliveries(hooks.plain, event=event.id)
 
     in_hooks(tmp_path, scenario)
 
@@ -111,7 +111,7 @@ def test_a_stopped_webhook_is_an_event_to_the_others_and_a_replay_starts_it(tmp_
             assert [one.endpoint for one in deliveries] == ["erp"]
             # It is a row, seen by a person and after a restart.
             assert await hooks.plain.run(lambda tx: tx.stopped_webhooks.names()) == ["crm"]
-            listed = {one["endpoint"]: one["stopped"] for one in await queries.deliveries(hooks.plain, event=first.id)}
+            listed = {one["endpoint"]: one["stopped"] for one in await delivery_queries.deliveries(hooks.plain, event=first.id)}
             assert listed == {"crm": True, "erp": False}
             await hooks.stop("crm")
             hooks.start("crm", url)
