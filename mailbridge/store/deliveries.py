@@ -46,7 +46,7 @@ _CHANGE: Final = (
 
 
 class Deliveries:
-    """See `store.interface.Deliveries`."""
+    """See `store.delivery_interface.Deliveries`."""
 
     __slots__ = ("_sql",)
 

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from mailbridge.lifecycle import DeliveryState, DeliveryTrigger, FaxState, FaxTrigger
-from mailbridge.model import Cursor, Delivery, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem
+from mailbridge.lifecycle import FaxState, FaxTrigger
+from mailbridge.model import Cursor, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem
+from mailbridge.store.delivery_interface import Deliveries, StoppedWebhooks
 from mailbridge.store.notices_interface import Notices
 from mailbridge.store.retention_interface import Audit, Retention
 from mailbridge.store.search import EventFilter, EventPage, FaxFilter, FaxPage
-from mailbridge.store.webhook_records import DeliveryTry, StoppedWebhook
 
 T = TypeVar("T")
 
@@ -136,68 +136,6 @@ class Events(Protocol):
 
     def newest(self, fax_id: str | None = None, limit: int = 100) -> list[Event]:
         """Return events, newest first; with `fax_id`, only those of that fax."""
-
-
-class Deliveries(Protocol):
-    """Deliveries of events to endpoints."""
-
-    def get(self, delivery_id: str) -> Delivery:
-        """Return one delivery. Raises NotFound."""
-
-    def newest(
-        self,
-        state: DeliveryState | None = None,
-        event_id: str | None = None,
-        limit: int = 100,
-        *,
-        endpoint: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> list[Delivery]:
-        """Return deliveries, newest first; with arguments, only those. `since` and `until` are times of their events."""
-
-    def counts(self) -> dict[tuple[str, DeliveryState], int]:
-        """Return how many deliveries each endpoint has in each state; pairs without one are absent."""
-
-    def claim(self, endpoint: str, now: datetime, limit: int) -> list[tuple[Delivery, Event]]:
-        """Change due deliveries of one endpoint from pending to sending, earliest due_at first, and return them."""
-
-    def next_due(self, endpoint: str) -> datetime | None:
-        """Return the earliest due_at of the endpoint's pending deliveries, or None."""
-
-    def transition(self, delivery_id: str, trigger: DeliveryTrigger, now: datetime, **changes: Any) -> Delivery:
-        """Change a delivery's state by `lifecycle`, set `changes` (due_at, attempts, status, error); return the new delivery.
-
-        Raises NotFound, IllegalTransition.
-        """
-
-    def add_tries(self, tries: Sequence[DeliveryTry]) -> None:
-        """Record requests of deliveries."""
-
-    def tries(self, delivery_ids: Collection[str]) -> list[DeliveryTry]:
-        """Return the recorded requests of these deliveries, oldest first."""
-
-    def requeue_interrupted(self, endpoints: Collection[str] | None = None) -> int:
-        """Change deliveries that an earlier run left in `sending` to `pending`, and return how many.
-
-        With `endpoints`, only theirs. They may be sent twice: receivers ignore a repeated webhook-id.
-        """
-
-
-class StoppedWebhooks(Protocol):
-    """Webhooks that answered 410 Gone: nothing is sent to them, over restarts too, until they are removed from here."""
-
-    def get(self, endpoint: str) -> StoppedWebhook | None:
-        """Return why and since when this webhook is stopped, or None if it is not."""
-
-    def names(self) -> list[str]:
-        """Return the names of all stopped webhooks, sorted."""
-
-    def add(self, endpoint: str, reason: str, now: datetime) -> bool:
-        """Stop a webhook; return whether it was not stopped yet. One that was keeps its time and reason."""
-
-    def remove(self, endpoint: str) -> bool:
-        """Start a webhook again; return whether it was stopped."""
 
 
 class Conditions(Protocol):

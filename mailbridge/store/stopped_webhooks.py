@@ -20,7 +20,7 @@ _REMOVE: Final = delete(schema.stopped_webhook).where(_webhook.endpoint == bindp
 
 
 class StoppedWebhooks:
-    """See `store.interface.StoppedWebhooks`."""
+    """See `store.delivery_interface.StoppedWebhooks`."""
 
     __slots__ = ("_sql",)
 
