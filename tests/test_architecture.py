@@ -1,4 +1,4 @@
-"""The house keeps its plan: who may import whom, what is pure, how long a file is, and what stands in the root."""
+"""The plan of the code: who may import whom, what is pure, how long a file is, and what the top level holds."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.wait_helpers import PATIENCE
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mailbridge"
 STAGES = ("submission", "fax", "report", "webhook", "notice", "web", "control")
-# Each storey may import what is below it. Inside one storey, a room may import itself alone.
-STOREYS = (
+# Each layer may import what is below it. Inside one layer, a package may import itself alone.
+LAYERS = (
     ("errors",),
     ("lifecycle",),
     ("model",),
@@ -104,8 +104,8 @@ PURE = (
     "webhook/routing.py",
     "webhook/samples.py",
 )
-# What a pure module may import: nothing in here opens, connects, waits, or tells the time by being imported.
-INNOCENT = {
+# What a pure module may import: nothing in here opens, connects, waits, or reads a clock by being imported.
+HARMLESS_IMPORTS = {
     *("__future__", "typing", "collections", "dataclasses", "enum", "functools", "itertools", "operator", "string", "textwrap"),
     *(
         "codecs",
@@ -127,9 +127,9 @@ INNOCENT = {
     ),
     *("pybase64", "email", "ipaddress", "xml", "decimal", "defusedxml", "phonenumbers"),
 }
-# Rooms with doors to the world, of which a pure module may know the nouns: the shape of what it is handed.
-NOUNS_ELSEWHERE = {"mailbridge.config": {"Webhook", "Notice", "Route"}}
-WORLDLY = {
+# Packages that open and connect, of which a pure module may import these types: the shape of what it gets.
+TYPES_ELSEWHERE = {"mailbridge.config": {"Webhook", "Notice", "Route"}}
+IMPURE_CALLS = {
     *("open", "input", "print", "exec", "eval", "__import__"),
     *("now", "utcnow", "today", "localtime", "make_msgid", "formatdate", "new_id", "new_token"),
 }
@@ -158,37 +158,37 @@ def imports(module: str) -> Iterator[tuple[str, str]]:
             yield from ((node.module or "", alias.name) for alias in node.names)
 
 
-def room(dotted: str) -> str:
+def package(dotted: str) -> str:
     return dotted.split(".")[1] if "." in dotted else ""
 
 
-def rooms_used(module: str) -> set[str]:
-    """The rooms of mailbridge that a module imports; `from mailbridge import log` uses the room log."""
+def packages_used(module: str) -> set[str]:
+    """The packages of mailbridge that a module imports; `from mailbridge import log` uses the package log."""
     found = set()
     for target, name in imports(module):
         if target == "mailbridge":
             found.add(name if (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir() else "")
         elif target.startswith("mailbridge."):
-            found.add(room(target))
+            found.add(package(target))
     return found - {""}
 
 
-def own_room(module: str) -> str:
+def own_package(module: str) -> str:
     return "" if module == "__init__.py" else module.split("/")[0].removesuffix(".py")
 
 
-def storey(name: str) -> int:
-    return next((level for level, names in enumerate(STOREYS) if name in names), -1)
+def layer(name: str) -> int:
+    return next((level for level, names in enumerate(LAYERS) if name in names), -1)
 
 
 def test_every_room_has_its_place() -> None:
-    placed = {name for names in STOREYS for name in names} | set(LEAVES)
-    assert {own_room(module) for module in MODULES} - {""} <= placed
+    placed = {name for names in LAYERS for name in names} | set(LEAVES)
+    assert {own_package(module) for module in MODULES} - {""} <= placed
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_one_way(module: str) -> None:
-    mine, used = own_room(module), rooms_used(module)
+    mine, used = own_package(module), packages_used(module)
     if mine == "":
         assert not used, "importing mailbridge itself loads nothing"
     elif mine in LEAVES:
@@ -198,18 +198,18 @@ def test_imports_go_one_way(module: str) -> None:
             if other in LEAVES:
                 assert mine not in NOUNS, f"{module} is a noun and imports {other}"
             else:
-                assert storey(other) < storey(mine), f"{module} imports {other}, which is not below it"
+                assert layer(other) < layer(mine), f"{module} imports {other}, which is not below it"
 
 
 def test_stages_meet_only_in_the_store() -> None:
-    met = {(own_room(module), other) for module in MODULES for other in rooms_used(module)}
+    met = {(own_package(module), other) for module in MODULES for other in packages_used(module)}
     assert not {(one, other) for one, other in met if one in STAGES and other in STAGES and one != other}
 
 
 def test_app_alone_picks_a_store() -> None:
     concrete = {"mailbridge.store.sqlite", "mailbridge.store.postgres"}
     users = {module for module in MODULES for target, _ in imports(module) if target in concrete}
-    assert {module for module in users if own_room(module) != "store"} == {"app.py"}
+    assert {module for module in users if own_package(module) != "store"} == {"app.py"}
 
 
 def test_config_alone_reads_toml() -> None:
@@ -223,22 +223,22 @@ def test_pure_modules_reach_for_nothing(module: str) -> None:
     for target, name in imports(module):
         top = target.split(".")[0]
         if top != "mailbridge":
-            assert top in INNOCENT, f"{module} imports {target}"
-        elif target in NOUNS_ELSEWHERE:
-            assert name in NOUNS_ELSEWHERE[target], f"{module} takes {name} from {target}"
+            assert top in HARMLESS_IMPORTS, f"{module} imports {target}"
+        elif target in TYPES_ELSEWHERE:
+            assert name in TYPES_ELSEWHERE[target], f"{module} takes {name} from {target}"
         else:
             dotted = f"{target.removeprefix('mailbridge.').replace('.', '/')}.py"
             assert dotted in (*PURE, "model.py"), f"{module} imports {target}, which is not pure"
     for node in ast.walk(tree(module)):
         called = node.func if isinstance(node, ast.Call) else None
         name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
-        assert name not in WORLDLY, f"{module} calls {name}: clock, randomness and files come in as arguments"
+        assert name not in IMPURE_CALLS, f"{module} calls {name}: clock, randomness and files come in as arguments"
 
 
 def test_the_pure_ones_that_the_plan_names_are_listed() -> None:
     """A module that calls itself pure is held to it."""
-    told = {module for module in MODULES if "Pure" in (ast.get_docstring(tree(module)) or "")}
-    assert told <= set(PURE)
+    pure = {module for module in MODULES if "Pure" in (ast.get_docstring(tree(module)) or "")}
+    assert pure <= set(PURE)
     assert not [module for module in PURE if not (PACKAGE / module).exists()]
 
 
@@ -247,8 +247,8 @@ def test_every_module_says_its_job(module: str) -> None:
     if not tree(module).body:
         assert module.endswith("/__init__.py"), f"{module} is empty"
         return
-    told = ast.get_docstring(tree(module)) or ""
-    first = told.split("\n", 1)[0]
+    text = ast.get_docstring(tree(module)) or ""
+    first = text.split("\n", 1)[0]
     assert first.endswith((".", ":", "?")), f"{module} does not say what it is for"
     assert len(first) <= 130
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from tests.integration.listing_fixtures import MyFaxStandIn
+from tests.integration.listing_fixtures import FakeMyFax
 from tests.wait_helpers import PATIENCE
 
 PASSWORD, DISTRIBUTOR = "hunter2-office", "hunter2-distributor"
@@ -45,11 +45,11 @@ REFUSED = "<RESPONSE><RESPONSE_CODE>-7</RESPONSE_CODE><RESPONSE_TEXT>No such lin
 
 
 @dataclass
-class World:
+class CliSetup:
     """A folder with a configuration, and the simulator that it names."""
 
     folder: Path
-    myfax: MyFaxStandIn
+    myfax: FakeMyFax
 
     def answer(self, path: str, *bodies: str | int) -> None:
         """Set the answers to the next calls: XML, or only an HTTP status."""
@@ -92,14 +92,14 @@ class World:
         return json.loads(output)
 
 
-def play(folder: Path, scenario: Callable[[World], Awaitable[None]], more: str = WITH_DISTRIBUTOR) -> None:
+def play(folder: Path, scenario: Callable[[CliSetup], Awaitable[None]], more: str = WITH_DISTRIBUTOR) -> None:
     async def main() -> None:
-        myfax = MyFaxStandIn()
+        myfax = FakeMyFax()
         await myfax.start()
         try:
             config = CONFIG.format(folder=folder, url=myfax.url, password=PASSWORD)
             (folder / "config.toml").write_text(config + more, encoding="utf-8")
-            await scenario(World(folder, myfax))
+            await scenario(CliSetup(folder, myfax))
             assert not (folder / "state").exists(), "no daemon, no state"
         finally:
             await myfax.stop()

@@ -37,7 +37,7 @@ WAV = b"RIFF\x24\x00\x00\x00WAVEfmt a voice"
 
 
 @dataclass
-class MyFaxStandIn:
+class FakeMyFax:
     """Answers incoming.do from `listed`, and documents from `documents` by their path; `answers` has the next ones of a path."""
 
     listed: dict[str, list[dict[str, str]]] = field(default_factory=lambda: {"incoming": [], "voice": []})
@@ -125,7 +125,7 @@ class Office:
 
     store: SqliteStore
     spool: Spool
-    myfax: MyFaxStandIn
+    myfax: FakeMyFax
     client: MyFax
     documents: Documents
     now: datetime = START
@@ -178,11 +178,11 @@ class Office:
 
 
 @asynccontextmanager
-async def office(path: Path, myfax: MyFaxStandIn | None = None, **more: Any) -> AsyncIterator[Office]:
+async def office(path: Path, myfax: FakeMyFax | None = None, **more: Any) -> AsyncIterator[Office]:
     """Open an office; with the `myfax` of an earlier one, as after a restart."""
     async with AsyncExitStack() as stack:
         if myfax is None:
-            myfax = MyFaxStandIn()
+            myfax = FakeMyFax()
             await myfax.start()
             stack.push_async_callback(myfax.stop)
         describe: Callable[[Any], dict[str, Any]] = lambda fax: {}  # noqa: E731

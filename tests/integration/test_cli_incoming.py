@@ -15,51 +15,51 @@ import pytest
 
 from mailbridge.cli.download import _publish
 from mailbridge.report.document_download import NotFetched
-from tests.integration.cli_myfax_fixtures import AT, World, play
+from tests.integration.cli_myfax_fixtures import AT, CliSetup, play
 from tests.integration.listing_fixtures import PDF, WAV
 from tests.wait_helpers import PATIENCE
 
 
 def test_incoming_lists_every_page_of_a_period(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(setup: CliSetup) -> None:
         for hour in range(5):
-            world.myfax.add(AT.replace(hour=hour), f"08-999999{hour}")
-        world.myfax.add(AT, "", kind="voice", document=WAV)
-        answer = await world.json("incoming")
+            setup.myfax.add(AT.replace(hour=hour), f"08-999999{hour}")
+        setup.myfax.add(AT, "", kind="voice", document=WAV)
+        answer = await setup.json("incoming")
         assert next((one["time"][:13], one["from"], one["to"]) for one in answer) == (
             *("2026-01-04T04", "+97289999994"),
             "+97239876543",
         )
         assert len(answer) == 5
-        await world.json("incoming", "--since", "2026-01-04", "--until", "2026-01-05")
-        form = world.forms("/action/incoming.do")[-1]
+        await setup.json("incoming", "--since", "2026-01-04", "--until", "2026-01-05")
+        form = setup.forms("/action/incoming.do")[-1]
         assert (form["startDate"], form["endDate"]) == ("2026-01-04 00:00:00", "2026-01-05 23:59:59")
-        few = await world.json("incoming", "--since", "2026-01-04T03:00", "--until", "2026-01-04T02:00:00+00:00")
+        few = await setup.json("incoming", "--since", "2026-01-04T03:00", "--until", "2026-01-04T02:00:00+00:00")
         assert [one["from"] for one in few] == ["+97289999992", "+97289999991"]
-        [voice] = await world.json("incoming", "--voice", "--account", "branch")
+        [voice] = await setup.json("incoming", "--voice", "--account", "branch")
         assert voice["from"] is None
-        status, output, _ = await world.run("incoming")
+        status, output, _ = await setup.run("incoming")
         assert status == 0
         assert output.splitlines()[0].split() == ["TIME", "FROM", "TO", "ID"]
         assert len(output.splitlines()) == 6
         # In the zone in which they are asked for, whatever this machine's is.
         assert output.splitlines()[1].startswith("2026-01-04 06:00:00 IST  +97289999994")
         for words in (("--since", "yesterday"), ("--since", "2026-01-05", "--until", "2026-01-04")):
-            assert (await world.run("incoming", *words))[0] == 2
-        world.myfax.down = True
-        status, _, errors = await world.run("incoming")
+            assert (await setup.run("incoming", *words))[0] == 2
+        setup.myfax.down = True
+        status, _, errors = await setup.run("incoming")
         assert (status, errors.partition(";")[0]) == (1, "mailbridge: MyFax answered with HTTP status 503")
 
     play(tmp_path, scenario)
 
 
 def test_save_names_documents_by_time_and_caller_and_never_overwrites(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(setup: CliSetup) -> None:
         folder = tmp_path / "saved"
-        first = world.myfax.add(AT, "../../12")
-        world.myfax.add(AT, document=WAV)
-        world.myfax.add(AT, "", document=b"something else")
-        answer = await world.json("incoming", "--save", str(folder))
+        first = setup.myfax.add(AT, "../../12")
+        setup.myfax.add(AT, document=WAV)
+        setup.myfax.add(AT, "", document=b"something else")
+        answer = await setup.json("incoming", "--save", str(folder))
         names = sorted(Path(one["file"]).name for one in answer)
         assert [re.sub(r"_[0-9a-f]{8}\.", ".", name) for name in names] == [
             "2026-01-04_11-00-00_+97289999999.wav",
@@ -70,24 +70,24 @@ def test_save_names_documents_by_time_and_caller_and_never_overwrites(tmp_path: 
         [mine] = [one["file"] for one in answer if one["id"] == first]
         assert Path(mine).read_bytes() == PDF
         assert Path(mine).stat().st_mode & 0o777 == 0o600
-        fetched = len(world.myfax.fetched())
+        fetched = len(setup.myfax.fetched())
         Path(mine).write_bytes(b"mine now")
-        again = await world.json("incoming", "--save", str(folder))
+        again = await setup.json("incoming", "--save", str(folder))
         assert [one["file"] for one in again] == [one["file"] for one in answer]
         assert Path(mine).read_bytes() == b"mine now"
-        assert len(world.myfax.fetched()) == fetched
+        assert len(setup.myfax.fetched()) == fetched
 
     play(tmp_path, scenario)
 
 
 def test_save_resumes_a_download(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(setup: CliSetup) -> None:
         folder, document = tmp_path / "saved", b"%PDF-" + bytes(range(256)) * 100
-        identity = world.myfax.add(AT, document=document)
-        other = world.myfax.add(AT, "03-5555555")
+        identity = setup.myfax.add(AT, document=document)
+        other = setup.myfax.add(AT, "03-5555555")
         path = f"/documents/{identity}"
-        world.myfax.answers[path] = [(206, {"Content-Range": f"bytes 0-9999/{len(document)}"}, document[:10_000])]
-        status, output, errors = await world.run("incoming", "--save", str(folder), "--json")
+        setup.myfax.answers[path] = [(206, {"Content-Range": f"bytes 0-9999/{len(document)}"}, document[:10_000])]
+        status, output, errors = await setup.run("incoming", "--save", str(folder), "--json")
         assert status == 1
         assert re.fullmatch(
             r"mailbridge: 2026\S+: the document broke off after 10000 of 25605 bytes; run the command again .*\n", errors
@@ -97,17 +97,17 @@ def test_save_resumes_a_download(tmp_path: Path) -> None:
         assert Path(answer[other]).read_bytes() == PDF
         [part] = folder.glob("*.part")
         assert part.read_bytes() == document[:10_000]
-        answer = {one["id"]: one["file"] for one in await world.json("incoming", "--save", str(folder))}
+        answer = {one["id"]: one["file"] for one in await setup.json("incoming", "--save", str(folder))}
         assert Path(answer[identity]).read_bytes() == document
-        assert [request.headers.get("range") for request in world.myfax.asked if request.path == path] == [None, "bytes=10000-"]
+        assert [request.headers.get("range") for request in setup.myfax.asked if request.path == path] == [None, "bytes=10000-"]
         assert list(folder.glob("*.part")) == []
         # One that was whole but had not got its name, as after a power cut; and one that a server without ranges brings anew.
         for left in (document, document[:5000]):
             Path(answer[identity]).unlink()
             part.write_bytes(left)
             if left != document:
-                world.myfax.answers[path] = [(200, {}, document)]
-            await world.json("incoming", "--save", str(folder))
+                setup.myfax.answers[path] = [(200, {}, document)]
+            await setup.json("incoming", "--save", str(folder))
             assert Path(answer[identity]).read_bytes() == document
 
     play(tmp_path, scenario)
@@ -129,10 +129,10 @@ def test_save_without_hard_links_never_overwrites(tmp_path: Path, monkeypatch: p
 
 
 def test_save_into_an_unusable_folder_names_the_remedy(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        world.myfax.add(AT)
+    async def scenario(setup: CliSetup) -> None:
+        setup.myfax.add(AT)
         (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
-        status, _, errors = await world.run("incoming", "--save", str(tmp_path / "dangling"))
+        status, _, errors = await setup.run("incoming", "--save", str(tmp_path / "dangling"))
         assert (status, errors.count("\n")) == (1, 1)
         assert errors.startswith(f"mailbridge: {tmp_path}/dangling cannot be written (File exists); ")
         assert "--save" in errors
@@ -141,10 +141,10 @@ def test_save_into_an_unusable_folder_names_the_remedy(tmp_path: Path) -> None:
 
 
 def test_save_fetches_from_myfax_only(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        world.myfax.add(AT, url="https://evil.example/\x1b[31mfax.pdf")
-        world.myfax.add(AT, url="https://evil.example/fax.pdf")
-        status, output, errors = await world.run("incoming", "--save", str(tmp_path / "saved"))
+    async def scenario(setup: CliSetup) -> None:
+        setup.myfax.add(AT, url="https://evil.example/\x1b[31mfax.pdf")
+        setup.myfax.add(AT, url="https://evil.example/fax.pdf")
+        status, output, errors = await setup.run("incoming", "--save", str(tmp_path / "saved"))
         assert status == 1
         assert errors.count("the document's address is not MyFax's (https://evil.example)") >= 1
         assert "\x1b" not in errors + output
@@ -154,9 +154,9 @@ def test_save_fetches_from_myfax_only(tmp_path: Path) -> None:
 
 
 def test_save_shows_progress_on_a_terminal_only(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        world.myfax.add(AT, document=b"%PDF-" + bytes(200_000))
-        _, _, errors = await world.run("incoming", "--save", str(tmp_path / "piped"))
+    async def scenario(setup: CliSetup) -> None:
+        setup.myfax.add(AT, document=b"%PDF-" + bytes(200_000))
+        _, _, errors = await setup.run("incoming", "--save", str(tmp_path / "piped"))
         assert errors == ""
         leader, follower = pty.openpty()
         words = ("incoming", "--save", str(tmp_path / "shown"), "--config", str(tmp_path / "config.toml"))

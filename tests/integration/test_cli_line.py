@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli_myfax_fixtures import DISTRIBUTOR, DONE, REFUSED, REGISTER, RELEASE, World, play
+from tests.integration.cli_myfax_fixtures import DISTRIBUTOR, DONE, REFUSED, REGISTER, RELEASE, CliSetup, play
 from tests.wait_helpers import PATIENCE
 
 REGISTERED = (
@@ -19,16 +19,16 @@ REGISTERED = (
 
 
 def test_register_sends_every_option(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        world.answer(REGISTER, REGISTERED, REGISTERED)
+    async def scenario(setup: CliSetup) -> None:
+        setup.answer(REGISTER, REGISTERED, REGISTERED)
         given = ("--number", "03-9876543", "--type", "landline", "--name", "דנה כהן", "--company", "Acme", "--address", "Haifa")
-        status, output, errors = await world.run(
+        status, output, errors = await setup.run(
             "line", "register", "dana@example.co.il", *given, "--ask-password", stdin="s3cret of dana\n"
         )
         assert (status, errors) == (0, "")
         assert output.splitlines()[0] == "dana@example.co.il has +97239876543"
         assert all(fact in output for fact in ("4711", "price    10", "2027-01-01"))
-        [form] = world.forms(REGISTER)
+        [form] = setup.forms(REGISTER)
         assert form == {
             "distEmail": "dist@example.co.il",
             "distPassword": DISTRIBUTOR,
@@ -41,18 +41,18 @@ def test_register_sends_every_option(tmp_path: Path) -> None:
             "requestedNumber": "+97239876543",
             "resultType": "XML",
         }
-        answer = await world.json("line", "register", "dana@example.co.il")
+        answer = await setup.json("line", "register", "dana@example.co.il")
         assert (answer["email"], answer["number"], answer["user_id"], answer["price"]) == (
             *("dana@example.co.il", "+97239876543"),
             *("4711", "10"),
         )
-        assert "password" not in world.forms(REGISTER)[1]
+        assert "password" not in setup.forms(REGISTER)[1]
 
     play(tmp_path, scenario)
 
 
 def test_register_with_invalid_arguments_is_one_line_and_sends_nothing(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(setup: CliSetup) -> None:
         for words, status, answer in (
             (("dana",), 1, "email"),
             (("dana@example.co.il", "--number", "12"), 2, "--number"),
@@ -60,11 +60,11 @@ def test_register_with_invalid_arguments_is_one_line_and_sends_nothing(tmp_path:
             (("dana@example.co.il", "--company", "x" * 101), 1, "companyName"),
             (("dana@example.co.il", "--ask-password"), 2, "the password is empty"),
         ):
-            found = await world.run("line", "register", *words)
+            found = await setup.run("line", "register", *words)
             assert found[0] == status, found
             assert answer in found[2]
             assert found[2].count("\n") == 1
-        assert world.forms(REGISTER) == []
+        assert setup.forms(REGISTER) == []
 
     play(tmp_path, scenario)
 
@@ -73,8 +73,8 @@ def test_register_with_invalid_arguments_is_one_line_and_sends_nothing(tmp_path:
     "words", [("line", "register", "dana@example.co.il"), ("line", "release", "--user", "a@b.co.il", "--yes")]
 )
 def test_line_without_a_distributor_names_the_remedy(tmp_path: Path, words: tuple[str, ...]) -> None:
-    async def scenario(world: World) -> None:
-        status, _, errors = await world.run(*words)
+    async def scenario(setup: CliSetup) -> None:
+        status, _, errors = await setup.run(*words)
         assert status == 78
         assert errors == "mailbridge: distributor: is missing; add [distributor] with your email and password as a distributor\n"
 
@@ -82,64 +82,64 @@ def test_line_without_a_distributor_names_the_remedy(tmp_path: Path, words: tupl
 
 
 def test_line_refused_or_without_an_answer(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        world.answer(RELEASE, REFUSED, 500)
-        world.answer(REGISTER, "<html>welcome</html>")
-        status, _, errors = await world.run("line", "release", "--number", "03-9876543", "--yes")
+    async def scenario(setup: CliSetup) -> None:
+        setup.answer(RELEASE, REFUSED, 500)
+        setup.answer(REGISTER, "<html>welcome</html>")
+        status, _, errors = await setup.run("line", "release", "--number", "03-9876543", "--yes")
         remedy = "check the request, and the login in [distributor]"
         assert (status, errors) == (1, f"mailbridge: MyFax refused with code -7: No such line; {remedy}\n")
-        status, _, errors = await world.run("line", "release", "--number", "03-9876543", "--yes")
+        status, _, errors = await setup.run("line", "release", "--number", "03-9876543", "--yes")
         assert status == 1
         assert errors.startswith("mailbridge: unknown whether MyFax released the line +97239876543: ")
         assert "check with MyFax before you try again" in errors
-        status, _, errors = await world.run("line", "register", "dana@example.co.il")
+        status, _, errors = await setup.run("line", "register", "dana@example.co.il")
         assert status == 1
         assert "unknown whether MyFax registered dana@example.co.il" in errors
-        assert len(world.forms(RELEASE)) == 2
+        assert len(setup.forms(RELEASE)) == 2
 
     play(tmp_path, scenario)
 
 
 def test_release_asks_for_confirmation_on_a_terminal_only(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(setup: CliSetup) -> None:
         words = ("line", "release", "--number", "03-9876543")
-        status, _, errors = await world.run(*words, stdin="y\n")
+        status, _, errors = await setup.run(*words, stdin="y\n")
         assert status == 1
         assert "add --yes" in errors
-        status, _, errors = await world.run(*words, terminal=True, stdin="n\n")
+        status, _, errors = await setup.run(*words, terminal=True, stdin="n\n")
         assert status == 1
         assert "the line +97239876543, for dist@example.co.il" in errors
         assert "was not released" in errors
-        assert world.forms(RELEASE) == []
-        world.answer(RELEASE, DONE)
-        status, output, _ = await world.run(*words, terminal=True, stdin="y\n")
+        assert setup.forms(RELEASE) == []
+        setup.answer(RELEASE, DONE)
+        status, output, _ = await setup.run(*words, terminal=True, stdin="y\n")
         assert (status, output) == (0, "the line +97239876543 is released\n")
-        assert len(world.forms(RELEASE)) == 1
+        assert len(setup.forms(RELEASE)) == 1
 
     play(tmp_path, scenario)
 
 
 def test_release_by_user_or_number_and_its_options(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        world.answer(RELEASE, DONE, DONE)
-        answer = await world.json("line", "release", "--user", "dana@example.co.il", "--block", "--yes")
+    async def scenario(setup: CliSetup) -> None:
+        setup.answer(RELEASE, DONE, DONE)
+        answer = await setup.json("line", "release", "--user", "dana@example.co.il", "--block", "--yes")
         assert answer == {"number": None, "user": "dana@example.co.il", "action": "blockUser", "text": "OK"}
-        status, output, _ = await world.run("line", "release", "--number", "+97239876543", "--no-renew", "--yes")
+        status, output, _ = await setup.run("line", "release", "--number", "+97239876543", "--no-renew", "--yes")
         assert (status, output) == (0, "the line +97239876543 will not be renewed\n")
         login = {"distEmail": "dist@example.co.il", "distPassword": DISTRIBUTOR, "resultType": "XML"}
-        assert world.forms(RELEASE) == [
+        assert setup.forms(RELEASE) == [
             {**login, "userEmail": "dana@example.co.il", "action": "blockUser"},
             {**login, "faxLineDID": "+97239876543", "action": "noRenew"},
         ]
         for words in ((), ("--user", "a@b.co.il", "--number", "03-9876543"), ("--user", "a@b.co.il", "--block", "--no-renew")):
-            assert (await world.run("line", "release", "--yes", *words))[0] == 2
-        assert len(world.forms(RELEASE)) == 2
+            assert (await setup.run("line", "release", "--yes", *words))[0] == 2
+        assert len(setup.forms(RELEASE)) == 2
 
     play(tmp_path, scenario)
 
 
 def test_line_without_a_command_is_a_usage_error(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
+    async def scenario(setup: CliSetup) -> None:
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailbridge", "line", stderr=asyncio.subprocess.PIPE)
         async with asyncio.timeout(PATIENCE):
             _, errors = await process.communicate()

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.integration.cli_myfax_fixtures import DONE, REFUSED, STATUS, World, play
+from tests.integration.cli_myfax_fixtures import DONE, REFUSED, STATUS, CliSetup, play
 from tests.wait_helpers import PATIENCE
 
 
@@ -16,18 +16,18 @@ def fax_is(status: int, final: bool) -> str:
 
 
 def test_status_once_and_watched(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        world.answer(STATUS, fax_is(1, False))
-        status, output, _ = await world.run("status", "CODE-1")
+    async def scenario(setup: CliSetup) -> None:
+        setup.answer(STATUS, fax_is(1, False))
+        status, output, _ = await setup.run("status", "CODE-1")
         assert (status, output) == (0, "pending: The fax is accepted and not started yet.  price 0.40  credit left 118\n")
-        world.answer(STATUS, fax_is(1, False), 503, fax_is(4, False), fax_is(9, True))
-        status, output, errors = await world.run("status", "CODE-1", "--watch", "--account", "branch")
+        setup.answer(STATUS, fax_is(1, False), 503, fax_is(4, False), fax_is(9, True))
+        status, output, errors = await setup.run("status", "CODE-1", "--watch", "--account", "branch")
         assert status == 0
         assert [line.split(":")[0] for line in output.splitlines()] == ["pending", "pending", "delivered"]
         assert errors == "mailbridge: MyFax answered with HTTP status 503; trying again\n"
-        assert world.forms(STATUS)[-1]["email"] == "branch@example.co.il"
-        world.answer(STATUS, fax_is(3, True), fax_is(3, True), REFUSED)
-        answer = await world.json("status", "CODE-1")
+        assert setup.forms(STATUS)[-1]["email"] == "branch@example.co.il"
+        setup.answer(STATUS, fax_is(3, True), fax_is(3, True), REFUSED)
+        answer = await setup.json("status", "CODE-1")
         assert answer == {
             "fax_code": "CODE-1",
             "status": 3,
@@ -38,15 +38,15 @@ def test_status_once_and_watched(tmp_path: Path) -> None:
             "price": "0.40",
             "credit_left": "118",
         }
-        assert (await world.run("status", "CODE-1", "--watch"))[0] == 1
-        status, _, errors = await world.run("status", "CODE-2")
+        assert (await setup.run("status", "CODE-1", "--watch"))[0] == 1
+        status, _, errors = await setup.run("status", "CODE-2")
         remedy = "check the request, and the login in [account.office]"
         assert (status, errors) == (1, f"mailbridge: MyFax refused with code -7: No such line; {remedy}\n")
         for answer, remedy in ((302, "check whether myfax.url has changed"), (503, "try again later")):
-            world.answer(STATUS, answer)
-            status, _, errors = await world.run("status", "CODE-2")
+            setup.answer(STATUS, answer)
+            status, _, errors = await setup.run("status", "CODE-2")
             assert errors.startswith(f"mailbridge: MyFax answered with HTTP status {answer}; {remedy}")
-        status, _, errors = await world.run("status", "CODE-2", "--account", "home")
+        status, _, errors = await setup.run("status", "CODE-2", "--account", "home")
         assert status == 2
         assert "office, branch" in errors
 
@@ -54,20 +54,20 @@ def test_status_once_and_watched(tmp_path: Path) -> None:
 
 
 def test_unknown_status_is_printed_without_control_characters(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        world.answer(STATUS, fax_is(9, True).replace(">9<", ">SENT<"), REFUSED.replace("line", "\x9b31mline"), DONE)
-        status, output, _ = await world.run("status", "CODE-1")
+    async def scenario(setup: CliSetup) -> None:
+        setup.answer(STATUS, fax_is(9, True).replace(">9<", ">SENT<"), REFUSED.replace("line", "\x9b31mline"), DONE)
+        status, output, _ = await setup.run("status", "CODE-1")
         assert (status, output.partition(".")[0]) == (0, "pending: MyFax gave the unknown status SENT")
-        _, _, errors = await world.run("status", "CODE-1")
+        _, _, errors = await setup.run("status", "CODE-1")
         assert "No such \ufffd31mline" in errors
-        assert "MyFax gave no status" in (await world.run("status", "CODE-1"))[1]
+        assert "MyFax gave no status" in (await setup.run("status", "CODE-1"))[1]
 
     play(tmp_path, scenario)
 
 
 def test_closed_standard_output(tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        world.answer(STATUS, fax_is(9, True))
+    async def scenario(setup: CliSetup) -> None:
+        setup.answer(STATUS, fax_is(9, True))
         shell = f"{sys.executable} -m mailbridge status CODE-1 --config {tmp_path}/config.toml >&-"
         process = await asyncio.create_subprocess_shell(shell, stderr=asyncio.subprocess.PIPE)
         async with asyncio.timeout(PATIENCE):

@@ -23,7 +23,7 @@ from mailbridge.report.document_download import Documents, NotFetched
 from mailbridge.report.listing import TRIES
 from mailbridge.report.listing_recorder import GRACE_ROUNDS, ListingRecorder
 from mailbridge.runtime import Runtime
-from tests.integration.listing_fixtures import EVERY, PDF, START, WAV, MyFaxStandIn, Office, office
+from tests.integration.listing_fixtures import EVERY, PDF, START, WAV, FakeMyFax, Office, office
 from tests.time_limit import TimeLimit
 from tests.wait_helpers import PATIENCE, until
 
@@ -37,21 +37,21 @@ Scenario = Callable[[Office], Awaitable[None]]
 
 def play(path: Path, scenario: Scenario, **more: Any) -> None:
     async def main() -> None:
-        async with office(path, **more) as world:
-            await scenario(world)
+        async with office(path, **more) as setup:
+            await scenario(setup)
 
     asyncio.run(main())
 
 
 def test_a_fax_that_was_never_mailed_is_reported_once_with_its_document(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
         await listing.compare()
-        identity = world.myfax.add(world.now + MINUTE)
-        await world.rounds(listing, GRACE_ROUNDS)
-        assert await world.events() == []  # its mail may be on the way
-        await world.rounds(listing, 5)
-        [event] = await world.events()
+        identity = setup.myfax.add(setup.now + MINUTE)
+        await setup.rounds(listing, GRACE_ROUNDS)
+        assert await setup.events() == []  # its mail may be on the way
+        await setup.rounds(listing, 5)
+        [event] = await setup.events()
         document = event.data["document"]
         assert event.data == {
             "fax_id": event.fax_id,
@@ -77,72 +77,72 @@ def test_a_fax_that_was_never_mailed_is_reported_once_with_its_document(tmp_path
             },
             "documents": [document],
         }
-        assert world.spool.path(document["path"]).read_bytes() == PDF
-        assert world.files() == {document["path"]}
-        assert await world.store.run(lambda tx: tx.retention.known_files([document["path"]])) == {document["path"]}
+        assert setup.spool.path(document["path"]).read_bytes() == PDF
+        assert setup.files() == {document["path"]}
+        assert await setup.store.run(lambda tx: tx.retention.known_files([document["path"]])) == {document["path"]}
 
     play(tmp_path, scenario)
 
 
 def test_a_voicemail_is_reported_at_once_with_its_recording(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing("voice")
-        world.myfax.add(START - MINUTE, kind="voice")
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing("voice")
+        setup.myfax.add(START - MINUTE, kind="voice")
         await listing.compare()
-        world.myfax.add(world.now + MINUTE, "050-1234567", kind="voice", document=WAV)
-        await world.rounds(listing, 3)
-        [event] = await world.events("voicemail.received")
+        setup.myfax.add(setup.now + MINUTE, "050-1234567", kind="voice", document=WAV)
+        await setup.rounds(listing, 3)
+        [event] = await setup.events("voicemail.received")
         assert (event.data["from"], event.data["source"], event.data["received_at"]) == (
             *("+972501234567", "listing"),
             "2026-01-04T09:01:00Z",
         )
         document = event.data["document"]
         assert (document["content_type"], document["filename"]) == ("audio/wav", "2026-01-04_11-01-00_+972501234567.wav")
-        assert world.spool.path(document["path"]).read_bytes() == WAV
-        assert await world.events() == []
+        assert setup.spool.path(document["path"]).read_bytes() == WAV
+        assert await setup.events() == []
 
     play(tmp_path, scenario)
 
 
 def test_at_the_very_first_start_nothing_old_is_reported(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
+    async def scenario(setup: Office) -> None:
         for minutes in (1, 30, 300, 60 * 23):
-            world.myfax.add(START - minutes * MINUTE)
-        world.myfax.down = True  # the first start counts, not the first answer
-        listing = world.listing()
+            setup.myfax.add(START - minutes * MINUTE)
+        setup.myfax.down = True  # the first start counts, not the first answer
+        listing = setup.listing()
         with pytest.raises(NotTaken):
             await listing.compare()
-        world.myfax.add(START + MINUTE, "03-5555555")
-        world.myfax.down = False
-        await world.rounds(listing, PATIENT + 2)
-        assert await world.sources() == [("listing", "+97235555555")]
+        setup.myfax.add(START + MINUTE, "03-5555555")
+        setup.myfax.down = False
+        await setup.rounds(listing, PATIENT + 2)
+        assert await setup.sources() == [("listing", "+97235555555")]
 
     play(tmp_path, scenario)
 
 
 def test_a_fax_that_came_in_while_mailbridge_was_down_is_reported(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        await world.listing().compare()
-        world.myfax.add(START + timedelta(days=3))
-        world.now = START + timedelta(days=5)
-        await world.rounds(world.listing(), PATIENT)
-        assert await world.sources() == [FROM_LIST]
+    async def scenario(setup: Office) -> None:
+        await setup.listing().compare()
+        setup.myfax.add(START + timedelta(days=3))
+        setup.now = START + timedelta(days=5)
+        await setup.rounds(setup.listing(), PATIENT)
+        assert await setup.sources() == [FROM_LIST]
 
     play(tmp_path, scenario)
 
 
 def test_a_list_that_always_has_everything_repeats_nothing(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
         await listing.compare()
-        world.myfax.add(START + MINUTE)
-        await world.rounds(listing, PATIENT)
-        assert await world.sources() == [FROM_LIST]
-        world.now = START + timedelta(days=33)
-        world.myfax.answers["/action/incoming.do"] = [world.myfax.whole_list()] * (PATIENT + 1)
-        await world.store.run(lambda tx: tx.retention.delete_received_items(world.now - timedelta(days=32), 10))
-        await world.rounds(listing, PATIENT + 1)
-        assert await world.sources() == [FROM_LIST]
+        setup.myfax.add(START + MINUTE)
+        await setup.rounds(listing, PATIENT)
+        assert await setup.sources() == [FROM_LIST]
+        setup.now = START + timedelta(days=33)
+        setup.myfax.answers["/action/incoming.do"] = [setup.myfax.whole_list()] * (PATIENT + 1)
+        await setup.store.run(lambda tx: tx.retention.delete_received_items(setup.now - timedelta(days=32), 10))
+        await setup.rounds(listing, PATIENT + 1)
+        assert await setup.sources() == [FROM_LIST]
 
     play(tmp_path, scenario)
 
@@ -151,108 +151,112 @@ def test_a_list_that_always_has_everything_repeats_nothing(tmp_path: Path) -> No
 def test_a_mailed_fax_is_not_reported_by_the_list(tmp_path: Path, printed: str, hours: int) -> None:
     """Also where the list is in another zone than is set, as after a summer time that somebody forgot."""
 
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        assert await world.mail(world.now + MINUTE)
-        world.myfax.add(world.now + timedelta(hours=hours), printed, "03-9876543")
-        await world.rounds(listing, PATIENT + 2)
-        assert await world.sources() == [FROM_MAIL]
-        assert world.myfax.fetched() == []
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        assert await setup.mail(setup.now + MINUTE)
+        setup.myfax.add(setup.now + timedelta(hours=hours), printed, "03-9876543")
+        await setup.rounds(listing, PATIENT + 2)
+        assert await setup.sources() == [FROM_MAIL]
+        assert setup.myfax.fetched() == []
 
     play(tmp_path, scenario)
 
 
 def test_a_mail_within_the_grace_period_reports_the_fax_instead_of_the_list(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        world.myfax.add(world.now)
-        await world.rounds(listing)
-        assert await world.mail(world.now - EVERY + MINUTE, to=None)
-        await world.rounds(listing, PATIENT + 2)
-        assert await world.sources() == [FROM_MAIL]
-        assert len(world.files()) == 1
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        setup.myfax.add(setup.now)
+        await setup.rounds(listing)
+        assert await setup.mail(setup.now - EVERY + MINUTE, to=None)
+        await setup.rounds(listing, PATIENT + 2)
+        assert await setup.sources() == [FROM_MAIL]
+        assert len(setup.files()) == 1
 
     play(tmp_path, scenario)
 
 
 def test_a_mail_after_the_event_of_the_list_emits_nothing_and_leaves_no_file(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        at = world.now
-        world.myfax.add(at)
-        await world.rounds(listing, PATIENT)
-        assert await world.sources() == [FROM_LIST]
-        world.now += timedelta(hours=9)
-        assert not await world.mail(at + MINUTE, CALLER)
-        assert await world.sources() == [FROM_LIST]
-        assert len(world.files()) == 1
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        at = setup.now
+        setup.myfax.add(at)
+        await setup.rounds(listing, PATIENT)
+        assert await setup.sources() == [FROM_LIST]
+        setup.now += timedelta(hours=9)
+        assert not await setup.mail(at + MINUTE, CALLER)
+        assert await setup.sources() == [FROM_LIST]
+        assert len(setup.files()) == 1
         # The next fax of the same caller is another one, whichever reports it first.
-        assert await world.mail(at + 30 * MINUTE, CALLER)
-        world.myfax.add(at + 30 * MINUTE)
-        await world.rounds(listing, PATIENT)
-        assert await world.sources() == [FROM_LIST, FROM_MAIL]
+        assert await setup.mail(at + 30 * MINUTE, CALLER)
+        setup.myfax.add(at + 30 * MINUTE)
+        await setup.rounds(listing, PATIENT)
+        assert await setup.sources() == [FROM_LIST, FROM_MAIL]
 
     play(tmp_path, scenario)
 
 
 def test_two_faxes_of_one_caller_and_a_mail_for_one_of_them_make_two_events(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        at = world.now
-        world.myfax.add(at)
-        world.myfax.add(at + 3 * MINUTE)
-        world.now += 5 * MINUTE
-        assert await world.mail(at + 4 * MINUTE)
-        await world.rounds(listing, PATIENT + 2)
-        received = [(event.data["source"], event.data["received_at"]) for event in await world.events()]
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        at = setup.now
+        setup.myfax.add(at)
+        setup.myfax.add(at + 3 * MINUTE)
+        setup.now += 5 * MINUTE
+        assert await setup.mail(at + 4 * MINUTE)
+        await setup.rounds(listing, PATIENT + 2)
+        received = [(event.data["source"], event.data["received_at"]) for event in await setup.events()]
         assert received == [("mail", "2026-01-04T09:14:00Z"), ("listing", "2026-01-04T09:10:00Z")]
 
     play(tmp_path, scenario)
 
 
 def test_anonymous_faxes_are_each_reported_once(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
         for source in ("", "Anonymous", ""):
-            world.myfax.add(world.now, source)
-        assert await world.mail(world.now, "")
-        await world.rounds(listing, PATIENT + 2)
-        assert sorted(source for source, caller in await world.sources() if caller is None) == ["listing", "listing", "mail"]
+            setup.myfax.add(setup.now, source)
+        assert await setup.mail(setup.now, "")
+        await setup.rounds(listing, PATIENT + 2)
+        assert sorted(source for source, caller in await setup.sources() if caller is None) == [
+            "listing",
+            "listing",
+            "mail",
+        ]
 
     play(tmp_path, scenario)
 
 
 def test_each_fax_is_reported_once_across_restarts(tmp_path: Path) -> None:
     """A new process at each step, with the mail after the event, before it, or not at all."""
-    myfax = MyFaxStandIn()
+    myfax = FakeMyFax()
 
     async def scenario() -> None:
         await myfax.start()
         now = START
-        async with office(tmp_path, myfax, now=now) as world:
-            await world.listing().compare()
+        async with office(tmp_path, myfax, now=now) as setup:
+            await setup.listing().compare()
         for minutes in range(12):
             myfax.add(START + minutes * MINUTE, f"08-99999{minutes:02}")
         for step in range(8):
             now += EVERY
-            async with office(tmp_path, myfax, now=now, uid=100 * step) as world:
-                listing = world.listing()
+            async with office(tmp_path, myfax, now=now, uid=100 * step) as setup:
+                listing = setup.listing()
                 await listing.compare()
                 if step == 0:
                     for minutes in (0, 1, 2):
-                        assert await world.mail(START + minutes * MINUTE, f"08-99999{minutes:02}")
+                        assert await setup.mail(START + minutes * MINUTE, f"08-99999{minutes:02}")
                 if step == 6:
                     for minutes in (9, 10, 11):
-                        assert not await world.mail(START + minutes * MINUTE, f"08-99999{minutes:02}")
+                        assert not await setup.mail(START + minutes * MINUTE, f"08-99999{minutes:02}")
                 if step in (3, 5):
                     await listing.compare()
-        async with office(tmp_path, myfax, now=now) as world:
-            reported = await world.sources()
+        async with office(tmp_path, myfax, now=now) as setup:
+            reported = await setup.sources()
         assert sorted(str(caller) for _, caller in reported) == [f"+972899999{minutes:02}" for minutes in range(12)]
         assert sorted(source for source, _ in reported) == ["listing"] * 9 + ["mail"] * 3
         await myfax.stop()
@@ -261,55 +265,55 @@ def test_each_fax_is_reported_once_across_restarts(tmp_path: Path) -> None:
 
 
 def test_after_a_start_the_mailbox_is_read_before_the_list_reports(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        await world.rounds(world.listing())
-        at = world.now
-        world.myfax.add(at)
-        await world.rounds(world.listing())
-        world.now += timedelta(days=1)
-        again = world.listing()
-        await world.rounds(again)
-        assert await world.events() == []
-        assert await world.mail(at)
-        await world.rounds(again, PATIENT)
-        assert await world.sources() == [FROM_MAIL]
+    async def scenario(setup: Office) -> None:
+        await setup.rounds(setup.listing())
+        at = setup.now
+        setup.myfax.add(at)
+        await setup.rounds(setup.listing())
+        setup.now += timedelta(days=1)
+        again = setup.listing()
+        await setup.rounds(again)
+        assert await setup.events() == []
+        assert await setup.mail(at)
+        await setup.rounds(again, PATIENT)
+        assert await setup.sources() == [FROM_MAIL]
 
     play(tmp_path, scenario)
 
 
 def test_an_untrusted_mail_stands_for_a_listed_fax_only_with_its_document(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        at = world.now
-        world.myfax.add(at)
-        world.myfax.add(at, "03-5555555")
-        assert await world.mail(at, trusted=False, document=b"%PDF forged")
-        assert await world.mail(at, "03-5555555", trusted=False)
-        await world.rounds(listing, PATIENT + 1)
-        reported = [(event.data["source"], event.data["from"], event.data["trusted"]) for event in await world.events()]
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        at = setup.now
+        setup.myfax.add(at)
+        setup.myfax.add(at, "03-5555555")
+        assert await setup.mail(at, trusted=False, document=b"%PDF forged")
+        assert await setup.mail(at, "03-5555555", trusted=False)
+        await setup.rounds(listing, PATIENT + 1)
+        reported = [(event.data["source"], event.data["from"], event.data["trusted"]) for event in await setup.events()]
         assert reported == [("mail", CALLER, False), ("mail", "+97235555555", False), ("listing", CALLER, True)]
         # The same, the other way round.
-        assert not await world.mail(at, trusted=False)
-        assert await world.mail(at, trusted=False, document=b"%PDF forged again")
-        assert len(world.files()) == 4
+        assert not await setup.mail(at, trusted=False)
+        assert await setup.mail(at, trusted=False, document=b"%PDF forged again")
+        assert len(setup.files()) == 4
 
     play(tmp_path, scenario)
 
 
 def test_a_forged_mail_does_not_hide_a_fax_that_waits_for_its_mail(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        at = world.now
-        world.myfax.add(at)
-        await world.rounds(listing)
-        assert await world.mail(at, trusted=False, document=b"%PDF forged")
-        await world.rounds(listing, PATIENT)
-        assert await world.sources() == [FROM_MAIL, FROM_LIST]
-        assert await world.mail(at, trusted=False, document=b"%PDF forged again")
-        assert not await world.mail(at)  # the true one, at last
-        assert await world.sources() == [FROM_MAIL, FROM_LIST, FROM_MAIL]
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        at = setup.now
+        setup.myfax.add(at)
+        await setup.rounds(listing)
+        assert await setup.mail(at, trusted=False, document=b"%PDF forged")
+        await setup.rounds(listing, PATIENT)
+        assert await setup.sources() == [FROM_MAIL, FROM_LIST]
+        assert await setup.mail(at, trusted=False, document=b"%PDF forged again")
+        assert not await setup.mail(at)  # the true one, at last
+        assert await setup.sources() == [FROM_MAIL, FROM_LIST, FROM_MAIL]
 
     play(tmp_path, scenario)
 
@@ -317,21 +321,21 @@ def test_a_forged_mail_does_not_hide_a_fax_that_waits_for_its_mail(tmp_path: Pat
 def test_a_mail_that_comes_while_the_document_is_downloaded_reports_the_fax(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        at = world.now
-        world.myfax.add(at)
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        at = setup.now
+        setup.myfax.add(at)
         fetch = Documents.fetch
 
         async def slow(self: Documents, *more: Any) -> None:
             await fetch(self, *more)
-            assert await world.mail(at)
+            assert await setup.mail(at)
 
         monkeypatch.setattr(Documents, "fetch", slow)
-        await world.rounds(listing, PATIENT + 2)
-        assert await world.sources() == [FROM_MAIL]
-        assert len(world.files()) == 1
+        await setup.rounds(listing, PATIENT + 2)
+        assert await setup.sources() == [FROM_MAIL]
+        assert len(setup.files()) == 1
 
     play(tmp_path, scenario)
 
@@ -339,42 +343,42 @@ def test_a_mail_that_comes_while_the_document_is_downloaded_reports_the_fax(
 def test_a_wrong_zone_repeats_nothing_and_hides_nothing_new(tmp_path: Path) -> None:
     """The server prints UTC where Israel's time is expected: what is new looks two hours old."""
 
-    async def scenario(world: Office) -> None:
-        zone, listing = ZoneInfo("UTC"), world.listing()
-        world.myfax.add(START - timedelta(hours=1), "03-1111111", zone=zone)
+    async def scenario(setup: Office) -> None:
+        zone, listing = ZoneInfo("UTC"), setup.listing()
+        setup.myfax.add(START - timedelta(hours=1), "03-1111111", zone=zone)
         await listing.compare()
-        world.myfax.add(world.now + MINUTE, zone=zone)
-        await world.rounds(listing, PATIENT + 2)
-        assert await world.sources() == [FROM_LIST]
+        setup.myfax.add(setup.now + MINUTE, zone=zone)
+        await setup.rounds(listing, PATIENT + 2)
+        assert await setup.sources() == [FROM_LIST]
 
     play(tmp_path, scenario)
 
 
 def test_an_item_with_an_unreadable_time_gets_the_time_when_it_was_first_seen(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        world.myfax.add(START)
-        world.myfax.listed["incoming"][0]["TIME"] = "soon"
-        world.myfax.listed["incoming"][0]["SOURCE"] = "03-1111111"
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        setup.myfax.add(START)
+        setup.myfax.listed["incoming"][0]["TIME"] = "soon"
+        setup.myfax.listed["incoming"][0]["SOURCE"] = "03-1111111"
         await listing.compare()
-        world.myfax.add(START)
-        world.myfax.listed["incoming"][0]["TIME"] = ""
-        await world.rounds(listing, PATIENT + 2)
-        [event] = await world.events()
+        setup.myfax.add(START)
+        setup.myfax.listed["incoming"][0]["TIME"] = ""
+        await setup.rounds(listing, PATIENT + 2)
+        [event] = await setup.events()
         assert (event.data["from"], event.data["received_at"]) == (CALLER, "2026-01-04T09:10:00Z")
 
     play(tmp_path, scenario)
 
 
 def test_a_time_beyond_all_dates_stops_no_round(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
         await listing.compare()
-        world.myfax.add(START)
-        world.myfax.listed["incoming"][0]["TIME"] = "9999-12-31 23:59:59.0"
-        world.myfax.add(START + MINUTE, "03-1111111")
-        await world.rounds(listing, PATIENT)
-        reported = {event.data["from"]: event.data["received_at"] for event in await world.events()}
+        setup.myfax.add(START)
+        setup.myfax.listed["incoming"][0]["TIME"] = "9999-12-31 23:59:59.0"
+        setup.myfax.add(START + MINUTE, "03-1111111")
+        await setup.rounds(listing, PATIENT)
+        reported = {event.data["from"]: event.data["received_at"] for event in await setup.events()}
         assert reported == {CALLER: "2026-01-04T09:10:00Z", "+97231111111": "2026-01-04T09:01:00Z"}
 
     play(tmp_path, scenario)
@@ -407,34 +411,38 @@ def test_the_voicemails_of_every_account_are_listed_and_the_faxes_of_those_with_
 
 
 def test_every_page_is_read(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
         for minutes in range(7):
-            world.myfax.add(world.now + minutes * MINUTE, f"08-999999{minutes}")
-        await world.rounds(listing, PATIENT)
-        assert len(await world.events()) == 7
+            setup.myfax.add(setup.now + minutes * MINUTE, f"08-999999{minutes}")
+        await setup.rounds(listing, PATIENT)
+        assert len(await setup.events()) == 7
 
     play(tmp_path, scenario)
 
 
 def test_a_failed_download_is_retried_and_finally_reported_without_a_document(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        late, never = world.myfax.add(world.now), world.myfax.add(world.now, "03-5555555")
-        world.myfax.answers[f"/documents/{late}"] = [(500, {}, b""), (200, {}, b"<html>please log in</html>"), (404, {}, b"")]
-        del world.myfax.documents[f"/documents/{never}"]
-        await world.rounds(listing, PATIENT + 2)
-        assert await world.events() == []
-        await world.rounds(listing)
-        assert await world.sources() == [FROM_LIST]
-        await world.rounds(listing, 5)
-        [_, event] = await world.events()
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        late, never = setup.myfax.add(setup.now), setup.myfax.add(setup.now, "03-5555555")
+        setup.myfax.answers[f"/documents/{late}"] = [
+            (500, {}, b""),
+            (200, {}, b"<html>please log in</html>"),
+            (404, {}, b""),
+        ]
+        del setup.myfax.documents[f"/documents/{never}"]
+        await setup.rounds(listing, PATIENT + 2)
+        assert await setup.events() == []
+        await setup.rounds(listing)
+        assert await setup.sources() == [FROM_LIST]
+        await setup.rounds(listing, 5)
+        [_, event] = await setup.events()
         assert (event.data["from"], event.data["document"]) == ("+97235555555", None)
         assert event.data["defects"] == ["MyFax answered with HTTP status 404 for the document"]
-        assert world.myfax.fetched().count(f"/documents/{never}") == TRIES
-        assert len(world.files()) == 1
+        assert setup.myfax.fetched().count(f"/documents/{never}") == TRIES
+        assert len(setup.files()) == 1
 
     play(tmp_path, scenario)
 
@@ -453,13 +461,13 @@ ELSEWHERE = (
 
 
 def test_a_document_on_another_host_is_not_downloaded_and_the_fax_is_reported(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
         for url in ELSEWHERE:
-            world.myfax.add(world.now, url=url)
-        await world.rounds(listing, PATIENT)
-        events = await world.events()
+            setup.myfax.add(setup.now, url=url)
+        await setup.rounds(listing, PATIENT)
+        events = await setup.events()
         assert len(events) == len(ELSEWHERE)
         assert all(event.data["document"] is None and "address" in event.data["defects"][0] for event in events)
 
@@ -477,33 +485,33 @@ def test_documents_of_the_real_service_come_from_no_other_host_nor_this_machine(
 
 
 def test_a_redirect_stays_at_myfax(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        myfax = world.myfax
+    async def scenario(setup: Office) -> None:
+        myfax = setup.myfax
         myfax.documents["/there"] = PDF
         myfax.answers["/here"] = [(302, {"Location": "/there"}, b"")]
         myfax.answers["/away"] = [(302, {"Location": "https://evil.example/fax.pdf"}, b"")]
         myfax.answers["/round"] = [(302, {"Location": "/round"}, b"")] * 9
         file = io.BytesIO()
         myfax.answers["/here"].append((302, {"Location": f"{myfax.base.replace('127.0.0.1', 'localhost')}/there"}, b""))
-        await world.documents.fetch(f"{myfax.base}/here", io.BytesIO())  # a server may call this machine by either name
-        await world.documents.fetch(f"{myfax.base}/here", file)
+        await setup.documents.fetch(f"{myfax.base}/here", io.BytesIO())  # a server may call this machine by either name
+        await setup.documents.fetch(f"{myfax.base}/here", file)
         assert file.getvalue() == PDF
         for path, words in (("/away", "not MyFax's"), ("/round", "without an end")):
             with pytest.raises(NotFetched, match=words):
-                await world.documents.fetch(f"{myfax.base}{path}", io.BytesIO())
+                await setup.documents.fetch(f"{myfax.base}{path}", io.BytesIO())
 
     play(tmp_path, scenario)
 
 
 def test_an_endless_document_is_cut(tmp_path: Path) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        world.myfax.add(world.now, document=b"%PDF" + bytes(20_000))
-        await world.rounds(listing, PATIENT)
-        [event] = await world.events()
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        setup.myfax.add(setup.now, document=b"%PDF" + bytes(20_000))
+        await setup.rounds(listing, PATIENT)
+        [event] = await setup.events()
         assert "too large" in event.data["defects"][0]
-        assert world.files() == set()
+        assert setup.files() == set()
 
     play(tmp_path, scenario)
 
@@ -544,11 +552,11 @@ def test_a_document_that_never_ends_fails_in_time(head: str, endless: bool, word
 
 
 def test_a_store_that_is_unavailable_leaves_the_fax_to_a_later_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        world.myfax.add(world.now)
-        await world.rounds(listing, GRACE_ROUNDS)
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        setup.myfax.add(setup.now)
+        await setup.rounds(listing, GRACE_ROUNDS)
         emit = ListingRecorder.emit
 
         def refuse(*_: object) -> bool:
@@ -556,11 +564,11 @@ def test_a_store_that_is_unavailable_leaves_the_fax_to_a_later_round(tmp_path: P
 
         monkeypatch.setattr(ListingRecorder, "emit", refuse)
         with pytest.raises(StoreUnavailable):
-            await world.rounds(listing)
-        assert world.files() == set()
+            await setup.rounds(listing)
+        assert setup.files() == set()
         monkeypatch.setattr(ListingRecorder, "emit", emit)
-        await world.rounds(listing)
-        assert await world.sources() == [FROM_LIST]
+        await setup.rounds(listing)
+        assert await setup.sources() == [FROM_LIST]
 
     play(tmp_path, scenario)
 
@@ -580,9 +588,9 @@ def test_while_myfax_is_down_the_rounds_come_less_often_and_go_on(tmp_path: Path
             enough.set()
             await asyncio.Event().wait()
 
-    async def scenario(world: Office) -> None:
-        world.myfax.down = True
-        listing = world.listing()
+    async def scenario(setup: Office) -> None:
+        setup.myfax.down = True
+        listing = setup.listing()
         # For the listing alone: the test's server sleeps in the same loop.
         monkeypatch.setattr(listing_module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
         task = asyncio.create_task(listing.run())
@@ -592,9 +600,9 @@ def test_while_myfax_is_down_the_rounds_come_less_often_and_go_on(tmp_path: Path
         monkeypatch.undo()
         assert slept[:3] == [480.0, 960.0, 1920.0]
         assert slept[-1] == 2880.0
-        world.myfax.down = False
+        setup.myfax.down = False
         task = asyncio.create_task(listing.run())
-        await until(lambda: bool(world.myfax.asked))
+        await until(lambda: bool(setup.myfax.asked))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -605,14 +613,14 @@ def test_the_hour_that_occurs_twice_in_autumn_repeats_nothing(tmp_path: Path) ->
     """In the night of 25 October 2026 the hour from 1:00 to 2:00 comes twice in Israel."""
     second = datetime(2026, 10, 24, 23, 30, tzinfo=UTC)  # 01:30, the second time
 
-    async def scenario(world: Office) -> None:
-        listing = world.listing()
-        await world.rounds(listing)
-        world.now = second + MINUTE
-        assert await world.mail(second)
-        world.myfax.add(second)
-        assert "01:30" in world.myfax.listed["incoming"][0]["TIME"]
-        await world.rounds(listing, PATIENT + 2)
-        assert await world.sources() == [FROM_MAIL]
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        setup.now = second + MINUTE
+        assert await setup.mail(second)
+        setup.myfax.add(second)
+        assert "01:30" in setup.myfax.listed["incoming"][0]["TIME"]
+        await setup.rounds(listing, PATIENT + 2)
+        assert await setup.sources() == [FROM_MAIL]
 
     play(tmp_path, scenario, now=second - timedelta(days=2))

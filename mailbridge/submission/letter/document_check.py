@@ -1,4 +1,4 @@
-"""Documents are checked before the 250: a file that MyFax could not fax is refused while its sender can still be told why."""
+"""Documents are checked before the 250: a file that MyFax could not fax is refused while its sender can still learn why."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _MOST_QUOTED_PRINTABLE: Final = 5
 
 
 def find_encoded(text: str) -> str | None:
-    """Return what a text holds that nobody can read, in words for a reply; None for a text to read.
+    """Return what a text holds that nobody can read, for a reply; None for a text to read.
 
     `text` has plain line ends.
     """
