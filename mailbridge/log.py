@@ -65,6 +65,7 @@ store_unavailable = _event("store unavailable, retrying", "error")
 spool_file_kept = _event("commit not confirmed, spool file kept", "error")
 command_crashed = _event("control command failed unexpectedly", "error")
 
+link_key_replaced = _event("link key was damaged and is replaced, links that were sent are void", "error")
 sandbox_incomplete = _event("workers lack a part of their sandbox", "warning")
 descriptors_short = _event("few file descriptors, fewer connections", "warning")
 connection_limit_reached = _event("too many connections, client rejected", "warning")

@@ -104,10 +104,12 @@ class Documents:
         host, service = target.host.lower().rstrip("."), self._service
         at_service = host == service.host.lower() or {host, service.host.lower()} <= set(_LOOPBACK)
         ours = at_service or host == DOMAIN or host.endswith(f".{DOMAIN}")
+        usual = target.port is None or target.port == 443 or (at_service and (host in _LOOPBACK or target.port == service.port))
         # Only the MyFax simulator on this machine is without TLS.
         clear = at_service and host in _LOOPBACK and target.scheme == service.scheme == "http"
-        if target.userinfo or not ours or not (target.scheme == "https" or clear):
-            raise NotFetched(f"the document's address is not MyFax's ({target.scheme}://{host[:100]})", retryable=False)
+        if target.userinfo or not ours or not usual or not (target.scheme == "https" or clear):
+            address = f"{target.scheme}://{host[:100]}{'' if usual else f':{target.port}'}"
+            raise NotFetched(f"the document's address is not MyFax's ({address})", retryable=False)
 
     async def _receive(
         self, response: httpx.Response, file: BinaryIO, had: int, progress: Callable[[int, int | None], None]

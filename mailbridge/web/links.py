@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from mailbridge import log
 from mailbridge.store.fsync import sync_directory
 
 TTL = timedelta(days=7)
+_KEY_SIZE = 32  # bytes
 
 
 class LinkedDocument(NamedTuple):
@@ -53,13 +56,20 @@ class Links:
         return f"{self._base}/documents/{payload}.{self._sign(payload)}", expires
 
     def open(self, token: str) -> LinkedDocument | None:
-        """Return the document of a token, even if the link has expired; None if the signature is not valid."""
+        """Return the document of a token, even if the link has expired; None if the signature is not valid.
+
+        Only received documents have links.
+        """
         payload, _, signature = token.partition(".")
         if not token.isascii() or not hmac.compare_digest(signature, self._sign(payload)):
             return None
         try:
             path, filename, content_type, expires = json.loads(_decode(payload))
         except (ValueError, binascii.Error):
+            return None
+        # A sent mail is in the spool too.
+        parts = PurePosixPath(path).parts
+        if parts[:1] != ("received",) or ".." in parts:
             return None
         return LinkedDocument(path, filename, content_type, datetime.fromtimestamp(expires, UTC))
 
@@ -68,11 +78,16 @@ class Links:
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """Return the 32 random bytes in `path`; the first call creates them, durably. Raises OSError."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        key = os.urandom(32)
+    """Return the 32 random bytes in `path`; the first call creates them, durably. Raises OSError.
+
+    A file of another size is no key: anybody could sign with an empty one. It is replaced, and links that were sent end.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        key = path.read_bytes()
+        if len(key) == _KEY_SIZE:
+            return key
+        log.link_key_replaced("daemon", path=str(path), size=len(key))
+    key = os.urandom(_KEY_SIZE)
     new = path.with_suffix(".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:

@@ -23,6 +23,8 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 # Global unicast (RFC 4291 section 2.4), and addresses that are translated to IPv4 (RFC 6052), which are checked as IPv4.
 _UNICAST = ipaddress.ip_network("2000::/3")
+# Not routed, though some versions of Python take them for global (RFC 7526, RFC 6890 section 2.2.2, RFC 9637).
+_NOT_ROUTED = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "192.0.0.0/24", "3fff::/20")))
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -68,7 +70,7 @@ def is_public(address: str) -> bool:
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
         if ip not in _UNICAST:
             return False
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_ROUTED)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):

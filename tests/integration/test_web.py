@@ -16,6 +16,7 @@ import httpx
 import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from mailbridge.assembly import document_links
 from mailbridge.config import Config
@@ -189,3 +190,28 @@ def test_the_link_key_is_durable_before_it_is_used(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "fsync", fsync)
     load_or_create_key(tmp_path / "link.key")
     assert synced == [((tmp_path / "link.key").stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 33])
+def test_attack_15_a_key_of_another_size_is_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "link.key").write_bytes(content)
+    with capture_logs() as lines:
+        key = load_or_create_key(tmp_path / "link.key")
+    assert (len(key), load_or_create_key(tmp_path / "link.key")) == (32, key)
+    assert [(line["event"][:20], line["log_level"], line["size"]) for line in lines] == [
+        ("link key was damaged", "error", len(content))
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["mail/00/env_1.eml", "received/../mail/00/env_1.eml", "/etc/passwd", "", "receivedx/a", "../link.key", "received/a/../../x"],
+)
+def test_attack_15_a_link_leads_to_received_documents_only(path: str) -> None:
+    """Even one that is signed with our key."""
+    links = Links(bytes(32), "https://fax.example")
+    document = {"path": path, "filename": "a.pdf", "content_type": "application/pdf"}
+    token = links.link(document, datetime.now(UTC))[0].rpartition("/")[2]
+    assert links.open(token) is None
+    token = links.link({**document, "path": "received/07/fax_1"}, datetime.now(UTC))[0].rpartition("/")[2]
+    assert links.open(token) is not None

@@ -13,14 +13,38 @@ from mailbridge.submission.letter.mime_headers import Headers
 from mailbridge.submission.letter.mime_parameters import decode_words, value_of
 
 MAX_TAGS = 20
+_MAX_FROM = 4000  # characters
 # Beyond it neither a database nor the sum of two dates is sure to hold a date.
 _LAST_YEAR = 9000
 
 
+def author_line(headers: Headers) -> str:
+    """Return the author as a page shows it: with the addresses that are checked against `user.senders`, and no other one."""
+    named = [(decode_words(name).strip(), address) for name, address in _authors(headers)]
+    lines = [f"{name} <{address}>" if name and "@" not in name else address for name, address in named]
+    return ", ".join(lines) or decode_words(headers.text("From"))
+
+
+def _authors(headers: Headers) -> list[tuple[str, str]]:
+    """Return names and addresses of From, of which a mail has one (RFC 5322 section 3.6). Raises Refused where it is not clear.
+
+    A From without an address is a name alone, as old machines write it.
+    """
+    fields = headers.get_all("From")
+    if len(fields) > 1:
+        raise Refused("554 5.6.0 The mail has more than one From header; send it from another program")
+    field = fields[0] if fields else ""
+    if len(field) > _MAX_FROM:
+        raise Refused(f"554 5.6.0 The header From is longer than {_MAX_FROM} characters; write fewer authors")
+    found = [(name, address) for name, address in getaddresses([field]) if "@" in address]
+    if not found and "@" in decode_words(field):
+        raise Refused("554 5.6.0 The address in the header From cannot be read; write it as name <user@example.co.il>")
+    return found
+
+
 def read_headers(headers: Headers) -> Letter:
-    """Return the letter, still without documents. Raises Refused (554 5.6.0) for an invalid X-Mailbridge header."""
-    fields = [value[:4000] for value in headers.get_all("From")]
-    authors = tuple(address for _, address in getaddresses(fields) if "@" in address)
+    """Return the letter, still without documents. Raises Refused (554 5.6.0) for an invalid From or X-Mailbridge header."""
+    authors = tuple(address for _, address in _authors(headers))
     # An ERP marks its invoices auto-generated; only a reply to a mail must not be answered with a fax (RFC 3834 section 5).
     auto_submitted = value_of(headers.text("Auto-Submitted"))
     return Letter(

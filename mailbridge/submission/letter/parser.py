@@ -17,7 +17,7 @@ from mailbridge.submission.letter.attachments import Attachments
 from mailbridge.submission.letter.body import read_body
 from mailbridge.submission.letter.derived import DerivedContent
 from mailbridge.submission.letter.encoded_text import find_encoded
-from mailbridge.submission.letter.headers import read_headers
+from mailbridge.submission.letter.headers import author_line, read_headers
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.letter.mime import open_mail
 from mailbridge.submission.letter.mime_headers import Headers
@@ -88,9 +88,9 @@ def _check_readable(text: str) -> None:
 def _text_page(text: str, headers: Headers, subject: str, derived: DerivedContent) -> Document:
     if len(text) > MAX_TEXT:
         raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_TEXT} characters; attach it as a document")
-    sender, date = (decode_words(headers.text(name)) for name in ("From", "Date"))
+    date = decode_words(headers.text("Date"))
     try:
-        content, pages = page.render(text, subject, sender, date, most_pages=MAX_PAGES)
+        content, pages = page.render(text, subject, author_line(headers), date, most_pages=MAX_PAGES)
     except page.TooManyPages:
         raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_PAGES} pages; attach it as a document") from None
     return derived.add("page.pdf", "application/pdf", content, pages)

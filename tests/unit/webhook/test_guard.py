@@ -141,3 +141,25 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
                 await http.post("https://crm.example.co.il/")
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "192.88.99.1",
+        "192.0.0.8",
+        "192.0.0.9",
+        "192.0.0.255",
+        "3fff::1",
+        "3fff:fff:ffff::1",
+        "::ffff:192.88.99.1",
+        "2002:c058:6301::1",
+    ],
+)
+def test_attack_18_addresses_that_nobody_routes_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["192.88.98.1", "192.0.1.1", "3ffe:ffff::1", "2600::1"])
+def test_attack_18_their_neighbours_are_public(address: str) -> None:
+    assert is_public(address)

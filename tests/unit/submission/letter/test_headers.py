@@ -4,15 +4,59 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mailbridge.page import text_page as page
 from tests.unit.submission.letter.letter_fixtures import mail, read, refused
 
 
-def test_authors_are_every_address_of_every_from(tmp_path: Path) -> None:
-    letter = read(tmp_path, b"From: Anna <anna@x.il>, bob@x.il\r\nFrom: eve@y.il\r\n\r\nhello")
-    assert (letter.sender, letter.authors) == ("anna@x.il", ("anna@x.il", "bob@x.il", "eve@y.il"))
+def test_authors_are_every_address_of_from(tmp_path: Path) -> None:
+    letter = read(tmp_path, b"From: Anna <anna@x.il>, bob@x.il\r\n\r\nhello")
+    assert (letter.sender, letter.authors) == ("anna@x.il", ("anna@x.il", "bob@x.il"))
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (b"From: =?utf-8?q?boss=40corp.il?=\r\nFrom: scanner@example.co.il", "more than one From"),
+        (b"From: scanner@example.co.il\r\nfrom: scanner@example.co.il", "more than one From"),
+        (b"From: =?utf-8?q?boss=40corp.il?=", "cannot be read"),
+        (b"From: =?utf-8?b?Ym9zc0Bjb3JwLmls?=", "cannot be read"),
+        (b"From: " + b"x" * 4000 + b" <scanner@example.co.il>", "longer than 4000"),
+        (b"From: " + b"\r\n ".join([b"x" * 900] * 5) + b" <boss@corp.il>", "longer than 4000"),
+    ],
+)
+def test_attack_11_a_from_that_cannot_be_checked_is_refused(tmp_path: Path, field: bytes, words: str) -> None:
+    assert words in refused(tmp_path, field + b"\r\nSubject: pay\r\n\r\nplease pay\r\n")
+
+
+@pytest.mark.parametrize(
+    ("field", "line"),
+    [
+        ("Scanner <scanner@example.co.il>", "Scanner <scanner@example.co.il>"),
+        ("scanner@example.co.il", "scanner@example.co.il"),
+        ('"boss@corp.il" <scanner@example.co.il>', "scanner@example.co.il"),
+        ("=?utf-8?q?boss=40corp.il?= <scanner@example.co.il>", "scanner@example.co.il"),
+        ("scanner@example.co.il, =?utf-8?q?boss=40corp.il?=", "scanner@example.co.il"),
+        ("=?utf-8?b?16HXldeo16c=?= <scanner@example.co.il>, b@x.il", "סורק <scanner@example.co.il>, b@x.il"),
+        ("root (Cron Daemon)", "root (Cron Daemon)"),
+        ("MAILER-DAEMON", "MAILER-DAEMON"),
+    ],
+)
+def test_attack_11_the_page_shows_the_address_that_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, line: str
+) -> None:
+    shown, render = [], page.render
+
+    def record(text: str, subject: str, sender: str, *more: Any, **options: Any) -> tuple[bytes, int]:
+        shown.append(sender)
+        return render(text, subject, sender, *more, **options)
+
+    monkeypatch.setattr(page, "render", record)
+    read(tmp_path, f"From: {field}\r\nSubject: pay\r\n\r\nplease pay\r\n".encode())
+    assert shown == [line]
 
 
 def test_headers_of_a_letter_are_read(tmp_path: Path) -> None:
