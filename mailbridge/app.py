@@ -47,6 +47,7 @@ from mailbridge.submission.sandbox import missing_parts
 from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import Check, build
 from mailbridge.web.links import Links
+from mailbridge.web.metrics import Facts
 from mailbridge.web.server import WebService
 from mailbridge.web.shared_probe import SharedProbe
 from mailbridge.webhook.payload import fax_data
@@ -229,7 +230,11 @@ class Daemon:
     def _web_app(self, links: Links) -> ASGIApp:
         runtime = self._runtime
         checks = _health_checks(self._store, runtime.spool, self._background.all(Watcher))
-        return build(runtime.store, runtime.spool, links, checks, self._clock)
+        return build(runtime.store, runtime.spool, links, checks, self._clock, self._facts)
+
+    def _facts(self) -> Facts:
+        contacts = {watcher.name: watcher.last_contact for watcher in self._background.all(Watcher)}
+        return Facts(tuple(self._config.accounts), self._config.state_dir, contacts)
 
     async def _open_http(self, config: Config, app: ASGIApp) -> WebService:
         address = config.http.listen

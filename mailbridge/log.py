@@ -47,8 +47,18 @@ def _console_line(_: object, __: str, facts: MutableMapping[str, Any]) -> str:
     return " ".join([head, *(f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in facts.items())])
 
 
+def _ignore(level: str, event: str) -> None:
+    """Count nothing: in a command."""
+
+
+# Called with the level and text of each warning and error. The daemon counts them (see `metrics`).
+observe: Callable[[str, str], None] = _ignore
+
+
 def _event(text: str, level: Literal["debug", "info", "warning", "error"] = "info") -> Event:
     def emit(id: str, /, **facts: object) -> None:
+        if level in ("warning", "error"):
+            observe(level, text)
         getattr(structlog.get_logger(), level)(text, id=id, **facts)
 
     return emit

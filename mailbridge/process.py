@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mailbridge import log, systemd
+from mailbridge import log, metrics, systemd
 from mailbridge.app import Daemon
 from mailbridge.config import Config, load
 from mailbridge.config.warnings import config_warnings
@@ -37,6 +37,7 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_terminate)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+        log.observe = metrics.logged
         _apply_log_options(config)
         sockets = systemd.passed_sockets(self._environ)
         more = {"reload": self._reload_command}

@@ -38,6 +38,7 @@ LEAVES: dict[str, set[str]] = {
     "descriptors": set(),
     "happy_eyeballs": set(),
     "log": set(),
+    "metrics": set(),
     "phone": {"errors", "phone"},
     "retry": set(),
     "systemd": set(),

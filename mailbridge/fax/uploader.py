@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
-from mailbridge import log, retry
+from mailbridge import log, metrics, retry
 from mailbridge.config import Account, FaxOptions
 from mailbridge.errors import MailbridgeError, StoreUnavailable
 from mailbridge.fax.in_flight import InFlightCalls, crash_site
@@ -183,7 +183,9 @@ class Uploader:
 
     async def _upload(self, fax: Fax) -> None:
         log.fax_uploading(fax.id, to=fax.number, account=self._name, attempt=len(fax.attempts))
+        begun = asyncio.get_running_loop().time()
         outcome = await self._send(fax)
+        metrics.uploaded(self._name, outcome.trigger, asyncio.get_running_loop().time() - begun)
         self._update_pause(outcome)
         while True:
             try:

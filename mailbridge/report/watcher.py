@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import datetime
 
 from mailbridge.errors import LoginRefused
 from mailbridge.model import Cursor
@@ -66,6 +67,7 @@ class Watcher:
         self, options: WatcherOptions, runtime: Runtime, poll_requests: PollRequests, tokens: Tokens | None = None
     ) -> None:
         self.name, self.connected = options.name, False
+        self.last_contact: datetime | None = None  # when the server last answered
         self._options, self._runtime, self._tokens = options, runtime, tokens
         self._pipeline = Pipeline(options, runtime, poll_requests)
         self._first_start = FirstStart(options, runtime)
@@ -119,6 +121,7 @@ class Watcher:
             cursor = await self._start(connection, folder)
             cursor = await self._pipeline.process_waiting(connection, cursor)
             self.connected, self._connected_at = True, asyncio.get_running_loop().time()
+            self.last_contact = self._runtime.clock()
             await self._status.up()
             while True:
                 await self._wait(connection)
@@ -133,6 +136,7 @@ class Watcher:
             await connection.wait_for_exists(seconds)
             if not connection.exists_received:
                 await connection.noop()
+            self.last_contact = self._runtime.clock()
             seconds = min(self._options.idle, seconds * IDLE_FACTOR)
 
     async def _start(self, connection: Connection, folder: Folder) -> Cursor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, insert, select, update
 
-from mailbridge import lifecycle
+from mailbridge import lifecycle, metrics
 from mailbridge.errors import StoreUnavailable
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger
 from mailbridge.model import Delivery, Event, new_id
@@ -109,6 +110,7 @@ class Deliveries:
         was = {"was_id": before.id, "was_state": before.state}
         if self._sql.execute(_CHANGE, {**values, **was}).rowcount != 1:
             raise StoreUnavailable(f"{before.id} was changed by another process")
+        self._sql.after_commit.append(partial(metrics.delivery_moved, after.endpoint, trigger))
         if state == "pending":
             self._sql.topics.add(f"deliver:{after.endpoint}")
         return after

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import bindparam, insert, select
 
+from mailbridge import metrics
 from mailbridge.model import Event, Fax, new_id
 from mailbridge.store import rows, schema
 from mailbridge.store.notices import Notices
@@ -49,6 +51,8 @@ class Events:
 
     def _add(self, events: Sequence[Event], not_to: str | None = None) -> None:
         self._sql.execute(_ADD, [rows.event_row(event) for event in events])
+        for event in events:
+            self._sql.after_commit.append(partial(metrics.event_emitted, event.type, str(event.data.get("account", ""))))
         pending = [
             {
                 "id": new_id("dlv"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Executable, Update, bindparam, func, insert, literal_column, select, update
 
-from mailbridge import lifecycle
+from mailbridge import lifecycle, metrics
 from mailbridge.errors import StoreUnavailable
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Event, Fax
@@ -68,6 +68,12 @@ _BY_FAX_CODES: Final = select(schema.fax).where(func.lower(_fax.fax_code).in_(an
 _TO_NUMBERS = select(schema.fax).where(_fax.number.in_(any_of("numbers")))
 _OPEN_TO_NUMBERS: Final = _TO_NUMBERS.where(_fax.final_at.is_(None), _fax.state.in_(("uploading", "in_doubt", "submitted")))
 _FINAL_TO_NUMBERS: Final = _TO_NUMBERS.where(_fax.final_at >= bindparam("since"))
+_CREDIT: Final = (
+    select(_fax.credit_left)
+    .where(_fax.account == bindparam("account"), _fax.credit_left.is_not(None), _fax.final_at.is_not(None))
+    .order_by(_fax.final_at.desc())
+    .limit(1)
+)
 
 
 @lru_cache(maxsize=256)
@@ -152,9 +158,19 @@ class Faxes:
         for type_ in transition.events:
             after = replace(after, seq=after.seq + 1)
             event_id = self._events.emit_fax_events(type_, [(after, now)])[0].id
+        if after.final_at is not None and before.final_at is None:
+            self._count_final(transition.events[-1], after, now)
         self._write(before, after)
         self._notices.fax_changed(before.state, after, event_id, now)
         return after
+
+    def _count_final(self, type_: str, fax: Fax, now: datetime) -> None:
+        begun = fax.attempts[0].started_at if fax.attempts else fax.created_at
+        error, seconds = fax.failure.code if fax.failure else "", max(0.0, (now - begun).total_seconds())
+        self._sql.after_commit.append(partial(metrics.fax_finished, type_, fax.account, error, fax.pages, seconds))
+
+    def credit_left(self, account: str) -> str | None:
+        return self._sql.execute(_CREDIT, {"account": account}).scalar()
 
     def update(self, fax_id: str, **changes: Any) -> Fax:
         before = self.get(fax_id)

@@ -73,6 +73,9 @@ class Faxes(Protocol):
     def next_due(self, state: FaxState, account: str | None = None) -> datetime | None:
         """Return the earliest due_at in `state`, or None."""
 
+    def credit_left(self, account: str) -> str | None:
+        """Return the account's credit after its last final fax, as MyFax wrote it, or None."""
+
     def expired(self, now: datetime, limit: int = 100) -> list[Fax]:
         """Return queued and submitted faxes whose expires_at has come."""
 

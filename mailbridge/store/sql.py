@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Executable, bindparam
@@ -15,14 +16,18 @@ def any_of(name: str) -> BindParameter[object]:
 
 
 class Sql:
-    """Runs statements in one transaction. `topics` are those to notify after the commit (see `Store.subscribe`)."""
+    """Runs statements in one transaction. `topics` are those to notify after the commit (see `Store.subscribe`).
 
-    __slots__ = ("connection", "execute", "topics")
+    `after_commit` has calls that count for `metrics` what was changed.
+    """
+
+    __slots__ = ("after_commit", "connection", "execute", "topics")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.execute = connection.execute
         self.topics: set[str] = set()
+        self.after_commit: list[Callable[[], None]] = []
 
     def rows(self, statement: Executable, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of a query, each by column name."""

@@ -23,11 +23,11 @@ from mailbridge.store.submissions import Submissions
 
 
 class SqlTransaction:
-    """A Transaction (see `store.interface`). `topics` are those to notify after the commit."""
+    """A Transaction (see `store.interface`). `topics` and `after_commit` are those of `Sql`."""
 
     def __init__(self, connection: Connection, describe: Describe, route: Route, plan: NoticePlan | None = None) -> None:
         self._sql = sql = Sql(connection)
-        self.topics = sql.topics
+        self.topics, self.after_commit = sql.topics, sql.after_commit
         self.search = Search(sql)
         self.deliveries = Deliveries(sql)
         self.notices = Notices(sql, self.deliveries, plan)

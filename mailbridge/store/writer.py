@@ -80,6 +80,7 @@ class Writer:
     ) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
         outcomes: list[tuple[asyncio.Future[Any], Any]] = []
         topics: set[str] = set()
+        transaction.after_commit.clear()
         if not self.healthy:
             self._probe(connection)
         if self._sync_failed:
@@ -92,6 +93,8 @@ class Writer:
         except (DBAPIError, OSError) as error:
             # SQLite rolls back the whole transaction when the disk is full, so nothing in the batch is durable.
             return [(future, self._failed(error)) for _, future in batch], set()
+        for count in transaction.after_commit:
+            count()
         return outcomes, topics
 
     def _failed(self, error: DBAPIError | OSError) -> StoreUnavailable:
@@ -129,6 +132,7 @@ class Writer:
 def _run(connection: Connection, transaction: SqlTransaction, work: Callable[[Transaction], Any], topics: set[str]) -> Any:
     """Run one job in the transaction of its batch; return its result, or the error that it raised and that undid its changes."""
     transaction.topics.clear()
+    counted = len(transaction.after_commit)
     # Not SQLAlchemy's begin_nested, which takes as long as two inserts.
     connection.exec_driver_sql("SAVEPOINT job")
     try:
@@ -136,6 +140,7 @@ def _run(connection: Connection, transaction: SqlTransaction, work: Callable[[Tr
     except DBAPIError:
         raise
     except Exception as error:
+        del transaction.after_commit[counted:]
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
         connection.exec_driver_sql("RELEASE SAVEPOINT job")
         return error

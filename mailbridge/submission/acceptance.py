@@ -12,9 +12,10 @@ mean it. The event and the log name the earlier fax.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from mailbridge import log
+from mailbridge import log, metrics
 from mailbridge.config import FaxOptions
 from mailbridge.errors import NotFound, StoreUnavailable, Undecided
 from mailbridge.model import QueuedMail
@@ -50,6 +51,7 @@ class Acceptance:
 
         Raises Refused or StoreUnavailable; the file is gone then, unless the store may hold the mail after all.
         """
+        begun = asyncio.get_running_loop().time()
         try:
             letter = await self._read_and_sync(transaction, file)
             account = self._admission.admit(transaction, letter)
@@ -61,6 +63,7 @@ class Acceptance:
             file.abort()
             raise
         stored = await self._store(mail, transaction.owner, file)
+        metrics.mail_accepted(asyncio.get_running_loop().time() - begun, repeated=bool(stored.repeated))
         if stored.repeated:
             file.abort()
             who = {"sender": envelope.sender, "user": envelope.user, "client": envelope.client}

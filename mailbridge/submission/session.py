@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from mailbridge import log
+from mailbridge import log, metrics
 from mailbridge.config import is_loopback
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.store.spool_file import SpoolFile
@@ -129,6 +129,7 @@ class Session(ClientConnection):
         if self._failed_logins >= MAX_FAILED_LOGINS:
             self.hang_up("421 4.7.0 Too many failed logins; closing connection")
         else:
+            metrics.refused(failure.reply)
             await self.push(failure.reply)
 
     # the mail transaction
@@ -182,6 +183,7 @@ class Session(ClientConnection):
     def _log_refusal(self, reply: str) -> None:
         if self.limits.refusals <= LOGGED_REFUSALS:
             last = {"note": "further ones of this session have no line"} if self.limits.refusals == LOGGED_REFUSALS else {}
+            metrics.refused(reply)
             self.log_line(log.mail_refused, self._transaction.id, **self._who(), reply=reply, **last)
 
     def _who(self) -> dict[str, str | None]:
@@ -212,9 +214,11 @@ class Session(ClientConnection):
             return
         except Refused as refusal:
             reply = refusal.reply
+            metrics.refused(reply)
             self.log_line(log.mail_refused, self._transaction.id, **self._who(), reply=reply)
         except StoreUnavailable as error:
             reply = TEMPORARY_FAILURE
+            metrics.refused(reply)
             self.log_line(log.mail_not_stored, self._transaction.id, **self._who(), error=str(error))
         finally:
             self.busy = self.is_committing = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import quote
 
@@ -16,8 +16,8 @@ from starlette.routing import Route
 from mailbridge.errors import MailbridgeError
 from mailbridge.store.interface import Store
 from mailbridge.store.spool import Spool
-from mailbridge.web import metrics
 from mailbridge.web.links import Links
+from mailbridge.web.metrics import Facts, StoreGauges, read_gauges, render
 from mailbridge.web.shared_probe import SharedProbe
 
 Check = Callable[[], Awaitable[bool]]
@@ -25,10 +25,20 @@ Check = Callable[[], Awaitable[bool]]
 _CHECK_TIMEOUT = 5.0
 
 
-def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check], clock: Callable[[], datetime]) -> Starlette:
-    """Return the app. Each of `checks` returns whether the part of the daemon that it is named after is ready."""
+def build(
+    store: Store,
+    spool: Spool,
+    links: Links,
+    checks: Mapping[str, Check],
+    clock: Callable[[], datetime],
+    facts: Callable[[], Facts] = Facts,
+) -> Starlette:
+    """Return the app. Each of `checks` returns whether the part of the daemon that it is named after is ready.
 
-    counts = SharedProbe(lambda: _counts(store))
+    `facts` returns what the gauges of /metrics are about.
+    """
+
+    gauges = SharedProbe(lambda: _gauges(store, facts().accounts))
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -38,8 +48,9 @@ def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check],
         return JSONResponse({"ready": all(ready.values()), "checks": ready}, 200 if all(ready.values()) else 503)
 
     async def metrics_(_: Request) -> Response:
-        counted, ready = await asyncio.gather(counts(), _run_checks(checks))
-        return Response(metrics.render(counted, ready), media_type=CONTENT_TYPE_LATEST)
+        of_store, ready = await asyncio.gather(gauges(), _run_checks(checks))
+        content = await asyncio.to_thread(render, of_store, ready, facts(), clock())
+        return Response(content, media_type=CONTENT_TYPE_LATEST)
 
     async def document(request: Request) -> Response:
         linked = links.open(request.path_params["token"])
@@ -67,9 +78,9 @@ def build(store: Store, spool: Spool, links: Links, checks: Mapping[str, Check],
     )
 
 
-async def _counts(store: Store) -> metrics.Counts | None:
+async def _gauges(store: Store, accounts: Sequence[str]) -> StoreGauges | None:
     try:
-        return await asyncio.wait_for(store.run(lambda tx: (tx.faxes.counts(), tx.deliveries.counts())), _CHECK_TIMEOUT)
+        return await asyncio.wait_for(store.run(lambda tx: read_gauges(tx, accounts)), _CHECK_TIMEOUT)
     except (MailbridgeError, TimeoutError):
         return None
 

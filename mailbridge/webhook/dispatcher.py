@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-from mailbridge import log
+from mailbridge import log, metrics
 from mailbridge.config import Webhook
 from mailbridge.errors import IllegalTransition, NotFound, StoreUnavailable
 from mailbridge.model import Delivery, Event, rfc3339
@@ -225,10 +225,13 @@ class Dispatcher:
             content = await self._body(event, render)
         except Exception as error:  # its document cannot be read, for example
             return Result(error=f"its body cannot be made ({type(error).__name__}: {error})")
+        begun = asyncio.get_running_loop().time()
         try:
             result = await self._client.post(http, event, content)
         except Exception as error:
             return Result(error=f"{type(error).__name__}: {error}")
+        finally:
+            metrics.webhook_called(self._name, asyncio.get_running_loop().time() - begun)
         inline = self._webhook.document == "inline" and event.data.get("document") and render is not self._render_linked
         if result.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and inline:
             too_large = f"{len(content)} bytes are too many; the next try has a link to the document"

@@ -98,7 +98,7 @@ def test_metrics_count_the_store(tmp_path: Path) -> None:
         text = (await http.get("/metrics")).text
         assert 'mailbridge_deliveries{endpoint="crm",state="pending"} 1.0' in text
         assert 'mailbridge_faxes{state="queued"} 0.0' in text
-        assert 'mailbridge_ready{part="mailbox office"} 1.0' in text
+        assert 'mailbridge_ready{name="office",part="mailbox"} 1.0' in text
 
     with_web(tmp_path, scenario)
 
@@ -112,8 +112,8 @@ def test_metrics_show_readiness_even_if_the_store_does_not_answer(tmp_path: Path
         monkeypatch.setattr(SqliteStore, "run", unavailable)
         answer = await http.get("/metrics")
         assert answer.status_code == 200
-        assert 'mailbridge_ready{part="mailbox office"} 0.0' in answer.text
-        assert "mailbridge_faxes" not in answer.text
+        assert 'mailbridge_ready{name="office",part="mailbox"} 0.0' in answer.text
+        assert "mailbridge_faxes{" not in answer.text
 
     with_web(tmp_path, scenario)
 
