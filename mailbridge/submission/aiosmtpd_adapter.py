@@ -23,7 +23,6 @@ import aiosmtpd
 from aiosmtpd.smtp import SMTP, TLSSetupException
 from aiosmtpd.smtp import Session as SmtpState
 
-from mailbridge import metrics
 from mailbridge.submission.command_table import CommandTable
 from mailbridge.submission.enhanced_codes import with_enhanced_code
 from mailbridge.submission.tls_handshake import TlsProtocol
@@ -248,8 +247,6 @@ class SmtpProtocol(SMTP):
         """Send a last reply and close, whatever is under way; unread input is dropped. Cuts the connection after 5 s."""
         if self.closing:
             return
-        if reply.startswith(("4", "5")):
-            metrics.refused(reply)
         # During the TLS handshake a reply would reach the client in clear.
         if self._tls_protocol is None or self._state.ssl is not None:
             self.write_lines([reply])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import cast
 
-from mailbridge import log
+from mailbridge import log, metrics
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.submission.aiosmtpd_adapter import SmtpProtocol, TlsHandshakeError
 from mailbridge.submission.connection_limits import client_group
@@ -82,6 +82,12 @@ class ClientConnection(SmtpProtocol):
             self.connected(transport)
         self._services.active.add(self)
         super().connection_made(transport)
+
+    def hang_up(self, reply: str) -> None:
+        """Send a last reply and close; see `SmtpConnection`."""
+        if not self.closing:
+            metrics.refused(reply)
+        super().hang_up(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Stop counting the connection; the dialogue is cancelled."""
