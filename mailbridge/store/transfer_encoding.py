@@ -20,6 +20,8 @@ _LETTERS: Final = _ALPHABET.removesuffix(b"=")
 _BLANKS: Final = b" \t\r\n"
 # Programs write lines of 60, 64, 72 or 76 characters (RFC 2045 section 6.8 allows 76); a word of prose is shorter.
 _WHOLE_LINE: Final = 60
+_MOST_BLANKS: Final = 1000  # between a soft line break and the end of its line
+_BLANKS_BEHIND_SOFT_BREAK: Final = re.compile(rb"=[ \t]{1,1000}+(?=\r?\n|\Z)")
 _PADDING: Final = re.compile(b"=+")
 
 
@@ -129,7 +131,7 @@ def _is_prose(line: bytes) -> bool:
 
 
 class QuotedPrintable:
-    """Quoted-printable, decoded line by line (section 6.7)."""
+    """Quoted-printable, decoded line by line (section 6.7). Relays put blanks behind the `=` that joins two lines (rule 3)."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -140,10 +142,10 @@ class QuotedPrintable:
         cut = len(data) if last else data.rfind(b"\n") + 1
         if cut == 0 and len(data) > _CHUNK:
             # Not between the characters of an escape, nor before what may be a soft line break.
-            cut = data.rfind(b"=", len(data) - 3)
+            cut = data.rfind(b"=", max(len(data.rstrip(b" \t\r")), len(data) - _MOST_BLANKS) - 3)
             cut = len(data) if cut < 0 else cut
         self._rest = data[cut:]
-        return binascii.a2b_qp(data[:cut])
+        return binascii.a2b_qp(_BLANKS_BEHIND_SOFT_BREAK.sub(b"=", data[:cut]))
 
 
 def decoder(encoding: str) -> Decoder:

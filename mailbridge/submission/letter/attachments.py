@@ -15,7 +15,7 @@ from mailbridge.model import Document
 from mailbridge.submission.letter import tnef
 from mailbridge.submission.letter.body import MAX_CONTENT, Body
 from mailbridge.submission.letter.charsets import decode_text
-from mailbridge.submission.letter.companions import AttachedFile, accompanies, is_logo
+from mailbridge.submission.letter.companions import AttachedFile, accompanies, is_larger_than_logo, is_logo
 from mailbridge.submission.letter.content_kind import kind_of_content
 from mailbridge.submission.letter.derived import DerivedContent
 from mailbridge.submission.letter.document_check import pages_of
@@ -81,11 +81,13 @@ class Attachments:
                     )
                 )
 
-    def take_logos(self) -> None:
-        """Fax the small pictures too: the mail has nothing else."""
+    def take_logos(self, *, has_text: bool) -> None:
+        """Fax the small pictures too, since the mail has no document; beside a text only those that are larger than a logo."""
         for file in self._logos:
             size = image_size(file.content)
-            if size is not None and min(size) >= _TRACKING_PIXELS:
+            if size is None or min(size) < _TRACKING_PIXELS:
+                continue
+            if not has_text or (is_larger_than_logo(file) and file.part.cid not in self._body.in_signature):
                 self.passed_over.remove(file.name)
                 self._fax(file)
 
@@ -108,6 +110,7 @@ class Attachments:
             kind=kind,
             part=part,
             is_shown=part.cid in self._body.shown,
+            is_in_letter=part.cid in self._body.in_letter,
             is_attached=marked or named or len(self._mail.parts) == 1,
         )
 

@@ -14,9 +14,10 @@ from mailbridge.submission.letter import uuencode
 from mailbridge.submission.letter.charsets import decode_text, join_cut_lines
 from mailbridge.submission.letter.content_kind import kind_of_content
 from mailbridge.submission.letter.flowed import join_flowed
-from mailbridge.submission.letter.html_text import text_of_html
+from mailbridge.submission.letter.html_text import text_with_marks, without_marks
 from mailbridge.submission.letter.mime import Mail
 from mailbridge.submission.letter.mime_part import Part
+from mailbridge.submission.letter.picture_places import places_of_pictures
 
 MAX_CONTENT = 64_000_000  # bytes of one decoded part
 _MAX_TEXT = 2_000_000  # bytes of one part of the text, without the files in it
@@ -27,7 +28,13 @@ _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w.:-]{1,40})""", re.IGNORECASE)
 _DATA_URI = re.compile(rb"data:(image/[a-z0-9.+-]{1,30});base64,([A-Za-z0-9+/=\s]+)", re.IGNORECASE)
 # What mail programs write for a picture in the plain text.
-_PICTURE = re.compile(r"\[(?:cid|image|תמונה):[^\]\n]{0,200}\]", re.IGNORECASE)
+_PICTURE = re.compile(
+    r"\[(?:cid|image|תמונה):[^\]\n]{0,200}\]|^[ \t]*(?:\[[^\[\]\n]{1,100}\.%s\]|<[^<>\n]{1,100}\.%s>)[ \t]*$"
+    % ((r"(?:jpe?g|png|gif|bmp|heic|pdf)",) * 2),
+    re.IGNORECASE | re.MULTILINE,
+)
+# Relays write `>From` for a line that begins with `From`, which separates the mails of an mbox.
+_FROM = re.compile(r"^>From ", re.MULTILINE)
 _NO_HTML = re.compile(
     r"(?:html|rich.?text).{0,80}(?:mail|e-?mail|program|client|reader|viewer|version|support|format|view)"
     r"|(?:mail|e-?mail|program|client|reader|viewer|support).{0,80}html|view (?:this|it) .{0,30}browser",
@@ -54,13 +61,15 @@ class Body:
     """The text of each mail by its number (0, and those of forwarded mails), and what was found in the texts.
 
     `parts` are the numbers of the parts that are text; `packed` are the files in them. `shown` are the Content-IDs of the
-    pictures that HTML shows.
+    pictures that HTML shows; those between sentences of the sender are also `in_letter`, and those in signatures `in_signature`.
     """
 
     texts: dict[int, str] = field(default_factory=dict)
     parts: set[int] = field(default_factory=set)
     packed: dict[int, list[Packed]] = field(default_factory=dict)
     shown: frozenset[str] = frozenset()
+    in_letter: set[str] = field(default_factory=set)
+    in_signature: set[str] = field(default_factory=set)
     has_html: bool = False
 
 
@@ -112,9 +121,14 @@ def _read_texts(mail: Mail, body: Body, shown: set[str]) -> Iterator[_Text]:
         if is_html:
             body.has_html = True
             shown.update(unquote(cid) for cid in _CID.findall(text))
-            text = text_of_html(text)
-        elif part.flowed:
-            text = join_flowed(text, part.delsp)
+            text, pictures = text_with_marks(text)
+            places = places_of_pictures(text, [unquote(cid) for cid in pictures])
+            body.in_letter |= places.in_letter
+            body.in_signature |= places.in_signature
+            text = without_marks(text)
+        else:
+            text = _FROM.sub("From ", text)
+            text = join_flowed(text, part.delsp) if part.flowed else text
         yield _Text(part, number, _without_marks(clean(text)).strip("\n"), is_html)
 
 
@@ -156,7 +170,7 @@ def _unpack_html(content: bytes) -> tuple[bytes, list[Packed]]:
 
 def _without_marks(text: str) -> str:
     """Remove what mail programs write around the text: marks of pictures, and the armour of a text that PGP signed."""
-    text = _PICTURE.sub("", text) if "[" in text else text
+    text = _PICTURE.sub("", text) if "[" in text or "<" in text else text
     before, signed, rest = text.partition(f"{_SIGNED_BY_PGP}\n")
     own, signature, rest = rest.partition(f"\n{_SIGNATURE}\n")
     if not signed or not signature:

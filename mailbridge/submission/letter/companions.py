@@ -12,10 +12,12 @@ from mailbridge.submission.letter.covering import deserves_page, is_of_machine
 from mailbridge.submission.letter.document_types import PICTURES, declared_kind
 from mailbridge.submission.letter.html_text import text_of_html
 from mailbridge.submission.letter.mime_part import Part
-from mailbridge.submission.letter.pictures import image_size
+from mailbridge.submission.letter.pictures import image_size, is_photograph
 
 # A small picture is a logo, unless it has the pixels of a page: a black and white scan often has fewer bytes than a logo.
 _LOGO_BYTES, _LOGO_PIXELS, _PAGE_PIXELS = 16_000, 150, 500
+# A picture among the sentences of the letter, such as a part of the screen, is content from this size on.
+_LETTER_PIXELS, _LETTER_AREA = 180, 100_000
 # Signatures, contact cards, appointments, delivery reports, the same text for other readers, and the half of a file that only a
 # Mac uses (RFC 1740).
 _TYPES: Final = frozenset(
@@ -47,7 +49,8 @@ class AttachedFile:
     """A file of a mail, wherever it is: a part of its own, packed in another part, or written into the text.
 
     `name` is safe, and never empty. `kind` is that of the content. `part` is where the file is; `is_part` says that it is the
-    whole part. `is_shown` says that the text shows it, `is_attached` that the sender attached it to the text.
+    whole part. `is_shown` says that the text shows it, `is_in_letter` that it does so between the sender's sentences, and
+    `is_attached` that the sender attached it to the text.
     """
 
     name: str
@@ -57,6 +60,7 @@ class AttachedFile:
     part: Part
     is_part: bool = True
     is_shown: bool = False
+    is_in_letter: bool = False
     is_attached: bool = True
 
 
@@ -90,9 +94,19 @@ def is_logo(file: AttachedFile) -> bool:
     size = image_size(file.content)
     if size is not None and min(size) >= _PAGE_PIXELS:
         return False
+    if file.kind == "jpeg" and size is not None and min(size) >= _LOGO_PIXELS and is_photograph(file.content):
+        return False
+    if file.is_in_letter and is_larger_than_logo(file):
+        return False
     is_small = len(file.content) < _LOGO_BYTES
     if file.is_shown and size is not None:
         return True
     if file.is_attached and not file.is_shown:
         return False
     return is_small if size is None else min(size) < (_PAGE_PIXELS if is_small else _LOGO_PIXELS)
+
+
+def is_larger_than_logo(file: AttachedFile) -> bool:
+    """Return whether a picture has the size of a part of a screen, which most logos have not."""
+    size = image_size(file.content)
+    return size is not None and min(size) >= _LETTER_PIXELS and size[0] * size[1] >= _LETTER_AREA

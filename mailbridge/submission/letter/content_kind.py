@@ -60,9 +60,6 @@ def kind_of_content(content: bytes | memoryview, declared: str | None = None) ->
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind
-    # PDF readers accept the signature anywhere in the first kilobyte, and some scanners rely on that.
-    if b"%PDF-" in head[:1024]:
-        return "pdf"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
@@ -73,9 +70,22 @@ def kind_of_content(content: bytes | memoryview, declared: str | None = None) ->
         return _kind_of_zip(content)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return _kind_of_office(bytes(content), declared)
+    if head[257:262] == b"ustar":
+        return "archive"
+    if _is_pdf_behind_junk(head):
+        return "pdf"
     if not _is_text(head):
         return None
     return "html" if _HTML.match(head) else "txt"
+
+
+def _is_pdf_behind_junk(head: bytes) -> bool:
+    """Tell whether a PDF begins in the first kilobyte: readers accept that, and some scanners rely on it.
+
+    Text may mention the signature within a line. An archive may have a whole PDF there, and is recognized before.
+    """
+    at = head[:1024].find(b"%PDF-")
+    return at >= 0 and (head[at - 1 : at] in (b"\r", b"\n") or not _is_text(head))
 
 
 def _kind_of_zip(content: bytes | memoryview) -> str | None:

@@ -17,6 +17,7 @@ _LONG = 1500
 _MOST, _MOST_OF_LINE = 60_000, 1000
 # A mail program wraps lines near 72 characters; a shorter line was ended by its author.
 _WRAPPED = 55
+_MOST_BEFORE, _LINES_BEFORE = 4000, 12  # characters and lines above a picture that are looked at
 _COVERING_WORDS, _ATTACHED_WORDS, _GREETING_WORDS, _NAME_WORDS, _CONTACT_WORDS = 18, 8, 7, 3, 8
 
 _WORD = re.compile(r"\w\w")
@@ -35,6 +36,28 @@ def deserves_page(text: str) -> bool:
 def is_of_machine(text: str) -> bool:
     """Return whether a text has only lines that a phone, a scanner or a mail program wrote."""
     return all(_is_of_machine(line.strip()[:_MOST_OF_LINE]) for line in text[:_MOST].split("\n"))
+
+
+def is_only_of_device(text: str) -> bool:
+    """Return whether a text has nothing but lines that a phone or a scanner adds to every mail."""
+    lines = [line.strip()[:_MOST_OF_LINE] for line in text[:_MOST].split("\n") if line.strip()]
+    return bool(lines) and all(phrases.DEVICE.fullmatch(line) for line in lines)
+
+
+def ends_in_signature(text: str) -> bool:
+    """Return whether the last line of a text belongs to a closing or a signature, as a logo below it does."""
+    lines = [line.strip()[:_MOST_OF_LINE] for line in text[-_MOST_BEFORE:].split("\n")][-_LINES_BEFORE:]
+    while lines and not lines[-1]:
+        lines.pop()
+    own = _without_signature(lines)
+    return bool(lines) and (not own or own[-1] != lines[-1]) and not phrases.COVERING.match(lines[-1])
+
+
+def start_of_quotation(text: str) -> int:
+    """Return how many characters of a text stand before what it quotes."""
+    lines = text[:_MOST].split("\n")
+    own = _before_quotation([line.strip()[:_MOST_OF_LINE] for line in lines])
+    return sum(len(line) + 1 for line in lines[: len(own)]) if len(own) < len(lines) else len(text)
 
 
 def own_text(text: str) -> str:

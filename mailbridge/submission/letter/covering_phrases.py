@@ -189,13 +189,45 @@ PLEASANTRY: Final = _pattern(
         *("תודה מראש", "תודה רבה", "תודה"),
     ]
 )
+_PHONE = _any(
+    *(
+        "iphone",
+        "ipad",
+        "android",
+        "samsung",
+        "galaxy",
+        "huawei",
+        "xiaomi",
+        "blackberry",
+        r"\w*phone",
+        "mobile",
+        "tablet",
+        "handy",
+    ),
+    *("outlook", "yahoo", "gmail", "windows", "proton ?mail", "aquamail", "k-9", "thunderbird", "airmail", "spark", "spike"),
+    *("superhuman", "canary", "edison", "mailtrack", "zoho", "hubspot", r"mail\.ru", "samsung email", "mail", "email app"),
+    *("אייפון", "אייפד", "אנדרואיד", "נייד", "טלפון", "סמסונג", "גלקסי", "גלקסיי", "סלולרי"),
+)
+_DEVICE = [
+    r"sent from my .{1,40}",
+    rf"sent (?:from|with|via|by|using)\b.{{0,20}}\b(?:{_PHONE})\b.{{0,30}}",
+    rf"נשלחה? (?:מ|באמצעות|דרך|על ידי).{{0,20}}(?:{_PHONE}).{{0,30}}",
+    r"(?:отправлено|послано|надіслано) (?:с|из|з|со)\b.{2,60}",
+    r"(?:أ?رسلت?|تم الإ?رسال) من.{2,60}",
+    r"(?:envoyé (?:de|depuis|à partir)|enviado d(?:o|esde)|von mein.{1,40} gesendet|gesendet (?:von|mit)|inviato da)\b.{0,60}",
+    r"get outlook for .{2,20}",
+    r"הורד.{0,10}outlook.{0,20}",
+    r"this e-?mail was sent from .{0,80}",
+    r"scan date\s?:.{0,80}",
+    r"queries to\s?:.{0,80}",
+    r"<?https?://aka\.ms/\S{1,40}",
+]
+# A whole line that a phone or a scanner adds to every mail.
+DEVICE: Final = _pattern(_DEVICE)
 # A whole line that a phone, a scanner or a mail program wrote.
 MACHINE: Final = _pattern(
     [
-        r"(?:sent|נשלח) (?:from|with|via|by|using|מה|מ).{0,60}",
-        r"get outlook for .{2,20}",
-        r"הורד.{0,10}outlook.{0,20}",
-        r"this e-?mail was sent from .{0,80}",
+        *_DEVICE,
         r"scan(?:ned)? (?:date|by|from|with|at)\b.{0,80}",
         r"queries to\b.{0,80}",
         r"(?:number of images|attachment file type|device (?:name|model|location)|resolution|file format)\s?:.{0,80}",

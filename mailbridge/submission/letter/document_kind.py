@@ -43,7 +43,7 @@ def kind_to_fax(name: str, content_type: str, content: bytes | memoryview, kind:
         raise refusal(name, _REASONS[kind])
     if not len(content):
         raise refusal(name, "it is empty")
-    if name.lower().endswith(_ARCHIVES):
+    if name.lower().endswith(_ARCHIVES) or (kind == "archive" and (declared is not None or says_nothing(name, content_type))):
         raise refusal(name, "it is an archive; attach the files that are in it")
     if kind in _TEXTS and declared in _TEXTS:
         return declared if kind == "txt" else kind

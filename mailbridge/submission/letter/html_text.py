@@ -7,8 +7,8 @@ its text is kept.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
+from mailbridge.submission.letter.html_layout import Flow, Table
 from mailbridge.submission.letter.html_tokens import EndTag, StartTag, Text, tokens
 
 # Blocks that are set apart from what is around them, and blocks that only begin a line.
@@ -23,115 +23,40 @@ _HIDING = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNORECASE)
 _TIGHT = re.compile(r"\bMsoNormal\b|\bmargin(?:-bottom)?\s*:\s*0", re.IGNORECASE)
 _FIRST_NUMBER = re.compile(r"""\bstart\s*=\s*["']?(\d{1,6})""", re.IGNORECASE)
 _SPACES = re.compile(r"[ \t\r\n\f]+")
+_SHOWN = re.compile(r"""\bsrc\s*=\s*["']?\s*cid:([^"'\s>]+)""", re.IGNORECASE)
+# Stands for a picture while it is looked where in the text it is. No text has such characters: they are for private use.
+_MARKS, _MAX_PICTURES = 0xF0000, 1000
+MARK = re.compile(f"[{chr(_MARKS)}-{chr(_MARKS + _MAX_PICTURES)}]")
 _INDENT = "   "
 _MAX_DEPTH = 20  # of tables, and of lists, in each other; what is deeper is only lines
-_MAX_COLUMNS, _MAX_CELL = 8, 80  # of a table that keeps its columns: how many, and the characters of each cell
 
 
 def text_of_html(source: str) -> str:
     """Return the readable text of HTML."""
+    return without_marks(text_with_marks(source)[0])
+
+
+def text_with_marks(source: str) -> tuple[str, list[str]]:
+    """Return the readable text with a character that matches MARK for each picture of the mail, and their Content-IDs."""
     reader = _Reader()
-    for token in tokens(source):
+    for token in tokens(MARK.sub("", source)):
         reader.read(token)
-    lines = "\n".join(line if line.strip() else "" for line in reader.finish())
-    return re.sub(r"\n{3,}", "\n\n", lines).strip("\n")
+    return "\n".join(line if line.strip() else "" for line in reader.finish()), reader.pictures
 
 
-@dataclass(slots=True)
-class _Flow:
-    """Lines under each other: those of the mail, or those of one cell of a table."""
-
-    lines: list[str] = field(default_factory=list)
-    pieces: list[str] = field(default_factory=list)
-    marker: str = ""
-    indent: str = ""
-    is_apart: bool = False
-
-    def add(self, text: str) -> None:
-        """Add text to the line. Spaces do not begin one."""
-        if self.pieces or text.strip(" "):
-            self.pieces.append(text)
-
-    def end_line(self) -> None:
-        """End the line, if one was begun."""
-        if self.pieces:
-            self.break_line()
-
-    def break_line(self) -> None:
-        """End the line, even an empty one."""
-        line = re.sub(" {2,}", " ", "".join(self.pieces)).strip(" ")
-        self.pieces.clear()
-        self.add_line(f"{self.marker or self.indent}{line}" if line else "")
-        if line:
-            self.marker = ""
-
-    def set_apart(self) -> None:
-        """End the line; the next one follows after an empty line."""
-        self.end_line()
-        self.is_apart = True
-
-    def add_line(self, line: str) -> None:
-        """Add a whole line."""
-        if self.is_apart and line.strip() and self.lines and self.lines[-1].strip():
-            self.lines.append("")
-        self.is_apart = False
-        self.lines.append(line)
-
-
-@dataclass(slots=True)
-class _Table:
-    """A table that has not ended yet."""
-
-    rows: list[list[_Flow]] = field(default_factory=list)
-    cell: _Flow | None = None
-    is_nesting: bool = False
-
-    def add_row(self) -> None:
-        """Begin a row."""
-        self.end_cell()
-        self.rows.append([])
-
-    def add_cell(self) -> None:
-        """Begin a cell, in a row of its own where none was begun."""
-        self.end_cell()
-        if not self.rows:
-            self.rows.append([])
-        self.cell = _Flow()
-        self.rows[-1].append(self.cell)
-
-    def end_cell(self) -> None:
-        """End the cell, if one was begun."""
-        if self.cell is not None:
-            self.cell.end_line()
-            self.cell = None
-
-    def to_lines(self) -> list[str]:
-        """Return the rows as lines: the columns of data separated by tabs, the cells of a layout under each other."""
-        self.end_cell()
-        separator = "\t" if self._has_columns() else "  "
-        lines: list[str] = []
-        for row in self.rows:
-            if all(len(cell.lines) <= 1 for cell in row):
-                line = separator.join("".join(cell.lines) or " " for cell in row)
-                lines += [line.rstrip()] if line.strip() else []
-            else:
-                lines += [line for cell in row for line in cell.lines]
-        return lines
-
-    def _has_columns(self) -> bool:
-        cells = [cell for row in self.rows for cell in row]
-        few = all(len(row) <= _MAX_COLUMNS for row in self.rows)
-        return (
-            few and not self.is_nesting and all(len(cell.lines) <= 1 and len("".join(cell.lines)) <= _MAX_CELL for cell in cells)
-        )
+def without_marks(text: str) -> str:
+    """Return what `text_with_marks` returned without the marks, and without the lines that have nothing else."""
+    lines = [line for line in text.split("\n") if not line or MARK.sub("", line).strip()]
+    return re.sub(r"\n{3,}", "\n\n", MARK.sub("", "\n".join(lines))).strip("\n")
 
 
 class _Reader:
     """Collects the lines of a mail from its tags and texts."""
 
     def __init__(self) -> None:
-        self._mail = _Flow()
-        self._tables: list[tuple[_Table, _Flow]] = []  # each with the flow around it
+        self.pictures: list[str] = []
+        self._mail = Flow()
+        self._tables: list[tuple[Table, Flow]] = []  # each with the flow around it
         self._deeper_tables = 0
         self._lists: list[int | None] = []  # the next number of each list that is open; None for bullets
         self._preformatted = 0
@@ -141,7 +66,7 @@ class _Reader:
         self._hidden: list[Text] = []
 
     @property
-    def _flow(self) -> _Flow:
+    def _flow(self) -> Flow:
         table, around = self._tables[-1] if self._tables else (None, self._mail)
         return table.cell if table is not None and table.cell is not None else around
 
@@ -192,6 +117,8 @@ class _Reader:
         name = tag.name
         if name == "br":
             self._flow.break_line()
+        elif name == "img":
+            self._mark_picture(tag.attributes)
         elif name == "table":
             self._start_table()
         elif name in ("tr", "td", "th"):
@@ -206,6 +133,12 @@ class _Reader:
             first = _FIRST_NUMBER.search(tag.attributes)
             self._lists.append(None if name == "ul" else int(first[1]) if first else 1)
         self._preformatted += name == "pre"
+
+    def _mark_picture(self, attributes: str) -> None:
+        found = _SHOWN.search(attributes)
+        if found is not None and len(self.pictures) < _MAX_PICTURES:
+            self._flow.add(chr(_MARKS + len(self.pictures)))
+            self.pictures.append(found[1])
 
     def _end(self, name: str) -> None:
         if name in ("ol", "ul") and self._lists:
@@ -247,7 +180,7 @@ class _Reader:
             around.end_line()
         else:
             around.set_apart()
-        self._tables.append((_Table(), around))
+        self._tables.append((Table(), around))
 
     def _start_in_table(self, name: str) -> None:
         if not self._tables or self._deeper_tables:

@@ -15,6 +15,7 @@ from mailbridge.model import EXTERNAL, Document
 from mailbridge.page import text_page as page
 from mailbridge.submission.letter.attachments import Attachments
 from mailbridge.submission.letter.body import read_body
+from mailbridge.submission.letter.covering import is_only_of_device
 from mailbridge.submission.letter.derived import DerivedContent
 from mailbridge.submission.letter.encoded_text import find_encoded
 from mailbridge.submission.letter.headers import author_line, read_headers
@@ -44,12 +45,15 @@ def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_cha
         attachments = Attachments(opened, body, relpath, derived, line_ends_changed=line_ends_changed)
         attachments.collect()
         texts = read_texts(opened, body, attachments.messages)
-        if not texts and not attachments.documents:
-            attachments.take_logos()
+        if all(is_only_of_device(text.text) for text in texts):
+            texts = []
+        is_page_needed = not attachments.documents
+        if not attachments.documents:
+            attachments.take_logos(has_text=bool(texts))
         documents = tuple(attachments.documents)
         text = "\n\n".join(map(str, texts))
         content_digest = _content_digest(text, documents)
-        if _becomes_page(texts, letter.page_mode or page_mode, documents):
+        if _becomes_page(texts, letter.page_mode or page_mode, documents, is_needed=is_page_needed):
             _check_readable(text)
             documents = (_text_page(text, opened.headers, letter.subject, derived), *documents)
         elif not documents:
@@ -71,11 +75,11 @@ def _content_digest(text: str, documents: tuple[Document, ...]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _becomes_page(texts: list[LetterText], page_mode: str, documents: tuple[Document, ...]) -> bool:
+def _becomes_page(texts: list[LetterText], page_mode: str, documents: tuple[Document, ...], *, is_needed: bool) -> bool:
     # MyFax faxes a document that it fetches by URL only alone.
     if not texts or page_mode == "never" or any(document.content_type == EXTERNAL for document in documents):
         return False
-    if page_mode == "always" or not documents:
+    if page_mode == "always" or is_needed:
         return True
     return any(text.deserves_page(is_first=number == 0) for number, text in enumerate(texts))
 

@@ -21,6 +21,10 @@ MAX_PIXELS = 89_478_485  # Pillow's own limit: an A3 page at 600 dpi fits, a dec
 MAX_CONVERTED_PIXELS = {"webp": 25_000_000, "heic": 50_000_000, "bmp": 50_000_000, "gif": 50_000_000}
 _LONGEST_SIDE = 2600  # pixels of a converted picture: a fax has about 200 dots per inch, which are 2340 for A4
 _COMPRESSION = 3  # of PNG; the usual 6 takes twice as long and saves 4 %
+CUT_OFF = "it is cut off; make it again and attach the whole file"
+_SCAN = b"\xda"  # marks the picture in a JPEG, behind its header
+_MAX_SEGMENTS = 10_000  # of the header of a JPEG
+_TAIL = 64  # bytes in which the end of a sound PNG is found
 _ERRORS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, EOFError)
 
 
@@ -45,13 +49,27 @@ def image_size(content: bytes | memoryview) -> tuple[int, int] | None:
         return None
 
 
+def is_photograph(content: bytes | memoryview) -> bool:
+    """Return whether a camera made a JPEG: it writes its name into the file (EXIF, tags Make and Model)."""
+    try:
+        with _opened(content, "jpeg") as image:
+            exif = image.getexif()
+            return 271 in exif or 272 in exif
+    except _ERRORS:
+        return False
+
+
 def count_pages(name: str, kind: str, content: bytes | memoryview) -> int:
     """Return the pages of a picture, which only TIFF has more than one of. Raises Refused for a damaged or too large one."""
+    if is_cut_off(kind, content):
+        raise refusal(name, CUT_OFF)
     try:
         with _opened(content, kind) as image:
             page = 0
             while page <= MAX_PAGES:
                 _check_pixels(name, image, MAX_PIXELS)
+                if kind == "tiff" and _ends_behind(image, len(content)):
+                    raise refusal(name, CUT_OFF)
                 page += 1
                 if kind != "tiff":  # the pictures that phones add behind the first one of a JPEG are not pages
                     break
@@ -62,6 +80,31 @@ def count_pages(name: str, kind: str, content: bytes | memoryview) -> int:
             return page
     except _ERRORS:
         raise refusal(name, "it is damaged") from None
+
+
+def is_cut_off(kind: str, content: bytes | memoryview) -> bool:
+    """Return whether a JPEG or PNG lacks its end: readers show the rest as grey, and nobody would notice that on a fax."""
+    if kind == "png":
+        return b"IEND" not in bytes(content[-_TAIL:]) and b"IEND" not in bytes(content)
+    if kind != "jpeg":
+        return False
+    whole = bytes(content)
+    at = 2
+    # The header's segments have a length each, and one may hold a small picture with an end of its own (ITU-T T.81, annex B).
+    for _ in range(_MAX_SEGMENTS):
+        if whole[at : at + 1] != b"\xff" or whole[at + 1 : at + 2] == _SCAN:
+            break
+        at += 2 + max(2, int.from_bytes(whole[at + 2 : at + 4])) if whole[at + 1 : at + 2] != b"\xff" else 1
+    return whole.find(b"\xff\xd9", at) < 0
+
+
+def _ends_behind(image: Any, size: int) -> bool:
+    """Return whether a page of a TIFF has data beyond the end of the file."""
+    for offsets, counts in ((273, 279), (324, 325)):  # of strips and of tiles (TIFF 6.0)
+        stretches = zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(counts, ()), strict=False)
+        if any(offset + count > size for offset, count in stretches):
+            return True
+    return False
 
 
 def to_png(name: str, kind: str, content: bytes | memoryview) -> bytes:
