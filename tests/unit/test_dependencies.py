@@ -35,7 +35,7 @@ HOLES = {
 def named() -> dict[str, str]:
     """Return the version of each library in systemd/constraints.txt."""
     content = (ROOT / "systemd" / "constraints.txt").read_text(encoding="utf-8")
-    found = {canonicalize_name(name): version for name, version, _ in _ENTRY.findall(content)}
+    found = {str(canonicalize_name(name)): version for name, version, _ in _ENTRY.findall(content)}
     # Every line belongs to an entry with hashes.
     rest = _ENTRY.sub("", content)
     assert [line for line in rest.splitlines() if not line.startswith("#")] == []
