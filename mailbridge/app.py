@@ -33,6 +33,7 @@ from mailbridge.fax.uploader import recover_interrupted
 from mailbridge.model import Event
 from mailbridge.notice.planner import Planner
 from mailbridge.phone.number import load_plans
+from mailbridge.preload import load_modules
 from mailbridge.report.watcher import Watcher
 from mailbridge.runtime import Runtime
 from mailbridge.store import orphans, restoration, sqlite
@@ -139,6 +140,7 @@ class Daemon:
         or ControlError in an exception group.
         """
         load_plans()
+        load_modules()
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT, route=self._route, plan=self._plan))
             self._store = store

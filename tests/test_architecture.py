@@ -40,6 +40,7 @@ LEAVES: dict[str, set[str]] = {
     "log": set(),
     "metrics": set(),
     "phone": {"errors", "phone"},
+    "preload": set(),
     "retry": set(),
     "systemd": set(),
 }

@@ -11,10 +11,7 @@ from __future__ import annotations
 import array  # noqa: F401  # socket.recv_fds imports it when it is called
 import contextlib
 import ctypes
-import encodings
-import importlib
 import os
-import pkgutil
 import resource
 import signal
 import socket
@@ -24,6 +21,7 @@ from typing import BinaryIO
 
 from mailbridge.errors import Refused
 from mailbridge.page.text_page import render
+from mailbridge.preload import load_codecs
 from mailbridge.submission import sandbox
 from mailbridge.submission.letter.parser import read_letter
 from mailbridge.submission.letter.pictures import load_pictures
@@ -109,9 +107,7 @@ def prepare() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # What is loaded later could not be opened: codecs, readers of pictures, the font, PDFium.
-    for codec in pkgutil.iter_modules(encodings.__path__):
-        with contextlib.suppress(ImportError):  # those of Windows
-            importlib.import_module(f"encodings.{codec.name}")
+    load_codecs()
     has_heic = load_pictures()
     render("page")
     # The reader of HEIC decodes in a thread.
