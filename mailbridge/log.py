@@ -7,12 +7,15 @@ docs/troubleshooting.md, one row for each.
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Literal, Protocol
 
 import structlog
 
+# Of syslog (RFC 5424 section 6.2.1).
+PRIORITIES = {"error": 3, "warning": 4, "info": 6, "debug": 7}
 _SECRET = ("password", "secret", "authorization", "credential", "refresh_token")
 
 
@@ -23,15 +26,39 @@ class Event(Protocol):
 
 
 def setup(level: str = "info", format: Literal["auto", "console", "json"] = "auto") -> None:
-    """Write lines of `level` and above to standard error; `auto` is console on a terminal, else JSON."""
+    """Write lines of `level` and above to standard error; `auto` is console on a terminal, else JSON.
+
+    In systemd's journal each line has its priority, so that `journalctl -p err` finds the errors.
+    """
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
     render: Callable[..., Any] = _console_line if console else structlog.processors.JSONRenderer(default=str)
+    if is_journal(os.environ):
+        render = _with_priority(render)
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), _redact, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # looked up for each line, because tests replace it
         cache_logger_on_first_use=False,
     )
+
+
+def is_journal(environ: Mapping[str, str]) -> bool:
+    """Whether standard error is a stream to systemd's journal (systemd.exec(5), $JOURNAL_STREAM)."""
+    try:
+        facts = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{facts.st_dev}:{facts.st_ino}"
+
+
+def _with_priority(render: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a renderer that puts the priority before a line (sd-daemon(3))."""
+
+    def prefixed(logger: object, name: str, facts: MutableMapping[str, Any]) -> str:
+        priority = PRIORITIES[facts["level"]]
+        return f"<{priority}>{render(logger, name, facts)}"
+
+    return prefixed
 
 
 def _redact(_: object, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

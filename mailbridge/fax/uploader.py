@@ -290,5 +290,5 @@ class Uploader:
             log.fax_deferred(fax.id, reason=outcome.reason, until=fax.due_at.isoformat())
         elif outcome.trigger == "lose":
             log.fax_in_doubt(fax.id, reason=outcome.reason, state=fax.state)
-        else:
+        elif outcome.alert != "document_damaged":  # that line has said it
             log.fax_failed(fax.id, reason=outcome.reason)

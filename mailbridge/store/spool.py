@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
+from mailbridge.store.disk_errors import fault
 from mailbridge.store.document_reader import DocumentReader
 from mailbridge.store.fsync import sync_directory
 from mailbridge.store.spool_file import DERIVED, SpoolFile, write_all
@@ -81,7 +82,7 @@ class Spool:
                 sync_directory(root / kind)
             sync_directory(root)
         except OSError as error:
-            raise StoreUnavailable(f"the spool cannot be created: {error.strerror}") from None
+            raise StoreUnavailable(f"the spool cannot be created: {fault(error)}") from None
 
     def create(self, id: str) -> SpoolFile:
         """Create the file of the mail with this envelope id, mode 0600, under its final name. Raises StoreUnavailable."""
@@ -89,7 +90,7 @@ class Spool:
             return SpoolFile(self, self.root / "mail" / _directory(id) / f"{id}.eml")
         except OSError as error:
             self.healthy = False
-            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
 
     async def store_derived(self, mail: SpoolFile, content: bytes) -> None:
         """Write what was derived from a mail to its `derived_path`, durably. It is deleted with the mail.
@@ -100,7 +101,7 @@ class Spool:
             derived = SpoolFile(self, self.root / derived_path(mail.relpath))
         except OSError as error:
             self.healthy = False
-            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
         try:
             if len(content) > _SMALL_MAIL:
                 await asyncio.to_thread(derived.write, content)
@@ -122,7 +123,7 @@ class Spool:
         except OSError as error:
             # The kernel may have dropped the dirty pages: a second fsync could succeed without writing them.
             self.healthy, self._suspect_until = False, self._monotonic() + _SUSPECT_SECONDS
-            raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
+            raise StoreUnavailable(f"the spool cannot be synced: {fault(error)}") from None
         self.healthy = True
 
     def make_names_durable(self, directory: Path) -> None:
@@ -137,7 +138,7 @@ class Spool:
                     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 except OSError as error:
                     self.healthy = False
-                    raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
+                    raise StoreUnavailable(f"the spool cannot be synced: {fault(error)}") from None
                 self._open_directories[directory] = descriptor
             return self._open_directories[directory]
 
@@ -171,7 +172,7 @@ class Spool:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
         try:
             with open(descriptor, "wb", buffering=0):
                 for piece in (content,) if isinstance(content, bytes) else content:
@@ -180,7 +181,7 @@ class Spool:
             self.make_names_durable(path.parent)
         except OSError as error:
             path.unlink(missing_ok=True)
-            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
         except BaseException:
             path.unlink(missing_ok=True)
             raise

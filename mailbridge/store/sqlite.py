@@ -17,7 +17,7 @@ from sqlalchemy.pool import StaticPool
 
 from mailbridge import log
 from mailbridge.errors import RestoreUnfinished, SchemaTooNew, StateLocked, StoreUnavailable
-from mailbridge.store import migrations, rows, schema
+from mailbridge.store import disk_errors, migrations, rows, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.interface import Transaction
 from mailbridge.store.notices import NoticePlan
@@ -143,14 +143,27 @@ def _open(path: Path) -> tuple[Engine, int]:
             found = _create_or_migrate(connection, path)
     except (DBAPIError, OSError) as error:
         engine.dispose()
-        why = error.orig if isinstance(error, DBAPIError) else error.strerror
-        raise StoreUnavailable(f"{path} cannot be opened ({why}); restore it or move it away") from None
+        raise StoreUnavailable(_not_opened(path, error)) from None
     except BaseException:
         engine.dispose()
         raise
     if found < schema.SCHEMA_VERSION:
         log.schema_migrated("store", found=found, now=schema.SCHEMA_VERSION)
     return engine, found
+
+
+def _not_opened(path: Path, error: DBAPIError | OSError) -> str:
+    """Return why the database cannot be opened, and the remedy for that: moving it away would lose the queue."""
+    if disk_errors.is_full(error, path.parent):
+        return f"{path} cannot be opened: {disk_errors.FULL}"
+    if isinstance(error, OSError):
+        return f"{path} cannot be opened ({error.strerror}); check its owner and rights, and the disk"
+    name = getattr(error.orig, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return f"{path} is damaged ({error.orig}); keep it, and restore a backup into an empty state_dir: mailbridge restore DIR"
+    if name.startswith("SQLITE_IOERR"):
+        return f"{path} cannot be opened ({error.orig}); check the disk, and do not move the database: it has the queue"
+    return f"{path} cannot be opened ({error.orig}); check its owner and rights"
 
 
 def _create_or_migrate(connection: Connection, path: Path) -> int:
@@ -161,7 +174,7 @@ def _create_or_migrate(connection: Connection, path: Path) -> int:
         connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in facts.items()])
     stored = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
     if stored is None or not stored.isdecimal():
-        raise StoreUnavailable(f"{path} has no schema number; restore it or move it away")
+        raise StoreUnavailable(f"{path} has no schema number; restore a backup into an empty state_dir: mailbridge restore DIR")
     found = int(stored)
     if found > schema.SCHEMA_VERSION:
         raise SchemaTooNew(

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from mailbridge.errors import StateLocked, StoreUnavailable
+from mailbridge.store.disk_errors import FULL, is_full
 
 DATABASE = "mailbridge.sqlite3"
 # In the state_dir while a backup is restored into it.
@@ -21,6 +22,8 @@ def lock_state_dir(state_dir: Path) -> int:
     try:
         descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        if is_full(error):
+            raise StoreUnavailable(f"state_dir {state_dir} cannot be written: {FULL}") from None
         raise StoreUnavailable(
             f"state_dir {state_dir} cannot be written ({error.strerror}); create it for mailbridge's user"
         ) from None

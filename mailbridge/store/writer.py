@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from mailbridge.errors import StoreUnavailable, Undecided
 from mailbridge.model import new_id
 from mailbridge.store import schema
+from mailbridge.store.disk_errors import FULL, is_full
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.interface import Transaction
 from mailbridge.store.notices import NoticePlan
@@ -101,7 +102,7 @@ class Writer:
         """Record a failed commit, and return the error for its transactions."""
         self.healthy = False
         cause = error.orig if isinstance(error, DBAPIError) else error
-        message = f"the database cannot be written ({type(cause).__name__})"
+        message = f"the database cannot be written: {FULL}" if is_full(error) else f"the database cannot be written ({cause})"
         if "FSYNC" not in getattr(cause, "sqlite_errorname", ""):
             return StoreUnavailable(message)
         self._sync_failed = True

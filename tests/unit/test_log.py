@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +33,29 @@ def test_secrets_are_redacted_and_lower_levels_are_not_logged(capsys: pytest.Cap
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "hunter2" not in err
+
+
+def test_lines_in_the_journal_have_their_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "journal").open("w") as journal:
+        facts = os.fstat(journal.fileno())
+        monkeypatch.setattr(sys, "stderr", journal)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{facts.st_dev}:{facts.st_ino}")
+        log.setup("debug", "json")
+        log.fax_polled("fax_1")
+        log.fax_queued("fax_1")
+        log.fax_failed("fax_1")
+        log.mailbox_down("office")
+        log.setup("info", "console")
+        log.fax_failed("fax_1")
+    lines = (tmp_path / "journal").read_text().splitlines()
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>", "<4>"]
+    assert json.loads(lines[0][3:])["id"] == "fax_1"
+
+
+def test_lines_elsewhere_have_none_even_if_systemd_started_the_program(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    log.setup("info", "json")
+    log.fax_queued("fax_1")
+    assert capsys.readouterr().err.startswith("{")

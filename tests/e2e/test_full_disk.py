@@ -1,0 +1,84 @@
+"""A start on a full disk says "make room", and nothing that was accepted is lost; in the journal, errors have their priority."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from tests.e2e.environment import Environment
+from tests.e2e.failing_disk import fill, small_disk
+from tests.e2e.test_commands import fax_to, in_environment
+from tests.wait_helpers import PATIENCE
+
+
+async def started_in_vain(env: Environment) -> str:
+    """Start the daemon, which must fail; return what it says."""
+    status, output, errors = await env.command("serve")
+    assert (status, output) == (1, ""), errors
+    assert "Traceback" not in errors
+    return errors
+
+
+def test_a_start_on_a_full_disk_says_make_room_and_loses_nothing(tmp_path: Path) -> None:
+    async def scenario(env: Environment) -> None:
+        fax = await fax_to(env, "03-9876543")
+        await env.stop()
+        before = sorted(path.name for path in env.state.iterdir() if "-" not in path.name)
+        filler = fill(env.state, left=0)
+        said = await started_in_vain(env)
+        assert "make room" in said
+        assert "move" not in said
+        assert "restore" not in said
+        filler.unlink()
+        assert sorted(path.name for path in env.state.iterdir() if "-" not in path.name) == before
+        await env.start_myfax()
+        await env.start()
+        await env.becomes(fax, "delivered")
+        assert len(env.simulator.uploads) == 1
+
+    with small_disk(tmp_path / "state", "16m"):
+        in_environment(tmp_path, scenario, myfax=False)
+
+
+def test_the_first_start_on_a_full_disk_says_make_room(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Environment(tmp_path) as env:
+            filler = fill(env.state, left=0)
+            assert "make room" in await started_in_vain(env)
+            filler.unlink()
+            await env.start_myfax()
+            await env.start()
+            await env.becomes(await fax_to(env, "03-9876543"), "delivered")
+
+    with small_disk(tmp_path / "state", "16m"):
+        asyncio.run(main())
+
+
+def test_a_damaged_database_is_not_to_be_deleted(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Environment(tmp_path) as env:
+            (env.state / "mailbridge.sqlite3").write_bytes(b"not a database" * 1000)
+            said = await started_in_vain(env)
+            assert "is damaged" in said
+            assert "keep it" in said
+            assert "mailbridge restore DIR" in said
+
+    asyncio.run(main())
+
+
+def test_a_failed_start_is_an_error_in_the_journal(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Environment(tmp_path) as env:
+            env.config.write_text("[smtp\n")
+            with (tmp_path / "journal").open("wb") as journal:
+                facts = os.fstat(journal.fileno())
+                environ = {**os.environ, "JOURNAL_STREAM": f"{facts.st_dev}:{facts.st_ino}"}
+                command = [sys.executable, "-m", "mailbridge", "serve", "--config", str(env.config)]
+                process = await asyncio.create_subprocess_exec(*command, stderr=journal, env=environ)
+                async with asyncio.timeout(PATIENCE):
+                    assert await process.wait() == 78
+            assert (tmp_path / "journal").read_text().startswith("<3>mailbridge: ")
+
+    asyncio.run(main())
