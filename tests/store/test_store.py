@@ -241,7 +241,7 @@ def test_a_state_dir_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="missing"):
         with_store(tmp_path / "missing" / "state", scenario)
     (tmp_path / "mailbridge.sqlite3").write_bytes(b"not a database, but long enough to have been one" * 50)
-    with pytest.raises(StoreUnavailable, match="is damaged .*; keep it, and restore a backup"):
+    with pytest.raises(StoreUnavailable, match=r"is damaged .*; keep it, and restore a backup"):
         with_store(tmp_path, scenario)
 
 
