@@ -12,7 +12,9 @@ from mailbridge.errors import Refused
 from mailbridge.page.text_page import clean
 from mailbridge.submission.letter import uuencode
 from mailbridge.submission.letter.charsets import decode_text, join_cut_lines
+from mailbridge.submission.letter.cloud_files import has_link
 from mailbridge.submission.letter.content_kind import kind_of_content
+from mailbridge.submission.letter.enriched import enriched_to_html
 from mailbridge.submission.letter.flowed import join_flowed
 from mailbridge.submission.letter.html_text import text_with_marks, without_marks
 from mailbridge.submission.letter.mime import Mail
@@ -26,7 +28,7 @@ _TEXT_KINDS = ("txt", "html", "encrypted", "binhex", None)
 _READABLE = ("text/plain", "text/html", "text/enriched", "text/richtext", "text/markdown")
 _CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w.:-]{1,40})""", re.IGNORECASE)
-_DATA_URI = re.compile(rb"data:(image/[a-z0-9.+-]{1,30});base64,([A-Za-z0-9+/=\s]+)", re.IGNORECASE)
+_DATA_URI = re.compile(rb"data:(image/[a-z0-9.+-]{1,30}|application/pdf);base64,([A-Za-z0-9+/=\s]+)", re.IGNORECASE)
 # What mail programs write for a picture in the plain text.
 _PICTURE = re.compile(
     r"\[(?:cid|image|תמונה):[^\]\n]{0,200}\]|^[ \t]*(?:\[[^\[\]\n]{1,100}\.%s\]|<[^<>\n]{1,100}\.%s>)[ \t]*$"
@@ -43,7 +45,9 @@ _NO_HTML = re.compile(
 _SIGNED_BY_PGP, _SIGNATURE, _END_OF_SIGNATURE = (
     f"-----{mark}-----" for mark in ("BEGIN PGP SIGNED MESSAGE", "BEGIN PGP SIGNATURE", "END PGP SIGNATURE")
 )
+_WORD = re.compile(r"\w\w+")
 _MAX_PICTURES, _LEAST_PICTURE = 100, 200  # pictures in HTML; the characters that one has at least
+_MOST_MISSING_WORDS = 6  # of HTML, in the plain text beside it
 _MOST_OF_NOTE = 400  # characters of a note that only says where the real text is
 
 
@@ -71,6 +75,7 @@ class Body:
     in_letter: set[str] = field(default_factory=set)
     in_signature: set[str] = field(default_factory=set)
     has_html: bool = False
+    has_cloud_link: bool = False
 
 
 @dataclass(slots=True)
@@ -118,8 +123,10 @@ def _read_texts(mail: Mail, body: Body, shown: set[str]) -> Iterator[_Text]:
             raise Refused(f"554 5.6.0 The mail's text is larger than {_MAX_TEXT // 1_000_000} MB; attach it as a document")
         charset = part.charset or (_charset_in_html(content) if is_html else None)
         text = decode_text(join_cut_lines(content) if part.encoding == "identity" else content, charset)
+        body.has_cloud_link = body.has_cloud_link or has_link(text)
         if is_html:
             body.has_html = True
+            text = enriched_to_html(text) if part.content_type == "text/enriched" and kind != "html" else text
             shown.update(unquote(cid) for cid in _CID.findall(text))
             text, pictures = text_with_marks(text)
             places = places_of_pictures(text, [unquote(cid) for cid in pictures])
@@ -208,4 +215,6 @@ def _says_much_less(plain: list[_Text], rich: list[_Text]) -> bool:
     short, long = (" ".join(" ".join(text.text.split()) for text in branch) for branch in (plain, rich))
     if len(short) <= _MOST_OF_NOTE and _NO_HTML.search(short) is not None:
         return True
-    return len(long) > 3 * len(short) + 200
+    # What stands only in the HTML is seen by the sender, whose mail program shows that.
+    own, seen = (set(_WORD.findall(text.lower())) for text in (short, long))
+    return len(long) > 3 * len(short) + 200 or len(seen - own) > _MOST_MISSING_WORDS + len(own) // 5

@@ -31,6 +31,21 @@ _CUT_LETTER: Final = re.compile(rb"([\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\x
 # Relays cut lines at 990 or 998 bytes (RFC 5322 section 2.1.1), and begin the next one with a space.
 _CUT_LINE: Final = range(985, 1001)
 _HEBREW_WORD: Final = re.compile(rb"(?<![A-Za-z\x80-\xff])[\xe0-\xfa]{2,}(?![A-Za-z\x80-\xff])")
+# Hebrew letters in DOS are the bytes 80 to 9A.
+_DOS_WORD: Final = re.compile(rb"(?<![A-Za-z\x80-\xff])[\x80-\x9a]{2,}(?![A-Za-z\x80-\xff])")
+_HIGH_WORD: Final = re.compile(rb"(?<![A-Za-z\x80-\xff])[\xc0-\xff]{2,}(?![A-Za-z\x80-\xff])")
+_NOT_OF_HEBREW: Final = re.compile(rb"\A[\xc0-\xdf]|[\xfb\xfc\xff]|(?<=[\xc0-\xff])[\xea\xed\xef\xf3\xf5](?=[\xe0-\xff])")
+_DOS_NAMES: Final = ("cp862", "cp856")
+_LEAST_WORDS: Final = 3
+_FINAL_FIRST: Final = re.compile(r"(?<![א-ת])[ךםןףץ](?=[א-ת])")
+_FINAL_LAST: Final = re.compile(r"(?<=[א-ת])[ךםןףץ](?![א-ת])")
+_LEFT_TO_RIGHT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.,:/@_\-+]*[A-Za-z0-9])?%?")
+_MIRRORED: Final = str.maketrans("()[]<>", ")(][><")
+_ASCII: Final = bytes(range(128))
+# The first bytes of Latin, Cyrillic, Hebrew, Arabic, punctuation and currency in UTF-16.
+_HIGH_BYTES: Final = b"\x00\x01\x02\x03\x04\x05\x06\x20\x21\xfb"
+_LEAST_WIDE: Final = 8  # bytes
+_TO_BYTES: Final = {ord(western): byte for byte, western in enumerate(_WESTERN) if western != _BAD}
 _ACCENT: Final = re.compile(rb"[A-Za-z][\xc0-\xff]|[\xc0-\xff][A-Za-z]")
 
 
@@ -51,23 +66,72 @@ def decode_text(content: bytes, charset: str | None) -> str:
         if content.startswith(mark):
             return _whole(content.decode(marked, "replace"))
     declared = known_charset(charset or "")
+    if (wide := _wide_without_mark(content)) is not None and not declared.startswith(_WIDE):
+        return _whole(content.decode(wide, "replace"))
     if declared.startswith(_SHIFTED) or (declared.startswith(_WIDE) and not _is_utf8(content)):
         return _whole(content.decode(declared, "replace"))
     if content.isascii():
         return content.decode("ascii")
     unicode = _CUT_LETTER.sub(rb"\1", content).decode("utf-8", "replace")
     if _fits(unicode, 1 if declared == "utf-8" else 4):
-        return unicode
+        return _decoded_once(unicode)
+    if _is_of_dos(content) and not declared.startswith("cp8"):
+        return _in_logical_order(content.decode("cp862", "replace"))
     if declared in _HEBREW_NAMES:
-        return codecs.charmap_decode(content, "replace", _HEBREW)[0]
+        return _in_logical_order(codecs.charmap_decode(content, "replace", _HEBREW)[0])
     if declared and declared not in _VAGUE and declared != "utf-8":
         text = content.decode(declared, "replace")
         if _fits(text, 1):
-            return _whole(text)
+            return _in_logical_order(text) if declared in _DOS_NAMES else _whole(text)
+    if _is_russian(content):
+        return content.decode("cp1251", "replace")
     is_western = declared in _WESTERN_NAMES or _ACCENT.search(content) is not None
     if is_western and not _HEBREW_WORD.search(content):
         return content.decode("cp1252", "replace")
     return codecs.charmap_decode(content, "replace", _HEBREW)[0]
+
+
+def _wide_without_mark(content: bytes) -> str | None:
+    """Return the name of UTF-16 for text in it without a mark, as some programs declare it UTF-8: half of its bytes are few."""
+    if b"\0" not in content:
+        return None
+    for name, high in (("utf-16-le", content[1::2]), ("utf-16-be", content[::2])):
+        if b"\0" in high and len(content) >= _LEAST_WIDE and not high.translate(None, _HIGH_BYTES):
+            return name
+    return None
+
+
+def _decoded_once(text: str) -> str:
+    """Undo what a program did that took UTF-8 for windows-1252, and encoded that again: `×©` for a Hebrew letter."""
+    if "\u00d7" not in text and "\u00c3" not in text and "\u00d0" not in text:
+        return text
+    try:
+        return text.translate(_TO_BYTES).encode("latin-1").decode()
+    except UnicodeError:
+        return text
+
+
+def _is_of_dos(content: bytes) -> bool:
+    """Return whether the words are of Hebrew letters as DOS has them (code page 862), which are punctuation elsewhere."""
+    words = _DOS_WORD.findall(content)
+    return len(words) >= _LEAST_WORDS and 2 * sum(map(len, words)) > len(content.translate(None, _ASCII))
+
+
+def _is_russian(content: bytes) -> bool:
+    """Return whether the words are of windows-1251: with capitals, letters that Hebrew lacks, and its final ones within words."""
+    words = _HIGH_WORD.findall(content)
+    return sum(len(_NOT_OF_HEBREW.findall(word)) for word in words) > 1 + len(words) // 5
+
+
+def _in_logical_order(text: str) -> str:
+    """Return Hebrew that was written from left to right, as old programs do it, in the order in which it is read.
+
+    In such a text, final letters begin words.
+    """
+    if len(_FINAL_FIRST.findall(text)) <= len(_FINAL_LAST.findall(text)):
+        return text
+    lines = (_LEFT_TO_RIGHT.sub(lambda found: found[0][::-1], line)[::-1].translate(_MIRRORED) for line in text.split("\n"))
+    return "\n".join(lines)
 
 
 def _is_utf8(content: bytes) -> bool:

@@ -23,6 +23,10 @@ class Flow:
         if self.pieces or text.strip(" "):
             self.pieces.append(text)
 
+    def ends_in_word(self) -> bool:
+        """Return whether the last character so far is a letter or a digit."""
+        return bool(self.pieces) and self.pieces[-1][-1:].isalnum()
+
     def end_line(self) -> None:
         """End the line, if one was begun."""
         if self.pieces:

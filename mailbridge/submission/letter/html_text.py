@@ -6,6 +6,7 @@ its text is kept.
 
 from __future__ import annotations
 
+import html
 import re
 
 from mailbridge.submission.letter.html_layout import Flow, Table
@@ -18,7 +19,14 @@ _LINE = {
     *("nav", "section"),
 }
 _VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "wbr"}
-_HIDING = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all", re.IGNORECASE)
+_HIDING = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all|visibility\s*:\s*hidden", re.IGNORECASE)
+_NAME = re.compile(r"[^\s=/]+")
+_ATTRIBUTE = re.compile(r"""([^\s=/"']{1,50})\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"']+))""")
+_MOST = 10_000  # characters of a tag's attributes that are looked at
+_ASSIGNED = re.compile(r"""=\s*(?:"[^"]*"|'[^']*'|[^\s"']*)""")
+# As WhatsApp writes it, which everybody knows: a fax must not show what was struck out like the rest.
+_STRUCK, _STRIKE = ("s", "strike", "del"), "~"
+_UNSEEN_INPUTS = ("hidden", "submit", "button", "image", "reset", "password", "file")
 # Outlook writes each line as a paragraph with no space around it.
 _TIGHT = re.compile(r"\bMsoNormal\b|\bmargin(?:-bottom)?\s*:\s*0", re.IGNORECASE)
 _FIRST_NUMBER = re.compile(r"""\bstart\s*=\s*["']?(\d{1,6})""", re.IGNORECASE)
@@ -50,6 +58,57 @@ def without_marks(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", MARK.sub("", "\n".join(lines))).strip("\n")
 
 
+class _Choice:
+    """The options of a list to choose from: only the chosen one is shown, the first where none is."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._options: list[list[str]] = []
+        self._chosen = 0
+
+    def start(self, tag: StartTag) -> None:
+        """Begin the list, or one of its options."""
+        if tag.name == "select":
+            self.is_open, self._options, self._chosen = True, [], 0
+        elif self.is_open:
+            self._chosen = len(self._options) if _has_attribute(tag.attributes, "selected") else self._chosen
+            self._options.append([])
+
+    def add(self, text: str) -> None:
+        """Add to the option that is open."""
+        if self._options:
+            self._options[-1].append(text)
+
+    def end(self) -> str:
+        """End the list; return the chosen option."""
+        chosen = "".join(self._options[self._chosen]).strip() if self._options else ""
+        self.is_open, self._options = False, []
+        return chosen
+
+
+def _is_hidden(attributes: str) -> bool:
+    return _HIDING.search(attributes) is not None or _has_attribute(attributes, "hidden")
+
+
+def _has_attribute(attributes: str, name: str) -> bool:
+    """Return whether an attribute is there, with any value."""
+    return name in attributes.lower() and name in _NAME.findall(_ASSIGNED.sub(" ", attributes).lower())
+
+
+def _value(attributes: str, name: str) -> str:
+    """Return the value of an attribute, or nothing."""
+    found = next((found for found in _ATTRIBUTE.finditer(attributes[:_MOST]) if found[1].lower() == name), None)
+    return html.unescape(next((value for value in found.groups()[1:] if value is not None), "")) if found else ""
+
+
+def _input_text(attributes: str) -> str:
+    """Return what a reader sees of a field of a form that the sender filled in."""
+    kind = _value(attributes, "type").lower()
+    if kind in ("checkbox", "radio"):
+        return "[x] " if _has_attribute(attributes, "checked") else "[ ] "
+    return "" if kind in _UNSEEN_INPUTS else f" {_value(attributes, 'value')} "
+
+
 class _Reader:
     """Collects the lines of a mail from its tags and texts."""
 
@@ -60,7 +119,8 @@ class _Reader:
         self._deeper_tables = 0
         self._lists: list[int | None] = []  # the next number of each list that is open; None for bullets
         self._preformatted = 0
-        self._is_tight = False
+        self._is_tight = self._is_raised = False
+        self._choice = _Choice()
         self._hidden_in: str | None = None
         self._hidden_depth = 0
         self._hidden: list[Text] = []
@@ -78,13 +138,14 @@ class _Reader:
             self._add_text(token.content)
         elif isinstance(token, EndTag):
             self._end(token.name)
-        elif token.name not in _VOID and _HIDING.search(token.attributes):
+        elif token.name not in _VOID and _is_hidden(token.attributes):
             self._hidden_in, self._hidden_depth = token.name, 1
         else:
             self._start(token)
 
     def finish(self) -> list[str]:
         """End everything that is open, and return the lines."""
+        self._flow.add(self._choice.end())
         # What is hidden to the end was hidden by mistake.
         for text in self._hidden:
             self._add_text(text.content)
@@ -105,6 +166,12 @@ class _Reader:
                 self._hidden.clear()
 
     def _add_text(self, text: str) -> None:
+        if self._choice.is_open:
+            self._choice.add(text)
+            return
+        if self._is_raised and text[:1].isdigit() and self._flow.ends_in_word():
+            text = f"^{text}"  # ten to the fifth is not 105
+        self._is_raised = False
         if not self._preformatted:
             self._flow.add(_SPACES.sub(" ", text))
             return
@@ -119,6 +186,12 @@ class _Reader:
             self._flow.break_line()
         elif name == "img":
             self._mark_picture(tag.attributes)
+        elif name == "input":
+            self._flow.add(_input_text(tag.attributes))
+        elif name in ("select", "option"):
+            self._choice.start(tag)
+        elif name in _STRUCK:
+            self._flow.add(_STRIKE)
         elif name == "table":
             self._start_table()
         elif name in ("tr", "td", "th"):
@@ -133,6 +206,7 @@ class _Reader:
             first = _FIRST_NUMBER.search(tag.attributes)
             self._lists.append(None if name == "ul" else int(first[1]) if first else 1)
         self._preformatted += name == "pre"
+        self._is_raised = self._is_raised or name == "sup"
 
     def _mark_picture(self, attributes: str) -> None:
         found = _SHOWN.search(attributes)
@@ -141,6 +215,11 @@ class _Reader:
             self.pictures.append(found[1])
 
     def _end(self, name: str) -> None:
+        self._is_raised = False
+        if name in _STRUCK:
+            self._flow.add(_STRIKE)
+        elif name == "select":
+            self._flow.add(self._choice.end())
         if name in ("ol", "ul") and self._lists:
             self._flow.end_line()
             self._lists.pop()

@@ -15,6 +15,7 @@ from mailbridge.model import EXTERNAL, Document
 from mailbridge.page import text_page as page
 from mailbridge.submission.letter.attachments import Attachments
 from mailbridge.submission.letter.body import read_body
+from mailbridge.submission.letter.cloud_files import links_to_file, only_covers_link
 from mailbridge.submission.letter.covering import is_only_of_device
 from mailbridge.submission.letter.derived import DerivedContent
 from mailbridge.submission.letter.encoded_text import find_encoded
@@ -53,6 +54,8 @@ def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_cha
         documents = tuple(attachments.documents)
         text = "\n\n".join(map(str, texts))
         content_digest = _content_digest(text, documents)
+        if is_page_needed and not documents and body.has_cloud_link and all(only_covers_link(text.text) for text in texts):
+            raise Refused("554 5.6.0 The mail has only a link to a file on the web, not the file itself; attach the file")
         if _becomes_page(texts, letter.page_mode or page_mode, documents, is_needed=is_page_needed):
             _check_readable(text)
             documents = (_text_page(text, opened.headers, letter.subject, derived), *documents)
@@ -81,7 +84,7 @@ def _becomes_page(texts: list[LetterText], page_mode: str, documents: tuple[Docu
         return False
     if page_mode == "always" or is_needed:
         return True
-    return any(text.deserves_page(is_first=number == 0) for number, text in enumerate(texts))
+    return any(text.deserves_page(is_first=number == 0) or links_to_file(text.text) for number, text in enumerate(texts))
 
 
 def _check_readable(text: str) -> None:

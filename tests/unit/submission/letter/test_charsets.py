@@ -32,6 +32,11 @@ SENTENCE = "אנו מאשרים את קבלת ההזמנה ונספק אותה �
         ("utf-16", None),
         ("utf-16-le", "utf-16le"),
         ("utf-7", "utf-7"),
+        ("utf-16-le", "utf-8"),
+        ("utf-16-be", None),
+        ("cp862", "cp862"),
+        ("cp862", "windows-1255"),
+        ("cp862", None),
     ],
 )
 def test_hebrew_is_read_whatever_a_program_declares(written_in: str, declared: str | None) -> None:
@@ -52,6 +57,33 @@ def test_hebrew_is_read_whatever_a_program_declares(written_in: str, declared: s
 )
 def test_other_charsets_are_read(content: bytes, declared: str, text: str) -> None:
     assert decode_text(content, declared) == text
+
+
+@pytest.mark.parametrize("declared", [None, "iso-8859-1", "utf-8"])
+@pytest.mark.parametrize(
+    "written", ["Пожалуйста, подтвердите получение заказа", "Добрый день! Прошу выслать прайс", "Счет на оплату"]
+)
+def test_russian_is_not_taken_for_hebrew(written: str, declared: str | None) -> None:
+    assert decode_text(written.encode("cp1251"), declared) == written
+
+
+@pytest.mark.parametrize("through", ["latin-1", "cp1252"])
+def test_utf8_that_was_encoded_twice_is_decoded_twice(through: str) -> None:
+    # A program leaves the bytes that windows-1252 lacks as they are.
+    once = "".join(bytes([byte]).decode(through, "ignore") or chr(byte) for byte in "“שלום” 20 €, נא לשלוח הזמנה".encode())
+    assert decode_text(once.encode(), "utf-8") == "“שלום” 20 €, נא לשלוח הזמנה"
+
+
+@pytest.mark.parametrize("text", ["5 × 4 × 3", "Ã, Ð and ×", "× שלום", "Цена × 3"])
+def test_signs_that_look_like_text_encoded_twice_stay(text: str) -> None:
+    assert decode_text(text.encode(), "utf-8") == text
+
+
+@pytest.mark.parametrize(("written_in", "declared"), [("iso8859-8", "iso-8859-8"), ("cp862", "ibm862"), ("cp862", None)])
+def test_hebrew_that_was_written_from_left_to_right_is_turned(written_in: str, declared: str | None) -> None:
+    visual = "03-1234567 ןופלט .הפיח ,7 .St Herzl :תבותכל 31/12/2026 דע (ףוחד) םיזגרא 20 קפסל אנ"
+    logical = "נא לספק 20 ארגזים (דחוף) עד 31/12/2026 לכתובת: Herzl St. 7, חיפה. טלפון 03-1234567"
+    assert decode_text(f"{visual}\n".encode(written_in) * 2, declared) == f"{logical}\n" * 2
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,37 @@ def steps(job: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> int:
 def test_the_work_grows_with_the_length_and_not_faster(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
     short, long = (piece * (length // len(piece)) for length in (2_000, 8_000))
     assert steps(lambda: text_of_html(long), monkeypatch) < 4.5 * steps(lambda: text_of_html(short), monkeypatch) + 500
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("Name: <input type=text value='Dana &amp; Co'><br><input type=hidden value=z>", ["Name: Dana & Co"]),
+        ("<input type=checkbox checked>yes <input type='radio'>no", ["[x] yes [ ] no"]),
+        ("<select><option>one<option selected>two</select> end", ["two end"]),
+        ("<select><option>one<option>two", ["one"]),
+        ("<textarea>free text</textarea>", ["free text"]),
+    ],
+)
+def test_form_shows_what_was_filled_in(source: str, expected: list[str]) -> None:
+    assert lines(source) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("Price <s>100</s> <strike>90</strike> <del>85</del> 80", "Price ~100~ ~90~ ~85~ 80"),
+        ("10<sup>5</sup> m<sup>2</sup> 25<sup>th</sup> <sup>1</sup>", "10^5 m^2 25th 1"),
+    ],
+)
+def test_what_is_struck_out_or_raised_is_not_read_as_the_rest(source: str, expected: str) -> None:
+    assert lines(source) == [expected]
+
+
+@pytest.mark.parametrize("attributes", ["hidden", 'hidden=""', "style='visibility: hidden'", "style='display:none'"])
+def test_hidden_text_is_left_out(attributes: str) -> None:
+    assert lines(f"a<p {attributes}>b</p>c") == ["ac"]
+
+
+def test_word_hidden_elsewhere_hides_nothing() -> None:
+    assert lines("<p title='hidden fees' class=hidden data-hidden=1>b</p>") == ["b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import tarfile
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.unit.submission.letter.letter_fixtures import PDF, picture, read, read_with_text, refused
-from tests.unit.submission.letter.mail_writer import HEAD, ORDER, attached, html, mixed, multipart, shown, text
+from tests.unit.submission.letter.mail_writer import HEAD, ORDER, attached, html, mixed, multipart, part, shown, text
 
 SEE = text("see attached")
 A = attached("a.pdf", PDF, "application/pdf")
@@ -165,7 +166,53 @@ DOCUMENTS: dict[str, tuple[bytes, list[str]]] = {
         ["page.pdf", "a.pdf"],
     ),
 }
+DOCUMENTS |= {
+    "a PDF in HTML itself": (
+        HEAD + html(f'<p>See <a href="data:application/pdf;base64,{base64.b64encode(PDF).decode()}">the order</a></p>'),
+        ["document-1.pdf"],
+    ),
+    "a link to a further file beside a document": (
+        mixed(text("see attached\nplan.pdf <https://drive.google.com/file/d/x/view>\n"), A),
+        ["page.pdf", "a.pdf"],
+    ),
+}
 PAGES: dict[str, tuple[bytes, str, str]] = {
+    "HTML with a table that the plain text lacks": (
+        multipart(
+            "alternative",
+            text("Order\nPaper 20\n"),
+            html(
+                "<p>Order</p><table><tr><td>Paper</td><td>20</td></tr>"
+                "<tr><td>Toner black</td><td>3</td></tr><tr><td>Deliver to</td><td>Herzl 7, Haifa, on Thursday</td></tr></table>"
+            ),
+            head=HEAD,
+        ),
+        "Deliver to\tHerzl 7",
+        "<td>",
+    ),
+    "a plain text with the addresses of links": (
+        multipart(
+            "alternative",
+            text("Please *deliver* 20 boxes <https://www.example.co.il/a/b/c/d>, see plan below"),
+            html("<p>Please <b>deliver</b> 20 boxes, see plan below</p>"),
+            head=HEAD,
+        ),
+        "<https://www.example.co.il/a/b/c/d>",
+        "</b>",
+    ),
+    "text/enriched": (
+        HEAD
+        + part(
+            "Content-Type: text/enriched", "<bold>Send</bold> <color><param>red</param>20</color> & <<7>\n\nto Herzl\n7", "7bit"
+        ),
+        "Send 20 & <7>\nto Herzl 7",
+        "red",
+    ),
+    "a link with more than covering words": (
+        HEAD + text(f"{ORDER}The plan: https://drive.google.com/file/d/x\n"),
+        "20 boxes",
+        "\ufffd",
+    ),
     "soft line breaks with blanks behind them": (
         HEAD + b"Content-Type: text/plain\nContent-Transfer-Encoding: quoted-printable\n\n=D7=A9=  \n=D7=9C=\t\n=D7=95\n",
         "שלו",
@@ -190,6 +237,24 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "half a photograph with a small one in its header": (
         mixed(SEE, attached("j.jpg", JPEG[:2] + b"\xff\xe1\x00\x08Ex\xff\xd9.." + JPEG[2:9000], "image/jpeg")),
         "cut off",
+    ),
+    "a file of Gmail that is only linked": (
+        multipart(
+            "alternative",
+            text("see attached\n order.pdf\n<https://drive.google.com/file/d/x/view?usp=drive_web>\n"),
+            html("<p>see attached</p><a href='https://drive.google.com/file/d/x/view?usp=drive_web'>order.pdf</a>"),
+            head=HEAD,
+        ),
+        "only a link to a file",
+    ),
+    "a file of Outlook that is only linked": (
+        HEAD + html("<a href='https://firm-my.sharepoint.com/:b:/g/personal/x'>order 17.pdf</a><p>שלום,<br>מצורפת ההזמנה</p>"),
+        "only a link to a file",
+    ),
+    "a file of Apple Mail that is only linked": (
+        HEAD
+        + html("<p>See attached</p><a href='https://www.icloud.com/attachment/?u=x'>Click to Download</a><br>a.pdf<br>50 MB"),
+        "only a link to a file",
     ),
     "nothing but what a phone adds": (HEAD + text("\n\nSent from my iPhone\n"), "has nothing to fax"),
     "nothing but what a scanner adds": (
