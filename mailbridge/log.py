@@ -135,6 +135,8 @@ upload_crashed = _event("upload failed unexpectedly", "error")
 outcome_not_stored = _event("upload outcome not stored", "error")
 poll_crashed = _event("status poll failed unexpectedly", "error")
 status_unanswered = _event("status query not answered", "error")
+sending_held = _event("sending held by a person", "warning")
+sending_resumed = _event("sending resumed")
 account_paused = _event("account paused", "error")
 account_reopened = _event("account reopened")
 

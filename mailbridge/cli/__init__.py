@@ -28,6 +28,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "cancel": ("mailbridge.cli.actions:cancel", "Cancel a waiting fax."),
     "retry": ("mailbridge.cli.actions:retry", "Send a waiting fax now, or a failed fax again."),
     "resolve": ("mailbridge.cli.actions:resolve", "Settle a fax in doubt: sent, failed, or send again."),
+    "hold": ("mailbridge.cli.hold:hold", "Stop sending faxes; mail is still accepted."),
+    "resume": ("mailbridge.cli.hold:resume", "Send again what was held."),
     "usage": ("mailbridge.cli.usage:usage", "Count the faxes of a month, and what they cost."),
     "events": ("mailbridge.cli.events:events", "List events, newest first."),
     "deliveries": ("mailbridge.cli.events:deliveries", "List deliveries to webhooks, newest first."),

@@ -71,6 +71,9 @@ def queue(
     elif received:
         _print_received(found, zone)
     else:
+        if names := ask(config_path, "held"):
+            what = "all accounts" if "" in names else ", ".join(names)
+            click.echo(f"mailbridge: sending of {what} is held; mailbridge resume ends that", err=True)
         _print_sent(found, zone, _empty(given))
 
 

@@ -67,6 +67,12 @@ def find_zone(config_path: Path) -> ZoneInfo:
         raise ConfigError("timezone", "is not a known time zone", 'write an IANA name such as "Asia/Jerusalem"') from None
 
 
+def find_accounts(config_path: Path) -> list[str]:
+    """Return the names of the MyFax accounts. Raises ConfigError."""
+    accounts = _tree(config_path).get("account")
+    return list(accounts) if isinstance(accounts, dict) else []
+
+
 def _tree(config_path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(config_path.read_text(encoding="utf-8-sig"))

@@ -15,9 +15,17 @@ def bind(store: Store, clock: Callable[[], datetime]) -> Mapping[str, Command]:
     """Return the commands that need only the store. The command line calls them itself if no daemon runs."""
     reading = (
         *(queries.queue, queries.received, queries.show, queries.stored_documents),
-        *(queries.events, delivery_queries.deliveries, queries.usage),
+        *(queries.events, delivery_queries.deliveries, queries.usage, queries.held),
     )
-    changing = (fax_actions.cancel, fax_actions.retry, fax_actions.resolve, fax_actions.resolve_all, delivery_actions.replay)
+    changing = (
+        fax_actions.cancel,
+        fax_actions.retry,
+        fax_actions.resolve,
+        fax_actions.resolve_all,
+        fax_actions.hold,
+        fax_actions.resume,
+        delivery_actions.replay,
+    )
     return {
         **{command.__name__: partial(command, store) for command in reading},
         **{command.__name__: partial(command, store, clock) for command in changing},

@@ -143,3 +143,35 @@ def _resolution(fax: Fax, as_: str, fax_code: str | None, now: datetime) -> tupl
     if as_ == "failed":
         return "abandon", {"failure": Failure(code="abandoned", message="a person resolved the doubt: it was not sent")}
     raise ControlError(f"a doubt is resolved as sent, resend or failed, not as {as_!r}")
+
+
+async def hold(store: Store, clock: Clock, *, account: str | None = None) -> dict[str, Any]:
+    """Start no more uploads of an account, or of all. Mail is still accepted, and uploads under way finish."""
+    return await store.run(lambda tx: _held(tx, account, on=True))
+
+
+async def resume(store: Store, clock: Clock, *, account: str | None = None) -> dict[str, Any]:
+    """Send again what `hold` has kept queued, of an account or of all; `account` None ends every hold."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        if account is None:
+            for name in tx.conditions.held_sending():
+                if name:
+                    tx.conditions.hold_sending(name, on=False)
+        elif "" in tx.conditions.held_sending():
+            raise ControlError("sending of all accounts is held; resume without --account ends that")
+        answer = _held(tx, account, on=False)
+        now = clock()
+        for fax in tx.faxes.newest("queued", _NO_LIMIT):
+            # It gets as much time as at first: it may have waited as long as that.
+            if account in (None, fax.account) and fax.due_at <= now:
+                tx.faxes.update(fax.id, expires_at=_new_expiry(fax, now))
+        return answer
+
+    return await store.run(work)
+
+
+def _held(tx: Transaction, account: str | None, *, on: bool) -> dict[str, Any]:
+    tx.conditions.hold_sending(account, on=on)
+    held = tx.conditions.held_sending()
+    return {"held": "all" if "" in held else held, "queued": tx.faxes.counts().get("queued", 0)}

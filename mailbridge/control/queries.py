@@ -68,6 +68,11 @@ def received_as_json(event: Event) -> dict[str, Any]:
     }
 
 
+async def held(store: Store) -> list[str]:
+    """Return the accounts whose sending a person holds back; an empty name stands for all."""
+    return await store.run(lambda tx: tx.conditions.held_sending())
+
+
 async def show(store: Store, *, id: str) -> dict[str, Any]:
     """Return the full history of one fax: attempts, documents, what is not faxed, events and deliveries. Raises NotFound."""
 

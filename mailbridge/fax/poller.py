@@ -27,6 +27,8 @@ _LONGEST_WAIT = 30.0
 # Seconds until a poll is tried again that failed in mailbridge itself.
 _PAUSE = 1.0
 _REDIALLED = ("busy", "no_answer")
+# A queued fax whose sending a person holds back does not expire; this long it is not looked at again.
+_HELD_EXTENSION = timedelta(hours=1)
 
 
 class Poller:
@@ -144,7 +146,10 @@ class Poller:
         now = self._clock()
         failed = []
         for fax in tx.faxes.expired(now):
-            if fax.state == "queued" or fax.account not in self._clients:
+            if fax.state == "queued" and tx.conditions.is_sending_held(fax.account):
+                # `mailbridge resume` gives it as much time as it had at first.
+                tx.faxes.update(fax.id, expires_at=now + _HELD_EXTENSION)
+            elif fax.state == "queued" or fax.account not in self._clients:
                 failed.append(expire(tx, fax, now))
             elif fax.due_at > now:
                 tx.faxes.update(fax.id, due_at=now)

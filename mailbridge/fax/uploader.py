@@ -24,6 +24,7 @@ beside those of the other stages, `myfax.transport` what keeps the HTTP library 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial
@@ -98,7 +99,7 @@ class Uploader:
         self._paused_until: datetime | None = None
         # An earlier run may have reported one that has not ended.
         self._pause_was_reported = True
-        self._draining = False
+        self._draining = self._held = False  # `_held` by a person: mailbridge hold
 
     async def run(self) -> None:
         """Upload what is due, and wait for more."""
@@ -127,7 +128,10 @@ class Uploader:
         slots = self._free_slots()
         if slots <= 0:
             return False
+        was_held = self._held
         claimed = await self._store.run(partial(self._claim, slots=slots))
+        if self._held != was_held:
+            (log.sending_held if self._held else log.sending_resumed)(f"account {self._name}")
         for fax in claimed:
             if fax.state == "uploading":
                 self._in_flight.start(fax, self._upload(fax))
@@ -151,6 +155,8 @@ class Uploader:
 
     async def _seconds_to_wait(self) -> float:
         """Return how long to wait unless a wakeup or the end of an upload comes first."""
+        if self._held:
+            return _LONGEST_WAIT
         if self._free_slots() <= 0:
             return min(_LONGEST_WAIT, self._pause_seconds() or _LONGEST_WAIT)
         due = await self._store.run(lambda tx: tx.faxes.next_due("queued", self._name))
@@ -164,9 +170,9 @@ class Uploader:
     def _claim(self, tx: Transaction, slots: int) -> list[Fax]:
         """Step 1: move due faxes to `uploading`, each with its new Attempt, and fail those that have expired."""
         now = self._clock()
-        claimed = []
-        per_number = self._options.per_number
-        for fax in tx.faxes.due_uploads(now, self._name, per_number, limit=slots):
+        self._held = tx.conditions.is_sending_held(self._name)
+        claimed, per_number = list[Fax](), self._options.per_number
+        for fax in [] if self._held else tx.faxes.due_uploads(now, self._name, per_number, limit=slots):
             if fax.expires_at <= now:
                 claimed.append(expire(tx, fax, now))
                 continue
@@ -183,9 +189,9 @@ class Uploader:
 
     async def _upload(self, fax: Fax) -> None:
         log.fax_uploading(fax.id, to=fax.number, account=self._name, attempt=len(fax.attempts))
-        begun = asyncio.get_running_loop().time()
+        begun = time.monotonic()
         outcome = await self._send(fax)
-        metrics.uploaded(self._name, outcome.trigger, asyncio.get_running_loop().time() - begun)
+        metrics.uploaded(self._name, outcome.trigger, time.monotonic() - begun)
         self._update_pause(outcome)
         while True:
             try:

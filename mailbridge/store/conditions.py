@@ -25,3 +25,25 @@ class Conditions:
         elif was_on and not on:
             self._sql.execute(delete(schema.meta).where(this))
         return was_on != on
+
+    def hold_sending(self, account: str | None, *, on: bool) -> bool:
+        changed = self.set(_held(account), on=on)
+        queued = select(schema.fax.c.account).distinct().where(schema.fax.c.state == "queued")
+        for name in self._sql.connection.scalars(queued):
+            self._sql.topics.add(f"upload:{name}")
+        return changed
+
+    def held_sending(self) -> list[str]:
+        found = self._sql.connection.scalars(select(schema.meta.c.key).where(schema.meta.c.key.startswith(_HELD)))
+        return sorted(key.removeprefix(_HELD).strip() for key in found)
+
+    def is_sending_held(self, account: str) -> bool:
+        keys = [f"condition: {_held(name)}" for name in (None, account)]
+        return bool(self._sql.rows(select(schema.meta.c.key).where(schema.meta.c.key.in_(keys))))
+
+
+_HELD = "condition: sending is held"
+
+
+def _held(account: str | None) -> str:
+    return "sending is held" if account is None else f"sending is held {account}"

@@ -147,6 +147,15 @@ class Conditions(Protocol):
     def set(self, name: str, *, on: bool) -> bool:
         """Store whether the condition holds; return whether that is a change. A condition never set does not hold."""
 
+    def hold_sending(self, account: str | None, *, on: bool) -> bool:
+        """Store whether a person holds back the uploads of an account, None for all; return whether that is a change."""
+
+    def held_sending(self) -> list[str]:
+        """Return the accounts whose uploads are held back; an empty name stands for all."""
+
+    def is_sending_held(self, account: str) -> bool:
+        """Return whether the uploads of this account are held back, by its name or with all."""
+
 
 class Mailboxes(Protocol):
     """The mailboxes that are watched."""
