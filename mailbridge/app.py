@@ -19,7 +19,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from mailbridge import log
-from mailbridge.assembly import Assembly, Part, document_links
+from mailbridge.assembly import Assembly, Part, document_links, link_renderer
 from mailbridge.background import Background, MyFaxCalls
 from mailbridge.clock import Clock
 from mailbridge.config import Config, host_port
@@ -156,6 +156,7 @@ class Daemon:
             following = group.create_task(_follow_clock_jumps(store, self._clock))
             stack.callback(following.cancel)
             links = document_links(self._config)
+            self._render = link_renderer(links, self._clock)
             await self._background.change(self._parts(self._config, links), self._config.fax.on_doubt)
             await self._open_control_socket(stack)
             self._web = await self._open_http(self._config, self._web_app(links))
@@ -186,6 +187,7 @@ class Daemon:
             self._plan.use(config)
             self._letter_reader.page_mode = config.fax.page
             await self._calls.change(config)
+            self._render = link_renderer(links, self._clock)
             await self._background.change(self._parts(config, links), config.fax.on_doubt)
             await self._calls.close_replaced()
             for watcher in self._background.all(Watcher):
@@ -216,7 +218,7 @@ class Daemon:
 
     async def _open_control_socket(self, stack: AsyncExitStack) -> None:
         daemon: Mapping[str, Command] = {"send": self._send, "hold_retention": self._hold_retention, **self._commands}
-        commands = {**bind(self._runtime.store, self._clock), **daemon}
+        commands = {**bind(self._runtime.store, self._clock, lambda event: self._render(event)), **daemon}
         control = ControlService(socket_path(self._config.state_dir, self._environ), commands, self._letter_reader.is_worker)
         await control.start()
         stack.push_async_callback(control.stop)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal, NamedTuple, Protocol, get_args
 from zoneinfo import ZoneInfo
 
 from mailbridge.config import Config
+from mailbridge.errors import ErrorCode
 from mailbridge.fax.poller import Poller
 from mailbridge.fax.uploader import Uploader
-from mailbridge.model import ErrorCode, Event
+from mailbridge.model import Event
 from mailbridge.myfax import MyFax
 from mailbridge.notice.assembly import build_dispatcher, build_folders
 from mailbridge.report.document_download import Documents
@@ -162,9 +164,13 @@ def myfax_client(config: Config, account: str) -> MyFax:
     return MyFax(login.email, login.password, myfax.url, myfax.timeout, ZoneInfo(config.timezone))
 
 
-def document_links(config: Config) -> Links:
-    """Return the maker of document links. A link never outlives its document. Raises OSError where its key cannot be kept."""
-    key = load_or_create_key(config.state_dir / "link.key")
+def document_links(config: Config, *, create: bool = True) -> Links:
+    """Return the maker of document links. A link never outlives its document. Raises OSError where its key cannot be kept.
+
+    Without `create`, a key that does not exist yet is not stored: a command may run as another user than the daemon.
+    """
+    path = config.state_dir / "link.key"
+    key = load_or_create_key(path) if create or path.exists() else os.urandom(32)
     kept = timedelta(seconds=config.retention.documents)
     return Links(key, config.http.public_url or f"http://{config.http.listen}", min(TTL, kept))
 
@@ -179,5 +185,14 @@ def renderer(
 
     def render(event: Event) -> bytes:
         return body(event, document, link=partial(links.link, now=runtime.clock()), read=read, inline_limit=inline_limit)
+
+    return render
+
+
+def link_renderer(links: Links, clock: Callable[[], datetime]) -> Callable[[Event], bytes]:
+    """Return the function that makes the body of an event with links to received documents, as most webhooks get it."""
+
+    def render(event: Event) -> bytes:
+        return body(event, "link", link=partial(links.link, now=clock()), read=lambda _: b"", inline_limit=0)
 
     return render

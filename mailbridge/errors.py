@@ -23,6 +23,22 @@ MailbridgeError
 
 from __future__ import annotations
 
+from typing import Literal
+
+# Why a fax failed.
+ErrorCode = Literal[
+    "no_answer",
+    "busy",
+    "wrong_number",
+    "transfer_failed",
+    "deleted",
+    "rejected",
+    "expired",
+    "abandoned",
+    "unreachable",
+    "unknown",
+]
+
 
 class MailbridgeError(Exception):
     """The base class of every error that mailbridge raises on purpose."""

@@ -12,23 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from mailbridge.errors import ErrorCode
 from mailbridge.lifecycle import DeliveryState, FaxState
 
 Encoding = Literal["identity", "base64", "quoted-printable"]
 # Where the last change of a fax came from; "mail" and "listing" are those of received faxes.
 Source = Literal["poll", "report", "upload", "person", "expiry", "mail", "listing"]
-ErrorCode = Literal[
-    "no_answer",
-    "busy",
-    "wrong_number",
-    "transfer_failed",
-    "deleted",
-    "rejected",
-    "expired",
-    "abandoned",
-    "unreachable",
-    "unknown",
-]
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # Two digits at a time, since every mail gets several ids.
 _DIGITS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
@@ -169,6 +158,7 @@ class Fax:
     polls: int = 0  # status requests without a result since the last upload
     failure: Failure | None = None  # when failed
     price: str | None = None  # as MyFax writes it
+    currency: str | None = None  # of the price, by ISO 4217; None if MyFax writes none
     credit_left: str | None = None  # of the account after this fax, as MyFax writes it
     source: Source | None = None  # where the last change came from
     email: Email = field(default_factory=Email)
@@ -271,8 +261,8 @@ class Cursor:
 
 
 def rfc3339(moment: datetime) -> str:
-    """Return a time in the format of events: RFC 3339 in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return a time in the format of events: RFC 3339 in UTC, with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def received_documents(data: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -38,6 +38,8 @@ _STATES = ", ".join(get_args(DeliveryState))
     flag_value="*",
     help="Print the JSON Schema of an event type, or of all types.",
 )
+@click.option("--openapi", is_flag=True, help="Print the OpenAPI description of all event types.")
+@click.option("--raw", is_flag=True, help="With --json: data as it is stored, with the documents' paths in the spool.")
 @limit_option
 @json_option
 @config_option
@@ -47,24 +49,28 @@ def events(
     since: str | None,
     until: str | None,
     schema: str | None,
+    openapi: bool,
+    raw: bool,
     limit: int,
     as_json: bool,
     config_path: Path,
 ) -> None:
-    """List events, newest first.
+    """List events, newest first. With --json, data is as webhooks get it, with links to received documents.
 
     \b
       mailbridge events --fax fax_01M87C14PBQ5WTSC4GKPEBFKJX
       mailbridge events --type fax.failed --since 2026-11-01
       mailbridge events --schema fax.delivered
     """
-    if schema is not None:
-        _print_schema(schema)
+    if schema is not None or openapi:
+        _print_schema(schema or "openapi")
         return
+    if raw and not as_json:
+        raise click.UsageError("--raw requires --json")
     if type_ is not None:
         _check_type(type_)
     zone = find_zone(config_path)
-    found = ask(config_path, "events", fax=fax, limit=limit, type=type_, **between(since, until, zone))
+    found = ask(config_path, "events", fax=fax, limit=limit, type=type_, raw=raw, **between(since, until, zone))
     if as_json:
         print_json(found)
         return
@@ -155,8 +161,11 @@ def _check_type(type_: str) -> None:
 
 
 def _print_schema(type_: str) -> None:
-    from mailbridge.webhook import schemas
+    from mailbridge.webhook import openapi, schemas
 
+    if type_ == "openapi":
+        print_json(openapi.description())
+        return
     if type_ != "*":
         _check_type(type_)
     print_json({name: schemas.schema(name) for name in schemas.EVENTS} if type_ == "*" else schemas.schema(type_))

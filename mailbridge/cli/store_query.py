@@ -88,12 +88,15 @@ def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
     import asyncio
 
     from mailbridge.app import open_store
+    from mailbridge.assembly import document_links, link_renderer
     from mailbridge.clock import Clock
     from mailbridge.config import load
     from mailbridge.control.commands import bind
 
     async def work() -> Any:
-        async with open_store(load(config_path, environment(config_path))) as store:
-            return await bind(store, Clock())[command](**args)
+        config, clock = load(config_path, environment(config_path)), Clock()
+        async with open_store(config) as store:
+            render = link_renderer(document_links(config, create=False), clock)
+            return await bind(store, clock, render)[command](**args)
 
     return asyncio.run(work())

@@ -8,14 +8,18 @@ from functools import partial
 
 from mailbridge.control import delivery_actions, delivery_queries, fax_actions, queries
 from mailbridge.control.server import Command
+from mailbridge.model import Event
 from mailbridge.store.interface import Store
 
 
-def bind(store: Store, clock: Callable[[], datetime]) -> Mapping[str, Command]:
-    """Return the commands that need only the store. The command line calls them itself if no daemon runs."""
+def bind(store: Store, clock: Callable[[], datetime], render: Callable[[Event], bytes]) -> Mapping[str, Command]:
+    """Return the commands that need only the store. The command line calls them itself if no daemon runs.
+
+    `render` returns the body of an event as it is delivered.
+    """
     reading = (
         *(queries.queue, queries.received, queries.show, queries.stored_documents),
-        *(queries.events, delivery_queries.deliveries, queries.usage, queries.held),
+        *(delivery_queries.deliveries, queries.usage, queries.held),
     )
     changing = (
         fax_actions.cancel,
@@ -27,6 +31,7 @@ def bind(store: Store, clock: Callable[[], datetime]) -> Mapping[str, Command]:
         delivery_actions.replay,
     )
     return {
+        "events": partial(queries.events, store, render),
         **{command.__name__: partial(command, store) for command in reading},
         **{command.__name__: partial(command, store, clock) for command in changing},
     }

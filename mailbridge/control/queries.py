@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar, get_args
 
 from mailbridge.control.ids import whole_fax_id
@@ -120,19 +122,25 @@ def _received_document(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 async def events(
     store: Store,
+    render: Callable[[Event], bytes],
     *,
+    raw: bool = False,
     fax: str | None = None,
     limit: int = 100,
     type: str | None = None,
     since: str | None = None,
     until: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Return events, newest first; with arguments, only those of a fax, a type or a time. Raises NotFound, ControlError."""
+    """Return events, newest first; with arguments, only those of a fax, a type or a time. Raises NotFound, ControlError.
+
+    `data` and `timestamp` are those of the body that `render` makes, as it is delivered; with `raw`, `data` is that of the row.
+    """
+    shown = _event if raw else partial(_delivered_event, render=render)
     fax_id = None if fax is None else await store.run(lambda tx: whole_fax_id(tx, fax))
     if (type, since, until) == (None, None, None):
-        return [_event(event) for event in await store.run(lambda tx: tx.events.newest(fax_id, limit))]
+        return [shown(event) for event in await store.run(lambda tx: tx.events.newest(fax_id, limit))]
     wanted = {"types": None if type is None else (type,), "fax_id": fax_id, "since": since, "until": until}
-    return [_event(event) for event in await _events(store, read_filter(EventFilter, wanted), limit)]
+    return [shown(event) for event in await _events(store, read_filter(EventFilter, wanted), limit)]
 
 
 async def _events(store: Store, wanted: EventFilter, limit: int) -> list[Event]:
@@ -196,6 +204,7 @@ def fax_as_json(fax: Fax) -> dict[str, Any]:
         "polls": fax.polls,
         "failure": _failure(fax.failure),
         "price": fax.price,
+        "currency": fax.currency,
         "source": fax.source,
         "sender": fax.email.sender,
         "subject": fax.email.subject,
@@ -228,6 +237,11 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "fax_code": attempt.fax_code,
         "error_code": attempt.error_code,
     }
+
+
+def _delivered_event(event: Event, render: Callable[[Event], bytes]) -> dict[str, Any]:
+    body = json.loads(render(event))
+    return {**_event(event), "timestamp": body["timestamp"], "data": body["data"]}
 
 
 def _event(event: Event) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from mailbridge.demo import faults
 from mailbridge.demo.accounts import BAD_PARAMETER, NOT_ACCEPTED, UNKNOWN, Accounts, Refusal, required
+from mailbridge.demo.page_count import count_pages
 from mailbridge.myfax.values import e164
 
 BY_LAST_DIGITS = {
@@ -34,7 +35,7 @@ _NUMBER = re.compile(r"\+?[0-9][0-9() .\-]{2,39}", re.ASCII)
 
 @dataclass(slots=True)
 class SimFax:
-    """One accepted fax. `files` has name, size, sha256 and content_type of each file, `url` is the fileURL."""
+    """One accepted fax. `files` has name, size, sha256, content_type and pages of each file, `url` is the fileURL."""
 
     fax_code: str
     number: str
@@ -44,6 +45,11 @@ class SimFax:
     began: float
     reported: bool = False
     url: str = ""
+
+    @property
+    def pages(self) -> int:
+        """The pages of all files; 1 for a URL, which is not fetched."""
+        return sum(file["pages"] for file in self.files) or 1
 
     @property
     def subject(self) -> str:
@@ -128,7 +134,7 @@ class Actions:
             self.on_upload(fax)
         if outcome in FINAL_STATUS:
             self._start_task(self._finish(fax))
-        answer = {"FAX_CODE": fax.fax_code, "FAX_STATUS": 0, "PRICE": "0.40", "CREDIT_LEFT": self.credit, "FAX_PAGES": 1}
+        answer = {"FAX_CODE": fax.fax_code, "FAX_STATUS": 0, "PRICE": "0.40", "CREDIT_LEFT": self.credit, "FAX_PAGES": fax.pages}
         return xml(0, "OK", answer)
 
     async def _finish(self, fax: SimFax) -> None:
@@ -179,11 +185,14 @@ class Actions:
 
 
 async def _file_facts(part: UploadFile) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    while chunk := await part.read(1 << 16):
-        digest.update(chunk)
-        size += len(chunk)
-    return {"name": part.filename, "size": size, "sha256": digest.hexdigest(), "content_type": part.content_type}
+    content = await part.read()
+    return {
+        "name": part.filename,
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "content_type": part.content_type,
+        "pages": count_pages(content),
+    }
 
 
 def parse_time(printed: str) -> datetime:

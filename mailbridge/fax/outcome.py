@@ -24,7 +24,7 @@ EXPIRED = Failure(code="expired", message="it was not final within fax.give_up")
 _FAILED_ON_DOUBT = Failure(
     code="abandoned", message="it is not known whether MyFax took this fax; by fax.on_doubt it counts as failed"
 )
-_ANSWER_FIELDS = ("fax_code", "price", "credit_left", "pages")
+_ANSWER_FIELDS = ("fax_code", "price", "currency", "credit_left", "pages")
 _ATTEMPT_ERROR_CODES = {"lose": "in_doubt", "defer": "not_taken"}
 
 
@@ -49,7 +49,7 @@ class UploadOutcome:
 
 def amounts(answer: UploadAnswer | StatusAnswer) -> dict[str, str]:
     """Return the price and the credit of an answer as the store and the events hold them: the exact amounts as text."""
-    printed = {"price": answer.price, "credit_left": answer.credit_left}
+    printed = {"price": answer.price, "currency": answer.currency, "credit_left": answer.credit_left}
     return {name: str(value) for name, value in printed.items() if value is not None}
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from xml.etree.ElementTree import Element
 
-from mailbridge.myfax.values import REGION, e164, moment, money
+from mailbridge.myfax.values import REGION, currency, e164, moment, money
 from mailbridge.myfax.xml_parser import Unreadable, field, number, parse_response
 
 
@@ -25,6 +25,7 @@ class UploadAnswer:
     price: Decimal | None = None  # PRICE
     credit_left: Decimal | None = None  # CREDIT_LEFT
     pages: int | None = None  # FAX_PAGES
+    currency: str | None = None  # of PRICE, by ISO 4217; None if it is printed without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class StatusAnswer:
     price: Decimal | None = None  # PRICE
     credit_left: Decimal | None = None  # CREDIT_LEFT
     printed_status: str | None = None  # FAX_STATUS as printed, even if it is not a number
+    currency: str | None = None  # of PRICE, by ISO 4217; None if it is printed without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def read_upload(body: bytes) -> UploadAnswer:
         money(field(root, "PRICE")),
         money(field(root, "CREDIT_LEFT")),
         number(root, "FAX_PAGES"),
+        currency(field(root, "PRICE")),
     )
 
 
@@ -114,6 +117,7 @@ def read_status(body: bytes) -> StatusAnswer:
         money(field(root, "PRICE")),
         money(field(root, "CREDIT_LEFT")),
         field(root, "FAX_STATUS"),
+        currency(field(root, "PRICE")),
     )
 
 

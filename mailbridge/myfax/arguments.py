@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 from ipaddress import ip_address
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
@@ -14,6 +14,18 @@ from mailbridge.errors import InvalidArgument
 from mailbridge.myfax.values import FIRST, LAST, e164
 
 T = TypeVar("T", str, int)
+
+
+class Secret(Protocol):
+    """A text that does not show in logs and tracebacks, such as pydantic's SecretStr."""
+
+    def get_secret_value(self) -> str:
+        """Return the text."""
+
+
+def plain(secret: Secret | str) -> str:
+    """Return the text of a secret."""
+    return secret if isinstance(secret, str) else secret.get_secret_value()
 
 
 def text(field: str, value: str, limit: int | None = None) -> str:

@@ -11,11 +11,11 @@ from typing import Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 import httpx
-from pydantic import SecretStr
 
 from mailbridge.errors import InDoubt, InvalidArgument, NotTaken
 from mailbridge.myfax import answers, arguments, forms
 from mailbridge.myfax.answers import IncomingItem, IncomingPage, RegisterAnswer, ReleaseAnswer, StatusAnswer, UploadAnswer
+from mailbridge.myfax.arguments import Secret
 from mailbridge.myfax.files import File, as_list, multipart_files
 from mailbridge.myfax.transport import Answer, classify, open_client, post
 from mailbridge.myfax.values import REGION
@@ -38,7 +38,7 @@ class MyFax:
     def __init__(
         self,
         email: str,
-        password: SecretStr | str,
+        password: Secret | str,
         url: str = URL,
         timeout: float = 120.0,
         zone: tzinfo = ISRAEL,
@@ -46,7 +46,12 @@ class MyFax:
         region: str = REGION,
     ) -> None:
         self.email, self.zone, self.region = email, zone, region
-        self._password = password if isinstance(password, SecretStr) else SecretStr(password)
+
+        # A function, so that the password is not shown among the attributes.
+        def plain_password() -> str:
+            return arguments.plain(password)
+
+        self._password = plain_password
         for field, value in zip(("email", "password"), self._login, strict=True):
             arguments.text(field, value)
         self._timeout = timeout
@@ -134,7 +139,7 @@ class MyFax:
         email: str,
         *,
         full_name: str | None = None,
-        password: SecretStr | str | None = None,
+        password: Secret | str | None = None,
         company_name: str | None = None,
         company_address: str | None = None,
         type: Literal[1, 17] | None = None,
@@ -147,7 +152,7 @@ class MyFax:
         (`company_address`), type (1 for mobile, which is MyFax's default, or 17 for landline), requestedNumber
         (`requested_number`, international), and resultType, which is always XML.
         """
-        secret = password.get_secret_value() if isinstance(password, SecretStr) else password
+        secret = None if password is None else arguments.plain(password)
         fields = {
             "email": arguments.email("email", email, 200),
             "fullName": full_name and arguments.text("fullName", full_name, 200),
@@ -182,7 +187,7 @@ class MyFax:
 
     @property
     def _login(self) -> tuple[str, str]:
-        return self.email, self._password.get_secret_value()
+        return self.email, self._password()
 
     async def _query(self, path: str, form: dict[str, str], read: Callable[[bytes], Answer]) -> Answer:
         """Make a call that changes nothing at MyFax: without a usable answer it may simply be repeated."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from mailbridge.model import ErrorCode
+from mailbridge.errors import ErrorCode
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,14 @@ _NUMBER = re.compile(r"\+?[0-9() .\-]{3,40}", re.ASCII)
 # At most as many digits as str() writes without an exponent, because the amount is stored as text.
 _MONEY = re.compile(r"[+-]?[0-9]{1,12}(?:\.[0-9]{1,6})?", re.ASCII)
 
+_CURRENCIES: Final = {
+    **dict.fromkeys(("₪", 'ש"ח', "ש״ח", "NIS", "ILS"), "ILS"),
+    **dict.fromkeys(("$", "USD"), "USD"),
+    **dict.fromkeys(("€", "EUR"), "EUR"),
+}
+# Before or behind an amount.
+_CURRENCY = re.compile("|".join(map(re.escape, _CURRENCIES)), re.IGNORECASE)
+
 
 def moment(printed: str | None, zone: tzinfo) -> datetime | None:
     """Return a printed time such as `2020-12-21 14:19:42.0` in UTC; if it has no zone of its own, it is in `zone`.
@@ -72,5 +80,15 @@ def e164(printed: str | None, region: str = REGION) -> str | None:
 
 
 def money(printed: str | None) -> Decimal | None:
-    """Return an amount exactly as printed, so that its text is `0.40` again; None if it is not a plain decimal number."""
-    return Decimal(printed) if printed is not None and _MONEY.fullmatch(printed) else None
+    """Return an amount exactly as printed, so that its text is `0.40` again; None if it is not a plain decimal number.
+
+    A currency before or behind it does not count (see `currency`).
+    """
+    amount = _CURRENCY.sub("", printed or "", count=1).strip()
+    return Decimal(amount) if _MONEY.fullmatch(amount) else None
+
+
+def currency(printed: str | None) -> str | None:
+    """Return the currency that an amount is printed with (ISO 4217), None if without one, as in MyFax's document."""
+    found = _CURRENCY.search(printed or "")
+    return None if found is None else _CURRENCIES[found[0].upper()]

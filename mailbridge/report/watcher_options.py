@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from mailbridge.config import Mailbox
-from mailbridge.model import ErrorCode
+from mailbridge.errors import ErrorCode
 from mailbridge.report.imap_connection import MAX_LITERAL
 from mailbridge.report.trust import Resolve
 

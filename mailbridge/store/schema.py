@@ -107,6 +107,7 @@ fax = Table(
     Column("repeat_of", Text),  # id of an earlier fax with the same content to the same number
     Column("client", Text),  # IP address of the SMTP client; NULL for `mailbridge send`
     Column("restored_at", Instant),  # when a restored backup put it in doubt; NULL once a person resolved that
+    Column("currency", Text),  # of the price, by ISO 4217; NULL if MyFax writes none
     Index("fax_due", "state", "account", "due_at"),
     Index("fax_next", "state", "due_at"),
     Index("fax_expires", "state", "expires_at"),

@@ -30,7 +30,9 @@ def fax_data(fax: Fax) -> dict[str, Any]:
         "fax_code": fax.fax_code,
         "error": error,
         "attempts": [_attempt(attempt) for attempt in fax.attempts],
+        "delivered_at": rfc3339(fax.final_at) if fax.state == "delivered" and fax.final_at else None,
         "price": fax.price,
+        "currency": fax.currency,
         "credit_left": fax.credit_left,
         "source": fax.source,
         "email": {

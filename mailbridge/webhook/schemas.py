@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
+from mailbridge.errors import ErrorCode
 from mailbridge.lifecycle import FaxState
-from mailbridge.model import ErrorCode
 
 Schema = dict[str, Any]
 
@@ -95,7 +95,9 @@ _OUTBOUND = _object(
         "fax_code": _described(_or_null(_TEXT), "MyFax's ID of the fax, once accepted"),
         "error": _or_null(_ERROR),
         "attempts": {"type": "array", "items": _ATTEMPT},
+        "delivered_at": _described(_or_null(_TIME), "when it became delivered; null until then"),
         "price": _or_null(_TEXT),
+        "currency": _described(_or_null(_TEXT), "of the price, by ISO 4217; null if MyFax does not say"),
         "credit_left": _or_null(_TEXT),
         "source": _described(
             _or_null({"type": "string", "enum": ["poll", "report", "upload", "person", "expiry"]}), "source of the last change"

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mailbridge.config import Config, load
+from mailbridge.errors import ErrorCode
 from mailbridge.lifecycle import FaxTrigger
-from mailbridge.model import Attempt, Delivery, ErrorCode, Event, Failure, Fax, Recipient
+from mailbridge.model import Attempt, Delivery, Event, Failure, Fax, Recipient
 from mailbridge.notice.assembly import build_dispatcher, build_folders
 from mailbridge.notice.planner import Planner
 from mailbridge.notice.writer import Confirm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from mailbridge.config import load
-from mailbridge.model import Attempt, Email, Failure, new_id
+from mailbridge.model import Attempt, Email, Failure, new_id, rfc3339
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import a_fax, an_envelope
 from tests.integration.cli_fixtures import SECRET, environment, one_line, run, serving, write_config
@@ -314,3 +315,41 @@ def test_usage_counts_by_user_account_and_tag(seeded: Seeded) -> None:
     assert done.output.splitlines()[2] == "scanner,1,0,1,0,0,0"
     for wrong in ("2026-13", "2026", "january", "0000-01"):
         assert run("usage", "--month", wrong, "--config", seeded.config).status == 2
+
+
+RECEIVED = {
+    "path": "received/00/fax_1",
+    "sha256": "cd",
+    "size": 4,
+    "content_type": "application/pdf",
+    "filename": "fax.pdf",
+    "pages": None,
+}
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_events_shows_bodies_as_they_are_delivered_and_with_raw_the_row(tmp_path: Path, daemon: bool) -> None:
+    seeded = seed(tmp_path)
+    data = {"fax_id": "fax_1", "from": None, "document": RECEIVED, "documents": [RECEIVED]}
+
+    async def add() -> None:
+        async with SqliteStore(tmp_path / "state", lambda fax: {}, lambda _: []) as store:
+            await store.run(lambda tx: tx.events.emit("fax.received", data, NOW, "fax_1"))
+
+    asyncio.run(add())
+    with serving(seeded.config) if daemon else contextlib.nullcontext():
+        [shown] = read_json(seeded, "events", "--type", "fax.received")
+        [raw] = read_json(seeded, "events", "--type", "fax.received", "--raw")
+        refused = run("events", "--raw", "--config", seeded.config)
+    assert shown["timestamp"] == rfc3339(NOW)
+    assert shown["data"]["document"] == shown["data"]["documents"][0]
+    assert "/documents/" in shown["data"]["document"]["url"]
+    assert "expires_at" in shown["data"]["document"]
+    assert "path" not in shown["data"]["document"]
+    assert raw["data"] == data
+    assert shown.keys() - raw.keys() == {"timestamp"}
+    assert (refused.status, "--raw requires --json" in refused.errors) == (2, True)
+
+
+def test_events_prints_the_openapi_description(seeded: Seeded) -> None:
+    assert read_json(seeded, "events", "--openapi")["openapi"] == "3.1.0"

@@ -62,7 +62,7 @@ def test_a_fax_that_was_never_mailed_is_reported_once_with_its_document(tmp_path
             "to": "+97239876543",
             "from": CALLER,
             "status": "received",
-            "received_at": "2026-01-04T09:01:00Z",
+            "received_at": "2026-01-04T09:01:00.000Z",
             "pages": None,
             "source": "listing",
             "trusted": True,
@@ -94,7 +94,7 @@ def test_a_voicemail_is_reported_at_once_with_its_recording(tmp_path: Path) -> N
         [event] = await setup.events("voicemail.received")
         assert (event.data["from"], event.data["source"], event.data["received_at"]) == (
             *("+972501234567", "listing"),
-            "2026-01-04T09:01:00Z",
+            "2026-01-04T09:01:00.000Z",
         )
         document = event.data["document"]
         assert (document["content_type"], document["filename"]) == ("audio/wav", "2026-01-04_11-01-00_+972501234567.wav")
@@ -209,7 +209,7 @@ def test_two_faxes_of_one_caller_and_a_mail_for_one_of_them_make_two_events(tmp_
         assert await setup.mail(at + 4 * MINUTE)
         await setup.rounds(listing, PATIENT + 2)
         received = [(event.data["source"], event.data["received_at"]) for event in await setup.events()]
-        assert received == [("mail", "2026-01-04T09:14:00Z"), ("listing", "2026-01-04T09:10:00Z")]
+        assert received == [("mail", "2026-01-04T09:14:00.000Z"), ("listing", "2026-01-04T09:10:00.000Z")]
 
     play(tmp_path, scenario)
 
@@ -365,7 +365,7 @@ def test_an_item_with_an_unreadable_time_gets_the_time_when_it_was_first_seen(tm
         setup.myfax.listed["incoming"][0]["TIME"] = ""
         await setup.rounds(listing, PATIENT + 2)
         [event] = await setup.events()
-        assert (event.data["from"], event.data["received_at"]) == (CALLER, "2026-01-04T09:10:00Z")
+        assert (event.data["from"], event.data["received_at"]) == (CALLER, "2026-01-04T09:10:00.000Z")
 
     play(tmp_path, scenario)
 
@@ -379,7 +379,7 @@ def test_a_time_beyond_all_dates_stops_no_round(tmp_path: Path) -> None:
         setup.myfax.add(START + MINUTE, "03-1111111")
         await setup.rounds(listing, PATIENT)
         reported = {event.data["from"]: event.data["received_at"] for event in await setup.events()}
-        assert reported == {CALLER: "2026-01-04T09:10:00Z", "+97231111111": "2026-01-04T09:01:00Z"}
+        assert reported == {CALLER: "2026-01-04T09:10:00.000Z", "+97231111111": "2026-01-04T09:01:00.000Z"}
 
     play(tmp_path, scenario)
 

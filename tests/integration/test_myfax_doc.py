@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import pytest
 
 from mailbridge import errors, myfax
 from mailbridge.demo.simulator import Simulator
@@ -15,7 +18,10 @@ from mailbridge.myfax import MyFax, Outcome, describe, report_outcome, status_ou
 from tests.wait_helpers import PATIENCE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "myfax.md").read_text(encoding="utf-8")
-[PROGRAM] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PROGRAM, ERRORS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+# The packages that the page says are needed, and what they need themselves.
+[NEEDED] = re.findall(r"pip install (httpx .*)", PAGE)
+BELOW = {"anyio", "certifi", "h11", "httpcore", "idna", "dns", "typing_extensions", "email_validator", "phonenumbers"}
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -51,6 +57,55 @@ def test_the_program_is_ten_lines_and_does_what_the_page_says(tmp_path: Path) ->
     [fax] = simulator.uploads
     assert [file["name"] for file in fax.files] == ["contract.pdf", "appendix.tif"]
     assert output == f"{fax.fax_code} 9 0.40 ['+97289999999']\n"
+
+
+def test_the_client_alone_loads_nothing_of_the_daemon_and_needs_only_the_packages_of_the_page(tmp_path: Path) -> None:
+    allowed = {name.replace("-", "_").removesuffix("lite") for name in NEEDED.split()} | BELOW
+    program = f"""
+import sys, sysconfig
+from importlib.abc import MetaPathFinder
+
+class Only(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in sys.stdlib_module_names or top in {allowed!r} or top in ("mailbridge", "sniffio") or top.startswith("_"):
+            return None
+        raise ModuleNotFoundError(f"{{name}} is not installed", name=name)
+
+sys.meta_path.insert(0, Only())
+import mailbridge.myfax
+client = mailbridge.myfax.MyFax("office@example.co.il", "s3cret", "http://127.0.0.1:1/")
+assert "s3cret" not in repr(vars(client))
+print(sorted(name for name in sys.modules if name.startswith("mailbridge") and not name.startswith("mailbridge.myfax")))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (ran.stdout, ran.stderr) == ("['mailbridge', 'mailbridge.errors']\n", "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "times", "result"),
+    [(None, 0, ""), ("hang", 1, "in doubt: "), ("http_500", 1, "in doubt: "), ("rejected", 1, "not sent: MyFax refused")],
+)
+def test_the_example_of_errors_sends_a_fax_in_doubt_once(tmp_path: Path, fault: str | None, times: int, result: str) -> None:
+    path = tmp_path / "contract.pdf"
+    path.write_bytes(b"%PDF-1.4")
+    example: dict[str, Any] = {}
+    exec(ERRORS, example)
+
+    async def main() -> tuple[int, str]:
+        simulator = Simulator(step=0.01)
+        url = await simulator.start()
+        if fault is not None:
+            simulator.misbehave(fault, times, "faxUpload.do")
+        async with MyFax("office@example.co.il", "demo", url, 1.0 if fault == "hang" else PATIENCE) as client:
+            answer = await example["send"](client, "03-9876543", str(path))
+        uploads = len(simulator.uploads)
+        await simulator.stop()
+        return uploads, answer
+
+    uploads, answer = asyncio.run(main())
+    assert uploads <= 1
+    assert answer.startswith(result)
 
 
 def test_every_action_and_every_error_is_on_the_page() -> None:

@@ -127,7 +127,7 @@ def test_N9_what_a_client_wrote_cannot_forge_fields(tmp_path: Path) -> None:
 def test_N10_each_error_code_has_a_row_and_each_status_fits_its_action() -> None:
     from typing import get_args
 
-    from mailbridge.model import ErrorCode
+    from mailbridge.errors import ErrorCode
 
     assert set(MEANINGS) == {*get_args(ErrorCode), "delivered", "in_doubt", "delayed", "cancelled"}
     classes = {"delivered": "2", "delayed": "4", "failed": "5"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import re
 import socket
@@ -13,8 +14,10 @@ from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 import httpx
+import pypdfium2
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from mailbridge.cli import demo as cli
 from mailbridge.demo import faults, standalone
@@ -491,3 +494,45 @@ def test_every_outcome_and_fault_is_in_the_help_and_in_the_docstring() -> None:
     for control in ("uploads", "lines", "script", "misbehave", "refuse", "incoming"):
         assert f"/_control/{control}" in shown
     assert FIRST_LINE in shown
+
+
+def a_pdf(pages: int) -> bytes:
+    document = pypdfium2.PdfDocument.new()
+    for _ in range(pages):
+        document.new_page(595, 842)
+    content = io.BytesIO()
+    document.save(content)
+    document.close()
+    return content.getvalue()
+
+
+def a_tiff(pages: int) -> bytes:
+    content = io.BytesIO()
+    first, *others = [Image.new("1", (8, 8)) for _ in range(pages)]
+    first.save(content, "TIFF", save_all=True, append_images=others)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("contents", "pages"),
+    [
+        ([a_pdf(1)], 1),
+        ([a_pdf(3)], 3),
+        ([a_tiff(4)], 4),
+        ([a_pdf(2), a_tiff(2), b"\x89PNG\r\n"], 5),
+        ([b"%PDF-1.4 broken"], 1),
+        ([b"II*\0broken"], 1),
+        ([b"hello"], 1),
+    ],
+)
+def test_pages_are_counted_as_the_documents_have_them(contents: list[bytes], pages: int) -> None:
+    async def main() -> UploadAnswer:
+        simulator = Simulator(step=0.01)
+        url = await simulator.start()
+        try:
+            async with MyFax(*OFFICE, url) as client:
+                return await client.send("03-9876543", [upload(content, f"{n}.pdf") for n, content in enumerate(contents)])
+        finally:
+            await simulator.stop()
+
+    assert asyncio.run(main()).pages == pages

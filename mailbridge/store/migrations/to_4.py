@@ -25,6 +25,7 @@ def upgrade(op: Operations) -> None:
     for name in ("user", "same_key", "repeat_of", "client"):
         op.add_column("fax", sa.Column(name, sa.Text))
     op.add_column("fax", sa.Column("restored_at", sa.BigInteger))
+    op.add_column("fax", sa.Column("currency", sa.Text))
     op.create_table("former_token", sa.Column("token", sa.Text, primary_key=True), sa.Column("fax_id", sa.Text, nullable=False))
     op.create_index("ix_former_token_fax_id", "former_token", ["fax_id"])
     op.create_index("fax_same", "fax", ["same_key", "created_at"])

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from mailbridge.model import ErrorCode
+from mailbridge.errors import ErrorCode
 from mailbridge.myfax.status_codes import DELIVERED, PENDING, Outcome, describe, report_outcome, status_outcome
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mailbridge.myfax.values import e164, moment, money, wall_clock
+from mailbridge.myfax.values import currency, e164, moment, money, wall_clock
 
 ISRAEL = ZoneInfo("Asia/Jerusalem")
 
@@ -103,7 +103,7 @@ def test_a_local_number_belongs_to_the_region() -> None:
         ("0.000000", Decimal("0.000000")),
         *(
             (printed, None)
-            for printed in (None, "", "0,40", "1e9", "NaN", "Infinity", "0.40 ILS", "٣", "1" * 40, "0.1234567", "1_0")
+            for printed in (None, "", "0,40", "1e9", "NaN", "Infinity", "0.40 GBP", "ILS", "٣", "1" * 40, "0.1234567", "1_0")
         ),
     ],
 )
@@ -111,3 +111,24 @@ def test_an_amount_is_exact_and_keeps_its_printed_text(printed: str | None, amou
     read = money(printed)
     assert read == amount
     assert read is None or str(read) == printed
+
+
+@pytest.mark.parametrize(
+    ("printed", "amount", "code"),
+    [
+        ("0.40 ₪", "0.40", "ILS"),
+        ("₪0.40", "0.40", "ILS"),
+        ("0.40 NIS", "0.40", "ILS"),
+        ("0.40 nis", "0.40", "ILS"),
+        ('0.40 ש"ח', "0.40", "ILS"),
+        ("ILS 12", "12", "ILS"),
+        ("$1.50", "1.50", "USD"),
+        ("1.50 EUR", "1.50", "EUR"),
+        ("0.40", "0.40", None),
+        ("", None, None),
+        (None, None, None),
+    ],
+)
+def test_a_price_is_read_with_its_currency_where_it_is_printed(printed: str | None, amount: str | None, code: str | None) -> None:
+    assert money(printed) == (amount and Decimal(amount))
+    assert currency(printed) == code

@@ -20,7 +20,7 @@ from mailbridge.config import Account, FaxOptions, Mailbox, Webhook
 from mailbridge.fax.outcome import UploadOutcome
 from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, Uploader
 from mailbridge.lifecycle import FAX, FAX_AFTER_FINAL, FaxState, FaxTrigger
-from mailbridge.model import Attempt, Cursor, Delivery, Email, Event, Failure, Fax, ReceivedItem, Report
+from mailbridge.model import Attempt, Cursor, Delivery, Document, Email, Event, Failure, Fax, ReceivedItem, Report
 from mailbridge.myfax import MyFax
 from mailbridge.notice.outcome import failed_event, finished
 from mailbridge.notice.relay import Result
@@ -63,6 +63,17 @@ REPORT = Report(
     to="039876543",
     trusted=True,
 )
+_SENT = Document(
+    name="חוזה.pdf",
+    content_type="application/pdf",
+    size=88210,
+    sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    path="mail/07/env_01KE4B8W3P0C8D6QYH4T2ZK7RM.eml",
+    offset=1204,
+    length=120708,
+    encoding="base64",
+    pages=3,
+)
 _NUMBERS = iter(range(10**6))
 
 
@@ -89,15 +100,12 @@ def _fax() -> Fax:
         AT,
         id=f"fax_01KE4B8W3PZQ7T5RMN2VXJ{number:04d}",
         token=f"MB-7K3QX{number:03d}",
-        documents=(),
+        documents=(_SENT,),
         pages=3,
-        email=Email(
-            message_id="<CAF1c9@mail.example.co.il>",
-            envelope_id="env_01KE4B8W3P0C8D6QYH4T2ZK7RM",
-            sender="dana@example.co.il",
-            subject="חוזה שכירות",
-        ),
+        email=Email(message_id="<CAF1c9@mail.example.co.il>", sender="dana@example.co.il", subject="חוזה שכירות"),
         tags={"case": "1723"},
+        user="dana",
+        client="192.168.1.20",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
@@ -44,12 +44,14 @@ def test_a_failed_fax_has_the_data_of_the_contract() -> None:
             {
                 "n": 1,
                 "fax_code": "3cf6",
-                "started_at": "2026-01-04T09:12:44Z",
-                "ended_at": "2026-01-04T09:12:44Z",
+                "started_at": "2026-01-04T09:12:44.000Z",
+                "ended_at": "2026-01-04T09:12:44.000Z",
                 "error_code": "busy",
             }
         ],
+        "delivered_at": None,
         "price": "0.40",
+        "currency": None,
         "credit_left": None,
         "source": "poll",
         "email": {"message_id": "<1@x>", "envelope_id": None, "sender": "dana@example.co.il", "subject": "שלום"},
@@ -61,6 +63,13 @@ def test_a_failed_fax_has_the_data_of_the_contract() -> None:
         "document_sha256": [document.sha256 for document in fax.documents],
         "document": None,
     }
+
+
+def test_a_delivered_fax_has_the_time_of_its_delivery_in_milliseconds() -> None:
+    delivered = fax_data(a_fax(AT, state="delivered", final_at=AT + timedelta(milliseconds=1234), price="0.40", currency="ILS"))
+    assert delivered["delivered_at"] == "2026-01-04T09:12:45.234Z"
+    assert (delivered["price"], delivered["currency"]) == ("0.40", "ILS")
+    assert fax_data(a_fax(AT, state="cancelled", final_at=AT))["delivered_at"] is None
 
 
 def rendered(document: Literal["none", "link", "inline"], inline_limit: int = 10, gone: bool = False) -> Any:
@@ -78,7 +87,7 @@ def rendered(document: Literal["none", "link", "inline"], inline_limit: int = 10
 def test_a_received_document_is_sent_in_the_form_that_the_endpoint_asks_for() -> None:
     assert rendered("none") is None
     assert rendered("link")["url"] == "https://fax.example/documents/t"
-    assert rendered("link")["expires_at"] == "2026-01-04T09:12:44Z"
+    assert rendered("link")["expires_at"] == "2026-01-04T09:12:44.000Z"
     assert (rendered("inline")["content"], rendered("inline")["size"]) == ("cGRm", 3)
 
 

@@ -6,11 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
+from openapi_spec_validator import validate
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+
 from mailbridge import retry
-from mailbridge.webhook.schemas import EVENTS
+from mailbridge.webhook.openapi import description
+from mailbridge.webhook.schemas import EVENTS, schema
 from tests.unit.webhook.example_events import bodies
 
 PAGE = Path(__file__).parents[3] / "docs" / "webhooks.md"
+OPENAPI = PAGE.with_suffix(".openapi.json")
 
 PYTHON = """\
 import os
@@ -59,118 +66,8 @@ error_log($_SERVER["HTTP_WEBHOOK_ID"] . " " . $event["type"]);
 http_response_code(204);
 """
 
-_HEAD = """\
-# Webhooks
-
-This page is generated from the code, and its examples are events as they are really sent. A test compares the page with both.
-
-mailbridge reports whatever happens to a fax to every `[webhook.NAME]` of the configuration, by a signed POST of JSON,
-`{{"type", "timestamp", "data"}}`, as specified by [Standard Webhooks](https://www.standardwebhooks.com) 1.0. Verify it with any
-Standard Webhooks library.
-
-    [webhook.crm]
-    url = "https://crm.example.co.il/hooks/fax"
-    secret = {{ env = "CRM_WEBHOOK_SECRET" }}   # whsec_ and base64 of 24 to 64 random bytes
-    events = ["fax.*", "voicemail.*"]
-
-## What a receiver does
-
-1. Verify `webhook-signature` over the body *as received*, before parsing it, and check that `webhook-timestamp` is recent.
-2. Ignore a `webhook-id` that you have already processed: an event is delivered at least once, and twice if an answer is lost.
-3. Answer 2xx quickly, within `timeout` (20 s), and do the work afterwards. Only the status counts. The body of the answer is
-   read up
-   to 64 KiB and for one second. A redirect is a failure.
-4. Do not rely on ordering. `seq` counts the events of one fax: ignore a lower `seq` than the last one that you processed.
-5. Ignore names that you do not know.
-
-## Compatibility
-
-What you can rely on, in every version with the same first number:
-
-- The type of an event, the names in its `data`, and their meaning and type do not change and are not removed. A value that can
-  be null
-  can always be null.
-- Events, names and values of `error.code`, `source` and `status` can be added. A receiver must ignore what it does not know,
-  and must
-  treat an unknown `error.code` like `unknown`.
-- The signature scheme and the headers stay. The schedule of tries, the texts in `error.message`, and the order of names in the
-  JSON can
-  change.
-- A removed name would be announced in the changelog, with a new first number of the version.
-
-The receivers below verify and answer. Use a unique key in your database to ignore a repeated `webhook-id`. Put TLS in front.
-
-Python, with `pip install standardwebhooks`:
-
-```python
-{python}```
-
-JavaScript, with `npm install standardwebhooks`:
-
-```javascript
-{javascript}```
-
-PHP, with nothing:
-
-```php
-{php}```
-
-## Headers
-
-| header | |
-|---|---|
-| `webhook-id` | the event's id, the same for every try and every endpoint |
-| `webhook-timestamp` | the time of this try, in seconds since 1970 |
-| `webhook-signature` | `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`; one for each secret, separated by a blank |
-
-**Rotation.** With `secret = [NEW, OLD]` every event has two signatures, and a receiver with either secret accepts it. To
-rotate, add the
-new secret in front, give it to the receiver, then remove the old one. `systemctl reload mailbridge` reads the configuration.
-
-## If a receiver fails
-
-After anything but 2xx mailbridge tries again: {schedule}, each wait up to a tenth longer. `Retry-After` of a 429 or 503
-(seconds or a
-date, at most a day) is honoured if it asks for a longer wait. After the last try the delivery is *dead*: it is kept and shown,
-and you
-can replay it.
-
-    mailbridge deliveries --dead                        # dead deliveries, with the reason
-    mailbridge replay evt_01J…                          # one event, or one delivery by its id
-    mailbridge replay --endpoint crm                    # all dead deliveries of one webhook
-    mailbridge replay --since 2026-01-04T09:00          # all dead deliveries of events since then; also --until, --limit
-    mailbridge replay --endpoint old --retire           # discard what waits for a removed webhook
-
-A time without a zone is in the machine's zone. A replayed delivery starts its schedule from the beginning.
-
-**410 Gone stops the endpoint.** The delivery is dead at once, the log says `webhook stopped`, and nothing is sent to this
-webhook until `mailbridge replay --endpoint NAME`, over restarts too. Events are kept meanwhile.
-`mailbridge_deliveries{{endpoint,state="pending"}}` in `/metrics` counts them.
-
-**A removed webhook** keeps its pending deliveries. `mailbridge deliveries` marks them, and `--retire` discards them.
-
-**A slow receiver does not delay others.** Each endpoint has {places} concurrent deliveries and its own resolver.
-
-**Allowed destinations (SSRF protection).** Unless `allow_private` is set, only https URLs with globally routable addresses are
-called.
-The address is checked when connecting, and that same address is connected to. Private, link-local and loopback addresses are
-refused,
-also inside IPv6 addresses.
-
-## Documents
-
-The `document` of a received fax depends on `webhook.NAME.document`. With `link`, `url` is a signed link that expires at
-`expires_at`,
-after 7 days, or after `retention.documents` if that is less. With `inline`, `content` is the document in base64, or above
-`inline_limit` a link. With `none` it is null. `url` or `content` is null after the document was deleted.
-
-Links start with `http.public_url`. Without it they point to `http.listen`, which a receiver on another machine cannot reach.
-
-## Events
-
-`mailbridge events --schema` prints the JSON Schema of every type, `mailbridge events --schema fax.failed` that of one. Every name
-below is always present, unless its schema says otherwise. Times are RFC 3339 in UTC.
-"""
+# The page up to its examples. What stands between @ is put in.
+HEAD = Path(__file__).with_name("webhooks_page.md")
 
 
 def spoken(seconds: float) -> str:
@@ -193,13 +90,37 @@ def page() -> str:
 
     waits = [spoken(seconds) for seconds in retry.WEBHOOK[1:]]
     schedule = f"after {', '.join(waits[:-1])} and {waits[-1]}"
-    head = _HEAD.format(python=PYTHON, javascript=JAVASCRIPT, php=PHP, schedule=schedule, places=CONCURRENCY)
+    head = HEAD.read_text(encoding="utf-8")
+    programs = {"PYTHON": PYTHON, "JAVASCRIPT": JAVASCRIPT, "PHP": PHP}
+    for name, text in {**programs, "SCHEDULE": schedule, "PLACES": str(CONCURRENCY)}.items():
+        head = head.replace(f"@{name}@", text)
     table = "\n".join(f"| `{type_}` | {told} |" for type_, (told, _) in EVENTS.items())
     examples = "\n\n".join(
         f"### {type_}\n\n{told}\n\n```json\n{json.dumps(example(type_), ensure_ascii=False, indent=2)}\n```"
         for type_, (told, _) in EVENTS.items()
     )
     return f"{head}\n| type | when |\n|---|---|\n{table}\n\n{examples}\n"
+
+
+def openapi() -> str:
+    return json.dumps(description(), ensure_ascii=False, indent=2) + "\n"
+
+
+def test_the_openapi_description_is_that_of_the_code_and_valid() -> None:
+    assert OPENAPI.read_text(encoding="utf-8") == openapi()
+    validate(json.loads(openapi()))
+    with pytest.raises(OpenAPIValidationError):
+        validate({**description(), "paths": {"no-slash": {}}, "info": {}})
+
+
+def test_every_event_is_valid_by_the_openapi_description() -> None:
+    components = description()["components"]["schemas"]
+    for body in bodies():
+        [operation] = description()["webhooks"][body["type"]].values()
+        name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        assert components[name] == schema(body["type"])
+        OAS31Validator(components[name], format_checker=oas31_format_checker).validate(body)
+        assert not OAS31Validator(components[name]).is_valid({**body, "data": None})
 
 
 def test_the_page_shows_what_the_code_does() -> None:
@@ -213,3 +134,4 @@ def test_every_event_of_the_contract_is_on_the_page() -> None:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    OPENAPI.write_text(openapi(), encoding="utf-8")
