@@ -331,17 +331,18 @@ RECEIVED = {
 def test_events_shows_bodies_as_they_are_delivered_and_with_raw_the_row(tmp_path: Path, daemon: bool) -> None:
     seeded = seed(tmp_path)
     data = {"fax_id": "fax_1", "from": None, "document": RECEIVED, "documents": [RECEIVED]}
+    at = datetime.now(UTC)  # retention must not delete the document meanwhile
 
     async def add() -> None:
         async with SqliteStore(tmp_path / "state", lambda fax: {}, lambda _: []) as store:
-            await store.run(lambda tx: tx.events.emit("fax.received", data, NOW, "fax_1"))
+            await store.run(lambda tx: tx.events.emit("fax.received", data, at, "fax_1"))
 
     asyncio.run(add())
     with serving(seeded.config) if daemon else contextlib.nullcontext():
         [shown] = read_json(seeded, "events", "--type", "fax.received")
         [raw] = read_json(seeded, "events", "--type", "fax.received", "--raw")
         refused = run("events", "--raw", "--config", seeded.config)
-    assert shown["timestamp"] == rfc3339(NOW)
+    assert shown["timestamp"] == rfc3339(at)
     assert shown["data"]["document"] == shown["data"]["documents"][0]
     assert "/documents/" in shown["data"]["document"]["url"]
     assert "expires_at" in shown["data"]["document"]
