@@ -161,10 +161,11 @@ def _check_type(type_: str) -> None:
 
 
 def _print_schema(type_: str) -> None:
+    from mailbridge import __version__
     from mailbridge.webhook import openapi, schemas
 
     if type_ == "openapi":
-        print_json(openapi.description())
+        print_json(openapi.description(__version__))
         return
     if type_ != "*":
         _check_type(type_)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mailbridge import __version__
 from mailbridge.webhook.schemas import EVENTS, schema
 
 _HEADERS: Final = {
@@ -14,13 +13,13 @@ _HEADERS: Final = {
 }
 
 
-def description() -> dict[str, Any]:
-    """Return the whole document. The schema of each event is the one of `mailbridge events --schema`."""
+def description(version: str) -> dict[str, Any]:
+    """Return the whole document for this version of mailbridge. The schema of each event is the one of `mailbridge events --schema`."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "mailbridge webhooks",
-            "version": __version__,
+            "version": version,
             "summary": "Signed POSTs about faxes, as specified by Standard Webhooks 1.0.",
             "license": {"name": "GPL-3.0-or-later", "identifier": "GPL-3.0-or-later"},
         },

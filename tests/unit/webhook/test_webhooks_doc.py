@@ -11,7 +11,7 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
-from mailbridge import retry
+from mailbridge import __version__, retry
 from mailbridge.webhook.openapi import description
 from mailbridge.webhook.schemas import EVENTS, schema
 from tests.unit.webhook.example_events import bodies
@@ -103,20 +103,20 @@ def page() -> str:
 
 
 def openapi() -> str:
-    return json.dumps(description(), ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(description(__version__), ensure_ascii=False, indent=2) + "\n"
 
 
 def test_the_openapi_description_is_that_of_the_code_and_valid() -> None:
     assert OPENAPI.read_text(encoding="utf-8") == openapi()
     validate(json.loads(openapi()))
     with pytest.raises(OpenAPIValidationError):
-        validate({**description(), "paths": {"no-slash": {}}, "info": {}})
+        validate({**description(__version__), "paths": {"no-slash": {}}, "info": {}})
 
 
-def test_every_event_is_valid_by_the_openapi_description() -> None:
-    components = description()["components"]["schemas"]
+def test_every_event_is_valid_by_the_openapi_description(__version__) -> None:
+    components = description(__version__)["components"]["schemas"]
     for body in bodies():
-        [operation] = description()["webhooks"][body["type"]].values()
+        [operation] = description(__version__)["webhooks"][body["type"]].values()
         name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         assert components[name] == schema(body["type"])
         OAS31Validator(components[name], format_checker=oas31_format_checker).validate(body)
