@@ -106,7 +106,6 @@ PURE = (
     "submission/policy.py",
     "submission/trusted_networks.py",
     "submission/worker_shares.py",
-    "webhook/openapi.py",
     "webhook/payload.py",
     "webhook/routing.py",
     "webhook/samples.py",

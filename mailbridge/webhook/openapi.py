@@ -1,4 +1,4 @@
-"""The description of all events as OpenAPI 3.1: what a receiver of webhooks has to accept. Pure."""
+"""The description of all events as OpenAPI 3.1: what a receiver of webhooks has to accept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADERS: Final = {
 
 
 def description(version: str) -> dict[str, Any]:
-    """Return the whole document for this version of mailbridge. The schema of each event is the one of `mailbridge events --schema`."""
+    """Return the document for this version of mailbridge. The schemas are those of `mailbridge events --schema`."""
     return {
         "openapi": "3.1.0",
         "info": {

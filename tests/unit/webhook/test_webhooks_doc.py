@@ -113,7 +113,7 @@ def test_the_openapi_description_is_that_of_the_code_and_valid() -> None:
         validate({**description(__version__), "paths": {"no-slash": {}}, "info": {}})
 
 
-def test_every_event_is_valid_by_the_openapi_description(__version__) -> None:
+def test_every_event_is_valid_by_the_openapi_description() -> None:
     components = description(__version__)["components"]["schemas"]
     for body in bodies():
         [operation] = description(__version__)["webhooks"][body["type"]].values()
