@@ -25,7 +25,7 @@ MAX_REQUEST: Final = 20_000  # bytes
 MAX_FILES: Final = 2  # open files with one request
 READY: Final = b"ready"
 MAX_RESPONSE = 4_000_000  # bytes of JSON
-UNREADABLE: Final = "554 5.6.0 The mail cannot be read within the limits of time and memory"
+UNREADABLE: Final = "554 5.6.0 The mail cannot be read within the limits of time and memory; send its files as one smaller PDF"
 _LENGTH: Final = struct.Struct("!I")
 HEAD_SIZE: Final = _LENGTH.size
 

@@ -198,7 +198,9 @@ class Attachments:
 
     def _check_bytes(self, file: AttachedFile) -> None:
         if self._line_ends_changed and file.part.encoding == "identity" and file.is_part and is_binary(file.kind):
-            raise Refused(f"554 5.6.0 The mail has raw bytes in {file.name}, which mail cannot carry; send it as base64")
+            raise Refused(
+                f"554 5.6.0 The mail has raw bytes in {file.name}, which were damaged on the way; let the program send base64"
+            )
 
     def _is_in_other_branch(self, digest: str, part: Part) -> bool:
         """Return whether another rendering of the same text brought the same document."""
@@ -212,4 +214,4 @@ class Attachments:
 def _check_text(file: AttachedFile) -> None:
     text = decode_text(bytes(file.content[:_MAX_TEXT]), file.part.charset)
     if (what := find_encoded(text.replace("\r\n", "\n"))) is not None:
-        raise refusal(file.name, f"it holds {what}")
+        raise refusal(file.name, f"it holds {what}; attach the file itself")

@@ -22,7 +22,8 @@ class DerivedContent:
         """Add a document's content, and return the document. Raises Refused beyond MAX_DERIVED bytes together."""
         offset = self._content.tell()
         if offset + len(content) > MAX_DERIVED:
-            raise Refused(f"554 5.6.1 The files packed in the mail are larger than {MAX_DERIVED // 1_000_000} MB together")
+            most = MAX_DERIVED // 1_000_000
+            raise Refused(f"554 5.6.1 The files packed in the mail are larger than {most} MB together; send some in another mail")
         self._content.write(content)
         return Document(
             name=name,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pypdfium2
 
-from mailbridge.submission.letter.pictures import MAX_PAGES, count_pages, refusal
+from mailbridge.submission.letter.pictures import DAMAGED, LOCKED, MAX_PAGES, count_pages, refusal
 
 
 def pages_of(name: str, kind: str, content: bytes | memoryview) -> int | None:
@@ -20,7 +20,7 @@ def pages_of(name: str, kind: str, content: bytes | memoryview) -> int | None:
     elif kind in ("tiff", "jpeg", "png"):
         pages = count_pages(name, kind, content)
     if pages is not None and pages > MAX_PAGES:
-        raise refusal(name, f"it has more than {MAX_PAGES} pages")
+        raise refusal(name, f"it has more than {MAX_PAGES} pages; split it into several mails")
     return pages
 
 
@@ -29,10 +29,10 @@ def _pages_of_pdf(name: str, content: bytes | memoryview) -> int:
         document: Any = pypdfium2.PdfDocument(bytes(content))
     except pypdfium2.PdfiumError as error:
         locked = getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD
-        raise refusal(name, "it is protected by a password" if locked else "it is damaged") from None
+        raise refusal(name, LOCKED if locked else DAMAGED) from None
     try:
         if len(document) == 0:
-            raise refusal(name, "it has no pages")
+            raise refusal(name, "it has no pages; save or scan it again, and attach the new file")
         return len(document)
     finally:
         document.close()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from mailbridge.submission.letter.document_types import CONVERTED, TYPES, declared_kind, says_nothing
-from mailbridge.submission.letter.pictures import refusal
+from mailbridge.submission.letter.pictures import LOCKED, refusal
 
 _TEXTS: Final = ("txt", "html")
 _BINARY: Final = (*(kind for kind in TYPES if kind not in _TEXTS), *CONVERTED)
-_ONLY: Final = "only PDF, TIFF, JPEG, PNG, Word, Excel, ODT, text and HTML can be"
+_ONLY: Final = "only PDF, TIFF, JPEG, PNG, Word, Excel, ODT, text and HTML can be; save it as PDF"
 # Kinds of content that are known and cannot be faxed.
 _REASONS: Final = {
-    "locked": "it is protected by a password",
+    "locked": LOCKED,
     "encrypted": "it is encrypted (PGP); send it without encryption",
     "rtf": "it is Rich Text (RTF); save it as PDF",
     "presentation": "it is a PowerPoint presentation; save it as PDF",
@@ -42,14 +42,15 @@ def kind_to_fax(name: str, content_type: str, content: bytes | memoryview, kind:
     if kind in _REASONS:
         raise refusal(name, _REASONS[kind])
     if not len(content):
-        raise refusal(name, "it is empty")
+        raise refusal(name, "it is empty; attach the file again")
     if name.lower().endswith(_ARCHIVES) or (kind == "archive" and (declared is not None or says_nothing(name, content_type))):
-        raise refusal(name, "it is an archive; attach the files that are in it")
+        raise refusal(name, "it is an archive (such as ZIP); attach the files that are in it")
     if kind in _TEXTS and declared in _TEXTS:
         return declared if kind == "txt" else kind
+    if declared is not None and kind in _TEXTS:
+        raise refusal(name, f"its content is {kind.upper()}, not {declared.upper()}; save it as PDF")
     if declared is not None:
-        found = f"its content is {kind.upper()}, not" if kind in _TEXTS else "its content is not"
-        raise refusal(name, f"{found} {declared.upper()}; save it as PDF")
+        raise refusal(name, f"its content is not {declared.upper()}, or is damaged; save it as PDF")
     if kind in _TEXTS and says_nothing(name, content_type):
         return kind
     raise refusal(name, _ONLY)

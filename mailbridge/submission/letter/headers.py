@@ -96,5 +96,5 @@ def _tags(values: list[str]) -> dict[str, str]:
             )
         tags[key] = rest
     if len(tags) > MAX_TAGS:
-        raise Refused(f"554 5.6.0 The mail has more than {MAX_TAGS} X-Mailbridge-Tag headers")
+        raise Refused(f"554 5.6.0 The mail has more than {MAX_TAGS} X-Mailbridge-Tag headers; leave some out")
     return tags

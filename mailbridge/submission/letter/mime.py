@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from mailbridge.errors import Refused
 from mailbridge.store.transfer_encoding import decoder
+from mailbridge.submission.letter.file_name import safe_name
 from mailbridge.submission.letter.mime_headers import Headers, read_headers
 from mailbridge.submission.letter.mime_parameters import parameter, value_of
 from mailbridge.submission.letter.mime_part import Part, content_type_of, filename_of, part_of, transfer_encoding
@@ -84,7 +85,8 @@ class Mail:
         for piece in self.chunks(part):
             content.write(piece)
             if content.tell() > limit:
-                raise Refused(f"554 5.6.1 One part of the mail is larger than {limit // 1_000_000} MB")
+                what = f"The file {safe_name(part.filename, '')}" if part.filename else "One part of the mail"
+                raise Refused(f"554 5.6.1 {what} is larger than {limit // 1_000_000} MB; send it in smaller pieces")
         # Unlike a bytearray, it hands its buffer over without a second copy.
         return content.getvalue()
 
@@ -103,7 +105,7 @@ def open_mail(mail: Path | int) -> Iterator[Mail]:
             stack.callback(os.close, descriptor)
         size = os.lseek(descriptor, 0, os.SEEK_END)
         if not size:
-            raise Refused("554 5.6.0 The mail is empty")
+            raise Refused("554 5.6.0 The mail is empty; send it again")
         if size <= _SMALL_MAIL:
             yield Mail(os.pread(descriptor, size, 0), descriptor)
         else:
@@ -128,9 +130,9 @@ class _Splitter:
             stretch = waiting.pop()
             seen += 1
             if stretch.depth > MAX_DEPTH:
-                raise Refused(f"554 5.6.0 The mail is nested deeper than {MAX_DEPTH} levels")
+                raise Refused(f"554 5.6.0 The mail is nested deeper than {MAX_DEPTH} levels; attach the document itself")
             if seen + len(waiting) > MAX_PARTS:
-                raise Refused(f"554 5.6.0 The mail has more than {MAX_PARTS} parts")
+                raise Refused(f"554 5.6.0 The mail has more than {MAX_PARTS} parts; send its files in several mails")
             source = self.sources[stretch.source]
             headers, body = read_headers(source, stretch.start, stretch.end, stretch.default_type, is_mail=stretch.is_mail)
             if stretch.is_mail:
@@ -185,7 +187,7 @@ class _Splitter:
         for boundary in _boundaries(fields, source, body, stretch.end):
             if found := _between(source, body, stretch.end, boundary):
                 return list(self._inside(inside, found))
-        raise Refused("554 5.6.0 The mail's parts cannot be separated: its boundary is missing; use another program")
+        raise Refused("554 5.6.0 The mail's parts cannot be separated: its boundary is missing; send it from another program")
 
     def _inside(self, inside: _Stretch, found: list[tuple[int, int]]) -> Iterator[_Stretch]:
         group = self._alternatives
@@ -203,7 +205,7 @@ class _Splitter:
         if encoding == "identity":
             return inside._replace(start=body)
         if self._decoded + stretch.end - body > MAX_DECODED:
-            raise Refused(f"554 5.6.0 The forwarded mail is larger than {MAX_DECODED // 1_000_000} MB")
+            raise Refused(f"554 5.6.0 The forwarded mail is larger than {MAX_DECODED // 1_000_000} MB; attach its files instead")
         content = decoder(encoding).decode(self.sources[stretch.source][body : stretch.end], True)
         self._decoded += len(content)
         self.sources.append(content)

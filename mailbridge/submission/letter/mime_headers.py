@@ -86,7 +86,9 @@ def read_headers(data: mmap.mmap | bytes, start: int, end: int, default_type: st
             return headers, position if line.strip() else after
         position = after
     if position < end:
-        raise Refused(f"554 5.6.0 The mail has more than {MAX_HEADERS // 1000} KB of headers in one part")
+        raise Refused(
+            f"554 5.6.0 The mail has more than {MAX_HEADERS // 1000} KB of headers in one part; send it from another program"
+        )
     _keep(headers, name, value)
     return headers, end
 

@@ -28,6 +28,7 @@ from mailbridge.submission.letter.text import LetterText, read_texts
 
 MAX_TEXT = 100_000  # characters that become a page
 MAX_PAGES = 50  # of the text
+_MOST_NAMES = 3  # of files, in a reply
 
 
 def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_changed: bool = False) -> Letter:
@@ -60,8 +61,7 @@ def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_cha
             _check_readable(text)
             documents = (_text_page(text, opened.headers, letter.subject, derived), *documents)
         elif not documents:
-            why = "its text is not to be faxed" if texts else "it has no text"
-            raise Refused(f"554 5.6.0 The mail has nothing to fax: no document is attached and {why}")
+            raise Refused(_nothing_to_fax(attachments.passed_over, has_text=bool(texts)))
         else:
             _check_readable("\n".join(text.own() for text in texts))
         return replace(
@@ -85,6 +85,13 @@ def _becomes_page(texts: list[LetterText], page_mode: str, documents: tuple[Docu
     if page_mode == "always" or is_needed:
         return True
     return any(text.deserves_page(is_first=number == 0) or links_to_file(text.text) for number, text in enumerate(texts))
+
+
+def _nothing_to_fax(passed_over: list[str], *, has_text: bool) -> str:
+    why = "its text is not to be faxed" if has_text else "it has no text"
+    names = ", ".join(passed_over[:_MOST_NAMES])
+    beside = f" ({names} cannot be faxed)" if names else ""
+    return f"554 5.6.0 The mail has nothing to fax: no document is attached and {why}{beside}; attach a document, such as a PDF"
 
 
 def _check_readable(text: str) -> None:

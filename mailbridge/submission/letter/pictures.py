@@ -21,7 +21,9 @@ MAX_PIXELS = 89_478_485  # Pillow's own limit: an A3 page at 600 dpi fits, a dec
 MAX_CONVERTED_PIXELS = {"webp": 25_000_000, "heic": 50_000_000, "bmp": 50_000_000, "gif": 50_000_000}
 _LONGEST_SIDE = 2600  # pixels of a converted picture: a fax has about 200 dots per inch, which are 2340 for A4
 _COMPRESSION = 3  # of PNG; the usual 6 takes twice as long and saves 4 %
-CUT_OFF = "it is cut off; make it again and attach the whole file"
+DAMAGED = "it is damaged; save or scan it again, and attach the new file"
+CUT_OFF = "it is cut off; save or scan it again, and attach the new file"
+LOCKED = "it is protected by a password; save it without the password, and attach that"
 _SCAN = b"\xda"  # marks the picture in a JPEG, behind its header
 _MAX_SEGMENTS = 10_000  # of the header of a JPEG
 _TAIL = 64  # bytes in which the end of a sound PNG is found
@@ -79,7 +81,7 @@ def count_pages(name: str, kind: str, content: bytes | memoryview) -> int:
                     break
             return page
     except _ERRORS:
-        raise refusal(name, "it is damaged") from None
+        raise refusal(name, DAMAGED) from None
 
 
 def is_cut_off(kind: str, content: bytes | memoryview) -> bool:
@@ -120,9 +122,9 @@ def to_png(name: str, kind: str, content: bytes | memoryview) -> bytes:
         grey.save(written, "PNG", compress_level=_COMPRESSION)
         return written.getvalue()
     except MemoryError:
-        raise refusal(name, "its picture is too large") from None
+        raise refusal(name, "its picture is too large; send a smaller one") from None
     except _ERRORS:
-        raise refusal(name, "it is damaged") from None
+        raise refusal(name, DAMAGED) from None
 
 
 def _on_white(image: Any) -> Any:
@@ -138,7 +140,7 @@ def _on_white(image: Any) -> Any:
 
 def _check_pixels(name: str, image: Any, most: int) -> None:
     if image.width * image.height > most:
-        raise refusal(name, f"its picture of {image.width} by {image.height} pixels is too large")
+        raise refusal(name, f"its picture of {image.width} by {image.height} pixels is too large; send a smaller one")
 
 
 def _can_read_heic() -> bool:

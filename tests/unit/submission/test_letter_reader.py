@@ -175,7 +175,10 @@ def test_an_error_of_a_parser_refuses_the_mail(monkeypatch: pytest.MonkeyPatch) 
 
         monkeypatch.setattr(worker, "read_letter", broken)
         response = worker.respond(LetterRequest(path="a", page_mode="auto"), [0])
-        assert response.refused == "554 5.6.0 The mail cannot be read within the limits of time and memory"
+        assert (
+            response.refused
+            == "554 5.6.0 The mail cannot be read within the limits of time and memory; send its files as one smaller PDF"
+        )
 
 
 @pytest.mark.parametrize(

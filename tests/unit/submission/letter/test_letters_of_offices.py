@@ -232,6 +232,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "a zip without an extension": (mixed(SEE, attached("docs", stored("a.pdf"))), "docs cannot be faxed: it is an archive"),
     "a tar of PDFs": (mixed(SEE, attached("docs", tar("a.pdf", "b.pdf"))), "docs cannot be faxed: it is an archive"),
+    "a contact and no text": (
+        mixed(text("\n"), attached("dana.vcf", b"BEGIN:VCARD\nEND:VCARD\n", "text/vcard")),
+        "it has no text (dana.vcf cannot be faxed); attach a document",
+    ),
     "half a JPEG": (mixed(SEE, attached("j.jpg", JPEG[: len(JPEG) // 2], "image/jpeg")), "j.jpg cannot be faxed: it is cut off"),
     "half a PNG": (mixed(SEE, attached("p.png", PNG[: len(PNG) // 2], "image/png")), "p.png cannot be faxed: it is cut off"),
     "half a photograph with a small one in its header": (

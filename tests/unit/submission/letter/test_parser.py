@@ -43,7 +43,7 @@ def test_text_alone_is_a_page_and_nothing_at_all_is_refused(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["m.eml"]
     assert refused(tmp_path, mail("  \n")).startswith("554 5.6.0 The mail has nothing to fax")
     reply = refused(tmp_path, mail("hello", **{"X-Mailbridge-Page": "never"}))
-    assert reply.endswith("no document is attached and its text is not to be faxed")
+    assert reply.endswith("its text is not to be faxed; attach a document, such as a PDF")
 
 
 def test_attack_5_a_text_of_more_than_fifty_pages_is_refused_with_what_to_do(tmp_path: Path) -> None:
