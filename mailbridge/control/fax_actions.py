@@ -147,7 +147,7 @@ def _resolution(fax: Fax, as_: str, fax_code: str | None, now: datetime) -> tupl
 
 async def hold(store: Store, clock: Clock, *, account: str | None = None) -> dict[str, Any]:
     """Start no more uploads of an account, or of all. Mail is still accepted, and uploads under way finish."""
-    return await store.run(lambda tx: _held(tx, account, on=True))
+    return await store.run(lambda tx: _held(tx, account, clock(), on=True))
 
 
 async def resume(store: Store, clock: Clock, *, account: str | None = None) -> dict[str, Any]:
@@ -157,11 +157,11 @@ async def resume(store: Store, clock: Clock, *, account: str | None = None) -> d
         if account is None:
             for name in tx.conditions.held_sending():
                 if name:
-                    tx.conditions.hold_sending(name, on=False)
+                    _held(tx, name, clock(), on=False)
         elif "" in tx.conditions.held_sending():
             raise ControlError("sending of all accounts is held; resume without --account ends that")
-        answer = _held(tx, account, on=False)
         now = clock()
+        answer = _held(tx, account, now, on=False)
         for fax in tx.faxes.newest("queued", _NO_LIMIT):
             # It gets as much time as at first: it may have waited as long as that.
             if account in (None, fax.account) and fax.due_at <= now:
@@ -171,7 +171,10 @@ async def resume(store: Store, clock: Clock, *, account: str | None = None) -> d
     return await store.run(work)
 
 
-def _held(tx: Transaction, account: str | None, *, on: bool) -> dict[str, Any]:
-    tx.conditions.hold_sending(account, on=on)
+def _held(tx: Transaction, account: str | None, now: datetime, *, on: bool) -> dict[str, Any]:
+    changed = tx.conditions.hold_sending(account, on=on)
     held = tx.conditions.held_sending()
+    if changed:
+        reason = {"reason": "a person holds its sending: mailbridge resume", "until": None} if on else {}
+        tx.events.emit("account.paused" if on else "account.resumed", {"account": account, **reason}, now)
     return {"held": "all" if "" in held else held, "queued": tx.faxes.counts().get("queued", 0)}

@@ -152,9 +152,10 @@ _FOREIGN = _object(
     }
 )
 _CREDIT = _object({"account": _TEXT, "credit_left": _TEXT, "limit": {"type": "number"}})
+_ACCOUNT = _described(_or_null(_TEXT), "null if a person holds all accounts")
 _PAUSE = _object(
     {
-        "account": _TEXT,
+        "account": _ACCOUNT,
         "reason": _TEXT,
         "until": _described(_or_null(_TIME), "when one upload is tried; null if a person has to resume it"),
     }
@@ -196,8 +197,11 @@ EVENTS: Final[Mapping[str, tuple[str, Schema]]] = {
         "A notice by mail, or a document to a folder, was given up; `mailbridge replay` sends it again.",
         _NOTICE,
     ),
-    "account.paused": ("An account's uploads pause: MyFax answered none of the last ones. Mail is still accepted.", _PAUSE),
-    "account.resumed": ("The account's uploads go on.", _object({"account": _TEXT})),
+    "account.paused": (
+        "An account's uploads pause: MyFax answered none of the last ones, or a person holds them. Mail is still accepted.",
+        _PAUSE,
+    ),
+    "account.resumed": ("The account's uploads go on.", _object({"account": _ACCOUNT})),
     "webhook.stopped": (
         "A webhook answered 410 Gone and gets no more events; sent to the other webhooks.",
         _object({"webhook": _TEXT, "error": _TEXT, "stopped_at": _TIME}),

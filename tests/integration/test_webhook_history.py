@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from mailbridge.cli import main
-from mailbridge.control import delivery_actions, delivery_queries
+from mailbridge.control import delivery_actions, delivery_queries, fax_actions
 from mailbridge.errors import NotFound
 from mailbridge.store.retention import Retention
 from mailbridge.webhook.client import ANSWER_LIMIT
 from mailbridge.webhook.samples import sample
 from mailbridge.webhook.schemas import EVENTS, schema
-from tests.integration.webhook_fixtures import NEW, Hooks, in_hooks, now, raw, receiving
+from tests.integration.webhook_fixtures import NEW, Hooks, in_hooks, now, raw, receiving, render
 
 jsonschema: Any = importlib.import_module("jsonschema")  # it has no types
 
@@ -206,3 +206,20 @@ def test_a_sample_is_as_a_real_event() -> None:
         real = next(body["data"] for body in bodies() if body["type"] == type_)
         if type_ not in ("fax.received", "voicemail.received", "ping"):
             assert sample(type_, now()).keys() - {"test"} == real.keys(), type_
+
+
+def test_a_hold_by_a_person_and_its_end_are_events(tmp_path: Path) -> None:
+    async def scenario(hooks: Hooks) -> None:
+        for account in ("office", None):
+            for _ in range(2):  # once each: the second changes nothing
+                await fax_actions.hold(hooks.plain, hooks.clock, account=account)
+        for _ in range(2):
+            await fax_actions.resume(hooks.plain, hooks.clock)
+        found = reversed(await hooks.plain.run(lambda tx: tx.events.newest()))
+        events = [(event.type, event.data["account"]) for event in found]
+        assert events[:2] == [("account.paused", "office"), ("account.paused", None)]
+        assert sorted(events[2:], key=str) == [("account.resumed", "office"), ("account.resumed", None)]
+        for event in await hooks.plain.run(lambda tx: tx.events.newest()):
+            jsonschema.Draft202012Validator(schema(event.type)).validate(json.loads(render(event)))
+
+    in_hooks(tmp_path, scenario)
