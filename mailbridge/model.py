@@ -171,6 +171,11 @@ class Fax:
     client: str | None = None  # IP address of the SMTP client that sent it; None for `mailbridge send`
     restored_at: datetime | None = None  # when a restored backup put it in doubt; None once a person resolved that
 
+    @property
+    def owner(self) -> str:
+        """Whose fax it is, where users take turns: a user, or the client's address without a login, "-" where there is none."""
+        return next((owner for owner in (self.user, self.client) if owner is not None), "-")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedMail:

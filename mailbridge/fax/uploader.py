@@ -83,8 +83,8 @@ async def recover_interrupted(runtime: Runtime, on_doubt: OnDoubt = "hold", acco
         return settled
 
     for fax, trigger in await runtime.store.run(settle):
-        log_event = log.fax_in_doubt if trigger == "lose" else log.fax_deferred
-        log_event(fax.id, reason="mailbridge was stopped during the upload", state=fax.state)
+        event = log.fax_in_doubt if trigger == "lose" else log.fax_deferred
+        event(fax.id, reason="mailbridge was stopped during the upload", state=fax.state)
 
 
 class Uploader:
@@ -97,9 +97,9 @@ class Uploader:
         self._in_flight = InFlightCalls(lambda fax_id, error: log.outcome_not_stored(fax_id, error=crash_site(error)))
         self._doubts_in_a_row = 0
         self._paused_until: datetime | None = None
-        # An earlier run may have reported one that has not ended.
-        self._pause_was_reported = True
+        self._pause_was_reported = True  # an earlier run may have reported one that has not ended
         self._draining = self._held = False  # `_held` by a person: mailbridge hold
+        self._last_owner = ""  # whose fax was uploaded last: users take turns
 
     async def run(self) -> None:
         """Upload what is due, and wait for more."""
@@ -128,11 +128,11 @@ class Uploader:
         slots = self._free_slots()
         if slots <= 0:
             return False
-        was_held = self._held
-        claimed = await self._store.run(partial(self._claim, slots=slots))
+        was_held, claimed = self._held, await self._store.run(partial(self._claim, slots=slots))
         if self._held != was_held:
             (log.sending_held if self._held else log.sending_resumed)(f"account {self._name}")
         for fax in claimed:
+            self._last_owner = fax.owner
             if fax.state == "uploading":
                 self._in_flight.start(fax, self._upload(fax))
             else:
@@ -172,7 +172,7 @@ class Uploader:
         now = self._clock()
         self._held = tx.conditions.is_sending_held(self._name)
         claimed, per_number = list[Fax](), self._options.per_number
-        for fax in [] if self._held else tx.faxes.due_uploads(now, self._name, per_number, limit=slots):
+        for fax in [] if self._held else tx.faxes.due_uploads(now, self._name, per_number, slots, self._last_owner):
             if fax.expires_at <= now:
                 claimed.append(expire(tx, fax, now))
                 continue

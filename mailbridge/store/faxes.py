@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Executable, Update, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Executable, Select, Update, bindparam, func, insert, literal_column, select, update
 
 from mailbridge import lifecycle, metrics
 from mailbridge.errors import StoreUnavailable
@@ -39,12 +39,33 @@ _CALLS_TO_ITS_NUMBER = (
     .correlate(schema.fax)
     .scalar_subquery()
 )
-_DUE_UPLOADS: Final = (
-    select(schema.fax)
-    .where(_fax.state == "queued", _OF_ACCOUNT, _fax.due_at <= bindparam("now"))
-    .where(bindparam("per_number") > _CALLS_TO_ITS_NUMBER)
+# Users take turns. Of each that has queued faxes, the first due one that may be called is found along the index `fax_turn`.
+_QUEUED: Final[ColumnElement[str]] = literal_column("'queued'")
+_OWNER: Final[ColumnElement[str]] = literal_column(schema.OWNER)
+_QUEUED_OF_ACCOUNT: Final = (_fax.state == _QUEUED, _OF_ACCOUNT)
+
+
+def _next_owner(before: ColumnElement[str]) -> Select[Any]:
+    return select(_OWNER).where(*_QUEUED_OF_ACCOUNT, before < _OWNER).order_by(_OWNER).limit(1)
+
+
+_owners = select(_next_owner(bindparam("after")).scalar_subquery().label("owner")).cte("owners", recursive=True)
+_next = _next_owner(_owners.c.owner).correlate(_owners).scalar_subquery()
+_owners = _owners.union_all(select(_next).where(_owners.c.owner.is_not(None)))
+_FIRST_OF_OWNER = (
+    select(_fax.id)
+    .where(*_QUEUED_OF_ACCOUNT, _owners.c.owner == _OWNER, _fax.due_at <= bindparam("now"))
+    .where((bindparam("per_number") == 0) | (bindparam("per_number") > _CALLS_TO_ITS_NUMBER))
     .order_by(_fax.due_at)
-    .limit(bindparam("limit"))
+    .limit(1)
+    .correlate(_owners)
+    .scalar_subquery()
+)
+_turn = schema.fax.alias("turn")
+_DUE_UPLOADS: Final = (
+    select(_turn)
+    .join_from(_owners, _turn, _turn.c.id == _FIRST_OF_OWNER)
+    .limit(bindparam("limit"))  # in the order of `owners`: with an ORDER BY, all of them would be read
 )
 _WAITING_FOR_NUMBER: Final = (
     select(_fax.account).distinct().where(_fax.number == bindparam("number"), _fax.state == "queued").limit(100)
@@ -116,10 +137,12 @@ class Faxes:
             return self._found(_DUE, state=state, now=now, limit=limit)
         return self._found(_DUE_OF_ACCOUNT, state=state, now=now, account=account, limit=limit)
 
-    def due_uploads(self, now: datetime, account: str, per_number: int, limit: int) -> list[Fax]:
-        if per_number == 0:
-            return self.due("queued", now, account, limit)
-        return self._found(_DUE_UPLOADS, now=now, account=account, per_number=per_number, limit=limit)
+    def due_uploads(self, now: datetime, account: str, per_number: int, limit: int, after: str = "") -> list[Fax]:
+        facts = {"now": now, "account": account, "per_number": per_number}
+        found = self._found(_DUE_UPLOADS, **facts, limit=limit, after=after)
+        if len(found) < limit and after:
+            found += self._found(_DUE_UPLOADS, **facts, limit=limit - len(found), after="")
+        return list({fax.id: fax for fax in found}.values())
 
     def calls_to(self, number: str) -> int:
         return int(self._sql.execute(_CALLS, {"number": number}).scalar_one())

@@ -64,8 +64,11 @@ class Faxes(Protocol):
     def due(self, state: FaxState, now: datetime, account: str | None = None, limit: int = 1) -> list[Fax]:
         """Return faxes in `state` whose due_at has come, earliest due_at first; with `account`, only its faxes."""
 
-    def due_uploads(self, now: datetime, account: str, per_number: int, limit: int) -> list[Fax]:
-        """Return an account's due queued faxes, earliest first, to numbers with fewer calls than `per_number`; 0 is no limit."""
+    def due_uploads(self, now: datetime, account: str, per_number: int, limit: int, after: str = "") -> list[Fax]:
+        """Return the earliest due queued fax of each user of an account, to a number with fewer calls than `per_number` (0: any).
+
+        The users come in their order, beginning with the one behind `after` (see `Fax.owner`), so that they take turns.
+        """
 
     def calls_to(self, number: str) -> int:
         """Return how many faxes of any account to this number are uploading or submitted."""

@@ -41,20 +41,20 @@ class Elapsed(TypeDecorator[timedelta]):
 
 metadata = MetaData()
 
-# Most of two years' faxes lost their documents after a week, and few events have one: an index of the others stays small.
+# Most of two years' faxes have lost their documents, and few events have one: an index of the others stays small.
 _UNDELETED = text("documents_deleted_at IS NULL")
 _WITH_DOCUMENT = text("document IS NOT NULL")
-_DUE = text("due_at IS NOT NULL")
+_DUE, _QUEUED = text("due_at IS NOT NULL"), text("state = 'queued'")
 _CALLING = text("state IN ('uploading', 'submitted')")
-_ABOUT_A_MAIL = text("envelope_id IS NOT NULL")
-_BY_MAIL = text("address IS NOT NULL")
+_ABOUT_A_MAIL, _BY_MAIL = text("envelope_id IS NOT NULL"), text("address IS NOT NULL")
+OWNER = """coalesce("user", client, '-')"""  # where users take turns; queries must have it as it stands here
 
 # Facts about the database itself. Written when it is created and migrated, by `store.conditions`, and by `store.writer`.
 meta = Table(
     "meta",
     metadata,
-    # "schema": its version. "made": when the database was created, ISO 8601. "condition: NAME": a condition that holds.
-    # "written": filler, to prove that the disk takes data again after a failed commit.
+    # "schema": its version. "made": when it was created, ISO 8601. "condition: NAME": it holds. "written": filler, to prove that
+    # the disk takes data again after a failed commit.
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
@@ -109,6 +109,7 @@ fax = Table(
     Column("restored_at", Instant),  # when a restored backup put it in doubt; NULL once a person resolved that
     Column("currency", Text),  # of the price, by ISO 4217; NULL if MyFax writes none
     Index("fax_due", "state", "account", "due_at"),
+    Index("fax_turn", "account", text(OWNER), "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
     Index("fax_next", "state", "due_at"),
     Index("fax_expires", "state", "expires_at"),
     Index("fax_final", "final_at"),

@@ -69,6 +69,23 @@ NO_FAX_CODE = http("<RESPONSE><RESPONSE_CODE>0</RESPONSE_CODE></RESPONSE>")
 in_doubt = answers(NO_FAX_CODE)
 
 
+# turns
+
+
+def test_attack_10_one_users_many_faxes_do_not_keep_another_users_single_fax_waiting(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, simulator: Simulator) -> None:
+        many = [env.fax(f"+9723987650{number}", user="many") for number in range(9)]
+        late = {"created_at": env.clock() + timedelta(milliseconds=1), "due_at": env.clock() + timedelta(milliseconds=1)}
+        single = env.fax("+97239876543", user="single", **late)
+        await env.accept(*many, single)
+        env.shift_clock(1)
+        env.uploader()
+        await until(lambda: len(simulator.uploads) > 2)
+        assert [taken.number for taken in simulator.uploads].index(single.number) == 1
+
+    with_simulator(tmp_path, scenario)
+
+
 # accepted
 
 

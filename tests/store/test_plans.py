@@ -16,6 +16,9 @@ from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, NUMBER
 from tests.store.factories import a_mail, settle_all, with_store
 
+# In parentheses is a subquery: SQLAlchemy writes an empty list of values as an empty one. `owners` are the users that have queued
+# faxes, found one after the other along an index.
+ALLOWED = ("SCAN CONSTANT", "SCAN (", "SCAN owners")
 LATER = NOW + timedelta(days=999)
 
 FREQUENT: dict[str, Callable[[Transaction], Any]] = {
@@ -71,7 +74,7 @@ async def plans(store: SqliteStore, work: Callable[[Transaction], Any]) -> list[
     found: list[str] = []
 
     def explain(connection: Connection, cursor: Any, statement: str, values: Any, context: Any, many: bool) -> None:
-        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
             # A cursor of the driver: a query on the connection would call this function again.
             plan = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", values[0] if many else values)
             found.extend(row[-1] for row in plan)
@@ -104,8 +107,7 @@ def test_a_frequent_query_scans_no_table(tmp_path: Path, query: str) -> None:
         await fill(store, Spool(tmp_path / "spool"))
         found = await plans(store, FREQUENT[query])
         assert found
-        # In parentheses is a subquery: SQLAlchemy writes an empty list of values as an empty one.
-        assert not [line for line in found if line.startswith("SCAN") and not line.startswith(("SCAN CONSTANT", "SCAN ("))], found
+        assert not [line for line in found if line.startswith("SCAN") and not line.startswith(ALLOWED)], found
 
     with_store(tmp_path, scenario)
 
@@ -140,6 +142,7 @@ def test_the_newest_events_are_read_along_an_index(tmp_path: Path) -> None:
     ("query", "searched"),
     [
         ("same fax again", "INDEX fax_same (same_key=? AND created_at>?)"),
+        ("due uploads", "INDEX fax_turn (account=? AND <expr>=? AND due_at<?)"),
         ("calls to a number", "COVERING INDEX fax_calls (number=? AND state=?)"),
     ],
 )
@@ -147,7 +150,6 @@ def test_neither_many_recipients_nor_many_waiting_faxes_are_searched(tmp_path: P
     """A circular goes to ten thousand numbers, and a thousand faxes may wait for one of them."""
 
     async def scenario(store: SqliteStore) -> None:
-        plan, *_ = await plans(store, FREQUENT[query])
-        assert searched in plan
+        assert any(searched in line for line in await plans(store, FREQUENT[query]))
 
     with_store(tmp_path, scenario)

@@ -28,6 +28,8 @@ def upgrade(op: Operations) -> None:
     op.add_column("fax", sa.Column("currency", sa.Text))
     op.create_table("former_token", sa.Column("token", sa.Text, primary_key=True), sa.Column("fax_id", sa.Text, nullable=False))
     op.create_index("ix_former_token_fax_id", "former_token", ["fax_id"])
+    turn: list[str | sa.TextClause] = ["account", sa.text("coalesce(\"user\", client, '-')"), "due_at"]
+    op.create_index("fax_turn", "fax", [*turn], sqlite_where=sa.text("state = 'queued'"))
     op.create_index("fax_same", "fax", ["same_key", "created_at"])
     _notices(op)
     op.execute("UPDATE meta SET key = 'condition: ' || substr(key, 7) WHERE key LIKE 'mark: %'")
