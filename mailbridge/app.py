@@ -31,6 +31,7 @@ from mailbridge.descriptors import allowed_connections
 from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.fax.uploader import recover_interrupted
 from mailbridge.model import Event
+from mailbridge.notice.assembly import confirmation_of
 from mailbridge.notice.planner import Planner
 from mailbridge.phone.number import load_plans
 from mailbridge.preload import load_modules
@@ -206,7 +207,8 @@ class Daemon:
         await orphans.sweep(store, self._runtime.spool, self._clock(), database_created_at)
 
     def _parts(self, config: Config, links: Links) -> list[Part]:
-        return Assembly(config, self._runtime, self._calls.clients).parts(links, self._calls.documents, self._catch_up)
+        calls, confirm = self._calls, self._letter_reader.confirmation
+        return Assembly(config, self._runtime, calls.clients, confirm).parts(links, calls.documents, self._catch_up)
 
     async def _start_letter_reader(self, stack: AsyncExitStack) -> LetterReader:
         if missing := missing_parts():
@@ -217,9 +219,11 @@ class Daemon:
         return letter_reader
 
     async def _open_control_socket(self, stack: AsyncExitStack) -> None:
-        daemon: Mapping[str, Command] = {"send": self._send, "hold_retention": self._hold_retention, **self._commands}
-        commands = {**bind(self._runtime.store, self._clock, lambda event: self._render(event)), **daemon}
-        control = ControlService(socket_path(self._config.state_dir, self._environ), commands, self._letter_reader.is_worker)
+        reader, store = self._letter_reader, self._runtime.store
+        more = {**self._commands, "confirmation": lambda *, id: confirmation_of(id, store, self._config, reader.confirmation)}
+        daemon: Mapping[str, Command] = {"send": self._send, "hold_retention": self._hold_retention, **more}
+        commands = {**bind(store, self._clock, lambda event: self._render(event)), **daemon}
+        control = ControlService(socket_path(self._config.state_dir, self._environ), commands, reader.is_worker)
         await control.start()
         stack.push_async_callback(control.stop)
 
@@ -237,8 +241,8 @@ class Daemon:
         return build(runtime.store, runtime.spool, links, checks, self._clock, self._facts)
 
     def _facts(self) -> Facts:
-        contacts = {watcher.name: watcher.last_contact for watcher in self._background.all(Watcher)}
-        return Facts(tuple(self._config.accounts), self._config.state_dir, contacts)
+        contacts, config = {one.name: one.last_contact for one in self._background.all(Watcher)}, self._config
+        return Facts(tuple(config.accounts), config.state_dir, contacts)
 
     async def _open_http(self, config: Config, app: ASGIApp) -> WebService:
         address = config.http.listen

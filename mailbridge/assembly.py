@@ -16,6 +16,7 @@ from mailbridge.fax.uploader import Uploader
 from mailbridge.model import Event
 from mailbridge.myfax import MyFax
 from mailbridge.notice.assembly import build_dispatcher, build_folders
+from mailbridge.notice.writer import Confirm
 from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Listing
 from mailbridge.report.listing_recorder import Kind, ListingOptions
@@ -47,10 +48,13 @@ class Part(NamedTuple):
 
 
 class Assembly:
-    """Builds the services that run in the background. `clients` has one MyFax client for each account."""
+    """Builds the services that run in the background.
 
-    def __init__(self, config: Config, runtime: Runtime, clients: Mapping[str, MyFax]) -> None:
-        self._config, self._runtime, self._clients = config, runtime, clients
+    `clients` has one MyFax client for each account; `confirm` makes the confirmations of notices.
+    """
+
+    def __init__(self, config: Config, runtime: Runtime, clients: Mapping[str, MyFax], confirm: Confirm | None = None) -> None:
+        self._config, self._runtime, self._clients, self._confirm = config, runtime, clients, confirm
         self._zone, self._region = ZoneInfo(config.timezone), config.smtp.region
 
     def parts(self, links: Links, documents: Documents, catch_up: bool) -> list[Part]:
@@ -77,7 +81,7 @@ class Assembly:
     def _notices(self) -> list[Part]:
         """The services that deliver notices, where the configuration needs them."""
         config = self._config
-        mails, folders = build_dispatcher(config, self._runtime, None), build_folders(config, self._runtime)
+        mails, folders = build_dispatcher(config, self._runtime, self._confirm), build_folders(config, self._runtime)
         mails_of = (config.notice, config.smtp.hostname, config.smtp.domains, config.language, config.timezone, config.users)
         return [
             *([Part("notices", mails.name, mails_of, mails)] if mails else []),

@@ -170,6 +170,7 @@ notice_deferred = _event("notice deferred", "warning")
 notice_dead = _event("notice dead", "error")
 notice_not_settled = _event("notice result not stored", "error")
 notices_crashed = _event("notice dispatcher failed unexpectedly", "error")
+confirmation_not_made = _event("confirmation not made", "warning")
 relay_down = _event("mail relay down", "error")
 relay_up = _event("mail relay up")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import click
 
 from mailbridge.cli.options import EXITS, config_option, fax_argument, json_option
 from mailbridge.cli.output import local, plain, print_json
-from mailbridge.cli.store_query import ask, find_state_dir, find_zone
+from mailbridge.cli.store_query import ask, ask_daemon_first, find_state_dir, find_zone
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     help="Also save its documents in DIR, as they were or will be faxed. No file is overwritten.",
 )
+@click.option(
+    "--confirmation",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write its confirmation to FILE: a page (PDF) with what is known about the fax. Needs the daemon.",
+)
 @json_option
 @config_option
-def show(id: str, directory: Path | None, as_json: bool, config_path: Path) -> None:
+def show(id: str, directory: Path | None, confirmation: Path | None, as_json: bool, config_path: Path) -> None:
     """Show the history of a fax: its documents, what of its mail was not faxed, attempts, events and webhook deliveries.
 
     ID is that of a sent or received fax, the end of it as tables show it, or the token MB-… of the file that MyFax got.
@@ -35,6 +42,7 @@ def show(id: str, directory: Path | None, as_json: bool, config_path: Path) -> N
     \b
       mailbridge show fax_01M87C14PBQ5WTSC4GKPEBFKJX
       mailbridge show KPEBFKJX --save /tmp/fax
+      mailbridge show KPEBFKJX --confirmation fax.pdf
     """
     fax = ask(config_path, "show", id=id)
     saved: list[Path] = []
@@ -42,12 +50,23 @@ def show(id: str, directory: Path | None, as_json: bool, config_path: Path) -> N
         from mailbridge.cli.saved_documents import save_documents
 
         saved = save_documents(ask(config_path, "stored_documents", id=fax["id"]), find_state_dir(config_path), directory)
+    if confirmation is not None:
+        _write_confirmation(fax["id"], confirmation, config_path)
+        saved.append(confirmation)
     if as_json:
-        print_json(fax if directory is None else {**fax, "files": [str(path) for path in saved]})
+        print_json(fax if not saved else {**fax, "files": [str(path) for path in saved]})
         return
     click.echo("\n".join(history(fax, find_zone(config_path))))
     for path in saved:
         click.echo(f"saved {plain(path)}")
+
+
+def _write_confirmation(fax_id: str, file: Path, config_path: Path) -> None:
+    content = base64.b64decode(ask_daemon_first(config_path, "confirmation", id=fax_id))
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {file} ({error.strerror}); name another file") from None
 
 
 def reason(fax: Mapping[str, Any]) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 from zoneinfo import ZoneInfo
 
 from mailbridge.config import Config
 from mailbridge.config.mail_addresses import relay_address
 from mailbridge.notice.compose import Letterhead
+from mailbridge.notice.confirmation import confirmation_text
 from mailbridge.notice.dispatcher import NoticeDispatcher
 from mailbridge.notice.folder import FolderDispatcher
 from mailbridge.notice.planner import sender_of
 from mailbridge.notice.relay import Relay
 from mailbridge.notice.writer import Confirm, NoticeWriter
 from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Store
 
 
 def letterhead(config: Config) -> Letterhead:
@@ -49,3 +52,10 @@ def build_folders(config: Config, runtime: Runtime) -> FolderDispatcher | None:
     """Return the service that stores documents in folders, None where no route has one."""
     wanted = any(route.folder for route in config.routes.values())
     return FolderDispatcher(runtime, ZoneInfo(config.timezone)) if wanted else None
+
+
+async def confirmation_of(fax_id: str, store: Store, config: Config, confirm: Confirm) -> str:
+    """Return the confirmation of a sent fax: a PDF in base64. Raises NotFound, StoreUnavailable, Refused."""
+    fax = await store.run(lambda tx: tx.faxes.get(fax_id))
+    document = next(iter(fax.documents), None)
+    return base64.b64encode(await confirm(confirmation_text(fax, letterhead(config)), document)).decode()

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from mailbridge import log
-from mailbridge.errors import NotFound
-from mailbridge.model import Fax
+from mailbridge.errors import MailbridgeError, NotFound
+from mailbridge.model import Document
 from mailbridge.notice.compose import Attachment, Letterhead, Mail, mail
+from mailbridge.notice.confirmation import confirmation_text
 from mailbridge.notice.dsn import compose_dsn
 from mailbridge.notice.original import MAX_HEADER, Original, header_of
+from mailbridge.page.confirmation_text import ConfirmationText
 from mailbridge.store.notice_records import DueNotice, received_documents
 from mailbridge.store.spool import Spool
 
-# Returns the confirmation of a fax as a PDF, or None where none can be made.
-Confirm = Callable[[DueNotice, Fax], Awaitable[bytes | None]]
+# Makes a confirmation as PDF, with the first page of a document. Raises MailbridgeError.
+Confirm = Callable[[ConfirmationText, Document | None], Awaitable[bytes]]
 # Kinds with a confirmation, and how many one mail carries.
 _CONFIRMED = ("delivered", "failed")
 _MOST_CONFIRMATIONS = 20
@@ -78,12 +80,15 @@ class NoticeWriter:
     async def _confirmations(self, due: DueNotice) -> list[Attachment]:
         if self._confirm is None or (due.delivery.notice or {})["kind"] not in _CONFIRMED:
             return []
-        made = [(fax, await self._confirm(due, fax)) for fax in list(due.faxes.values())[:_MOST_CONFIRMATIONS]]
-        return [
-            Attachment(filename=f"confirmation-{fax.id}.pdf", content_type="application/pdf", content=content)
-            for fax, content in made
-            if content
-        ]
+        made = []
+        for fax in list(due.faxes.values())[:_MOST_CONFIRMATIONS]:
+            try:
+                content = await self._confirm(confirmation_text(fax, self._letterhead), next(iter(fax.documents), None))
+            except MailbridgeError as error:  # the notice is more important
+                log.confirmation_not_made(fax.id, error=str(error))
+            else:
+                made.append(Attachment(filename=f"{fax.id}.pdf", content_type="application/pdf", content=content))
+        return made
 
 
 def _read(path: Path) -> bytes:

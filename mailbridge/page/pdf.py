@@ -37,7 +37,21 @@ class Rule:
     y: float
 
 
-def write(pages: list[list[Text | Rule]], glyphs: Glyphs) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture on a page: `x` and `y` are its lower left corner, `width` and `height` in points; `image` is grey, of Pillow."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    image: Any
+
+
+Item = Text | Rule | Picture
+
+
+def write(pages: list[list[Item]], glyphs: Glyphs) -> bytes:
     """Return a PDF of A4 pages. PDFium can be used by one thread only. Raises RuntimeError where it fails."""
     document: Any = pypdfium2.PdfDocument.new()
     try:
@@ -45,7 +59,7 @@ def write(pages: list[list[Text | Rule]], glyphs: Glyphs) -> bytes:
         for items in pages:
             page: Any = document.new_page(WIDTH, HEIGHT)
             for item in items:
-                pdfium.FPDFPage_InsertObject(page, _text(document, font, item) if isinstance(item, Text) else _rule(item))
+                _insert(document, page, font, item)
             page.gen_content()
             page.close()
         pdfium.FPDFFont_Close(font)
@@ -54,6 +68,20 @@ def write(pages: list[list[Text | Rule]], glyphs: Glyphs) -> bytes:
         return written.getvalue()
     finally:
         document.close()
+
+
+def _insert(document: Any, page: Any, font: Any, item: Item) -> None:
+    if isinstance(item, Picture):
+        page.insert_obj(_picture(document, item))
+    else:
+        pdfium.FPDFPage_InsertObject(page, _text(document, font, item) if isinstance(item, Text) else _rule(item))
+
+
+def _picture(document: Any, picture: Picture) -> Any:
+    made = pypdfium2.PdfImage.new(document)
+    made.set_bitmap(pypdfium2.PdfBitmap.from_pil(picture.image))
+    made.set_matrix(pypdfium2.PdfMatrix().scale(picture.width, picture.height).translate(picture.x, picture.y))
+    return made
 
 
 def _embed(document: Any, glyphs: Glyphs) -> Any:

@@ -6,6 +6,7 @@ import bisect
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from mailbridge.page import pdf
 from mailbridge.page.bidi import embedding_levels, is_rtl, visual_order
@@ -37,13 +38,25 @@ class Typesetter:
     def __init__(self, most_pages: int | None = None) -> None:
         self._most_pages = most_pages
         self._glyphs = Glyphs()
-        self._pages: list[list[pdf.Text | pdf.Rule]] = [[]]
+        self._pages: list[list[pdf.Item]] = [[]]
         self._y = pdf.HEIGHT - _MARGIN
 
     @property
     def count(self) -> int:
         """How many pages there are."""
         return len(self._pages)
+
+    @property
+    def room(self) -> float:
+        """How many points are free on the last page."""
+        return self._y - _MARGIN
+
+    def add_picture(self, image: Any, height: float) -> None:
+        """Add a picture of Pillow, `height` points high, in the middle; a wide one is as wide as the page allows."""
+        scale = min(height / image.height, (_RIGHT - _LEFT) / image.width)
+        width, high = image.width * scale, image.height * scale
+        self._y -= high
+        self._pages[-1].append(pdf.Picture((pdf.WIDTH - width) / 2, self._y, width, high, image))
 
     def to_pdf(self) -> bytes:
         """Return the pages as a PDF."""

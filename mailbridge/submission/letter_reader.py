@@ -14,14 +14,16 @@ from pathlib import Path
 
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
+from mailbridge.page.confirmation_text import ConfirmationText
 from mailbridge.store.spool import derived_path
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
-from mailbridge.submission.worker_protocol import MAX_SECONDS, UNREADABLE, LetterRequest, Response
+from mailbridge.submission.worker_protocol import MAX_SECONDS, UNREADABLE, ConfirmationRequest, LetterRequest, Response
 from mailbridge.submission.worker_shares import WorkerShares
 
 WORKERS = 3  # one more than a client may hold
 MAX_JOBS = 4  # of one worker
+_CONFIRMATIONS = "confirmations"  # stands for their client
 _REFUSAL = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} [^\r\n]{1,600}")
 
 
@@ -71,11 +73,29 @@ class LetterReader:
         disk or the machine fails at the moment.
         """
         request = LetterRequest(path=relpath, page_mode=self.page_mode, line_ends_changed=line_ends_changed)
-        job = Job(request, [self._spool_root / relpath], client)
-        self._waiting.add(client, job)
+        return checked_letter(await self._ask(Job(request, [self._spool_root / relpath], client)), relpath)
+
+    async def confirmation(self, text: ConfirmationText, document: Document | None) -> bytes:
+        """Return a confirmation as PDF, with the first page of a document where that can be shown.
+
+        Raises StoreUnavailable, and Refused if it cannot be made.
+        """
+        shown = document if document is not None and document.path and document.content_type != EXTERNAL else None
+        if shown is not None:
+            paths = [self._spool_root / shown.path]
+            response = await self._ask(Job(ConfirmationRequest(text=text, document=shown), paths, _CONFIRMATIONS))
+            if response.page:
+                return response.page
+        response = await self._ask(Job(ConfirmationRequest(text=text), [], _CONFIRMATIONS))
+        if not response.page:
+            raise Refused(response.refused or UNREADABLE)
+        return response.page
+
+    async def _ask(self, job: Job) -> Response:
+        self._waiting.add(job.client, job)
         self._assign_waiting()
         try:
-            return checked_letter(await job.response, relpath)
+            return await job.response
         except asyncio.CancelledError:
             for worker in self._workers:
                 worker.cancel(job)

@@ -11,17 +11,19 @@ from __future__ import annotations
 import array  # noqa: F401  # socket.recv_fds imports it when it is called
 import contextlib
 import ctypes
+import io
 import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from mailbridge.errors import Refused
+from mailbridge.page.confirmation import render_confirmation
 from mailbridge.page.text_page import render
 from mailbridge.preload import load_codecs
+from mailbridge.store.document_reader import DocumentReader
 from mailbridge.submission import sandbox
 from mailbridge.submission.letter.parser import read_letter
 from mailbridge.submission.letter.pictures import load_pictures
@@ -29,6 +31,7 @@ from mailbridge.submission.worker_protocol import (
     MAX_SECONDS,
     READY,
     UNREADABLE,
+    ConfirmationRequest,
     LetterRequest,
     Request,
     Response,
@@ -41,6 +44,7 @@ MAX_MEMORY = 1 << 30  # bytes of address space; an idle worker has about a third
 # The slowest honest mails have many photographs to convert, which take half a second each.
 _SECONDS, _SECONDS_PER_MB = 5.0, 0.3
 MAX_FILE_SIZE = 0  # bytes of any file that a worker writes; pipes are not files
+_LARGEST_SHOWN = 50_000_000  # bytes of a document whose first page a confirmation shows
 _LIMITS = ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_FSIZE, MAX_FILE_SIZE), (resource.RLIMIT_CORE, 0))
 # PDFium gets callbacks. Where memory may not be both writable and executable (MemoryDenyWriteExecute=yes), libffi writes an
 # anonymous file for the first one, which MAX_FILE_SIZE would forbid. It is kept, so that libffi keeps the memory for the others.
@@ -53,13 +57,23 @@ def _letter(request: LetterRequest, files: list[int]) -> Response:
     return Response(letter=read_letter(mail, request.path, request.page_mode, line_ends_changed=changed))
 
 
-_ANSWERS: dict[str, Callable[[Request, list[int]], Response]] = {"letter": _letter}
+def _confirmation(request: ConfirmationRequest, files: list[int]) -> Response:
+    document, content = request.document, None
+    if document is not None and document.size <= _LARGEST_SHOWN:
+        (file,) = files
+        with DocumentReader(io.FileIO(file, closefd=False), document) as reader:
+            content = reader.read()
+    return Response(page=render_confirmation(request.text, content))
+
+
+def _answer(request: Request, files: list[int]) -> Response:
+    return _letter(request, files) if isinstance(request, LetterRequest) else _confirmation(request, files)
 
 
 def respond(request: Request, files: list[int]) -> Response:
     """Answer one request. Any error of a parser, also of memory and recursion, means that the mail cannot be read."""
     try:
-        return _ANSWERS[request.kind](request, files)
+        return _answer(request, files)
     except Refused as refused:
         return Response(refused=refused.reply)
     except OSError as error:

@@ -14,10 +14,12 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from mailbridge.model import Document
+from mailbridge.page.confirmation_text import ConfirmationText
 from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 
 MAX_SECONDS = 30.0  # that a worker may take for one mail
@@ -43,14 +45,24 @@ class LetterRequest:
     line_ends_changed: bool = False
 
 
-Request = LetterRequest  # the union of all kinds
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmationRequest:
+    """A page to make, with the first page of `document`; then the file that holds it is the request's only one."""
+
+    kind: Literal["confirmation"] = "confirmation"
+    text: ConfirmationText
+    document: Document | None = None
+
+
+Request = Annotated[LetterRequest | ConfirmationRequest, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """Exactly one of the three: the letter, the SMTP reply of a refusal, or why the disk did not deliver the mail."""
+    """Exactly one of: the letter, a page as PDF, the SMTP reply of a refusal, or why the disk did not deliver the mail."""
 
     letter: Letter | None = None
+    page: bytes | None = None
     refused: str | None = None
     unavailable: str | None = None
 
@@ -79,6 +91,8 @@ def encode_response(response: Response) -> tuple[bytes, bytes]:
     if response.letter is not None:
         derived = response.letter.derived
         response = Response(letter=replace(response.letter, derived=b""))
+    elif response.page is not None:
+        derived, response = response.page, Response(page=b"")
     try:
         content = _RESPONSE.dump_json(response)
     except ValueError:  # half of a surrogate pair in a name
@@ -91,6 +105,8 @@ def encode_response(response: Response) -> tuple[bytes, bytes]:
 def decode_response(content: bytes, derived: bytes) -> Response:
     """Return the response in the contents of two frames. Raises ValueError where they are not one."""
     response = _RESPONSE.validate_json(content)
+    if response.page is not None:
+        return Response(page=derived)
     if response.letter is None:
         if derived:
             raise ValueError("derived content without a letter")

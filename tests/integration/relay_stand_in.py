@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -27,12 +27,14 @@ class Taken:
 class RelayStandIn:
     """`refuse` maps the beginning of a command (`MAIL FROM:<>`, `.` for the end of data) to the reply it gets instead.
 
-    `lose` is how many mails it takes without an answer: it hangs up after their last line.
+    `lose` is how many mails it takes without an answer: it hangs up after their last line. `before` is awaited with each verb
+    before its reply, with `.` when a mail has come, and with `taken` before that is answered.
     """
 
     offers: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "DSN")
     refuse: dict[str, str] = field(default_factory=dict)
     lose: int = 0
+    before: Callable[[str], Awaitable[None]] | None = None
     taken: list[Taken] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -49,9 +51,11 @@ class RelayStandIn:
         while line := (await reader.readline()).decode().rstrip("\r\n"):
             verb = line.split(" ")[0].upper()
             reply = self._refusal(line)
+            await self._reached(verb)
             if reply is None and verb == "DATA":
                 writer.write(b"354 go\r\n")
                 content = await reader.readuntil(b"\r\n.\r\n")
+                await self._reached(".")
                 if self.lose:
                     self.lose -= 1
                     return
@@ -59,6 +63,7 @@ class RelayStandIn:
                 if reply.startswith("250"):
                     body = content[:-3].replace(b"\r\n..", b"\r\n.")
                     self.taken.append(Taken(mail_from, rcpt_to, body))
+                    await self._reached("taken")
             elif reply is None and verb == "EHLO":
                 reply = "\r\n".join([f"250-{one}" for one in ("stand-in", *self.offers)] + ["250 ENHANCEDSTATUSCODES"])
             elif reply is None:
@@ -68,6 +73,10 @@ class RelayStandIn:
             writer.write(reply.encode() + b"\r\n")
             if verb == "QUIT":
                 return
+
+    async def _reached(self, point: str) -> None:
+        if self.before is not None:
+            await self.before(point)
 
     def _refusal(self, line: str) -> str | None:
         return next((reply for begins, reply in self.refuse.items() if line.upper().startswith(begins.upper())), None)
