@@ -43,6 +43,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "line": ("mailbridge.cli.line:line", "Register or release a fax line, as a distributor."),
     "simulator": ("mailbridge.cli.demo:simulator", "Run the MyFax simulator."),
     "migrate": ("mailbridge.cli.serve:migrate", "Migrate the database to this version's schema."),
+    "files": ("mailbridge.cli.files:files", "Write the systemd units, shell completion or the man page."),
+    "help": ("mailbridge.cli.help:help_", "Show the help page of a command."),
     "hash-password": ("mailbridge.cli.user:hash_password", "Hash the password of an SMTP user."),
 }
 
@@ -82,7 +84,7 @@ Exit codes: 0 done, 1 refused or failed, 2 usage error, 78 bad configuration,
 
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.pass_context
 def mailbridge(ctx: click.Context) -> int | None:
     """Email gateway for the fax service MyFax: faxes in by SMTP, reports by IMAP, events by webhook."""

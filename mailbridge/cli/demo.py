@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
@@ -127,6 +130,8 @@ Other RESPONSE_CODEs:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each fax.")
 def simulator(port: int, imap_port: int | None, email: str, step: float, as_json: bool) -> None:
     """Run the simulator until Ctrl-C."""
+    # Starlette imports python-multipart at the first upload only, and the mailbox is started later.
+    _check_extra("python_multipart", *(["pymap"] if imap_port is not None else []))
     try:
         from mailbridge.demo.standalone import run
     except ModuleNotFoundError as error:
@@ -147,4 +152,14 @@ def simulator(port: int, imap_port: int | None, email: str, step: float, as_json
 
 
 def _missing(error: ModuleNotFoundError) -> click.ClickException:
-    return click.ClickException(f"{error.name} is not installed; in a clone of mailbridge, run: pip install '.[demo]'")
+    pip = Path(sys.prefix) / "bin" / "pip"
+    return click.ClickException(
+        f"{error.name} is not installed: it is part of the extra demo; in a clone of mailbridge, run: {pip} install '.[demo]'"
+    )
+
+
+def _check_extra(*names: str) -> None:
+    """Check that the packages of the extra `demo` are there. Raises ClickException."""
+    for name in names:
+        if find_spec(name) is None:
+            raise _missing(ModuleNotFoundError(name=name))
