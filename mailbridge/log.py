@@ -70,8 +70,19 @@ def _redact(_: object, __: str, facts: MutableMapping[str, Any]) -> MutableMappi
 
 def _console_line(_: object, __: str, facts: MutableMapping[str, Any]) -> str:
     """Render a console line. structlog's own renderer would import rich if it is installed."""
-    head = f"{facts.pop('timestamp')} {facts.pop('level'):7} {facts.pop('id')} {facts.pop('event')}"
-    return " ".join([head, *(f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in facts.items())])
+    head = f"{facts.pop('timestamp')} {facts.pop('level'):7} {_harmless(facts.pop('id'))} {facts.pop('event')}"
+    return " ".join([head, *(f"{key}={_harmless(value, ' ')}" for key, value in facts.items())])
+
+
+def _harmless(value: object, *quoted: str) -> str:
+    """Return a value without control characters, which a terminal would obey: a mail may have brought it.
+
+    It is quoted if it has any, or one of the signs in `quoted`.
+    """
+    text, written = str(value), repr(value)
+    if text.isprintable() and not any(sign in text for sign in quoted):
+        return text
+    return written if written.isprintable() else repr(written)
 
 
 def _ignore(level: str, event: str) -> None:

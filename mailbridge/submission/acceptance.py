@@ -21,6 +21,7 @@ from mailbridge.errors import NotFound, StoreUnavailable, Undecided
 from mailbridge.model import QueuedMail
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool_file import SpoolFile
+from mailbridge.submission import policy
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.daily_limits import DailyLimits
 from mailbridge.submission.letter.letter import Letter
@@ -54,10 +55,11 @@ class Acceptance:
         begun = asyncio.get_running_loop().time()
         try:
             letter = await self._read_and_sync(transaction, file)
-            account = self._admission.admit(transaction, letter)
+            account, now = self._admission.admit(transaction, letter), self._runtime.clock()
+            policy.check_send_at(letter.send_at, now)
             if letter.derived:
                 await self._runtime.spool.store_derived(file, letter.derived)
-            envelope = envelope_of(transaction, letter, file, account, self._runtime.clock())
+            envelope = envelope_of(transaction, letter, file, account, now)
             mail = queue_mail(envelope, letter, self._options.give_up)
         except BaseException:
             file.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 import phonenumbers
 
@@ -13,7 +14,14 @@ from mailbridge.submission.letter.letter import Letter
 # RFC 5321 section 6.3 asks for at least 100; a mail to a fax machine passes a handful of servers.
 _MAX_RECEIVED = 50
 _SHORTEST = 7
+MAX_DELAY = timedelta(days=366)  # of X-Mailbridge-Send-At
 _ISRAEL = 972
+
+
+def check_send_at(send_at: datetime | None, now: datetime) -> None:
+    """Refuse (554 5.6.0) a mail that is to be sent in more than a year: its files would be kept until then."""
+    if send_at is not None and send_at - now > MAX_DELAY:
+        raise Refused("554 5.6.0 The time in X-Mailbridge-Send-At is more than a year away; send the mail again nearer to it")
 
 
 def check_number(number: str, allow: Sequence[str], deny: Sequence[str]) -> None:

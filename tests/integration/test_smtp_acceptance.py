@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,16 @@ def test_stop_ends_unfinished_data_with_421(tmp_path: Path) -> None:
         assert read_reply(connection).startswith(b"421 4.3.2 ")
         connection.close()
         assert mx.files() == []
+
+
+@pytest.mark.parametrize(
+    ("ahead", "accepted"), [(timedelta(days=364), True), (timedelta(days=367), False), (timedelta(days=10**6), False)]
+)
+def test_attack_16_a_fax_is_sent_at_most_a_year_ahead(tmp_path: Path, ahead: timedelta, accepted: bool) -> None:
+    with gateway(tmp_path) as mx:
+        mx.letter["send_at"] = datetime.now(UTC) + ahead
+        status, words = mx.send()
+        assert (status, len(mx.faxes()), len(mx.files())) == ((250, 1, 1) if accepted else (554, 0, 0))
+        assert accepted or words == (
+            b"5.6.0 The time in X-Mailbridge-Send-At is more than a year away; send the mail again nearer to it"
+        )

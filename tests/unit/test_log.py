@@ -26,6 +26,16 @@ def test_a_console_line_has_the_facts(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.endswith("warning fax_1 fax failed reason='the line is busy' n=2\n")
 
 
+def test_attack_13_no_control_character_of_a_mail_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("info", "console")
+    log.report_unmatched("<\x1b[2Jowned@x>", subject="a\x1b[31mb\r\nc\x9bd", files=["\x07", "שלום"], number=3, bidi="\u202eabc")
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert line.endswith(r"""bidi='\u202eabc'""")
+    assert r"'<\x1b[2Jowned@x>'" in line
+    assert r"files=['\x07', 'שלום'] number=3" in line
+
+
 def test_secrets_are_redacted_and_lower_levels_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     log.setup("warning", "json")
     log.fax_queued("fax_1")

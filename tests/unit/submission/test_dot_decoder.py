@@ -8,6 +8,7 @@ import re
 import pytest
 
 from mailbridge.submission.dot_decoder import DotDecoder
+from tests.work_counter import calls
 
 
 def decode(pieces: list[bytes]) -> tuple[bytes, bytes | None]:
@@ -109,3 +110,20 @@ def test_changed_line_ends_are_noted_however_the_stream_is_cut(stream: bytes, ch
         decoder.feed(stream[:cut])
         decoder.feed(stream[cut:])
         assert decoder.line_ends_changed is changed
+
+
+def test_streams_of_many_dots_decode_as_the_rfc_says_however_cut() -> None:
+    chance = random.Random(8)
+    for _ in range(300):
+        lines = [chance.choice((b"..\r\n", b"..a\r\n", b".\r", b"..\r\r\n", b".b\n", b"c.\r\n")) for _ in range(200)]
+        stream = b"\r\n".join(lines) + b"\r\n.\r\n" + b"rest"
+        cuts = sorted(chance.randrange(len(stream) + 1) for _ in range(chance.randrange(3)))
+        pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+        assert decode(pieces) == reference_decode(stream), (stream, pieces)
+
+
+@pytest.mark.parametrize("line", [b"..\r\n", b".\n", b".\r", b"...a\r\n", b"a.b.\r\n", b"\n", b"\r", b"\r\r\n"])
+def test_attack_1_a_chunk_of_dots_and_line_ends_takes_few_steps(line: bytes) -> None:
+    """One by one the dots of a read of 256 KB would hold the event loop for 50 ms."""
+    decoder = DotDecoder()
+    assert calls(lambda: decoder.feed(line * (262_144 // len(line)))) < 2_500
