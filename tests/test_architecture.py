@@ -64,6 +64,7 @@ PURE = (
     "notice/route_match.py",
     "notice/wording.py",
     "page/bidi.py",
+    "page/bidi_controls.py",
     "page/confirmation_text.py",
     "phone/contacts.py",
     "phone/israel.py",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 
-# The direction comes from the letters alone; a control inside the text would be drawn as a box.
-_BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from mailbridge.page.bidi_controls import CONTROLS
+
 # A soft hyphen goes too: lines are broken at spaces.
 _INVISIBLE = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ufeff\u200b\ufffe\uffff]")
 _INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
@@ -24,19 +24,26 @@ class TooManyPages(Exception):
         self.most = most
 
 
-def clean(text: str) -> str:
-    """Return the text with plain line ends and spaces, without bidi controls and without what no font can draw.
+def clean(text: str, *, keep_controls: bool = False) -> str:
+    """Return the text with plain line ends and spaces, without bidi controls (unless kept) and without what no font can draw.
 
     Tabs at the start of a line become spaces. Those within a line stay: they separate columns.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    text = _INVISIBLE.sub(lambda found: " " if found[0].isspace() else "", _BIDI_CONTROLS.sub("", text))
+    text = _INVISIBLE.sub(lambda found: " " if found[0].isspace() else "", text if keep_controls else CONTROLS.sub("", text))
     return _INDENT.sub(lambda found: found[0].expandtabs(4), text) if "\t" in text else text
 
 
-def clean_line(text: str) -> str:
+def clean_line(text: str, *, keep_controls: bool = False) -> str:
     """Return the text as `clean` does, as one line."""
-    return clean(text).replace("\n", " ").replace("\t", " ")
+    return clean(text, keep_controls=keep_controls).replace("\n", " ").replace("\t", " ")
+
+
+def letters_lacking(text: str) -> set[str]:
+    """Return the letters and digits of a text that no page can have."""
+    from mailbridge.page import typeface
+
+    return set() if text.isascii() else typeface.letters_lacking(text)
 
 
 def render(text: str, subject: str = "", sender: str = "", date: str = "", *, most_pages: int | None = None) -> tuple[bytes, int]:
@@ -49,13 +56,15 @@ def render(text: str, subject: str = "", sender: str = "", date: str = "", *, mo
     from mailbridge.page.typesetting import Typesetter
 
     pages = Typesetter(most_pages)
-    head = [clean_line(line)[:_MAX_HEAD] for line in (subject, sender, date)]
+    head = [clean_line(line, keep_controls=True)[:_MAX_HEAD] for line in (subject, sender, date)]
     for size, line in zip(_HEAD_SIZES, head, strict=True):
         if line.strip():
             pages.add_paragraph(line, size)
     if any(line.strip() for line in head):
         pages.add_rule()
-    for is_table, lines in itertools.groupby(clean(text).strip("\n").split("\n"), key=lambda line: "\t" in line.strip()):
+    for is_table, lines in itertools.groupby(
+        clean(text, keep_controls=True).strip("\n").split("\n"), key=lambda line: "\t" in line.strip()
+    ):
         if is_table:
             pages.add_table([_COLUMN.split(line.rstrip()) for line in lines], _SIZE)
         else:

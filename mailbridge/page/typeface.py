@@ -10,6 +10,7 @@ import itertools
 import operator
 import re
 import struct
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,13 @@ _MAPPINGS = 100  # in one block of a CMap (Adobe Technical Note 5014)
 def open_font() -> Any:
     """Return the font. It is read from its file as its glyphs are needed."""
     return hb.Font(hb.Face(hb.Blob.from_file_path(str(FILE))))
+
+
+def letters_lacking(text: str) -> set[str]:
+    """Return the letters and digits of a text that the font does not have: boxes are drawn for them."""
+    font = open_font()
+    unknown = (letter for letter in set(text) if not font.get_nominal_glyph(ord(letter)))
+    return {letter for letter in unknown if unicodedata.category(letter)[0] in "LN"}
 
 
 @dataclass(frozen=True, slots=True)

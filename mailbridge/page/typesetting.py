@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailbridge.page import pdf
-from mailbridge.page.bidi import embedding_levels, is_rtl, visual_order
+from mailbridge.page.bidi import visual_order
+from mailbridge.page.bidi_controls import CONTROLS, direction, resolve
 from mailbridge.page.text_page import TooManyPages
 from mailbridge.page.typeface import Glyphs, Shaped
 
@@ -69,12 +70,12 @@ class Typesetter:
 
     def add_paragraph(self, paragraph: str, size: int) -> None:
         """Add a paragraph in letters of `size` points, in the direction of its first letter."""
-        if not paragraph.strip():
+        if not CONTROLS.sub("", paragraph).strip():
             self._y -= size * _LEADING
             return
-        rtl = is_rtl(paragraph)
-        for part in _parts(paragraph.rstrip()):
-            levels = embedding_levels(part, rtl)
+        rtl = direction(paragraph)
+        for written in _parts(paragraph.rstrip()):
+            part, levels = resolve(written, rtl)
             shaped = self._glyphs.shape(part, levels)
             for start, end in _lines(part, shaped, (_RIGHT - _LEFT) / self._scale(size)):
                 line = self._line(shaped, visual_order(levels, start, end), size)
@@ -82,7 +83,7 @@ class Typesetter:
 
     def add_table(self, rows: list[list[str]], size: int) -> None:
         """Add rows of cells in columns as wide as their widest cells, or plain lines where they are too wide for a page."""
-        rtl = is_rtl("".join(itertools.chain.from_iterable(rows)))
+        rtl = direction("".join(itertools.chain.from_iterable(rows)))
         cells = [[self._cell(text, size) for text in row] for row in rows]
         widths = [
             max(column) for column in itertools.zip_longest(*([cell.width for cell in row] for row in cells), fillvalue=0.0)
@@ -102,8 +103,8 @@ class Typesetter:
         return size / self._glyphs.units_per_em
 
     def _cell(self, text: str, size: int) -> _Line:
-        levels = embedding_levels(text, is_rtl(text))
-        return self._line(self._glyphs.shape(text, levels), visual_order(levels, 0, len(text)), size)
+        visible, levels = resolve(text, direction(text))
+        return self._line(self._glyphs.shape(visible, levels), visual_order(levels, 0, len(visible)), size)
 
     def _line(self, shaped: Shaped, stretches: list[tuple[int, int, int]], size: int) -> _Line:
         order = [index for stretch in stretches for index in _indices(shaped, *stretch)]

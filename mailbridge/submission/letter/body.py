@@ -136,7 +136,7 @@ def _read_texts(mail: Mail, body: Body, shown: set[str]) -> Iterator[_Text]:
         else:
             text = _FROM.sub("From ", text)
             text = join_flowed(text, part.delsp) if part.flowed else text
-        yield _Text(part, number, _without_marks(clean(text)).strip("\n"), is_html)
+        yield _Text(part, number, _without_marks(clean(text, keep_controls=True)).strip("\n"), is_html)
 
 
 def _may_be_text(part: Part, *, is_first: bool) -> bool:

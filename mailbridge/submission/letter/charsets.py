@@ -73,7 +73,9 @@ def decode_text(content: bytes, charset: str | None) -> str:
     if content.isascii():
         return content.decode("ascii")
     unicode = _CUT_LETTER.sub(rb"\1", content).decode("utf-8", "replace")
-    if _fits(unicode, 1 if declared == "utf-8" else 4):
+    # Programs also write U+FFFD itself, for what they lost.
+    is_sound = unicode.count(_BAD) == content.count(_BAD.encode())
+    if is_sound or _fits(unicode, 1 if declared == "utf-8" else 4):
         return _decoded_once(unicode)
     if _is_of_dos(content) and not declared.startswith("cp8"):
         return _in_logical_order(content.decode("cp862", "replace"))

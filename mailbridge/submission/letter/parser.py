@@ -7,6 +7,7 @@ and `auto` does so if the text says something that the documents do not (see `co
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,10 @@ from mailbridge.submission.letter.text import LetterText, read_texts
 
 MAX_TEXT = 100_000  # characters that become a page
 MAX_PAGES = 50  # of the text
+_SHARE = 10  # one letter of so many may be unreadable
+_FEW = 5  # letters
+# Words in a charset that a program could not write.
+_QUESTION_MARKS = re.compile(r"(?<!\S)\?{2,}(?=[ ,.:;\-\n])")
 _MOST_NAMES = 3  # of files, in a reply
 
 
@@ -59,6 +64,7 @@ def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_cha
             raise Refused("554 5.6.0 The mail has only a link to a file on the web, not the file itself; attach the file")
         if _becomes_page(texts, letter.page_mode or page_mode, documents, is_needed=is_page_needed):
             _check_readable(text)
+            attachments.passed_over += _check_letters(text)
             documents = (_text_page(text, opened.headers, letter.subject, derived), *documents)
         elif not documents:
             raise Refused(_nothing_to_fax(attachments.passed_over, has_text=bool(texts)))
@@ -97,6 +103,19 @@ def _nothing_to_fax(passed_over: list[str], *, has_text: bool) -> str:
 def _check_readable(text: str) -> None:
     if (what := find_encoded(text[:MAX_TEXT])) is not None:
         raise Refused(f"554 5.6.0 The mail's text holds {what}, which cannot be faxed; attach the file itself, such as a PDF")
+
+
+def _check_letters(text: str) -> list[str]:
+    """Return a note of letters for which the page shows boxes. Raises Refused if they are many, or the charset was wrong."""
+    most = sum(map(str.isalnum, text)) // _SHARE
+    lacking = page.letters_lacking(text)
+    lost = text.count("\ufffd") + sum(len(found[0]) for found in _QUESTION_MARKS.finditer(text))
+    if lost > max(most, _FEW):
+        raise Refused("554 5.6.0 The mail's text has damaged letters; send it from another program, or attach it as PDF")
+    some = "".join(sorted(lacking)[:_FEW])
+    if sum(letter in lacking for letter in text) > most:
+        raise Refused(f"554 5.6.0 The mail's text has letters that cannot be printed, such as {some}; attach it as PDF")
+    return [f"letters that cannot be printed: {some}"] if lacking else []
 
 
 def _text_page(text: str, headers: Headers, subject: str, derived: DerivedContent) -> Document:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mailbridge.errors import Refused
+from mailbridge.page.bidi_controls import CONTROLS
 from mailbridge.page.text_page import clean, clean_line
 from mailbridge.submission.letter.body import Body
 from mailbridge.submission.letter.covering import deserves_page, own_text
@@ -22,13 +23,21 @@ _LEAST_WORDS = 4  # of a forwarded text that becomes a page beside documents
 
 @dataclass(frozen=True, slots=True)
 class LetterText:
-    """The text of one mail; `heading` has author, date and subject of a forwarded one, and is empty for the mail itself."""
+    """The text of one mail; `heading` has author, date and subject of a forwarded one, and is empty for the mail itself.
 
-    text: str
+    `written` is the text with the controls of direction, which only a page needs.
+    """
+
+    written: str
     heading: str = ""
 
     def __str__(self) -> str:
-        return f"{self.heading}\n\n{self.text}" if self.heading else self.text
+        return f"{self.heading}\n\n{self.written}" if self.heading else self.written
+
+    @property
+    def text(self) -> str:
+        """The text without controls of direction."""
+        return CONTROLS.sub("", self.written)
 
     def deserves_page(self, *, is_first: bool) -> bool:
         """Return whether the text beside documents says something of its own."""
@@ -73,7 +82,7 @@ def _text_of(message: Message) -> str:
             text = text_of_rtf(decompress(bytes(message.rtf)))
         except ValueError:
             raise Refused("554 5.6.0 The mail's Rich Text cannot be read; send it as HTML or plain text") from None
-    return clean(text).strip("\n")
+    return clean(text, keep_controls=True).strip("\n")
 
 
 def _heading(headers: Headers) -> str:

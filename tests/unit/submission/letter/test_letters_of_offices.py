@@ -232,6 +232,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     ),
     "a zip without an extension": (mixed(SEE, attached("docs", stored("a.pdf"))), "docs cannot be faxed: it is an archive"),
     "a tar of PDFs": (mixed(SEE, attached("docs", tar("a.pdf", "b.pdf"))), "docs cannot be faxed: it is an archive"),
+    "a language that the font lacks": (HEAD + text("注文書 20 箱をお送りください\n"), "letters that cannot be printed, such as"),
+    "a text whose letters a program lost": (
+        HEAD + text("\ufffd\ufffd\ufffd\ufffd \ufffd\ufffd 4471 \ufffd\ufffd ok\n"),
+        "damaged letters",
+    ),
+    "a text whose letters a program made question marks": (
+        HEAD + text("???? ??, ??? ???? 20 ?????: Herzl 7\n"),
+        "damaged letters",
+    ),
     "a contact and no text": (
         mixed(text("\n"), attached("dana.vcf", b"BEGIN:VCARD\nEND:VCARD\n", "text/vcard")),
         "it has no text (dana.vcf cannot be faxed); attach a document",
@@ -281,6 +290,11 @@ def test_page(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert names == ["page.pdf"]
     assert has in content
     assert lacks not in content
+
+
+def test_letters_that_the_page_lacks_are_named(tmp_path: Path) -> None:
+    letter = read(tmp_path, HEAD + text(f"{ORDER} 小米\n"))
+    assert letter.passed_over == ("letters that cannot be printed: 小米",)
 
 
 @pytest.mark.parametrize("kind", REFUSED)
