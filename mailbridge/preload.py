@@ -1,4 +1,4 @@
-"""Loads at the start what libraries would import when it is first needed.
+"""Loads and starts, before the daemon is ready, what would be loaded or started when it is first needed.
 
 An import opens files. When it fails later, for lack of descriptors or memory, or because the files were upgraded under the
 running daemon, it fails a mail that has nothing to do with it; and a library may be left with a lock that is never released.
@@ -6,10 +6,15 @@ running daemon, it fails a mail that has nothing to do with it; and a library ma
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import encodings
 import importlib
+import os
 import pkgutil
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 # What functions of a library import. The HTTP clients' backend; dates; mails; host names beyond ASCII; certificates.
@@ -19,6 +24,33 @@ _MODULES: Final = (
     *("encodings.idna", "stringprep", "unicodedata", "certifi", "array", "html.entities", "traceback"),
     *("dkim.dnsplug", "dns.resolver", "dns.rdtypes.ANY"),
 )
+
+
+def start_threads() -> ThreadPoolExecutor:
+    """Return an executor whose threads all run already, as many as asyncio's own would start one by one. Raises RuntimeError.
+
+    A thread that cannot be started later, for lack of memory, would fail the work that happened to need one more.
+    """
+    count = min(32, (os.cpu_count() or 1) + 4)
+    executor, all_run = ThreadPoolExecutor(count, "io"), threading.Barrier(count + 1)
+    try:
+        for _ in range(count):
+            executor.submit(all_run.wait)
+        all_run.wait()
+    except BaseException:
+        all_run.abort()
+        raise
+    return executor
+
+
+def watch_children_without_threads() -> None:
+    """Let asyncio wait for worker processes by descriptors (pidfd_open(2), Linux 5.3), as Python does by itself since 3.12."""
+    if sys.version_info < (3, 12):
+        with contextlib.suppress(OSError, AttributeError):
+            os.close(os.pidfd_open(os.getpid()))
+            watcher = asyncio.PidfdChildWatcher()
+            watcher.attach_loop(asyncio.get_running_loop())
+            asyncio.set_child_watcher(watcher)
 
 
 def load_codecs() -> None:

@@ -13,6 +13,7 @@ from mailbridge.app import Daemon
 from mailbridge.config import Config, load
 from mailbridge.config.warnings import config_warnings
 from mailbridge.errors import ConfigError, MailbridgeError
+from mailbridge.preload import start_threads, watch_children_without_threads
 from mailbridge.webhook.schemas import EVENTS
 
 
@@ -37,6 +38,9 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_terminate)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+        loop.set_default_executor(start_threads())
+        loop.set_exception_handler(_log_loop_error)
+        watch_children_without_threads()
         log.observe = metrics.logged
         _apply_log_options(config)
         sockets = systemd.passed_sockets(self._environ)
@@ -89,6 +93,15 @@ class _Process:
         _apply_log_options(config)
         log.config_reloaded("daemon", file=str(self._path), **_addresses(self._daemon))
         return []
+
+
+def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio would print with a stack. It accepts connections again after a second."""
+    message, error = context["message"], context.get("exception")
+    if "accept" in message:
+        log.connection_not_accepted("daemon", error=str(error))
+    else:
+        log.event_loop_error("daemon", error=f"{message}: {error!r}")
 
 
 def _apply_log_options(config: Config) -> None:

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from mailbridge.errors import StoreUnavailable
+
 # Threads, each of which syncs the files of one batch in turn: a flush takes time, and disks merge concurrent ones.
 _THREADS = 4
 # Most files in a batch.
@@ -37,6 +39,7 @@ class SyncBatches:
         """Sync a file; return a future that ends once it is durable, or raises StoreUnavailable: the file is then deleted."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
         self._waiting.append((file, done))
         if self._threads < _THREADS:
             self._threads += 1
@@ -49,11 +52,22 @@ class SyncBatches:
             self._threads -= 1
             return
 
+        given_up = False
+
         def work() -> None:
+            if given_up:
+                return
             errors = self._sync([file for file, _ in batch])
             loop.call_soon_threadsafe(self._end, loop, batch, errors)
 
-        loop.run_in_executor(None, work)
+        try:
+            loop.run_in_executor(None, work)
+        except RuntimeError as error:  # no thread can be started, or the loop is closing; the executor may still call `work`
+            given_up = True
+            for file, _ in batch:
+                file.abort()
+            failed = StoreUnavailable(f"the spool cannot be synced: {error}")
+            loop.call_soon(self._end, loop, batch, [failed] * len(batch))
 
     def _end(
         self,

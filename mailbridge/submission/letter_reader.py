@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 
+from mailbridge import log
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.page.confirmation_text import ConfirmationText
@@ -133,6 +134,10 @@ class LetterReader:
                 result: Response | Exception = await self._response(worker)
             except (Refused, StoreUnavailable) as error:
                 result = error
+            except Exception as error:  # otherwise this worker would serve no more
+                log.worker_crashed("worker", error=repr(error))
+                await worker.kill()
+                result = StoreUnavailable("a worker process failed")
             job.finish(result)
             worker.jobs.popleft()
             killed = isinstance(result, Refused)
@@ -146,9 +151,10 @@ class LetterReader:
         try:
             if not worker.runs:  # for each mail a wait_for would cost a task
                 await asyncio.wait_for(worker.start(), MAX_SECONDS)
-        except OSError as error:  # also a TimeoutError
+        except (OSError, RuntimeError) as error:  # also a TimeoutError; a RuntimeError where no thread can be started
             await worker.kill()
-            raise StoreUnavailable(f"no worker process can be started: {error.strerror}") from None
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise StoreUnavailable(f"no worker process can be started: {reason}") from None
         try:
             async with asyncio.timeout(self._seconds):
                 return await worker.response()

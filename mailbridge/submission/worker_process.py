@@ -157,7 +157,12 @@ class WorkerProcess:
 
     async def response(self) -> Response:
         """Return the response to the first job. Raises EOFError where the process died, ValueError for an invalid response."""
-        content = await self._frame(MAX_RESPONSE)
+        try:
+            content = await self._frame(MAX_RESPONSE)
+        except EOFError:
+            if self.jobs[0] in self._unsent:
+                raise StoreUnavailable("the mail could not be sent to a worker process") from None
+            raise
         response = decode_response(content, await self._frame(MAX_DERIVED))
         self._send_jobs()  # there is room now
         return response
@@ -186,8 +191,13 @@ class WorkerProcess:
     def _send_jobs(self) -> None:
         """Send the jobs that the process does not have yet, as many as there is room for."""
         assert self._connection is not None
-        # If the process is gone, its jobs are sent to the next one.
-        with contextlib.suppress(BlockingIOError, ConnectionError):
+        try:
             while self._unsent:
                 self._unsent[0].send(self._connection)
                 self._unsent.popleft()
+        except BlockingIOError:
+            return
+        except OSError:
+            # The process is gone, or the kernel has no memory or descriptors for it. Without this connection it ends, and the
+            # next one gets its other jobs.
+            self._connection.close()

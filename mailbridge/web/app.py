@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from mailbridge import log
 from mailbridge.errors import MailbridgeError
 from mailbridge.store.interface import Store
 from mailbridge.store.spool import Spool
@@ -74,8 +75,15 @@ def build(
             Route("/readyz", readyz),
             Route("/metrics", metrics_),
             Route("/documents/{token}", document),
-        ]
+        ],
+        exception_handlers={OSError: _unavailable, MailbridgeError: _unavailable},
     )
+
+
+def _unavailable(request: Request, error: Exception) -> Response:
+    """Answer a request for which the machine lacks something now, such as descriptors."""
+    log.http_request_failed("http", path=request.url.path[:100], error=str(error))
+    return PlainTextResponse("not available now; try again later\n", 503)
 
 
 async def _gauges(store: Store, accounts: Sequence[str]) -> StoreGauges | None:

@@ -1,4 +1,4 @@
-"""The daemon, whose calls to the system fail now and then: run by `python -c "from tests.e2e.fault_injection import main; main()"`.
+"""The daemon, whose calls to the system fail now and then: `python -c "from tests.e2e.fault_injection import main; main()"`.
 
 FAULTS is a seed. SIGUSR1 begins a round of faults, SIGUSR2 ends it. While it lasts, one call in RATE fails, chosen by the seed:
 opening files, sockets, threads, processes, syncs, and statements of the database.
@@ -76,7 +76,7 @@ def install(faults: Faults) -> None:
 
     socket.socket.__init__ = create  # type: ignore[method-assign]
     socket.socket.accept = _wrapped(faults, "accept", _SOCKETS, socket.socket.accept)  # type: ignore[method-assign]
-    socket.socketpair = _wrapped(faults, "socketpair", _SOCKETS, socket.socketpair)  # type: ignore[assignment]
+    socket.socketpair = _wrapped(faults, "socketpair", _SOCKETS, socket.socketpair)
     subprocess._fork_exec = _wrapped(faults, "fork", _PROCESSES, subprocess._fork_exec)  # type: ignore[attr-defined]
     start = threading.Thread.start
 

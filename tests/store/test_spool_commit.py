@@ -6,6 +6,7 @@ import asyncio
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,28 @@ def test_an_aborted_mail_does_not_fail_others(tmp_path: Path) -> None:
     outcomes = asyncio.run(committed(files))
     assert [number for number, outcome in enumerate(outcomes) if outcome is not None] == [2]
     assert [spool.path(file.relpath).exists() for file in files] == [True, True, False, True, True]
+
+
+def test_without_a_thread_each_mail_fails_and_later_ones_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executor keeps the work that it could not start a thread for, and may do it later: then nothing happens."""
+    spool = Spool(tmp_path / "spool")
+
+    async def main() -> None:
+        loop, kept = asyncio.get_running_loop(), list[Callable[[], object]]()
+
+        def no_thread(_: object, work: Callable[[], object]) -> None:
+            kept.append(work)
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "run_in_executor", no_thread)
+            for _ in range(3):
+                failed = await committed(written(spool, 20))
+                assert {type(error) for error in failed} == {StoreUnavailable}
+        for work in kept:
+            work()
+        await asyncio.sleep(0)
+        assert await committed(written(spool, 20)) == [None] * 20
+        assert len([path for path in spool.root.rglob("*") if path.is_file()]) == 20
+
+    asyncio.run(main())
