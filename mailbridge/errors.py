@@ -113,7 +113,14 @@ class NotTaken(MyFaxError):
 
 
 class NeedsPerson(MyFaxError):
-    """MyFax provably did not take the request, and trying again will not help (permanent)."""
+    """MyFax provably did not take the request, and trying again will not help (permanent).
+
+    `status` is the HTTP status that refused it, None if it was not sent.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
 
 
 class InvalidArgument(NeedsPerson, ValueError):

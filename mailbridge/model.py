@@ -155,7 +155,7 @@ class Fax:
     pages: int | None = None  # of all documents, or as MyFax counted them; None if unknown
     fax_code: str | None = None  # MyFax's id of the fax (FAX_CODE), once accepted
     attempts: tuple[Attempt, ...] = ()  # its uploads, oldest first
-    polls: int = 0  # status requests without a result since the last upload
+    polls: int = 0  # status requests that were answered since the last upload
     failure: Failure | None = None  # when failed
     price: str | None = None  # as MyFax writes it
     currency: str | None = None  # of the price, by ISO 4217; None if MyFax writes none

@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from mailbridge.cli.options import EXITS, account_option, config_option, json_option
+from mailbridge.cli.options import EXITS, account_option, config_option, json_option, moment
 from mailbridge.cli.output import print_json
 from mailbridge.cli.show import reason
-from mailbridge.cli.store_query import ask, ask_daemon
+from mailbridge.cli.store_query import ask, ask_daemon, find_zone
 from mailbridge.errors import ControlError
 from mailbridge.lifecycle import FAX_FINAL
 
@@ -34,6 +34,8 @@ _TYPES = {".docx": "vnd.openxmlformats-officedocument.wordprocessingml.document"
 @click.option("--url", metavar="URL", help="Instead of files: let MyFax fetch the document from this URL.")
 @click.option("--subject", default="", help="Subject, shown in `mailbridge queue` and in events.")
 @account_option
+@click.option("--tag", "tags", metavar="KEY=VALUE", multiple=True, help="Tag for events and usage; may be repeated.")
+@click.option("--at", metavar="TIME", help="Send at this time, such as 2026-12-01T09:00.")
 @click.option("--wait", is_flag=True, help="Wait for the final state and print each state; exit 0 if delivered, otherwise 1.")
 @json_option
 @config_option
@@ -43,6 +45,8 @@ def send(
     url: str | None,
     subject: str,
     account: str | None,
+    tags: tuple[str, ...],
+    at: str | None,
     wait: bool,
     as_json: bool,
     config_path: Path,
@@ -52,14 +56,21 @@ def send(
     \b
       mailbridge send 03-9876543 contract.pdf
       mailbridge send +97239876543 letter.docx annex.tiff --subject "Contract" --wait
-      mailbridge send clalit-haifa referral.pdf
+      mailbridge send clalit-haifa referral.pdf --tag case=1723 --at 2026-12-01T09:00
       mailbridge send 03-9876543 --url https://www.example.co.il/contract.pdf
     """
     if bool(files) == bool(url):
         raise click.UsageError("give either files or --url")
     if url and _one_line(url) != url:
         raise click.UsageError("--url contains spaces or line breaks")
+    if any("=" not in tag or not tag.partition("=")[0].strip() for tag in tags):
+        raise click.UsageError("write a tag as --tag KEY=VALUE")
+    due = moment(at, "--at", find_zone(config_path))
     mail = _mail(number, files, url, subject, account)
+    for tag in tags:
+        mail["X-Mailbridge-Tag"] = _one_line(tag)
+    if due is not None:
+        mail["X-Mailbridge-Send-At"] = due.isoformat()
     answer = ask_daemon(config_path, "send", mail.as_bytes(), numbers=[number], sender=_sender())
     fax_id = answer["reply"].split()[4]
     if wait:

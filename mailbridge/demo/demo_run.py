@@ -209,4 +209,7 @@ async def run_demo(once: bool, print_step: PrintStep, log_level: str = "error", 
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await DemoRun(print_step, log_level).run(once, _port_or_any(smtp_port))
+    port = _port_or_any(smtp_port)
+    if port != smtp_port:
+        print_step(None, f"port {smtp_port} is in use, perhaps by another demo; this one takes another port")
+    return await DemoRun(print_step, log_level).run(once, port)

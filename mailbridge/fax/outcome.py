@@ -69,7 +69,9 @@ def failed(error: Exception, whole: bool, retry_at: datetime) -> UploadOutcome:
     if isinstance(error, Damaged):
         return _reject(Failure(code="abandoned", message=reason), "document_damaged")
     if isinstance(error, NeedsPerson):
-        return _reject(Failure(code="unreachable", message=reason), "upload_refused")
+        # 4xx is an answer of MyFax; a redirect is that of something before it.
+        refused = error.status is not None and error.status >= 400
+        return _reject(Failure(code="rejected" if refused else "unreachable", message=reason), "upload_refused")
     if isinstance(error, InDoubt) or (whole and not isinstance(error, MailbridgeError)):
         return UploadOutcome("lose", {}, reason)
     return UploadOutcome("defer", {"due_at": retry_at}, reason)

@@ -116,18 +116,19 @@ class Poller:
         if fax.state != "submitted" or fax.fax_code != polled.fax_code:
             return fax  # a report or a person was quicker
         outcome = status_outcome(answer.status, answer.final)
-        printed = amounts(answer)
+        printed, changes = amounts(answer), dict[str, Any]()
         if outcome.kind == "pending":
             return self._schedule_next(tx, fax, polled, now, printed)
         if outcome.kind == "delivered":
-            return tx.faxes.transition(fax.id, "confirm", now, source="poll", attempts=last_attempt(fax, ended_at=now), **printed)
+            changes = {"attempts": last_attempt(fax, ended_at=now), "source": "poll", "polls": fax.polls + 1, **printed}
+            return tx.faxes.transition(fax.id, "confirm", now, **changes)
         code = outcome.error or "unknown"
-        changes: dict[str, Any] = {"attempts": last_attempt(fax, ended_at=now, error_code=code), "source": "poll", **printed}
+        changes = {"attempts": last_attempt(fax, ended_at=now, error_code=code), "source": "poll", **printed}
         redial_at = now + timedelta(seconds=self._options.redial.every)
         if code in _REDIALLED and _redials(fax) < self._options.redial.times and redial_at < fax.expires_at:
             return tx.faxes.transition(fax.id, "redial", now, due_at=redial_at, fax_code=None, polls=0, **changes)
         failure = Failure(code=code, message=describe(answer.status), provider_code=answer.status)
-        return tx.faxes.transition(fax.id, "fail", now, failure=failure, **changes)
+        return tx.faxes.transition(fax.id, "fail", now, failure=failure, polls=fax.polls + 1, **changes)
 
     def _schedule_next(self, tx: Transaction, fax: Fax, polled: Fax, now: datetime, printed: Mapping[str, Any]) -> Fax:
         if fax.expires_at <= now:

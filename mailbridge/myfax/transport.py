@@ -103,7 +103,7 @@ def classify(call: Call, read: Callable[[bytes], Answer]) -> Answer:
         if call.status in _TRANSIENT:
             raise NotTaken(f"MyFax answered with HTTP status {call.status}")
         if call.status in _PERMANENT or 300 <= call.status < 400:
-            raise NeedsPerson(f"MyFax answered with HTTP status {call.status}")
+            raise NeedsPerson(f"MyFax answered with HTTP status {call.status}", call.status)
     problem = call.failure
     if problem is None and call.status != 200:
         problem = f"MyFax answered with HTTP status {call.status}"

@@ -91,7 +91,7 @@ fax = Table(
     Column("final_at", Instant),  # when it became delivered, failed or cancelled
     Column("fax_code", Text),  # MyFax's id of the fax (FAX_CODE), once accepted
     Column("pages", Integer),  # of all documents, or as MyFax counted them; NULL if unknown
-    Column("polls", Integer, nullable=False),  # status requests without a result since the last upload
+    Column("polls", Integer, nullable=False),  # status requests that were answered since the last upload
     Column("price", Text),  # as MyFax writes it
     Column("credit_left", Text),  # of the account after this fax, as MyFax writes it
     Column("source", Text),  # where the last change came from: see `model.Source`

@@ -57,3 +57,16 @@ def test_a_scheduled_fax_says_when_it_is_sent(tmp_path: Path) -> None:
         assert (await env.printed("show", fax))["client"] == "127.0.0.1"
 
     in_environment(tmp_path, scenario)
+
+
+def test_send_takes_tags_and_a_time_in_the_zone_of_the_configuration(tmp_path: Path) -> None:
+    async def scenario(env: Environment) -> None:
+        (tmp_path / "a.txt").write_text("a letter\n")
+        send = ("send", "03-9876543", str(tmp_path / "a.txt"))
+        fax = await env.printed(*send, "--tag", "case=1723", "--tag", "branch=חיפה", "--at", "2099-01-04T09:00")
+        assert (fax["tags"], fax["send_at"]) == ({"case": "1723", "branch": "חיפה"}, "2099-01-04T07:00:00.000+00:00")
+        assert (fax["client"], fax["state"]) == (None, "queued")
+        for wrong in (("--tag", "case"), ("--tag", "=x"), ("--at", "tomorrow")):
+            assert (await env.command(*send, *wrong))[0] == 2
+
+    in_environment(tmp_path, scenario)

@@ -129,7 +129,7 @@ def test_a_fax_made_due_during_a_poll_is_polled_again(tmp_path: Path) -> None:
             await until(lambda: server.connections == 1)
             await env.store.run(lambda tx: tx.faxes.update(fax.id, due_at=env.clock()))
             gate.set()
-            assert (await env.becomes(fax, "delivered")).polls == 1
+            assert (await env.becomes(fax, "delivered")).polls == 2
 
     asyncio.run(main())
 
