@@ -26,9 +26,9 @@ _PORT = click.IntRange(0, 65535)
 def demo(once: bool, port: int, verbose: bool, as_json: bool) -> int:
     """Send a fax through a complete setup on this machine.
 
-    A mail with a PDF is sent by SMTP, a MyFax simulator accepts the fax, its report arrives by IMAP, and a signed webhook is
-    delivered. Everything runs on loopback, installs nothing and is removed at the end. The demo then keeps running, so that you
-    can connect your own mail client, until Ctrl-C.
+    A mail with a PDF is sent by SMTP, a MyFax simulator accepts the fax, its report arrives by IMAP, a signed webhook is
+    delivered, and the sender gets a notice with a confirmation. Everything runs on loopback, installs nothing and is removed at
+    the end. The demo then keeps running, so that you can connect your own mail client, until Ctrl-C.
 
     \b
       mailbridge demo --once

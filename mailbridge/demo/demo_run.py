@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 from mailbridge import log
 from mailbridge.app import Daemon
 from mailbridge.config import load
+from mailbridge.demo.mail_relay import MailRelay
 from mailbridge.demo.mailbox import DemoMailbox, report_of
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import SimFax, Simulator
@@ -47,6 +49,10 @@ password = "demo"
 [smtp]
 listen = ["127.0.0.1:{smtp_port}"]
 hostname = "mailbridge.demo"
+
+[notice]
+relay = "smtp://127.0.0.1:{relay_port}"
+on = ["delivered", "failed", "in_doubt"]
 
 [http]
 listen = "127.0.0.1:0"
@@ -108,7 +114,7 @@ class DemoRun:
 
     async def _build(self, stack: AsyncExitStack, state: Path, smtp_port: int) -> tuple[Daemon, asyncio.Event]:
         secret = "whsec_" + base64.b64encode(os.urandom(32)).decode()
-        self._ready = asyncio.Event()
+        self._ready, self._notified = asyncio.Event(), asyncio.Event()
         self._mailbox = await stack.enter_async_context(DemoMailbox())
         self._receiver = Receiver(secret, self._on_event)
         webhook = await self._receiver.start()
@@ -116,8 +122,11 @@ class DemoRun:
         simulator = Simulator(step=0.3, on_final=self._mail_report, on_upload=self._on_upload)
         myfax = await simulator.start()
         stack.push_async_callback(simulator.stop)
+        relay = MailRelay(self._on_notice)
+        relay_port = await relay.start()
+        stack.push_async_callback(relay.stop)
         self.step("the MyFax simulator, a mailbox and a webhook receiver are running")
-        values = {"myfax": myfax, "webhook": webhook, "secret": secret, "level": self._log_level}
+        values = {"myfax": myfax, "webhook": webhook, "secret": secret, "level": self._log_level, "relay_port": relay_port}
         text = _CONFIG.format(state=state, smtp_port=smtp_port, imap_port=self._mailbox.port, **values)
         (state / "config.toml").write_text(text, encoding="utf-8")
         log.setup(self._log_level, "console")
@@ -142,7 +151,13 @@ class DemoRun:
         if self._receiver.forged:
             self.step("demo failed: a webhook had a wrong signature")
             return False
-        self.step("demo succeeded: fax delivered, webhook verified")
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await self._notified.wait()
+        except TimeoutError:
+            self.step("demo failed: the sender's mailbox got no notice with a confirmation")
+            return False
+        self.step("demo succeeded: fax delivered, webhook verified, sender notified")
         return True
 
     async def _keep_running(self, daemon: Daemon) -> None:
@@ -158,6 +173,15 @@ class DemoRun:
     async def _mail_report(self, fax: SimFax) -> None:
         self.step(f"the MyFax simulator mails its report: {fax.outcome}")
         await self._mailbox.deliver(report_of(fax, fax.email))
+
+    async def _on_notice(self, mail: bytes) -> None:
+        await self._mailbox.deliver(mail)
+        notice = message_from_bytes(mail, policy=policy.default)
+        files = [str(part.get_filename()) for part in notice.iter_attachments() if part.get_content_type() == "application/pdf"]
+        confirmed = f", with its confirmation {files[0]}" if files else ""
+        self.step(f"the mailbox receives the notice to {notice['To']}{confirmed}")
+        if files:
+            self._notified.set()
 
     def _on_event(self, event: dict[str, Any]) -> None:
         data = event["data"]
