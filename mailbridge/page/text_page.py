@@ -6,14 +6,13 @@ import itertools
 import re
 
 from mailbridge.page.bidi_controls import CONTROLS
+from mailbridge.page.page_head import head_lines
 
 # A soft hyphen goes too: lines are broken at spaces.
 _INVISIBLE = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ufeff\u200b\ufffe\uffff]")
 _INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 _COLUMN = re.compile(r"\t+")
-_HEAD_SIZES = (14, 10, 10)  # points: subject, sender, date
 _SIZE = 11
-_MAX_HEAD = 500  # characters of each
 
 
 class TooManyPages(Exception):
@@ -46,28 +45,29 @@ def letters_lacking(text: str) -> set[str]:
     return set() if text.isascii() else typeface.letters_lacking(text)
 
 
-def render(text: str, subject: str = "", sender: str = "", date: str = "", *, most_pages: int | None = None) -> tuple[bytes, int]:
-    """Return the text as a PDF of A4 pages, and how many; `subject`, `sender` and `date` stand above it where given.
+def render(
+    text: str, subject: str = "", sender: str = "", date: str = "", recipient: str = "", *, most_pages: int | None = None
+) -> tuple[bytes, int]:
+    """Return the text as a PDF of A4 pages, and how many; `subject`, `sender`, `recipient` and `date` stand above it where given.
 
-    A page takes a few milliseconds in a process that has made one before. Only one thread of a process may make pages. Raises
-    TooManyPages.
+    Several pages are numbered. A page takes a few milliseconds in a process that has made one before. Only one thread of a
+    process may make pages. Raises TooManyPages.
     """
     # Loaded here, because the daemon itself makes no pages.
     from mailbridge.page.typesetting import Typesetter
 
     pages = Typesetter(most_pages)
-    head = [clean_line(line, keep_controls=True)[:_MAX_HEAD] for line in (subject, sender, date)]
-    for size, line in zip(_HEAD_SIZES, head, strict=True):
-        if line.strip():
-            pages.add_paragraph(line, size)
-    if any(line.strip() for line in head):
+    lines, is_rtl = head_lines(text, *(clean_line(line, keep_controls=True) for line in (subject, sender, recipient, date)))
+    for line, size in lines:
+        pages.add_paragraph(line, size, rtl=is_rtl)
+    if lines:
         pages.add_rule()
-    for is_table, lines in itertools.groupby(
+    for is_table, rows in itertools.groupby(
         clean(text, keep_controls=True).strip("\n").split("\n"), key=lambda line: "\t" in line.strip()
     ):
         if is_table:
-            pages.add_table([_COLUMN.split(line.rstrip()) for line in lines], _SIZE)
+            pages.add_table([_COLUMN.split(line.rstrip()) for line in rows], _SIZE)
         else:
-            for line in lines:
+            for line in rows:
                 pages.add_paragraph(line, _SIZE)
     return pages.to_pdf(), pages.count

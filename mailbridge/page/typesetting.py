@@ -20,6 +20,7 @@ _LEFT, _RIGHT = 19 * _MM, pdf.WIDTH - 19 * _MM  # where lines begin and end
 _LEADING = 0.55 * _MM  # height of a line, for each point of its size
 _GAP = 5 * _MM  # between the columns of a table
 _PLAIN_GAP = "   "
+_NUMBER_SIZE = 9  # points, of a page's number
 _LONGEST = 20_000  # characters that are set as one paragraph
 
 
@@ -60,7 +61,10 @@ class Typesetter:
         self._pages[-1].append(pdf.Picture((pdf.WIDTH - width) / 2, self._y, width, high, image))
 
     def to_pdf(self) -> bytes:
-        """Return the pages as a PDF."""
+        """Return the pages as a PDF; several are numbered below the text."""
+        for number, page in enumerate(self._pages if self.count > 1 else (), 1):
+            line = self._cell(f"{number}/{self.count}", _NUMBER_SIZE)
+            page.extend(_rows(line, (pdf.WIDTH - line.width) / 2, _MARGIN / 2, self._scale(line.size)))
         return pdf.write(self._pages, self._glyphs)
 
     def add_rule(self) -> None:
@@ -68,12 +72,12 @@ class Typesetter:
         self._pages[-1].append(pdf.Rule(_MARGIN, pdf.WIDTH - _MARGIN, self._y - 2 * _MM))
         self._y -= 6 * _MM
 
-    def add_paragraph(self, paragraph: str, size: int) -> None:
-        """Add a paragraph in letters of `size` points, in the direction of its first letter."""
+    def add_paragraph(self, paragraph: str, size: int, *, rtl: bool | None = None) -> None:
+        """Add a paragraph in letters of `size` points, in the direction of its first letter unless `rtl` says which."""
         if not CONTROLS.sub("", paragraph).strip():
             self._y -= size * _LEADING
             return
-        rtl = direction(paragraph)
+        rtl = direction(paragraph) if rtl is None else rtl
         for written in _parts(paragraph.rstrip()):
             part, levels = resolve(written, rtl)
             shaped = self._glyphs.shape(part, levels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from email.utils import getaddresses
+from email.utils import getaddresses, parsedate_to_datetime
 from typing import cast
 
 from mailbridge.errors import Refused
@@ -13,7 +13,8 @@ from mailbridge.submission.letter.mime_headers import Headers
 from mailbridge.submission.letter.mime_parameters import decode_words, value_of
 
 MAX_TAGS = 20
-_MAX_FROM = 4000  # characters
+_MAX_FROM = _MAX_TO = 4000  # characters
+_MAX_DATE = 100
 # Beyond it neither a database nor the sum of two dates is sure to hold a date.
 _LAST_YEAR = 9000
 
@@ -23,6 +24,23 @@ def author_line(headers: Headers) -> str:
     named = [(decode_words(name).strip(), address) for name, address in _authors(headers)]
     lines = [f"{name} <{address}>" if name and "@" not in name else address for name, address in named]
     return ", ".join(lines) or decode_words(headers.text("From"))
+
+
+def recipient_line(headers: Headers) -> str:
+    """Return the recipients as a page shows them: names, and numbers without the gateway's domain."""
+    fields = [value[:_MAX_TO] for value in headers.get_all("To")[:1]]
+    named = [(decode_words(name).strip(), address.partition("@")[0]) for name, address in getaddresses(fields)]
+    lines = (f"{name} {local}" if name and "@" not in name and name != local else local for name, local in named)
+    return ", ".join(dict.fromkeys(line for line in lines if line))
+
+
+def date_line(headers: Headers) -> str:
+    """Return the date as a page shows it, in the sender's own time zone; as the mail writes it if that cannot be read."""
+    written = decode_words(headers.text("Date"))
+    try:
+        return f"{parsedate_to_datetime(written[:_MAX_DATE]):%d/%m/%Y %H:%M}"
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return written
 
 
 def _authors(headers: Headers) -> list[tuple[str, str]]:

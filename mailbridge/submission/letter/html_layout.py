@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_MAX_COLUMNS, _MAX_CELL = 8, 80  # of a table that keeps its columns: how many, and the characters of each cell
+MAX_COLUMNS, _MAX_CELL = 8, 80  # of a table that keeps its columns: how many, and the characters of each cell
 
 
 @dataclass(slots=True)
@@ -60,19 +60,28 @@ class Table:
     rows: list[list[Flow]] = field(default_factory=list)
     cell: Flow | None = None
     is_nesting: bool = False
+    waiting: int = 0  # columns that the last cell takes beside its own
 
     def add_row(self) -> None:
         """Begin a row."""
         self.end_cell()
+        self.waiting = 0
         self.rows.append([])
 
-    def add_cell(self) -> None:
-        """Begin a cell, in a row of its own where none was begun."""
+    def add_cell(self, columns: int = 1) -> None:
+        """Begin a cell of so many columns, in a row of its own where none was begun."""
         self.end_cell()
+        self.spread_cell()
         if not self.rows:
             self.rows.append([])
         self.cell = Flow()
         self.rows[-1].append(self.cell)
+        self.waiting = columns - 1
+
+    def spread_cell(self) -> None:
+        """Add empty cells for the further columns of the last one: what follows in the row stands below its heading."""
+        self.rows[-1:] = [[*row, *(Flow() for _ in range(self.waiting))] for row in self.rows[-1:]]
+        self.waiting = 0
 
     def end_cell(self) -> None:
         """End the cell, if one was begun."""
@@ -95,7 +104,7 @@ class Table:
 
     def _has_columns(self) -> bool:
         cells = [cell for row in self.rows for cell in row]
-        few = all(len(row) <= _MAX_COLUMNS for row in self.rows)
+        few = all(len(row) <= MAX_COLUMNS for row in self.rows)
         return (
             few and not self.is_nesting and all(len(cell.lines) <= 1 and len("".join(cell.lines)) <= _MAX_CELL for cell in cells)
         )

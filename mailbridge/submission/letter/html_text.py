@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 
-from mailbridge.submission.letter.html_layout import Flow, Table
+from mailbridge.submission.letter.html_layout import MAX_COLUMNS, Flow, Table
 from mailbridge.submission.letter.html_tokens import EndTag, StartTag, Text, tokens
 
 # Blocks that are set apart from what is around them, and blocks that only begin a line.
@@ -101,11 +101,17 @@ def _value(attributes: str, name: str) -> str:
     return html.unescape(next((value for value in found.groups()[1:] if value is not None), "")) if found else ""
 
 
+def _columns(attributes: str) -> int:
+    """Return how many columns a cell is wide."""
+    span = _value(attributes, "colspan") if "colspan" in attributes.lower() else ""
+    return min(int(span), MAX_COLUMNS) if span.isdecimal() and len(span) < 4 else 1
+
+
 def _input_text(attributes: str) -> str:
     """Return what a reader sees of a field of a form that the sender filled in."""
     kind = _value(attributes, "type").lower()
     if kind in ("checkbox", "radio"):
-        return "[x] " if _has_attribute(attributes, "checked") else "[ ] "
+        return "☑ " if _has_attribute(attributes, "checked") else "☐ "
     return "" if kind in _UNSEEN_INPUTS else f" {_value(attributes, 'value')} "
 
 
@@ -195,7 +201,7 @@ class _Reader:
         elif name == "table":
             self._start_table()
         elif name in ("tr", "td", "th"):
-            self._start_in_table(name)
+            self._start_in_table(tag)
         elif name == "li":
             self._start_item()
         elif name in _APART or name in _LINE:
@@ -261,13 +267,13 @@ class _Reader:
             around.set_apart()
         self._tables.append((Table(), around))
 
-    def _start_in_table(self, name: str) -> None:
+    def _start_in_table(self, tag: StartTag) -> None:
         if not self._tables or self._deeper_tables:
             self._flow.end_line()
-        elif name == "tr":
+        elif tag.name == "tr":
             self._tables[-1][0].add_row()
         else:
-            self._tables[-1][0].add_cell()
+            self._tables[-1][0].add_cell(_columns(tag.attributes))
 
     def _end_table(self) -> None:
         if self._deeper_tables:

@@ -20,11 +20,10 @@ from mailbridge.submission.letter.cloud_files import links_to_file, only_covers_
 from mailbridge.submission.letter.covering import is_only_of_device
 from mailbridge.submission.letter.derived import DerivedContent
 from mailbridge.submission.letter.encoded_text import find_encoded
-from mailbridge.submission.letter.headers import author_line, read_headers
+from mailbridge.submission.letter.headers import author_line, date_line, read_headers, recipient_line
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.letter.mime import open_mail
 from mailbridge.submission.letter.mime_headers import Headers
-from mailbridge.submission.letter.mime_parameters import decode_words
 from mailbridge.submission.letter.text import LetterText, read_texts
 
 MAX_TEXT = 100_000  # characters that become a page
@@ -121,9 +120,9 @@ def _check_letters(text: str) -> list[str]:
 def _text_page(text: str, headers: Headers, subject: str, derived: DerivedContent) -> Document:
     if len(text) > MAX_TEXT:
         raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_TEXT} characters; attach it as a document")
-    date = decode_words(headers.text("Date"))
+    head = subject, author_line(headers), date_line(headers), recipient_line(headers)
     try:
-        content, pages = page.render(text, subject, author_line(headers), date, most_pages=MAX_PAGES)
+        content, pages = page.render(text, *head, most_pages=MAX_PAGES)
     except page.TooManyPages:
         raise Refused(f"554 5.6.0 The mail's text is longer than {MAX_PAGES} pages; attach it as a document") from None
     return derived.add("page.pdf", "application/pdf", content, pages)

@@ -157,11 +157,33 @@ def test_the_head_stands_above_the_text() -> None:
     assert heights["נ"] > heights["q"] > heights["J"] > heights["z"]
 
 
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("נא לשלוח 20 boxes", ["נושא", "מאת", "אל", "תאריך"]),
+        ("Please send 20", ["Subject", "From", "To", "Date"]),
+        ("Прошу выслать", ["Тема", "От", "Кому", "Дата"]),
+        ("", ["Subject", "From", "To", "Date"]),
+    ],
+)
+def test_head_has_labels_in_the_language_of_the_text(text: str, labels: list[str]) -> None:
+    [page] = extracted(render(text, "17", "1@2.3", "26/11/2026 10:12", "03-9876543")[0])
+    assert [line.partition(":")[0] for line in page.splitlines()[:4]] == labels
+
+
+def test_head_stands_at_the_side_of_its_language() -> None:
+    assert places(render("שלום", "q")[0])["נ"] > 400
+    assert places(render("hello", "שלום")[0])["S"] < 100
+    assert [page.split()[-1] for page in extracted(render("one page")[0])] == ["page"]
+
+
 def test_a_long_text_takes_more_pages_and_each_line_stands_on_one_of_them() -> None:
     content, pages = render("".join(f"line{number}\n" for number in range(120)))
     written = extracted(content)
     assert (pages, len(written)) == (3, 3)
-    assert "\n".join(written).split() == [f"line{number}" for number in range(120)]
+    assert [page.split()[-1] for page in written] == ["1/3", "2/3", "3/3"]
+    lines = [line for page in written for line in page.split()[:-1]]
+    assert lines == [f"line{number}" for number in range(120)]
     assert len(written[0].split()) == len(written[1].split()) > 40
 
 

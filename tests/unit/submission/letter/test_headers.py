@@ -99,3 +99,27 @@ def test_automatic_mails_and_mail_loops_are_recognized(tmp_path: Path) -> None:
     assert read(tmp_path, mail("x", Auto_Submitted="auto-replied; x=y")).auto_submitted
     assert not read(tmp_path, mail("x", Auto_Submitted="no")).auto_submitted
     assert read(tmp_path, mail("x", X_Mailbridge_Loop="gw")).mail_loop
+
+
+@pytest.mark.parametrize(
+    ("fields", "date", "recipient"),
+    [
+        (b"Date: Thu, 26 Nov 2026 10:12:31 +0200\nTo: 03-9876543@fax.local", "26/11/2026 10:12", "03-9876543"),
+        (b"Date: today\nTo: =?utf-8?b?16HXldeo16c=?= <clalit@fax.local>, a@b", "today", "סורק clalit, a"),
+        (b"Date: Thu, 99 Nov 2026 99:12 +9999\nTo: undisclosed-recipients:;", "Thu, 99 Nov 2026 99:12 +9999", ""),
+        (b"To: 03-9876543@fax.local <03-9876543@fax.local>", "", "03-9876543"),
+        (b"X-A: b", "", ""),
+    ],
+)
+def test_page_shows_date_and_recipient_as_a_reader_knows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: bytes, date: str, recipient: str
+) -> None:
+    shown, render = [], page.render
+
+    def record(text: str, subject: str, sender: str, *more: str, **options: Any) -> tuple[bytes, int]:
+        shown.append(more)
+        return render(text, subject, sender, *more, **options)
+
+    monkeypatch.setattr(page, "render", record)
+    read(tmp_path, b"From: a@b.example\n" + fields + b"\n\nPlease deliver 20 boxes\n")
+    assert shown == [(date, recipient)]

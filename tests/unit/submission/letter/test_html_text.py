@@ -178,7 +178,7 @@ def test_the_work_grows_with_the_length_and_not_faster(piece: str, monkeypatch: 
     ("source", "expected"),
     [
         ("Name: <input type=text value='Dana &amp; Co'><br><input type=hidden value=z>", ["Name: Dana & Co"]),
-        ("<input type=checkbox checked>yes <input type='radio'>no", ["[x] yes [ ] no"]),
+        ("<input type=checkbox checked>yes <input type='radio'>no", ["☑ yes ☐ no"]),
         ("<select><option>one<option selected>two</select> end", ["two end"]),
         ("<select><option>one<option>two", ["one"]),
         ("<textarea>free text</textarea>", ["free text"]),
@@ -197,6 +197,17 @@ def test_form_shows_what_was_filled_in(source: str, expected: list[str]) -> None
 )
 def test_what_is_struck_out_or_raised_is_not_read_as_the_rest(source: str, expected: str) -> None:
     assert lines(source) == [expected]
+
+
+def test_cell_of_several_columns_keeps_the_others_in_their_places() -> None:
+    table = "<table><tr><th>a<th>b<th>c<tr><td colspan=2>sum<td>3<tr><td>x<td colspan='2'>y</table>"
+    assert lines(table) == ["a\tb\tc", "sum\t \t3", "x\ty"]
+    assert lines("<table><tr><td>a<td>b<tr><td colspan=2><p>long<p>text</table>") == [
+        "a\xa0 b".replace("\xa0", " "),
+        "long",
+        "",
+        "text",
+    ]
 
 
 @pytest.mark.parametrize("attributes", ["hidden", 'hidden=""', "style='visibility: hidden'", "style='display:none'"])
