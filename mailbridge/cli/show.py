@@ -128,7 +128,7 @@ def _received_facts(fax: Mapping[str, Any], zone: ZoneInfo) -> tuple[dict[str, A
         "subject": fax["subject"],
         "pages": fax["pages"],
     }
-    return facts, [{**fax["document"], "name": fax["document"]["filename"]}] if fax["document"] else []
+    return facts, [{**document, "name": document["filename"]} for document in fax["documents"]]
 
 
 def _section(title: str, lines: list[str]) -> list[str]:

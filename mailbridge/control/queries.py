@@ -58,15 +58,20 @@ async def received(store: Store, *, limit: int = 100, since: str | None = None, 
 
 def received_as_json(event: Event) -> dict[str, Any]:
     """Return a received fax or voicemail as commands print it with `--json`."""
-    data, document = event.data, event.data.get("document")
+    data = event.data
     kept = ("account", "mailbox", "from", "to", "received_at", "pages", "source", "trusted", "subject")
     names = ("filename", "content_type", "size", "sha256", "pages")
+    documents = [
+        {**{name: document.get(name) for name in names}, "deleted": not document.get("path")}
+        for document in received_documents(data)
+    ]
     return {
         "id": event.fax_id,
         "direction": "inbound",
         "type": event.type,
         **{name: data.get(name) for name in kept},
-        "document": document and {**{name: document.get(name) for name in names}, "deleted": not document.get("path")},
+        "document": documents[0] if documents else None,
+        "documents": documents,
     }
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, get_args
 
 from mailbridge.errors import MailbridgeError, NotFound, StoreUnavailable
 from mailbridge.lifecycle import FAX_FINAL, DeliveryState, FaxState
-from mailbridge.model import EXTERNAL, Document
+from mailbridge.model import EXTERNAL, Document, received_documents
 from mailbridge.store import schema, sqlite
 from mailbridge.store.backup import MANIFEST, copy_database, named_files, read_only
 from mailbridge.store.spool import document_in
@@ -133,21 +133,34 @@ def _missing(directory: Path, database: Path) -> Iterator[str]:
 
 
 def _documents(spool: Path, connection: sqlite3.Connection) -> tuple[int, list[str]]:
-    """Return how many documents of faxes were read, and a problem for each that is not what was accepted."""
+    """Return how many documents were read, and a problem for each that is not what was accepted or received."""
     count, problems = 0, list[str]()
     known: set[tuple[str, int, str]] = set()
-    for fax_id, stored in connection.execute("SELECT id, documents FROM fax WHERE documents_deleted_at IS NULL ORDER BY id"):
-        for document in (Document(**facts) for facts in json.loads(stored)):
-            what = (document.path, document.offset, document.sha256)
-            if not document.path or document.content_type == EXTERNAL or what in known:
-                continue
-            count += 1
-            fault = _fault(spool, document)
-            if fault is None:
-                known.add(what)
-            else:
-                problems.append(f"{fax_id}: the document {document.name!r} {fault}")
+    for fax_id, document in (*_sent(connection), *_received(connection)):
+        what = (document.path, document.offset, document.sha256)
+        if not document.path or document.content_type == EXTERNAL or what in known:
+            continue
+        count += 1
+        fault = _fault(spool, document)
+        if fault is None:
+            known.add(what)
+        else:
+            problems.append(f"{fax_id}: the document {document.name!r} {fault}")
     return count, problems
+
+
+def _sent(connection: sqlite3.Connection) -> Iterator[tuple[str, Document]]:
+    for fax_id, stored in connection.execute("SELECT id, documents FROM fax WHERE documents_deleted_at IS NULL ORDER BY id"):
+        yield from ((fax_id, Document(**facts)) for facts in json.loads(stored))
+
+
+def _received(connection: sqlite3.Connection) -> Iterator[tuple[str, Document]]:
+    for fax_id, data in connection.execute("SELECT fax_id, data FROM event WHERE document IS NOT NULL ORDER BY id"):
+        for stored in received_documents(json.loads(data)):
+            facts = {name: stored[name] for name in ("path", "sha256", "size", "content_type") if name in stored}
+            if len(facts) == 4:
+                name = stored.get("filename") or "fax"
+                yield fax_id, Document(**facts, name=name, offset=0, length=stored["size"])
 
 
 def _fault(spool: Path, document: Document) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mailbridge.page.text_page import render
@@ -15,7 +16,7 @@ from tests.e2e.test_kill import Client
 from tests.wait_helpers import until
 
 FAST = '\n[fax]\nper_number = 0\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
-SCHEDULED = b"X-Mailbridge-Send-At: 2099-01-04T09:00:00+02:00\n"
+SCHEDULED = f"X-Mailbridge-Send-At: {(datetime.now(UTC) + timedelta(days=30)).isoformat()}\n".encode()
 _TOKEN = re.compile(r"MB-[0-9A-Z]{8}")
 
 
