@@ -15,7 +15,7 @@ from mailbridge.fax.poller import Poller
 from mailbridge.fax.uploader import Uploader
 from mailbridge.model import Event
 from mailbridge.myfax import MyFax
-from mailbridge.notice.assembly import build_dispatcher, build_folders
+from mailbridge.notice.assembly import build_admin_watch, build_dispatcher, build_folders
 from mailbridge.notice.writer import Confirm
 from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Listing
@@ -85,6 +85,7 @@ class Assembly:
         mails_of = (config.notice, config.smtp.hostname, config.smtp.domains, config.language, config.timezone, config.users)
         return [
             *([Part("notices", mails.name, mails_of, mails)] if mails else []),
+            *([Part("admin", "", mails_of, admin)] if (admin := build_admin_watch(config, self._runtime)) else []),
             *([Part("folders", folders.name, (config.timezone,), folders)] if folders else []),
         ]
 

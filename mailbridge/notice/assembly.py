@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from mailbridge.config import Config
 from mailbridge.config.mail_addresses import relay_address
+from mailbridge.notice.admin_watch import AdminWatch
 from mailbridge.notice.compose import Letterhead
 from mailbridge.notice.confirmation import confirmation_text
 from mailbridge.notice.dispatcher import NoticeDispatcher
@@ -46,6 +47,14 @@ def build_dispatcher(config: Config, runtime: Runtime, confirm: Confirm | None) 
         letterhead(config), runtime.spool, runtime.clock, notice.return_limit, confirm if notice.confirmation else None
     )
     return NoticeDispatcher(relay, writer.write, notice.per_hour, runtime)
+
+
+def build_admin_watch(config: Config, runtime: Runtime) -> AdminWatch | None:
+    """Return the service that mails administrators, None without addresses or a relay."""
+    relay = build_relay(config)
+    if relay is None or not config.notice.admin:
+        return None
+    return AdminWatch(config.notice.admin, letterhead(config), relay, runtime)
 
 
 def build_folders(config: Config, runtime: Runtime) -> FolderDispatcher | None:

@@ -99,6 +99,8 @@ class NoticeDispatcher:
     ) -> tuple[list[DueNotice], datetime | None]:
         for one in done:
             settle(tx, one)
+        if done:
+            tx.conditions.set("relay is down", on=self._failures > 0)
         claimed = tx.notices.claim(ENDPOINT, now, limit, self._per_hour) if limit else []
         return claimed, None if claimed else tx.deliveries.next_due(ENDPOINT)
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Cursor, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem
 from mailbridge.store.delivery_interface import Deliveries, StoppedWebhooks
-from mailbridge.store.notices_interface import Notices
+from mailbridge.store.notices_interface import Alerts, Notices
 from mailbridge.store.retention_interface import Audit, Retention
 from mailbridge.store.search import EventFilter, EventPage, FaxFilter, FaxPage
 
@@ -219,6 +219,8 @@ class Transaction(Protocol):
     def deliveries(self) -> Deliveries: ...
     @property
     def notices(self) -> Notices: ...
+    @property
+    def alerts(self) -> Alerts: ...
     @property
     def stopped_webhooks(self) -> StoppedWebhooks: ...
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,40 @@ class NoticeDraft:
     endpoint: Literal["notice", "folder"] = "notice"
     blocks: tuple[Mapping[str, Any], ...] = ()  # of a sender's notice: `fax_id`, `address` and `orcpt` of each recipient
     facts: Mapping[str, Any] = field(default_factory=dict)  # of an administrator's notice: what it says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something that an administrator must act on, and what was mailed about it."""
+
+    cause: str  # a key of `notice.admin_text.CAUSES`
+    name: str = ""  # of the account, mailbox or endpoint
+    since: datetime
+    error: str | None = None
+    count: int = 0
+    mailed_at: datetime | None = None  # when it was last mailed
+    over: bool = False
+    unmailed: bool = False  # it began again within the hour, and nobody knows
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a notice says about it."""
+        names = ("cause", "name", "since", "error", "count", "over")
+        return {name: getattr(self, name) for name in names}
+
+    def to_json(self) -> str:
+        """Return it as text for the store."""
+        return json.dumps({name: _json(getattr(self, name)) for name in self.__dataclass_fields__})
+
+    @classmethod
+    def from_json(cls, text: str) -> Alert:
+        """Return what `to_json` wrote."""
+        values = json.loads(text)
+        times = {name: datetime.fromisoformat(values[name]) for name in ("since", "mailed_at") if values[name]}
+        return cls(**{**values, **times})
+
+
+def _json(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def received_documents(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -161,6 +161,10 @@ class Notices:
         self._sql.topics.add(f"deliver:{draft.endpoint}")
         return rows.to_delivery(row)
 
+    def add(self, draft: NoticeDraft, event_id: str) -> None:
+        """Store a notice about an event."""
+        self._insert(draft, event_id, None)
+
     def _change(self, one: Delivery, notice: Mapping[str, Any], due_at: datetime) -> Delivery:
         self._sql.execute(_CHANGE, {"was_id": one.id, "notice": notice, "due_at": due_at})
         self._sql.topics.add(f"deliver:{one.endpoint}")

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 from mailbridge.model import Delivery
-from mailbridge.store.notice_records import DueNotice
+from mailbridge.store.notice_records import Alert, DueNotice, NoticeDraft
+
+
+class Alerts(Protocol):
+    """What an administrator must act on."""
+
+    def causes(self, now: datetime) -> dict[tuple[str, str], Alert]:
+        """Return what holds now, by cause and name."""
+
+    def known(self) -> list[Alert]:
+        """Return what was mailed in the last hour, or still lasts."""
+
+    def save(self, alert: Alert) -> None:
+        """Store an alert; it replaces the one of the same cause and name."""
+
+    def forget(self, alert: Alert) -> None:
+        """Delete an alert."""
+
+    def mail(self, drafts: Sequence[NoticeDraft], alert: Alert, now: datetime) -> None:
+        """Store notices about an alert."""
 
 
 class Notices(Protocol):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from mailbridge.store.alerts import Alerts
 from mailbridge.store.audit import Audit
 from mailbridge.store.conditions import Conditions
 from mailbridge.store.deadlines import pull_in_new_work, shift_deadlines
@@ -31,6 +32,7 @@ class SqlTransaction:
         self.search = Search(sql)
         self.deliveries = Deliveries(sql)
         self.notices = Notices(sql, self.deliveries, plan)
+        self.alerts = Alerts(sql, self.notices)
         self.events = Events(sql, describe, route, self.notices)
         self.faxes = Faxes(sql, self.events, self.notices)
         self.submissions = Submissions(sql, self.faxes, self.notices)
