@@ -1,3 +1,3 @@
 """mailbridge: an email gateway for the Israeli fax service MyFax."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

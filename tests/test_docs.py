@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mailbridge import __version__
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").glob("*.md")])
 
@@ -39,3 +41,10 @@ def test_every_log_event_is_used() -> None:
     names = re.findall(r"^(\w+) = _event", (ROOT / "mailbridge/log.py").read_text(encoding="utf-8"), re.MULTILINE)
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "mailbridge").rglob("*.py"))
     assert not [name for name in names if not re.search(rf"\blog\.{name}\b", code)]
+
+
+def test_the_changelog_has_a_section_for_the_version_first_but_for_what_is_not_released_yet() -> None:
+    sections = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    released = [section for section in sections if section != "Unreleased"]
+    assert sections[-len(released) :] == released
+    assert re.fullmatch(rf"{re.escape(__version__)} \(\d{{4}}-\d\d-\d\d\)", released[0])
