@@ -91,6 +91,7 @@ PURE = (
     "submission/letter/cloud_files.py",
     "submission/letter/content_kind.py",
     "submission/letter/covering.py",
+    "submission/letter/covering_languages.py",
     "submission/letter/covering_phrases.py",
     "submission/letter/document_types.py",
     "submission/letter/encoded_text.py",

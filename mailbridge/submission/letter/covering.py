@@ -151,7 +151,7 @@ def _without_greeting(lines: list[str]) -> list[str]:
 
 
 def _is_greeting(line: str) -> bool:
-    bare = line.rstrip(" ,.:;!-–")
+    bare = line.rstrip(" ,.:;!-–،")
     short = len(bare.split()) <= _GREETING_WORDS
     return short and phrases.GREETING.fullmatch(bare) is not None and not phrases.REQUEST.search(bare)
 
@@ -168,7 +168,7 @@ def _unwrapped(lines: list[str]) -> str:
 
 
 def _is_covering(sentence: str) -> bool:
-    bare = sentence.strip(' ,.:;!?-–*"()')
+    bare = sentence.strip(' ,.:;!?-–*"()،؛؟')
     whole = (phrases.PLEASANTRY, phrases.CLOSING, phrases.NAMES_A_DOCUMENT)
     if not _WORD.search(bare) or _is_greeting(bare) or any(pattern.fullmatch(bare) for pattern in whole):
         return True

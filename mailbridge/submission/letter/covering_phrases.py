@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from mailbridge.submission.letter import covering_languages as other
+
 
 def _any(*phrases: str) -> str:
     return "|".join(phrases)
@@ -85,6 +87,8 @@ GREETING: Final = _pattern(
     [
         r"(?:hi|hello|hey|dear|greetings|good (?:morning|afternoon|evening|day))\b[^.?]{0,60}",
         r"(?:to whom it may concern|ladies and gentlemen)",
+        *other.GREETING,
+        r"לקוח(?:ה|ות)? יקר(?:ה|ים|ות)?",
         r"(?:שלום|היי?|הי|לכבוד|בוקר טוב|צהריים טובים|ערב טוב|יום טוב|שבוע טוב)(?![\w״\"'])[^.?]{0,60}",
     ]
 )
@@ -95,12 +99,13 @@ CLOSING: Final = re.compile(
         r"(?:with )?(?:best|kind|kindest|warm|many|all the)?\s?(?:regards|wishes|best)",
         r"(?:yours )?(?:sincerely|truly|faithfully)(?: yours)?",
         r"thanks?(?: you)?(?: (?:very|so) much| again| a lot| in advance)?(?: and (?:best |kind )?regards)?",
-        *("cheers", "br", "rgds", "respectfully"),
+        *("cheers", "br", "rgds", "respectfully", "thx"),
+        *other.CLOSING,
         r"ב?תודה(?: רבה| מראש| ויום טוב| רבה ויום טוב)?",
         *("ב?ברכה(?: רבה)?", "בברכת .{2,30}", "בכבוד רב", "בידידות", "המשך יום (?:טוב|נעים|נפלא)", "יום (?:טוב|נעים|נפלא)"),
         *(f"סופ{_QUOTE}?ש נעים", "שבת שלום", "חג שמח", "שנה טובה"),
     )
-    + r")(?:[\s,.!\-–:]+[^\s]+){0,3}[\s,.!\-–:]*",
+    + r")(?:[\s,،.!\-–:]+[^\s]+){0,3}[\s,،.!\-–:]*",
     re.IGNORECASE,
 )
 POSTSCRIPT: Final = _pattern([r"(?:p\.?\s?s\.?|נ\.?\s?ב\.?)(?=[\s:.,\-–])"])
@@ -125,6 +130,8 @@ REQUEST: Final = _pattern(
         r"\bcall (?:me|us|back|him|her|\+?\d)",
         r"\b(?:only|before|until|by|not|otherwise|instead)\b",
         r"(?<!\w)(?:נא|אנא|בבקשה|דחוף|בלבד|עד|לפני|לא|חובה|חשוב|יש ל|לבטל|לאשר|לספק|להחזיר|להעביר|לשלם|לחתום)",
+        r"\b(?:supersed|obsolet|ignor|disregard|discard)\w*",
+        *other.REQUEST,
         r"(?<!\w)(?:מבקש|מבקשת|מבקשים|אבקש|נבקש|מבוטל|בוטל|מאושר|אושר|נדח|שונה|הוחלף)",
     ]
 )
@@ -136,6 +143,7 @@ POLITE: Final = _pattern(
         r"(?:נא|אנא) (?:ראו|ראה|ראי|עיינו|לפקסס)",
         r"(?:נא|אנא)? ?(?:לאשר|אשרו|אשר) (?:את )?ה?קבלה?ת?ה?(?: הפקס| המסמך)?(?: בהקדם| בחוזר)?(?=\s*(?:[.!]|$))",
         r"not hesitate",
+        *other.POLITE,
         r"if (?:you have )?any questions?",
         r"sent by fax",
         r"by fax\b",
@@ -150,6 +158,8 @@ COVERING: Final = _pattern(
         r"(?:for your|fyi|as (?:discussed|agreed|requested|promised|per)|per (?:your|our)|further to|following (?:our|your))",
         r"(?:regarding|re:|in reference to|with reference to|in continuation|sent via|sent by fax|please fax)",
         r"this is (?:a|the) (?:fax|document|scan)",
+        r"pfa\b",
+        *other.COVERING,
         r"(?:please |kindly )?(?:confirm|acknowledge) receipt",
         rf"(?:מצ{_QUOTE}?ב|רצ{_QUOTE}?ב|ה?מצורף|ה?מצורפת|ה?מצורפים|ה?מצורפות|ראה|ראי|ראו|בצרוף|בצירוף|להלן|הנה|הנדון)",
         r"(?:כמבוקש|לבקשתך|לבקשתכם|לידיעתך|לידיעתכם|לטיפולך|לטיפולכם|לעיונך|לעיונכם|בהמשך ל|בהתאם ל|כפי ש|על פי)",
@@ -158,7 +168,16 @@ COVERING: Final = _pattern(
     ]
 )
 # Anywhere in a short sentence.
-ATTACHED: Final = _pattern([r"\battach", r"\benclos", rf"(?:מצ|רצ){_QUOTE}ב", r"מצורפ?", r"צרופ"])
+ATTACHED: Final = _pattern(
+    [
+        r"\battach",
+        r"\benclos",
+        *other.ATTACHED,
+        rf"(?:מצ|רצ){_QUOTE}ב",
+        r"מצורפ?",
+        r"צרופ",
+    ]
+)
 # The name of a document and nothing else, such as "The invoice" or "Scan below".
 NAMES_A_DOCUMENT: Final = re.compile(
     rf"(?:the|our|my|your|an?|signed|new|requested|\s)*\b(?:{_DOCUMENT})s?(?: (?:no\.?|number|#)? ?[\w\-/]*\d[\w\-/]*)?"
@@ -180,7 +199,7 @@ PLEASANTRY: Final = _pattern(
         r"thanks for .{2,60}",
         *("many thanks", "much appreciated", "happy to help"),
         r"מקווה ש.{0,60}",
-        r"לכל שאלה.{0,60}",
+        r"(?:לכל שאלה|לשאלות|לבירורים|לפרטים נוספים).{0,80}",
         r"(?:אשמח|נשמח) לעמוד.{0,50}",
         r"(?:אני|אנו|אנחנו) לרשות.{0,40}",
         r"לרשותכם .{0,40}",
@@ -231,6 +250,13 @@ MACHINE: Final = _pattern(
         r"scan(?:ned)? (?:date|by|from|with|at)\b.{0,80}",
         r"queries to\b.{0,80}",
         r"(?:number of images|attachment file type|device (?:name|model|location)|resolution|file format)\s?:.{0,80}",
+        r"(?:please )?open the attached document\. it was scanned.{0,80}",
+        r"multifunction (?:printer|device) \w{1,20}\s?:.{0,80}",
+        r"for more information on xerox .{0,100}",
+        r"image data .{0,40}\battached to (?:this|the) e-?mail\.?",
+        r"this (?:e-?mail|message) (?:was|is|has been) (?:generated|sent|created) automatically.{0,60}",
+        r"הודעה זו נשלחה (?:באופן )?אוטומטי.{0,60}",
+        r"(?:נא לא|אין) להשיב (?:ל|על ה)(?:מייל|הודעה|דוא.{1,2}ל).{0,20}",
         r"please consider the environment.{0,80}",
         r"(?:think|consider) before (?:you )?print.{0,40}",
         r"חשבו? (?:על הסביבה|לפני).{0,60}",
