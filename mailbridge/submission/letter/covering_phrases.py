@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from mailbridge.submission.letter import covering_languages as other
+import mailbridge.submission.letter.covering_languages as other
 
 
 def _any(*phrases: str) -> str:

@@ -80,7 +80,8 @@ class Table:
 
     def spread_cell(self) -> None:
         """Add empty cells for the further columns of the last one: what follows in the row stands below its heading."""
-        self.rows[-1:] = [[*row, *(Flow() for _ in range(self.waiting))] for row in self.rows[-1:]]
+        if self.rows and len(self.rows[-1]) + self.waiting <= MAX_COLUMNS:
+            self.rows[-1] += [Flow() for _ in range(self.waiting)]
         self.waiting = 0
 
     def end_cell(self) -> None:
