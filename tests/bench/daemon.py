@@ -32,6 +32,13 @@ password = "demo"
 @asynccontextmanager
 async def daemon(more: str, until: str = "daemon started") -> AsyncIterator[int]:
     """Start a daemon with `more` configuration; yield its SMTP port once it has logged `until`."""
+    async with daemon_facts(more, until) as started:
+        yield int(started["smtp"].rpartition(":")[2])
+
+
+@asynccontextmanager
+async def daemon_facts(more: str, until: str = "daemon started") -> AsyncIterator[dict[str, Any]]:
+    """Start a daemon with `more` configuration; yield the facts of its line `daemon started` once it has logged `until`."""
     with tempfile.TemporaryDirectory(prefix="mailbridge-bench-") as directory, (Path(directory) / "log").open("xb") as errors:
         root = Path(directory)
         (root / "state").mkdir()
@@ -41,7 +48,7 @@ async def daemon(more: str, until: str = "daemon started") -> AsyncIterator[int]
         process = await asyncio.create_subprocess_exec(*command, stderr=errors, env=os.environ)
         try:
             started, _ = await _logged(process, root / "log", "daemon started"), await _logged(process, root / "log", until)
-            yield int(started["smtp"].rpartition(":")[2])
+            yield started
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
