@@ -11,10 +11,10 @@ from mailbridge import log, metrics
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.submission.aiosmtpd_adapter import SmtpProtocol, TlsHandshakeError
 from mailbridge.submission.connection_limits import client_group
-from mailbridge.submission.limits import LOGIN_TIMEOUT, MAX_LINE, CommandLimits
+from mailbridge.submission.limits import EXCESS_DELAY, LOGIN_TIMEOUT, MAX_LINE, CommandLimits
 from mailbridge.submission.session_context import SessionOptions, SessionServices
 from mailbridge.submission.tls_handshake import client_address, is_tls
-from mailbridge.submission.turns import CHUNK, COMMAND, HANDSHAKE, cost_of_data
+from mailbridge.submission.turns import CHUNK, COMMAND, CONNECTION, HANDSHAKE, cost_of_data
 
 TEMPORARY_FAILURE = "451 4.3.0 The gateway cannot accept mail at the moment; please send it again later"
 _SILENT_IN_DATA = 30.0  # seconds after which a connection in the middle of a mail may give way to another
@@ -124,6 +124,8 @@ class ClientConnection(SmtpProtocol):
             self.log_line(log.connection_limit_reached)
             self.hang_up("421 4.7.0 Too many connections; please try again later")
             return
+        if self._services.turns.spend(self.client_group, CONNECTION):
+            await self._services.turns.next(self.client_group)
         # Two turns of the event loop show whether the client sent something before the greeting (RFC 5321 section 4.3.1).
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -180,16 +182,22 @@ class ClientConnection(SmtpProtocol):
         code = status[:3] if isinstance(status, str) else status[:3].decode("ascii", "replace")
         excess = self.limits.count(self.command, code)
         if excess is not None:
-            if excess == "bad commands":
-                if not self._not_smtp:
-                    self.log_line(log.bad_command_limit_reached)
-            else:
-                self.log_line(log.command_limit_reached, reason=f"too many {excess}")
-            self.hang_up(f"421 4.7.0 Too many {excess}; closing connection")
+            await self._end_for(excess)
         elif self._services.turns.spend(self.client_group, COMMAND):
             await self._services.turns.next(self.client_group)
         elif self.has_unread_input:
             await asyncio.sleep(0)
+
+    async def _end_for(self, excess: str) -> None:
+        """End the session. Whoever does nothing but fill it waits a little, so that the next one does not begin at once."""
+        if excess == "bad commands":
+            if not self._not_smtp:
+                self.log_line(log.bad_command_limit_reached)
+        else:
+            self.log_line(log.command_limit_reached, reason=f"too many {excess}")
+            cast(asyncio.Transport, self.transport).pause_reading()
+            await asyncio.sleep(EXCESS_DELAY)
+        self.hang_up(f"421 4.7.0 Too many {excess}; closing connection")
 
     def do_handshake_step(self, work: Callable[[], None]) -> None:
         """Do one step of the TLS handshake in the client's turn: it takes a millisecond and more."""

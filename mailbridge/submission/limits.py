@@ -12,6 +12,7 @@ MAX_RECIPIENT_COMMANDS = 1000  # likewise, beyond smtp.max_recipients
 LOGGED_REFUSALS = 5  # likewise: so many have a line in the log, and one more line says that others have none
 MAX_LINE = 65_536  # bytes of input without a line end, outside of DATA
 MAX_FAILED_LOGINS = 3  # of one session
+EXCESS_DELAY = 2.0  # seconds until a session that reached such a limit ends, except for bad commands
 LOGIN_TIMEOUT = 30.0  # seconds from the connection to a login or an accepted MAIL
 
 _BAD_COMMAND = ("500", "501", "502", "504")

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-# What one client gets in one turn: so many commands, or as many times 64 KB of data, or one step of a TLS handshake.
+# What one client gets in one turn: so many commands, as many times 64 KB of data, two connections, or a step of a handshake.
 SHARE: Final = 8
 COMMAND: Final = 1
+CONNECTION: Final = 4
 HANDSHAKE: Final = SHARE
 CHUNK: Final = 4  # the most that one read of a socket brings, 256 KB
 _UNIT: Final = 65_536

@@ -39,7 +39,11 @@ def build(
     `facts` returns what the gauges of /metrics are about.
     """
 
-    gauges = SharedProbe(lambda: _gauges(store, facts().accounts))
+    async def page() -> bytes:
+        of_store, ready = await asyncio.gather(_gauges(store, facts().accounts), _run_checks(checks))
+        return await asyncio.to_thread(render, of_store, ready, facts(), clock())
+
+    metrics_page = SharedProbe(page)
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -49,9 +53,7 @@ def build(
         return JSONResponse({"ready": all(ready.values()), "checks": ready}, 200 if all(ready.values()) else 503)
 
     async def metrics_(_: Request) -> Response:
-        of_store, ready = await asyncio.gather(gauges(), _run_checks(checks))
-        content = await asyncio.to_thread(render, of_store, ready, facts(), clock())
-        return Response(content, media_type=CONTENT_TYPE_LATEST)
+        return Response(await metrics_page(), media_type=CONTENT_TYPE_LATEST)
 
     async def document(request: Request) -> Response:
         linked = links.open(request.path_params["token"])

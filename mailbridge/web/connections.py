@@ -16,8 +16,12 @@ MAX_CONNECTIONS: Final = 100
 REQUEST_TIMEOUT: Final = 10.0  # seconds from the connection, or from the last answer, to the end of a whole request
 
 
+# Seconds between the inputs that are read: a request takes about a millisecond of the event loop, whatever its answer.
+_READ_INTERVAL: Final = 0.005
+
+
 class HttpConnections:
-    """The open connections, at most `most`. Input of one of them is read in each turn of the event loop."""
+    """The open connections, at most `most`. One of them reads its input at a time, and the next one a little later."""
 
     def __init__(self, most: int = MAX_CONNECTIONS) -> None:
         self._most = most
@@ -47,14 +51,17 @@ class HttpConnections:
         self._open.pop(connection, None)
 
     def received(self, connection: LimitedProtocol, data: bytes) -> None:
-        """Let a connection read this input in one of the next turns of the event loop."""
+        """Let a connection read this input, now or when those before it have read theirs."""
         self._input.append((connection, data))
         if self._reading is None:
-            self._reading = asyncio.get_running_loop().call_soon(self._read)
+            self._read()
 
     def _read(self) -> None:
+        if not self._input:
+            self._reading = None
+            return
         connection, data = self._input.popleft()
-        self._reading = asyncio.get_running_loop().call_soon(self._read) if self._input else None
+        self._reading = asyncio.get_running_loop().call_later(_READ_INTERVAL, self._read)
         if connection in self._open:
             connection.read(data)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mailbridge import log
-from mailbridge.submission import limits, login
+from mailbridge.submission import client_connection, limits, login
 from mailbridge.submission.limits import CommandLimits
 from mailbridge.submission.turns import CHUNK, SHARE, Turns
 from tests.integration.scripted_servers import certificate
@@ -37,6 +37,11 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     ):
         monkeypatch.setattr(log, name, lambda id, /, name=name, **facts: found.append({"event": name, "id": id, **facts}))
     return found
+
+
+@pytest.fixture(autouse=True)
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_connection, "EXCESS_DELAY", 0.0)
 
 
 def flood(mx: Gateway, text: bytes) -> list[socket.socket]:
