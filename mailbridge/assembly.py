@@ -62,7 +62,8 @@ class Assembly:
         config, fax = self._config, self._config.fax
         calls = (config.myfax, config.timezone)
         links_of = (config.http, config.retention.documents)
-        mails = (config.timezone, config.smtp.region, bool(fax.redial.times), config.default_account, catch_up)
+        emails = tuple(account.email for account in config.accounts.values())
+        mails = (config.timezone, config.smtp.region, bool(fax.redial.times), config.default_account, emails, catch_up)
         lists = (config.incoming, config.mailboxes, config.smtp.region, config.default_account, *calls)
         webhooks, boxes = config.webhooks.items(), config.mailboxes.items()
         uploaders = zip(config.accounts.items(), self.uploaders(), strict=True)

@@ -9,13 +9,24 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from mailbridge.model import Document
+from mailbridge.page.confirmation_text import ConfirmationText
 from mailbridge.submission import sandbox
 from mailbridge.submission.letter_reader import LetterReader
-from mailbridge.submission.worker_protocol import HEAD_SIZE, LetterRequest, Response, decode_response, frame_length, send_request
+from mailbridge.submission.worker_protocol import (
+    HEAD_SIZE,
+    ConfirmationRequest,
+    LetterRequest,
+    Response,
+    decode_response,
+    frame_length,
+    send_request,
+)
 from tests.unit.submission.letter import letter_fixtures as files
 from tests.unit.submission.letter.letter_fixtures import mail
 
@@ -133,7 +144,7 @@ worker.main()
     def __init__(self) -> None:
         self.imported: list[str] = []
 
-    def read(self, mails: list[tuple[str, Path]]) -> list[Response]:
+    def read(self, mails: Sequence[tuple[str | ConfirmationRequest, Path]]) -> list[Response]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-c", self.PROGRAM]
         with ours, subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.PIPE) as process:
@@ -142,7 +153,8 @@ worker.main()
             responses = []
             for path, file in mails:
                 with file.open("rb") as opened:
-                    send_request(ours, LetterRequest(path=path, page_mode="auto"), [opened.fileno()])
+                    request = path if isinstance(path, ConfirmationRequest) else LetterRequest(path=path, page_mode="auto")
+                    send_request(ours, request, [opened.fileno()])
                 responses.append(decode_response(self._frame(process), self._frame(process)))
             ours.close()
             self.imported = json.loads(self._frame(process))
@@ -182,6 +194,32 @@ def test_a_worker_loads_nothing_once_it_is_ready(tmp_path: Path) -> None:
         with path.open("rb") as file:
             expected = outside.respond(LetterRequest(path="mail/m.eml", page_mode="auto"), [file.fileno()])
         assert without_pages(response) == without_pages(expected), path.name
+
+
+def test_a_worker_loads_nothing_for_a_confirmation(tmp_path: Path) -> None:
+    """The page shows the document as outside of the sandbox: a picture that cannot be made is left out silently."""
+    (tmp_path / "a.pdf").write_bytes(files.PDF)
+    (tmp_path / "a.tiff").write_bytes(files.black_and_white("TIFF"))
+    (tmp_path / "a.jpeg").write_bytes(files.picture("JPEG"))
+    text = ConfirmationText(title="אישור", rows=(("To", "+97239876543"),), remarks=(), documents=())
+    requests = []
+    for path in sorted(tmp_path.iterdir()):
+        size = path.stat().st_size
+        document = Document(name="a", content_type="x/y", size=size, sha256="", path="mail/a.eml", offset=0, length=size)
+        requests.append((ConfirmationRequest(text=text, document=document), path))
+    worker = Worker()
+    inside = worker.read(requests)
+    assert worker.imported == []
+    from mailbridge.submission import worker as outside
+
+    plain = outside.respond(ConfirmationRequest(text=text), []).page
+    assert plain is not None
+    for (request, path), response in zip(requests, inside, strict=True):
+        with path.open("rb") as file:
+            expected = outside.respond(request, [file.fileno()]).page
+        assert expected is not None
+        assert response.page is not None
+        assert abs(len(response.page) - len(expected)) < 100 < len(expected) - len(plain), path.name
 
 
 def without_pages(response: Response) -> object:
