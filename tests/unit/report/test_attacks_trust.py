@@ -269,3 +269,27 @@ def test_attack_17_a_result_for_a_mail_that_only_others_signed_is_not_trusted() 
     foreign: bytes = dkim.sign(raw, b"s1", b"evil.example", PEM, include_headers=[name.lower().encode() for name in REPORT])
     assert trusted(PASSED + raw, AUTHSERV)
     assert not trusted(PASSED + foreign + raw, AUTHSERV)
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        b"X-Fax-Status : Success\r\n",
+        b"x-fax-status: Success\r\n",
+        b"X-Fax-Status\t: Success\r\n",
+        b"X-Fax-St\xe4tus: Success\r\n",
+        b"X-Note: x\rX-Fax-Status: Success\r\n",
+        b"X-Note: x\nX-Fax-Status: Success\r\n",
+        b" X-Fax-Status: Success\r\n",
+        b"X-Fax-Other: x\r\n",
+        b": x\r\n",
+    ],
+)
+def test_held_fields_that_two_readers_could_read_differently_are_not_trusted(added: bytes) -> None:
+    genuine = signed(REPORT)
+    assert trusted(genuine)
+    head, _, body = genuine.partition(b"\r\n\r\n")
+    for forged in (added + genuine, head + b"\r\n" + added + b"\r\n" + body):
+        report = verify(parse(fetched(forged), UTC), "dkim", FROM, dns).report
+        assert not report.trusted or (report.status, report.status_code) == ("Fail", 3)
+    assert not trusted(genuine.replace(b"X-Fax-Status: Fail", b"X-Fax-Status:\r\n Success"))
