@@ -32,7 +32,7 @@ _SHARE = 10  # one letter of so many may be unreadable
 _FEW = 5  # letters
 # Words in a charset that a program could not write.
 _QUESTION_MARKS = re.compile(r"(?<!\S)\?{2,}(?=[ ,.:;\-\n])")
-_MOST_NAMES = 3  # of files, in a reply
+_MOST_NAMES, _MOST_OF_NAME = 3, 50  # files in a reply, and the characters of each name
 
 
 def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_changed: bool = False) -> Letter:
@@ -94,7 +94,7 @@ def _becomes_page(texts: list[LetterText], page_mode: str, documents: tuple[Docu
 
 def _nothing_to_fax(passed_over: list[str], *, has_text: bool) -> str:
     why = "its text is not to be faxed" if has_text else "it has no text"
-    names = ", ".join(passed_over[:_MOST_NAMES])
+    names = ", ".join(name[:_MOST_OF_NAME] for name in passed_over[:_MOST_NAMES])
     beside = f" ({names} cannot be faxed)" if names else ""
     return f"554 5.6.0 The mail has nothing to fax: no document is attached and {why}{beside}; attach a document, such as a PDF"
 

@@ -297,6 +297,11 @@ def test_letters_that_the_page_lacks_are_named(tmp_path: Path) -> None:
     assert letter.passed_over == ("letters that cannot be printed: 小米",)
 
 
+def test_reply_that_names_files_fits_a_line_of_smtp(tmp_path: Path) -> None:
+    contacts = [attached(f"{number}{'x' * 90}.vcf", b"BEGIN:VCARD\nEND:VCARD\n", "text/vcard") for number in range(9)]
+    assert len(refused(tmp_path, mixed(text("\n"), *contacts))) < 500
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refusal(kind: str, tmp_path: Path) -> None:
     raw, words = REFUSED[kind]
