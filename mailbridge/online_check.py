@@ -50,7 +50,10 @@ async def check_all(config: Config, send_to: str | None = None) -> list[Check]:
     checks += [_check(f"webhook {name}", partial(_webhook, name, webhook)) for name, webhook in config.webhooks.items()]
     if config.notice.relay is not None:
         checks.append(_check("relay", partial(check_relay, config, send_to, datetime.now(UTC))))
-    return list(await asyncio.gather(*checks))
+    results = list(await asyncio.gather(*checks))
+    if config.notice.relay is None:
+        results.append(Check("relay", True, "notice.relay is not set: senders get no mail about their faxes"))
+    return results
 
 
 async def _check(part: str, work: Callable[[], Awaitable[str]]) -> Check:

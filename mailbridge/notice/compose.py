@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from zoneinfo import ZoneInfo
 
 import mailbridge.notice.mime_writer as mime
-from mailbridge.model import Delivery, Fax
+from mailbridge.model import Delivery, Envelope, Fax
 from mailbridge.notice.admin_text import admin_sections
 from mailbridge.notice.error_table import MEANINGS, Language, Meaning
 from mailbridge.notice.original import Original
@@ -82,8 +82,8 @@ def message_id(delivery: Delivery, hostname: str) -> str:
 
 def head(due: DueNotice, letterhead: Letterhead, original: Original, now: datetime, subject: str, *, reply_to: str = "") -> bytes:
     """Return the header of a notice, but for what describes its body."""
-    of_mail, to = due.envelope is not None, str(due.delivery.address)
-    ids = original.references(due.envelope.message_id) if due.envelope else []
+    answered, to = _answered(due), str(due.delivery.address)
+    ids = original.references(answered.message_id) if answered else []
     return b"".join(
         [
             mime.address_header("From", letterhead.sender),
@@ -94,7 +94,7 @@ def head(due: DueNotice, letterhead: Letterhead, original: Original, now: dateti
             f"Message-ID: {message_id(due.delivery, letterhead.hostname)}\r\n".encode(),
             mime.ids_header("In-Reply-To", ids[-1:]) if ids else b"",
             mime.ids_header("References", ids) if ids else b"",
-            f"Auto-Submitted: {'auto-replied' if of_mail else 'auto-generated'}\r\n".encode(),
+            f"Auto-Submitted: {'auto-replied' if answered else 'auto-generated'}\r\n".encode(),
             b"X-Auto-Response-Suppress: All\r\n",
             mime.header("X-Mailbridge-Loop", letterhead.hostname),
             b"MIME-Version: 1.0\r\n",
@@ -123,10 +123,16 @@ def mail(
 
 def subject_of(due: DueNotice, said: list[Section]) -> str:
     """Return `Re:` and the mail's own subject, since Gmail only joins mails of one subject; without one, the first heading."""
-    subject = mime.clean(due.envelope.subject) if due.envelope is not None else ""
+    answered = _answered(due)
+    subject = mime.clean(answered.subject) if answered is not None else ""
     if subject:
         return subject[:900] if _REPLY.match(subject) else f"Re: {subject[:900]}"
     return "".join(phrase.text for phrase in said[0].heading)
+
+
+def _answered(due: DueNotice) -> Envelope | None:
+    """Return the mail that a notice answers; a summary is about several."""
+    return None if _kind(due) == "summary" else due.envelope
 
 
 def sections(due: DueNotice, letterhead: Letterhead, language: Language) -> list[Section]:

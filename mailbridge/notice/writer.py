@@ -37,14 +37,20 @@ class NoticeWriter:
 
     async def write(self, due: DueNotice, eight_bit: bool) -> Mail | None:
         """Return the mail of a notice, or None if it would answer an automatic reply. Raises OSError."""
-        original = await asyncio.to_thread(self._original, due)
+        attachments: tuple[Attachment, ...] = ()
+        if self._form(due) == "mail":
+            attachments = (*await self._documents(due), *await self._confirmations(due))
+        return await asyncio.to_thread(self._compose, due, attachments, eight_bit)
+
+    def _compose(self, due: DueNotice, attachments: tuple[Attachment, ...], eight_bit: bool) -> Mail | None:
+        """Read the original and compose the mail: blocking, in one thread."""
+        original, now = self._original(due), self._clock()
         if original.is_automatic_reply:
             log.notice_not_sent(due.delivery.id, reason="the mail is an automatic reply", fax=due.event.fax_id)
             return None
         if self._form(due) == "dsn":
-            return await asyncio.to_thread(compose_dsn, due, self._letterhead, original, self._clock(), eight_bit=eight_bit)
-        attachments = (*await self._documents(due), *await self._confirmations(due))
-        return await asyncio.to_thread(mail, due, self._letterhead, original, self._clock(), attachments)
+            return compose_dsn(due, self._letterhead, original, now, eight_bit=eight_bit)
+        return mail(due, self._letterhead, original, now, attachments)
 
     def _form(self, due: DueNotice) -> Any:
         """Return `dsn` or `mail`: without its envelope a DSN would have nothing to report."""

@@ -19,6 +19,7 @@ from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import Simulator
 from mailbridge.online_check import check_all
 from tests.integration.cli_fixtures import PASSWORD, SECRET, WEBHOOK_KEY, run_beside, write_config
+from tests.integration.relay_stand_in import RelayStandIn, relay_running
 from tests.wait_helpers import PATIENCE
 
 
@@ -166,6 +167,35 @@ def test_check_online_names_the_failed_part_and_no_secret(tmp_path: Path, part: 
         assert "hunter2" not in str(checks)
 
     with_peers(scenario)
+
+
+def test_check_online_says_what_the_relay_offers_and_mails_a_sample(tmp_path: Path) -> None:
+    async def scenario(peers: Peers) -> None:
+        async with relay_running(RelayStandIn()) as relay:
+            config = peers.config(tmp_path, relay=f"smtp://127.0.0.1:{relay.port}")
+            done = await run_beside("check", "--online", "--config", config)
+            assert "ok      relay: accepts mail; offers 8BITMIME, SMTPUTF8, DSN; without TLS\n" in done.output
+            assert relay.taken == []
+            done = await run_beside("check", "--online", "--send-to", "dana@example.co.il", "--config", config)
+            assert (done.status, "a sample notice to dana@example.co.il was taken" in done.output) == (0, True)
+            [mail] = relay.taken
+            assert "dana@example.co.il" in str(mail.message["To"])
+            assert any(part.get_content_type() == "text/html" for part in mail.message.walk())
+            relay.refuse["RCPT"] = "550 5.1.1 who?"
+            done = await run_beside("check", "--online", "--send-to", "dana@example.co.il", "--config", config)
+            assert (done.status, "was not taken: 550 5.1.1 who?" in done.output) == (1, True)
+        done = await run_beside("check", "--send-to", "dana@example.co.il", "--config", config)
+        assert (done.status, done.errors.count("\n")) == (2, 1)
+
+    with_peers(scenario)
+
+
+def test_check_online_without_a_relay_says_so(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    checks = asyncio.run(check_all(load(path, {})))
+    assert [(one.ok, one.words) for one in checks if one.part == "relay"] == [
+        (True, "notice.relay is not set: senders get no mail about their faxes")
+    ]
 
 
 def test_check_online_fails_if_a_part_fails(tmp_path: Path) -> None:
