@@ -272,7 +272,7 @@ def test_mailbox_up_follows_mailbox_down_after_a_restart(tmp_path: Path) -> None
             for _ in range(2):
                 async with watching(settings(box.port), store, tmp_path):
                     [up] = await events(store, 1, "mailbox.up")
-            assert up.data == {"mailbox": "office", "error": None}
+            assert up.data == {"mailbox": "office", "account": "office", "error": None}
 
     asyncio.run(scenario())
 
