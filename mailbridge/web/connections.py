@@ -17,7 +17,7 @@ REQUEST_TIMEOUT: Final = 10.0  # seconds from the connection, or from the last a
 
 
 # Seconds between the inputs that are read: a request takes about a millisecond of the event loop, whatever its answer.
-_READ_INTERVAL: Final = 0.005
+_READ_INTERVAL: Final = 0.01
 
 
 class HttpConnections:
@@ -27,7 +27,7 @@ class HttpConnections:
         self._most = most
         # In the order in which they began to wait for a request.
         self._open: dict[LimitedProtocol, None] = {}
-        self._input: deque[tuple[LimitedProtocol, bytes]] = deque()
+        self._waiting: deque[LimitedProtocol] = deque()
         self._reading: asyncio.Handle | None = None
 
     def add(self, connection: LimitedProtocol) -> None:
@@ -50,20 +50,20 @@ class HttpConnections:
         """Note that a connection ended."""
         self._open.pop(connection, None)
 
-    def received(self, connection: LimitedProtocol, data: bytes) -> None:
-        """Let a connection read this input, now or when those before it have read theirs."""
-        self._input.append((connection, data))
+    def read_in_turn(self, connection: LimitedProtocol) -> None:
+        """Let a connection read its input, now or when those before it have read theirs."""
+        self._waiting.append(connection)
         if self._reading is None:
             self._read()
 
     def _read(self) -> None:
-        if not self._input:
+        if not self._waiting:
             self._reading = None
             return
-        connection, data = self._input.popleft()
+        connection = self._waiting.popleft()
         self._reading = asyncio.get_running_loop().call_later(_READ_INTERVAL, self._read)
         if connection in self._open:
-            connection.read(data)
+            connection.read()
 
 
 class LimitedProtocol(H11Protocol):
@@ -73,6 +73,7 @@ class LimitedProtocol(H11Protocol):
         super().__init__(**arguments)
         self._connections = connections
         self._timer: asyncio.TimerHandle | None = None
+        self._is_waiting = False
 
     @property
     def waits_for_request(self) -> bool:
@@ -95,13 +96,21 @@ class LimitedProtocol(H11Protocol):
         self._stop_timer()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        """Take input, to be read in the connection's turn."""
-        self._connections.received(self, data)
+    def handle_events(self) -> None:
+        """Read the input that has arrived in the connection's turn, also a request that was sent before the last answer."""
+        unread, _ = self.conn.trailing_data
+        if not unread:
+            super().handle_events()
+        elif not self._is_waiting:
+            self._is_waiting = True
+            self.flow.pause_reading()
+            self._connections.read_in_turn(self)
 
-    def read(self, data: bytes) -> None:
-        """Read input."""
-        super().data_received(data)
+    def read(self) -> None:
+        """Read the input that has arrived."""
+        self._is_waiting = False
+        self.flow.resume_reading()
+        super().handle_events()
         if not self.waits_for_request:
             self._stop_timer()
 
@@ -110,8 +119,6 @@ class LimitedProtocol(H11Protocol):
         self._connections.waits(self)
         self._restart_timer()
         super().on_response_complete()
-        if not self.waits_for_request:
-            self._stop_timer()
 
     def _restart_timer(self) -> None:
         self._stop_timer()
