@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mailbridge.errors import StoreUnavailable
+from mailbridge.store.disk_errors import fault
 
 if TYPE_CHECKING:
     from mailbridge.store.spool import Spool
@@ -53,7 +54,7 @@ class SpoolFile:
             write_all(self._descriptor, data)
         except OSError as error:
             self._spool.healthy = False
-            raise StoreUnavailable(f"the spool cannot be written: {error.strerror}") from None
+            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
         self.size += len(data)
 
     async def commit(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
 
 from tests.e2e.environment import Environment
 from tests.e2e.failing_disk import fill, small_disk
-from tests.e2e.test_commands import fax_to, in_environment
+from tests.e2e.test_commands import MAIL, fax_to, in_environment
 from tests.wait_helpers import PATIENCE
 
 
@@ -54,6 +55,26 @@ def test_the_first_start_on_a_full_disk_says_make_room(tmp_path: Path) -> None:
 
     with small_disk(tmp_path / "state", "16m"):
         asyncio.run(main())
+
+
+def test_a_disk_that_fills_up_while_the_daemon_runs_says_make_room_once_a_mail_and_loses_nothing(tmp_path: Path) -> None:
+    async def scenario(env: Environment) -> None:
+        fax = await fax_to(env, "03-9876543")
+        filler = fill(env.state, left=0)
+        reply = await env.send("dana@example.co.il", ["04-8765432@fax.local"], MAIL.read_bytes())
+        assert reply.startswith("451 4.3"), reply
+        lines = [json.loads(line) for line in env.log.read_text(encoding="utf-8").splitlines()]
+        about = [line for line in lines if "make room" in line.get("error", "") and line["id"].startswith("env_")]
+        assert [(line["event"], line["level"]) for line in about] == [("mail not stored, client asked to send it again", "error")]
+        assert about[0]["client"] == "127.0.0.1"
+        filler.unlink()
+        await env.start_myfax()
+        await env.ask("retry", id=fax)
+        await env.becomes(fax, "delivered")
+        await env.becomes(await fax_to(env, "04-8765432"), "delivered")
+
+    with small_disk(tmp_path / "state", "16m"):
+        in_environment(tmp_path, scenario, myfax=False)
 
 
 def test_a_damaged_database_is_not_to_be_deleted(tmp_path: Path) -> None:
