@@ -111,6 +111,7 @@ class Attachments:
             part=part,
             is_shown=part.cid in self._body.shown,
             is_in_letter=part.cid in self._body.in_letter,
+            is_in_signature=part.cid in self._body.in_signature,
             is_attached=marked or named or len(self._mail.parts) == 1,
         )
 

@@ -18,6 +18,7 @@ from mailbridge.submission.letter.pictures import image_size, is_photograph
 _LOGO_BYTES, _LOGO_PIXELS, _PAGE_PIXELS = 16_000, 150, 500
 # A picture among the sentences of the letter, such as a part of the screen, is content from this size on.
 _LETTER_PIXELS, _LETTER_AREA = 180, 100_000
+_PORTRAIT_PIXELS = 300  # a smaller photograph in a signature shows its author
 # Signatures, contact cards, appointments, delivery reports, the same text for other readers, and the half of a file that only a
 # Mac uses (RFC 1740).
 _TYPES: Final = frozenset(
@@ -49,8 +50,8 @@ class AttachedFile:
     """A file of a mail, wherever it is: a part of its own, packed in another part, or written into the text.
 
     `name` is safe, and never empty. `kind` is that of the content. `part` is where the file is; `is_part` says that it is the
-    whole part. `is_shown` says that the text shows it, `is_in_letter` that it does so between the sender's sentences, and
-    `is_attached` that the sender attached it to the text.
+    whole part. `is_shown` says that the text shows it, `is_in_letter` that it does so between the sender's sentences,
+    `is_in_signature` that it does so below a closing, and `is_attached` that the sender attached it to the text.
     """
 
     name: str
@@ -61,6 +62,7 @@ class AttachedFile:
     is_part: bool = True
     is_shown: bool = False
     is_in_letter: bool = False
+    is_in_signature: bool = False
     is_attached: bool = True
 
 
@@ -94,7 +96,8 @@ def is_logo(file: AttachedFile) -> bool:
     size = image_size(file.content)
     if size is not None and min(size) >= _PAGE_PIXELS:
         return False
-    if file.kind == "jpeg" and size is not None and min(size) >= _LOGO_PIXELS and is_photograph(file.content):
+    smallest = _PORTRAIT_PIXELS if file.is_in_signature else _LOGO_PIXELS
+    if file.kind == "jpeg" and size is not None and min(size) >= smallest and is_photograph(file.content):
         return False
     if file.is_in_letter and is_larger_than_logo(file):
         return False

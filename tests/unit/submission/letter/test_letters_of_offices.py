@@ -133,6 +133,12 @@ DOCUMENTS: dict[str, tuple[bytes, list[str]]] = {
         ),
         ["page.pdf"],
     ),
+    "a portrait in a signature": (
+        related(
+            f"<p>{ORDER}</p><p>Regards,<br>Dana</p><img src=cid:s>", shown(photograph(200, 200), "image/jpeg", "s", "me.jpg")
+        ),
+        ["page.pdf"],
+    ),
     "a large logo below a name": (
         related(f"<p>{ORDER}</p><p>Dana Levi<br></p><img src=cid:s>", shown(SCREEN, "image/png", "s", "s.png")),
         ["page.pdf"],
