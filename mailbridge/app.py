@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from mailbridge import log
 from mailbridge.assembly import Assembly, Part, document_links, link_renderer
-from mailbridge.background import Background, MyFaxCalls
+from mailbridge.background import Background, MyFaxCalls, follow_clock_jumps
 from mailbridge.clock import Clock
 from mailbridge.config import Config, host_port
 from mailbridge.config.model import RESERVED_ENDPOINTS
@@ -28,7 +28,7 @@ from mailbridge.control.commands import bind
 from mailbridge.control.server import Command, ControlService
 from mailbridge.control.socket_path import socket_path
 from mailbridge.descriptors import allowed_connections
-from mailbridge.errors import ConfigError, StoreUnavailable
+from mailbridge.errors import ConfigError
 from mailbridge.fax.uploader import recover_interrupted
 from mailbridge.model import Event
 from mailbridge.notice.assembly import confirmation_of
@@ -39,7 +39,6 @@ from mailbridge.report.watcher import Watcher
 from mailbridge.runtime import Runtime
 from mailbridge.store import orphans, restoration, sqlite
 from mailbridge.store.events import Route
-from mailbridge.store.interface import Store
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
@@ -60,8 +59,6 @@ from mailbridge.webhook.routing import Routes
 GRACE = 25.0
 # Seconds to wait for a command that holds the lock of the state_dir while no daemon runs.
 _LOCK_TIMEOUT = 3.0
-_CHECKS_AFTER_JUMP = 5
-_CLOCK_CHECK_SECONDS = 1.0
 
 
 @asynccontextmanager
@@ -131,6 +128,7 @@ class Daemon:
         self._clock = Clock()
         self._route, self._plan = _Route(config), Planner(config)
         self._reloading = asyncio.Lock()
+        self._files_kept_until = 0.0  # for a backup, by the event loop's clock
         self.smtp: list[tuple[str, int]] = []
         self.http: tuple[str, int] = ("", 0)
 
@@ -154,7 +152,7 @@ class Daemon:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             self._background = Background(group, runtime)
             stack.callback(self._background.cancel)
-            following = group.create_task(_follow_clock_jumps(store, self._clock))
+            following = group.create_task(follow_clock_jumps(store, self._clock))
             stack.callback(following.cancel)
             links = document_links(self._config)
             self._render = link_renderer(links, self._clock)
@@ -189,7 +187,10 @@ class Daemon:
             self._letter_reader.page_mode = config.fax.page
             await self._calls.change(config)
             self._render = link_renderer(links, self._clock)
-            await self._background.change(self._parts(config, links), config.fax.on_doubt)
+            parts = self._parts(config, links)
+            for retention in (part.service for part in parts if isinstance(part.service, Retention)):
+                await retention.hold(self._files_kept_until - asyncio.get_running_loop().time())
+            await self._background.change(parts, config.fax.on_doubt)
             await self._calls.close_replaced()
             for watcher in self._background.all(Watcher):
                 watcher.retry_now()
@@ -233,6 +234,7 @@ class Daemon:
         return await local.send(numbers=numbers, sender=sender, body=body)
 
     async def _hold_retention(self, *, seconds: float) -> None:
+        self._files_kept_until = asyncio.get_running_loop().time() + seconds
         await self._background.one(Retention).hold(seconds)
 
     def _web_app(self, links: Links) -> ASGIApp:
@@ -264,28 +266,6 @@ def check_fixed(present: Config, new: Config) -> None:
         if before != after:
             fault = f"cannot change from {before} to {after} while the daemon runs"
             raise ConfigError(key, fault, "restore the old value, or stop the daemon, move its state, and start it")
-
-
-async def _follow_clock_jumps(store: Store, clock: Clock) -> None:
-    """When the system's clock is set, move every deadline in the store along, before any service sees the new time.
-
-    A service may have read the old time just before, and store it just after. If the clock was set back, that work would wait as
-    long; so for some seconds the work that should be due at once is pulled in.
-    """
-    checks = _CHECKS_AFTER_JUMP  # also at a start: the clock may have been set meanwhile
-    while True:
-        await asyncio.sleep(_CLOCK_CHECK_SECONDS)
-        try:
-            if jump := clock.jump:
-                moved = await store.run(lambda tx: tx.shift_deadlines(jump, clock()))
-                clock.accept_jump(jump)
-                log.clock_jumped("clock", by=str(jump), moved=moved)
-                checks = _CHECKS_AFTER_JUMP
-            elif checks:
-                await store.run(lambda tx: tx.pull_in_new_work(clock()))
-                checks -= 1
-        except StoreUnavailable as error:
-            log.store_unavailable("clock", error=str(error))
 
 
 def _health_checks(store: SqliteStore, spool: Spool, watchers: Sequence[Watcher]) -> dict[str, Check]:

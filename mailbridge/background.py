@@ -1,4 +1,4 @@
-"""The services in the background, and the clients that they call MyFax with: started, and replaced one by one at a reload."""
+"""The services in the background, the clients that they call MyFax with, and the clock: what a daemon runs beside its servers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 
 from mailbridge import log
 from mailbridge.assembly import Part, myfax_client
+from mailbridge.clock import Clock
 from mailbridge.config import Config
 from mailbridge.errors import StoreUnavailable
 from mailbridge.fax.outcome import OnDoubt
@@ -17,12 +18,15 @@ from mailbridge.fax.uploader import Uploader, recover_interrupted
 from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents
 from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Store
 
 T = TypeVar("T")
 # Seconds that uploads under way get when their account's configuration changes, less than a reload's client waits.
 _DRAIN = 20.0
 # Seconds until a store that was unavailable is tried again.
 _STORE_PAUSE = 1.0
+_CHECKS_AFTER_JUMP = 5
+_CLOCK_CHECK_SECONDS = 1.0
 
 
 class Background:
@@ -127,3 +131,25 @@ class MyFaxCalls:
 def _login(config: Config, name: str) -> tuple[object, ...]:
     account = config.accounts[name]
     return (account.email, account.password, config.myfax, config.timezone)
+
+
+async def follow_clock_jumps(store: Store, clock: Clock) -> None:
+    """When the system's clock is set, move every deadline in the store along, before any service sees the new time.
+
+    A service may have read the old time just before, and store it just after. If the clock was set back, that work would wait as
+    long; so for some seconds the work that should be due at once is pulled in.
+    """
+    checks = _CHECKS_AFTER_JUMP  # also at a start: the clock may have been set meanwhile
+    while True:
+        await asyncio.sleep(_CLOCK_CHECK_SECONDS)
+        try:
+            if jump := clock.jump:
+                moved = await store.run(lambda tx: tx.shift_deadlines(jump, clock()))
+                clock.accept_jump(jump)
+                log.clock_jumped("clock", by=str(jump), moved=moved)
+                checks = _CHECKS_AFTER_JUMP
+            elif checks:
+                await store.run(lambda tx: tx.pull_in_new_work(clock()))
+                checks -= 1
+        except StoreUnavailable as error:
+            log.store_unavailable("clock", error=str(error))

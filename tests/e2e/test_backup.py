@@ -105,3 +105,24 @@ def test_backup_without_a_daemon_and_refusals(tmp_path: Path) -> None:
         assert (shown["state"], shown["restored_at"] is not None) == ("in_doubt", True)
 
     in_environment(tmp_path, scenario, myfax=False)
+
+
+def test_files_are_kept_for_a_backup_also_over_a_reload(tmp_path: Path) -> None:
+    async def scenario(env: Environment) -> None:
+        fax = await fax_to(env, "03-9876543")
+        await env.becomes(fax, "delivered")
+        [mail] = (env.state / "spool/mail").rglob("*.eml")
+        await env.ask("hold_retention", seconds=3600.0)
+        config = env.config.read_text(encoding="utf-8")
+        env.config.write_text(config + '\n[retention]\ndocuments = "1s"\n', encoding="utf-8")
+        assert (await env.command("reload"))[0] == 0
+
+        async def recorded() -> bool:
+            return bool((await env.ask("show", id=fax))["documents"][0]["deleted"])
+
+        await until(recorded)
+        assert mail.exists()
+        await env.ask("hold_retention", seconds=0.0)
+        await until(lambda: not mail.exists())
+
+    in_environment(tmp_path, scenario)
