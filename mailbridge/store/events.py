@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, insert, select
 
-from mailbridge import metrics
-from mailbridge.model import Event, Fax, new_id
+from mailbridge import lifecycle, metrics
+from mailbridge.model import Delivery, Event, Fax, new_id
 from mailbridge.store import rows, schema
 from mailbridge.store.notices import Notices
 from mailbridge.store.sql import Sql
@@ -53,22 +53,21 @@ class Events:
         self._sql.execute(_ADD, [rows.event_row(event) for event in events])
         for event in events:
             self._sql.after_commit.append(partial(metrics.event_emitted, event.type, str(event.data.get("account", ""))))
-        pending = [
-            {
-                "id": new_id("dlv"),
-                "event_id": event.id,
-                "endpoint": endpoint,
-                "state": "pending",
-                "due_at": event.at,
-                "attempts": 0,
-            }
-            for event in events
-            for endpoint in self._route(event)
-            if endpoint != not_to
-        ]
-        if pending:
-            self._sql.execute(_ADD_DELIVERY, pending)
-            self._sql.topics.update(f"deliver:{one['endpoint']}" for one in pending)
+        added = [self._delivery(event, name) for event in events for name in self._route(event) if name != not_to]
+        if added:
+            self._sql.execute(_ADD_DELIVERY, added)
+
+    def _delivery(self, event: Event, endpoint: str) -> dict[str, Any]:
+        """Return a new delivery's row: pending, or already claimed for its dispatcher."""
+        hand_over, id = self._sql.hand_over, new_id("dlv")
+        row = {"id": id, "event_id": event.id, "endpoint": endpoint, "due_at": event.at}
+        if not hand_over.reserve(endpoint):
+            self._sql.topics.add(f"deliver:{endpoint}")
+            return {**row, "state": "pending", "attempts": 0}
+        sending = lifecycle.delivery_transition("pending", "claim")
+        one = Delivery(id=id, event_id=event.id, endpoint=endpoint, state=sending, due_at=event.at, attempts=1)
+        self._sql.after_commit.append(partial(hand_over.hand, one, event))
+        return {**row, "state": sending, "attempts": 1}
 
     def get(self, event_id: str) -> Event:
         return rows.to_event(self._sql.one(_BY_ID, event_id, "event"))

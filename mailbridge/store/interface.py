@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Cursor, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem
 from mailbridge.store.delivery_interface import Deliveries, StoppedWebhooks
+from mailbridge.store.hand_over import HandOver
 from mailbridge.store.notices_interface import Alerts, Notices
 from mailbridge.store.retention_interface import Audit, Retention
 from mailbridge.store.search import EventFilter, EventPage, FaxFilter, FaxPage
@@ -251,6 +252,10 @@ class Store(Protocol):
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one transaction; return its result once durable. Raises what `work` raises, or StoreUnavailable."""
+
+    @property
+    def hand_over(self) -> HandOver:
+        """Where dispatchers offer to take new deliveries in the commit that adds them."""
 
     def subscribe(self, topic: str) -> asyncio.Event:
         """Return the event that is set after a commit that made work: `upload:ACCOUNT`, `poll`, `deliver:ENDPOINT`.

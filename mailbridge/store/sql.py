@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Executable, bindparam
 
 from mailbridge.errors import NotFound
+from mailbridge.store.hand_over import HandOver
 
 
 def any_of(name: str) -> BindParameter[object]:
@@ -18,13 +19,13 @@ def any_of(name: str) -> BindParameter[object]:
 class Sql:
     """Runs statements in one transaction. `topics` are those to notify after the commit (see `Store.subscribe`).
 
-    `after_commit` has calls that count for `metrics` what was changed.
+    `after_commit` has calls that count for `metrics` what was changed, and that hand new deliveries over.
     """
 
-    __slots__ = ("after_commit", "connection", "execute", "topics")
+    __slots__ = ("after_commit", "connection", "execute", "hand_over", "topics")
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection, hand_over: HandOver) -> None:
+        self.connection, self.hand_over = connection, hand_over
         self.execute = connection.execute
         self.topics: set[str] = set()
         self.after_commit: list[Callable[[], None]] = []

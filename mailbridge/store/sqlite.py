@@ -19,6 +19,7 @@ from mailbridge import log
 from mailbridge.errors import RestoreUnfinished, SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.store import disk_errors, migrations, rows, schema
 from mailbridge.store.events import Describe, Route
+from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.state_dir import DATABASE, RESTORING, lock_state_dir
@@ -90,6 +91,11 @@ class SqliteStore:
     def healthy(self) -> bool:
         """Whether the last transaction could be written."""
         return self._writer.healthy
+
+    @property
+    def hand_over(self) -> HandOver:
+        """Where dispatchers offer to take new deliveries."""
+        return self._writer.hand_over
 
     def subscribe(self, topic: str) -> asyncio.Event:
         return self._subscribed.setdefault(topic, asyncio.Event())

@@ -13,6 +13,7 @@ from mailbridge.store.deadlines import pull_in_new_work, shift_deadlines
 from mailbridge.store.deliveries import Deliveries
 from mailbridge.store.events import Describe, Events, Route
 from mailbridge.store.faxes import Faxes
+from mailbridge.store.hand_over import HandOver
 from mailbridge.store.mailboxes import Mailboxes
 from mailbridge.store.notices import NoticePlan, Notices
 from mailbridge.store.received import Received
@@ -26,8 +27,10 @@ from mailbridge.store.submissions import Submissions
 class SqlTransaction:
     """A Transaction (see `store.interface`). `topics` and `after_commit` are those of `Sql`."""
 
-    def __init__(self, connection: Connection, describe: Describe, route: Route, plan: NoticePlan | None = None) -> None:
-        self._sql = sql = Sql(connection)
+    def __init__(
+        self, connection: Connection, describe: Describe, route: Route, hand_over: HandOver, plan: NoticePlan | None = None
+    ) -> None:
+        self._sql = sql = Sql(connection, hand_over)
         self.topics, self.after_commit = sql.topics, sql.after_commit
         self.search = Search(sql)
         self.deliveries = Deliveries(sql)

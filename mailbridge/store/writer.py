@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, delete, insert
 from sqlalchemy.exc import DBAPIError
 
-from mailbridge.errors import StoreUnavailable, Undecided
-from mailbridge.model import new_id
+from mailbridge.errors import IllegalTransition, NotFound, StoreUnavailable, Undecided
+from mailbridge.model import Delivery, new_id
 from mailbridge.store import schema
 from mailbridge.store.disk_errors import FULL, is_full
 from mailbridge.store.events import Describe, Route
+from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.transaction import SqlTransaction
@@ -38,6 +40,7 @@ class Writer:
     def __init__(
         self, engine: Engine, describe: Describe, route: Route, plan: NoticePlan | None, notify: Callable[[set[str]], None]
     ) -> None:
+        self.hand_over = HandOver(self._give_back)
         self._engine, self._describe, self._route, self._plan, self._notify = engine, describe, route, plan, notify
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.healthy = True
@@ -52,6 +55,16 @@ class Writer:
         self._jobs.put((work, future))
         return future
 
+    def _give_back(self, delivery: Delivery) -> None:
+        """Make a delivery pending again that was handed to a dispatcher which has ended."""
+
+        def work(tx: Transaction) -> None:
+            with contextlib.suppress(NotFound, IllegalTransition):
+                tx.deliveries.transition(delivery.id, "lose", delivery.due_at, attempts=0)
+
+        given = self.submit(work)
+        given.add_done_callback(lambda it: it.cancelled() or it.exception())  # a store that is closed: the next start does it
+
     async def close(self) -> None:
         """Finish what was submitted, then end the thread."""
         self._jobs.put(None)
@@ -60,7 +73,7 @@ class Writer:
     def _work(self) -> None:
         with self._engine.connect() as connection:
             # One object for all transactions: they are on the same connection, one at a time.
-            transaction = SqlTransaction(connection, self._describe, self._route, self._plan)
+            transaction = SqlTransaction(connection, self._describe, self._route, self.hand_over, self._plan)
             while batch := self._next_batch():
                 outcomes, topics = self._commit(connection, transaction, [job for job in batch if job is not None])
                 self._loop.call_soon_threadsafe(self._set_results, outcomes, topics)

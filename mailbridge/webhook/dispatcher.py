@@ -4,7 +4,8 @@ Why every event arrives at least once:
 
 1. An event is committed together with the change that it describes, with a pending delivery for each endpoint.
 2. A turn claims due deliveries: they are `sending`, and the attempt is counted, before the first byte is sent. After a crash here
-   or later, the next start makes them pending again, and the event is sent again with the same webhook-id.
+   or later, the next start makes them pending again, and the event is sent again with the same webhook-id. While a dispatcher has
+   nothing else to do, the commit of step 1 has claimed a new delivery already (`store.hand_over`), and no turn is needed.
 3. An answer becomes a transition (see `webhook.outcome`), which waits in `_finished` for the transaction of the next turn. If the
    store is unavailable it stays there, and is stored later without another POST. It is logged once it is stored.
 
@@ -86,6 +87,7 @@ class Dispatcher:
         self._name, self._webhook, self._render, self._render_linked = name, webhook, render, render_linked or render
         self._store, self._clock, self._random = runtime.store, runtime.clock, runtime.random
         self._client = WebhookClient(webhook, runtime.clock)
+        self._more_work, self._hand_over = runtime.store.subscribe(f"deliver:{name}"), runtime.store.hand_over
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._finished: list[_Finished] = []
@@ -100,8 +102,9 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Deliver what is due, then wait for more."""
-        more_work = self._store.subscribe(f"deliver:{self._name}")
+        more_work = self._more_work
         async with guarded_client(self._webhook.allow_private, self._webhook.timeout) as http:
+            self._hand_over.connect(self._name, partial(self._start, http, self._render))
             try:
                 while True:
                     more_work.clear()
@@ -128,14 +131,23 @@ class Dispatcher:
         work = partial(self._settle_and_claim, finished, self._free(), self._clock(), was_stopped)
         turn = await self._commit(finished, work)
         for delivery, event in turn.claimed:
-            render = self._render_linked if delivery.id in turn.too_large else self._render
-            task = asyncio.create_task(self._deliver(http, delivery, event, render))
-            self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
+            self._start(http, self._render_linked if delivery.id in turn.too_large else self._render, delivery, event)
+        self._offer(turn)
         if was_stopped:
             # Nothing was claimed: if the endpoint was started again, do that at once.
             return 0.0 if turn.stopped is None else None
         return None if turn.next_due is None else max(0.0, (turn.next_due - self._clock()).total_seconds())
+
+    def _start(self, http: httpx.AsyncClient, render: Render, delivery: Delivery, event: Event) -> None:
+        """Deliver an event for which the store has `sending`."""
+        task = asyncio.create_task(self._deliver(http, delivery, event, render))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+
+    def _offer(self, turn: _Turn) -> None:
+        """Offer to take new deliveries at once, while nothing older is due."""
+        idle = not self.stopped and (turn.next_due is None or turn.next_due > self._clock())
+        self._hand_over.offer(self._name, CONCURRENCY - len(self._in_flight) if idle else 0)
 
     async def _commit(self, finished: Sequence[_Finished], work: Callable[[Transaction], _Turn]) -> _Turn:
         """Run the transaction that stores `finished`. Even if cancelled, wait for it: nothing may be stored twice."""
@@ -201,6 +213,7 @@ class Dispatcher:
 
     async def _close(self) -> None:
         """Cancel requests under way, which the next start sends again, and store what has finished."""
+        self._hand_over.disconnect(self._name)
         for task in self._in_flight:
             task.cancel()
         await asyncio.gather(*self._in_flight, return_exceptions=True)
@@ -218,6 +231,7 @@ class Dispatcher:
             result = None if self.stopped else await self._attempt(http, event, render)
         now = self._clock()
         self._finished.append(_Finished(delivery, event, result, outcome(delivery, result, now, self._random()), began, now))
+        self._more_work.set()  # the loop may wait for others, and not know of this one
 
     async def _attempt(self, http: httpx.AsyncClient, event: Event, render: Render) -> Result:
         """POST an event. Any error fails this attempt only: raised, it would leave the delivery `sending`."""

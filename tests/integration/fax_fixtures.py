@@ -25,6 +25,7 @@ from mailbridge.fax.uploader import Uploader
 from mailbridge.model import Attempt, Document, Email, Fax, new_id
 from mailbridge.myfax import MyFax
 from mailbridge.runtime import Runtime
+from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
@@ -48,13 +49,17 @@ class Clock:
 
 
 class WatchedStore:
-    """A Store that counts its transactions, and that can hold or refuse those whose function has a given name."""
+    """A Store that counts its transactions, and that can hold or refuse those whose function has a given name.
+
+    New deliveries are claimed by a transaction of their dispatcher, not in the commit that adds them.
+    """
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
         self.runs = self.running = 0
         self.refuse: dict[str, int] = {}
         self.hold: dict[str, asyncio.Event] = {}
+        self.hand_over = HandOver(lambda _: None)
 
     async def run(self, work: Callable[[Transaction], T]) -> T:
         self.runs += 1

@@ -175,7 +175,7 @@ def test_a_stop_while_the_store_commits_a_delivery_logs_it_once_and_no_failure(
         """A store that stops the dispatcher when a delivery is settled."""
 
         def __init__(self, store: SqliteStore) -> None:
-            self.subscribe, self._store = store.subscribe, store
+            self.subscribe, self.hand_over, self._store = store.subscribe, store.hand_over, store
             self.running: asyncio.Task[None] | None = None
 
         async def run(self, work: Callable[[Any], Any]) -> Any:
