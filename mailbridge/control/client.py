@@ -29,7 +29,7 @@ class _NotAllowed(ControlError):
 def start_hint() -> str:
     """Return how to start the daemon here: not by hand where systemd does it, as that would leave files of the wrong owner."""
     installed = any((Path(folder) / _UNIT).exists() for folder in _UNIT_FOLDERS)
-    return "start it with systemctl start mailbridge" if installed else "start mailbridge serve"
+    return "start it with systemctl start mailbridge" if installed else "start it with mailbridge serve"
 
 
 def call(path: Path, command: str, body: bytes | None = None, /, **args: object) -> Any:

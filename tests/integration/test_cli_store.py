@@ -220,7 +220,7 @@ def test_migration_does_not_disturb_json_output(config: Path, command: str) -> N
 def test_missing_database_is_one_line(config: Path) -> None:
     done = run("queue", "--config", config)
     assert done.status == 1
-    assert one_line(done).endswith("start mailbridge serve")
+    assert one_line(done).endswith("start it with mailbridge serve")
 
 
 def on_terminal(seeded: Seeded, *arguments: str) -> list[str]:
