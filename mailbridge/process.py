@@ -37,7 +37,7 @@ class _Process:
     async def run(self, config: Config) -> None:
         loop = asyncio.get_running_loop()
         # The database's thread gives way to the event loop sooner than after the usual 5 ms.
-        sys.setswitchinterval(0.001)
+        sys.setswitchinterval(0.0001)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_terminate)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)

@@ -12,9 +12,12 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 _ADDRESS = ("127.0.0.2", 0)
-_HEAD = b"From: a@b.example\r\nSubject: x\r\nMIME-Version: 1.0\r\nContent-Type: "
+# Sent tomorrow: without MyFax, each upload would fail and be stored at once, again and again.
+_TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat().encode()
+_HEAD = b"From: a@b.example\r\nX-Mailbridge-Send-At: " + _TOMORROW + b"\r\nMIME-Version: 1.0\r\nContent-Type: "
 _PDF = b"%PDF-1.4\n1 0 obj\n" + b"[" * 6_000_000
 
 
