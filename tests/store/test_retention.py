@@ -479,3 +479,16 @@ def test_a_batch_ends_soon_after_its_limit_if_mails_have_many_faxes(tmp_path: Pa
         assert retired == [10, 10, 0]
 
     with_store(tmp_path, scenario)
+
+
+def test_former_tokens_are_deleted_with_their_fax(tmp_path: Path) -> None:
+    async def scenario(store: SqliteStore) -> None:
+        spool = Spool(tmp_path / "spool")
+        [fax] = await a_mail(store, spool, "failed")
+        await store.run(lambda tx: tx.faxes.update(fax.id, token="MB-00000009"))
+        assert [one.id for one in await store.run(lambda tx: tx.faxes.by_tokens([fax.token]))] == [fax.id]
+        await settle_all(store)
+        await keeper(store, spool).sweep(NOW + LONG)
+        assert ask(tmp_path, "SELECT count(*) FROM fax") == ask(tmp_path, "SELECT count(*) FROM former_token") == [(0,)]
+
+    with_store(tmp_path, scenario)
