@@ -59,8 +59,18 @@ allow_private = true
 """
 
 _DAEMON = ("-m", "mailbridge")
-# The daemon with another `app.GRACE`.
-_HASTY_DAEMON = "import mailbridge.app, mailbridge.cli; mailbridge.app.GRACE = {grace}; mailbridge.cli.main()"
+
+
+def _program(grace: float | None, probe_kept: float | None) -> str:
+    """Return the daemon as a program, with other values of these constants."""
+    changed = {"app.GRACE": grace, "web.shared_probe.KEPT": probe_kept}
+    return "\n".join(
+        [
+            "import mailbridge.app, mailbridge.cli, mailbridge.web.shared_probe",
+            *(f"mailbridge.{name} = {value}" for name, value in changed.items() if value is not None),
+            "mailbridge.cli.main()",
+        ]
+    )
 
 
 class Environment:
@@ -69,7 +79,7 @@ class Environment:
     `more` is appended to the configuration. `reports` is whether MyFax mails a report at the end of each fax. `log` is everything
     the daemon wrote, over all its starts. `smtp_port` 0 is another free port at each start. `strict` makes every warning of
     Python's development mode an error. `env` is added to the daemon's environment variables; `under` is a command that runs the
-    daemon's. `grace` replaces `app.GRACE`.
+    daemon's. `grace` replaces `app.GRACE`, `probe_kept` the seconds for which /readyz keeps its answer.
     """
 
     def __init__(
@@ -85,10 +95,11 @@ class Environment:
         env: Mapping[str, str] | None = None,
         under: Sequence[str] = (),
         grace: float | None = None,
+        probe_kept: float | None = None,
     ) -> None:
         self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
         self._env, self._under = env or {}, under
-        self._daemon = _DAEMON if grace is None else ("-c", _HASTY_DAEMON.format(grace=grace))
+        self._daemon = _DAEMON if grace is None and probe_kept is None else ("-c", _program(grace, probe_kept))
         self.simulator = Simulator(step=step, on_final=self._report)
         self.receiver = Receiver(SECRET)
         self.mailbox = DemoMailbox()

@@ -47,7 +47,7 @@ def faults(shim: Path, tmp_path: Path) -> Faults:
 
 
 def in_bare_environment(state: Path, scenario: Scenario, **options: Any) -> None:
-    in_environment(state, scenario, **{"myfax": False, "strict": False, **options})
+    in_environment(state, scenario, **{"myfax": False, "strict": False, "probe_kept": 0.0, **options})
 
 
 @cache
