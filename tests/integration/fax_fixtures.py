@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -207,7 +208,7 @@ class FaxEnvironment:
         """Return state and attempts as another process would find them now."""
         with contextlib.closing(sqlite3.connect(f"file:{self.state}/mailbridge.sqlite3?mode=ro", uri=True)) as database:
             state, attempts = database.execute("SELECT state, attempts FROM fax WHERE id = ?", (fax.id,)).fetchone()
-        return str(state), str(attempts)
+        return str(state), json.dumps(json.loads(attempts))
 
     def logged(self, text: str, id: str | None = None) -> list[Any]:
         return [line for line in self.log_lines if line["event"] == text and id in (None, line["id"])]
