@@ -186,8 +186,8 @@ def test_whole_at_is_on_disk_before_the_last_bytes_leave(tmp_path: Path) -> None
     received = bytearray()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while not received.endswith(b"--\r\n"):
-            received.extend(await reader.read(65536))
+        while not received.endswith(b"--\r\n") and (chunk := await reader.read(65536)):
+            received.extend(chunk)
         writer.write(http(TAKEN))
         await writer.drain()
 
