@@ -363,6 +363,11 @@ def test_mails_are_read_under_a_hard_file_size_limit(tmp_path: Path) -> None:
 # a damaged spool
 
 
+def failures_logged(env: Environment, fax: str) -> list[str]:
+    lines = [json.loads(line) for line in env.log.read_bytes().splitlines() if b'"fax failed"' in line]
+    return [line["reason"] for line in lines if line["id"] == fax]
+
+
 def test_a_damaged_spool_file_fails_only_its_own_fax_with_a_reason(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         faxes: dict[str, str] = {}
@@ -392,8 +397,8 @@ def test_a_damaged_spool_file_fails_only_its_own_fax_with_a_reason(tmp_path: Pat
             await until(partial(events_of, env, fax, "fax.failed"))
             [event] = events_of(env, fax, "fax.failed")
             assert event["data"]["error"]["message"] == reason
-            lines = [json.loads(line) for line in env.log.read_bytes().splitlines() if b'"fax failed"' in line]
-            assert [line["reason"] for line in lines if line["id"] == fax] == [reason]
+            await until(partial(failures_logged, env, fax))
+            assert failures_logged(env, fax) == [reason]
         assert len(env.simulator.uploads) == 1
 
     in_bare_environment(tmp_path, scenario)

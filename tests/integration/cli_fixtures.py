@@ -42,7 +42,7 @@ class Done:
 
 
 def environment(**more: str) -> dict[str, str]:
-    ours = ("MAILBRIDGE_CONFIG", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS")
+    ours = ("MAILBRIDGE_CONFIG", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS", "COLUMNS")
     return {**{name: value for name, value in os.environ.items() if name not in ours}, **more}
 
 
