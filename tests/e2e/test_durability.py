@@ -364,8 +364,10 @@ def test_mails_are_read_under_a_hard_file_size_limit(tmp_path: Path) -> None:
 
 
 def failures_logged(env: Environment, fax: str) -> list[str]:
-    lines = [json.loads(line) for line in env.log.read_bytes().splitlines() if b'"fax failed"' in line]
-    return [line["reason"] for line in lines if line["id"] == fax]
+    """Return the reasons in the log why a fax failed. A damaged document has an event of its own."""
+    lines = [json.loads(line) for line in env.log.read_bytes().splitlines() if fax.encode() in line]
+    ends = {"fax failed": "reason", "document damaged, fax not sent": "error"}
+    return [line[ends[line["event"]]] for line in lines if line["event"] in ends]
 
 
 def test_a_damaged_spool_file_fails_only_its_own_fax_with_a_reason(tmp_path: Path) -> None:
