@@ -24,7 +24,8 @@ from mailbridge.model import Document
 from mailbridge.store.disk_errors import fault
 from mailbridge.store.document_reader import DocumentReader
 from mailbridge.store.fsync import sync_directory
-from mailbridge.store.spool_file import DERIVED, SpoolFile, write_all
+from mailbridge.store.spool_file import SpoolFile, write_all
+from mailbridge.store.spool_paths import DERIVED, derived_path
 from mailbridge.store.sync_batches import SyncBatches
 
 _DIRECTORIES = 64
@@ -55,11 +56,6 @@ def received_owner(name: str) -> str:
 def _close_all(directories: dict[Path, int]) -> None:
     while directories:
         os.close(directories.popitem()[1])
-
-
-def derived_path(mail: str) -> str:
-    """Return the path of the content derived from the mail at this path."""
-    return f"{mail.removesuffix('.eml')}{DERIVED}"
 
 
 class Spool:

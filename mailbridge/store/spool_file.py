@@ -7,15 +7,14 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mailbridge.errors import StoreUnavailable
 from mailbridge.store.disk_errors import fault
+from mailbridge.store.spool_paths import DERIVED
 
 if TYPE_CHECKING:
     from mailbridge.store.spool import Spool
-
-DERIVED: Final = ".derived"  # ends the name of the file beside a mail
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -16,7 +16,7 @@ from mailbridge import log
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.page.confirmation_text import ConfirmationText
-from mailbridge.store.spool import derived_path
+from mailbridge.store.spool_paths import derived_path
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
 from mailbridge.submission.worker_protocol import MAX_SECONDS, UNREADABLE, ConfirmationRequest, LetterRequest, Response

@@ -18,7 +18,8 @@ from typing import Any
 from mailbridge.config import Config
 from mailbridge.model import Document, Fax
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool, derived_path
+from mailbridge.store.spool import Spool
+from mailbridge.store.spool_paths import derived_path
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.password import hash_password

@@ -13,7 +13,8 @@ from typing import Any
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Fax
 from mailbridge.store.interface import Store
-from mailbridge.store.spool import Spool, derived_path
+from mailbridge.store.spool import Spool
+from mailbridge.store.spool_paths import derived_path
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, a_fax, an_envelope
 

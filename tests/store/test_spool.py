@@ -16,8 +16,9 @@ import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document, Encoding
-from mailbridge.store.spool import Spool, derived_path
+from mailbridge.store.spool import Spool
 from mailbridge.store.spool_file import SpoolFile
+from mailbridge.store.spool_paths import derived_path
 from tests.wait_helpers import PATIENCE
 
 

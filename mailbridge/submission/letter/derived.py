@@ -7,7 +7,7 @@ import io
 
 from mailbridge.errors import Refused
 from mailbridge.model import Document
-from mailbridge.store.spool import derived_path
+from mailbridge.store.spool_paths import derived_path
 from mailbridge.submission.letter.letter import MAX_DERIVED
 
 
