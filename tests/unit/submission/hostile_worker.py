@@ -111,6 +111,8 @@ def main() -> None:
             outcomes[name] = "EAGAIN"  # no thread
     sys.stdout.write(json.dumps(outcomes))
     sys.stdout.flush()
+    # The interpreter must not end under a thread that has just been started.
+    os._exit(0)
 
 
 if __name__ == "__main__":
