@@ -93,7 +93,7 @@ class Watcher:
                 self.connected = False
 
     def retry_now(self) -> None:
-        """End a pause: a person may have mended what was wrong, such as a password."""
+        """End a pause: a person may have corrected what was wrong, such as a password."""
         self._refused_logins = 0
         self._retry.set()
 

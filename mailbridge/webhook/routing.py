@@ -17,7 +17,7 @@ Filter = Callable[[Mapping[str, Any]], bool]
 class Routes:
     """Routes events to endpoints, by the patterns of `webhook.NAME.events` and the webhook's filters.
 
-    `region` is that of numbers without a country code. Raises NumberFault for a filter of numbers that is none.
+    `region` is that of numbers without a country code. Raises NumberFault for an invalid filter of numbers.
     """
 
     def __init__(self, webhooks: Mapping[str, Webhook], region: str = "IL") -> None:
