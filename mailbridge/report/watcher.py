@@ -79,6 +79,7 @@ class Watcher:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
+            self._retry.clear()
             try:
                 await self._watch()
             except Exception as error:  # whatever it was, the mailbox is watched again after a while
@@ -98,7 +99,6 @@ class Watcher:
         self._retry.set()
 
     async def _sleep(self, seconds: float) -> None:
-        self._retry.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._retry.wait(), seconds)
 

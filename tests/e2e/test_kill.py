@@ -13,6 +13,7 @@ import smtplib
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,9 @@ _TOKEN = re.compile(r"MB-[0-9A-Z]{8}")
 class Client(threading.Thread):
     """Sends mail after mail, again until it gets its 250. `accepted` has the fax id of each Message-ID."""
 
-    def __init__(self, name: str, port: int, page: bytes, done: threading.Event) -> None:
+    def __init__(self, name: str, port: int, page: bytes, done: threading.Event, endings: Sequence[str] = ENDINGS) -> None:
         super().__init__(name=name)
-        self._port, self._page, self._done = port, page, done
+        self._port, self._page, self._done, self._endings = port, page, done, endings
         self.accepted: dict[str, str] = {}
         self.tries = 0
 
@@ -45,7 +46,9 @@ class Client(threading.Thread):
         number = 0
         while not self._done.is_set():
             number += 1
-            self.deliver(f"<{self.name}-{number}@example.co.il>", f"03-98765{ENDINGS[number % len(ENDINGS)]}@fax.local")
+            self.deliver(
+                f"<{self.name}-{number}@example.co.il>", f"03-98765{self._endings[number % len(self._endings)]}@fax.local"
+            )
 
     def deliver(self, message_id: str, recipient: str) -> None:
         """Send one mail, again until it gets its 250 or `SETTLE` seconds have passed."""

@@ -127,6 +127,7 @@ class Dovecot:
 
     def __init__(self, introspection: str | None = None) -> None:
         self._changes = 0
+        self._refused: tuple[str, ...] = ()
         self.root = Path(
             tempfile.mkdtemp(prefix="dovecot-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
         )  # in memory: conftest.py
@@ -193,15 +194,16 @@ class Dovecot:
         self._process = None
 
     def refuse(self, *users: str) -> None:
-        """Refuse the logins of these users, and of no others; return once it does."""
+        """Refuse the logins of these users, and of no others; return once it does so."""
+        before, self._refused = self._refused, users
         path = self.root / "refused"
         path.write_text("".join(f"{user}\n" for user in users))
         # Dovecot notices a change by the file's time in seconds, and looks at most once a second.
         self._changes += 1
         os.utime(path, (1_700_000_000 + self._changes,) * 2)
         deadline = time.monotonic() + PATIENCE
-        while any(map(self._lets_in, users)):
-            assert time.monotonic() < deadline, "Dovecot refuses nobody"
+        while any(self._lets_in(user) == (user in users) for user in {*before, *users}):
+            assert time.monotonic() < deadline, "Dovecot does not read its list of refused users"
             time.sleep(0.05)
 
     def _lets_in(self, user: str) -> bool:

@@ -316,8 +316,16 @@ def test_I5_other_failures_between_refused_logins_do_not_count_as_logins(tmp_pat
     asyncio.run(scenario())
 
 
-def test_I5_a_reload_ends_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Watcher, "_pause", lambda self, error: 3600.0)
+@pytest.mark.parametrize("early", [False, True])
+def test_I5_a_reload_ends_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool) -> None:
+    """`early`: the reload comes just before the pause begins."""
+
+    def pause(watcher: Watcher, _: Exception) -> float:
+        if early:
+            watcher.retry_now()
+        return 3600.0
+
+    monkeypatch.setattr(Watcher, "_pause", pause)
 
     async def scenario() -> None:
         answers = {"LOGIN": times(1, WRONG[0], b"TAG OK\r\n")}
@@ -327,12 +335,9 @@ def test_I5_a_reload_ends_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             watching(settings(front.port), store, tmp_path, wait=False) as watcher,
         ):
             await events(store, 1, "mailbox.down")
-
-            def connected() -> bool:
-                watcher.retry_now()  # again and again: it begins its pause just after the event
-                return watcher.connected
-
-            await until(connected)
+            if not early:
+                watcher.retry_now()
+            await until(lambda: watcher.connected)
 
     asyncio.run(scenario())
 
