@@ -259,12 +259,13 @@ class Daemon:
 
 def check_fixed(present: Config, new: Config) -> None:
     """Check that a configuration changes nothing that a running daemon cannot change. Raises ConfigError."""
-    for key, before, after in (
-        ("state_dir", present.state_dir, new.state_dir),
-        ("store.url", present.store.url, new.store.url),
+    # The message does not repeat the URL, which may contain a password.
+    for key, change, is_same in (
+        ("state_dir", f" from {present.state_dir} to {new.state_dir}", present.state_dir == new.state_dir),
+        ("store.url", "", present.store.url == new.store.url),
     ):
-        if before != after:
-            fault = f"cannot change from {before} to {after} while the daemon runs"
+        if not is_same:
+            fault = f"cannot change{change} while the daemon runs"
             raise ConfigError(key, fault, "restore the old value, or stop the daemon, move its state, and start it")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from mailbridge.config.section import Section
 from mailbridge.config.values import wrong
@@ -17,12 +17,10 @@ class StoreOptions(Section):
         examples=["postgresql://mailbridge@db.example.co.il/mailbridge"],
     )
 
-    @model_validator(mode="after")
-    def _sqlite_only(self) -> StoreOptions:
+    @field_validator("url")
+    @classmethod
+    def _sqlite_only(cls, url: str | None) -> str | None:
         # The message does not repeat the URL, which may contain a password.
-        if self.url is not None:
-            raise wrong(
-                "url is for PostgreSQL, which this version does not support yet",
-                "remove url; faxes are kept in SQLite in state_dir",
-            )
-        return self
+        if url is not None:
+            raise wrong("PostgreSQL is not supported by this version", "remove url; faxes are kept in SQLite in state_dir")
+        return url

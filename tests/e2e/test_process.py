@@ -12,6 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mailbridge.app import check_fixed
+from mailbridge.config import load
+from mailbridge.errors import ConfigError
 from tests.e2e.environment import Environment
 from tests.e2e.test_commands import MAIL, fax_to, in_environment
 from tests.wait_helpers import PATIENCE, until
@@ -188,11 +191,28 @@ def test_reload_refuses_by_name_what_a_running_daemon_cannot_change(tmp_path: Pa
         env.signal(signal.SIGHUP)
         await logged(env, "state_dir: cannot change from")
         assert not (tmp_path / "elsewhere").exists()
+        env.config.write_text(config + '\n[store]\nurl = "postgresql://mailbridge:hunter2@db/mailbridge"\n', encoding="utf-8")
+        status, output, errors = await env.command("reload")
+        assert (status, output) == (78, "")
+        assert "store.url: " in errors
         env.config.write_text(config, encoding="utf-8")
         assert (await env.command("reload"))[0] == 0
         await env.becomes(await fax_to(env, "03-9876543"), "delivered")
+        assert "hunter2" not in env.log.read_text(encoding="utf-8") + errors
 
     in_environment(tmp_path, scenario)
+
+
+def test_a_running_daemon_cannot_change_its_database(tmp_path: Path) -> None:
+    url = "postgresql://mailbridge:hunter2@db/mailbridge"
+    (tmp_path / "config.toml").write_text('[account.office]\nemail = "office@example.co.il"\npassword = "demo"\n')
+    present = load(tmp_path / "config.toml", {})
+    new = present.model_copy(update={"store": present.store.model_copy(update={"url": url})})
+    for before, after in ((present, new), (new, present)):
+        with pytest.raises(ConfigError, match=r"^store\.url: cannot change while") as refusal:
+            check_fixed(before, after)
+        assert "hunter2" not in str(refusal.value)
+    check_fixed(new, new)
 
 
 def test_reload_of_a_bad_file_fails_with_its_errors(tmp_path: Path) -> None:
