@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from email.errors import HeaderParseError
 from email.header import decode_header
 from email.parser import BytesHeaderParser
 from email.policy import compat32
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 # Bytes that are looked at. The longest decoded value, in characters.
 MAX_HEADER = 256 * 1024
 MAX_VALUE = 1000
 
-# A name in lower case, and its raw value.
-Fields = list[tuple[str, str]]
+# Each a name in lower case, and its raw value.
+Fields = Sequence[tuple[str, str]]
 
 _END = re.compile(rb"\r?\n\r?\n")
 _UNKNOWN_ZONE = re.compile(r":\d\d *-0000\b", re.ASCII)
@@ -23,13 +25,18 @@ _UNKNOWN_ZONE = re.compile(r":\d\d *-0000\b", re.ASCII)
 
 def read_fields(content: bytes) -> Fields:
     """Return every header field of a mail in its order; none where the header cannot be parsed."""
-    end = _END.search(content[:MAX_HEADER])
-    head = content[: end.start()] if end else content[:MAX_HEADER]
+    end = _END.search(content, 0, MAX_HEADER)
+    return _parse(content[: end.start()] if end else content[:MAX_HEADER])
+
+
+@lru_cache(maxsize=8)
+def _parse(head: bytes) -> Fields:
+    # Cached, since each step of the pipeline reads the header of its mail.
     try:
         message = BytesHeaderParser(policy=compat32).parsebytes(head + b"\r\n\r\n")
-        return [(name.lower().strip(), str(value)) for name, value in message.raw_items()]
+        return tuple((name.lower().strip(), str(value)) for name, value in message.raw_items())
     except Exception:  # stdlib's parser has raised a dozen kinds on hostile mail, RecursionError among them
-        return []
+        return ()
 
 
 def first(fields: Fields, name: str) -> str:
@@ -40,6 +47,8 @@ def first(fields: Fields, name: str) -> str:
 def decode(value: str) -> str:
     """Return a raw value as text: RFC 2047 encoded words decoded, 8-bit bytes read as UTF-8 or windows-1255."""
     value = " ".join(value[:8000].split())
+    if value.isascii() and "=?" not in value and "\0" not in value:
+        return value[:MAX_VALUE]
     try:
         pieces = [decode_bytes(raw, charset) for raw, charset in decode_header(value)]
     except (HeaderParseError, ValueError):

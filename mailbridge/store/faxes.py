@@ -160,9 +160,13 @@ class Faxes:
         return list({fax.id: fax for fax in found}.values())
 
     def by_fax_codes(self, codes: Collection[str]) -> list[Fax]:
+        if not codes:
+            return []
         return self._found(_BY_FAX_CODES, codes=[code.lower() for code in codes])
 
     def by_numbers(self, numbers: Collection[str], since: datetime) -> list[Fax]:
+        if not numbers:
+            return []
         unfinished = self._found(_OPEN_TO_NUMBERS, numbers=list(numbers))
         return unfinished + self._found(_FINAL_TO_NUMBERS, numbers=list(numbers), since=since)
 
