@@ -66,6 +66,7 @@ PURE = (
     "page/bidi.py",
     "page/bidi_controls.py",
     "page/confirmation_text.py",
+    "page/not_shown.py",
     "page/page_head.py",
     "phone/contacts.py",
     "phone/israel.py",

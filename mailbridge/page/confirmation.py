@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
-from typing import Any, Final
+from typing import Final
 
-import pypdfium2
 from PIL import Image, ImageOps
 
 from mailbridge.page.confirmation_text import ConfirmationText
+from mailbridge.page.page_picture import CannotShow, page_image
 from mailbridge.page.text_page import clean_line
 from mailbridge.page.typesetting import Typesetter
 
@@ -46,20 +45,8 @@ def _line(text: str) -> str:
 
 def _first_page(document: bytes) -> Image.Image | None:
     """Return the first page, framed and at most _SIDE pixels high and wide; None for a document that cannot be shown."""
-    with contextlib.suppress(Exception):  # whatever a hostile document does, the confirmation is made without it
-        image = _page_of_pdf(document) if document[:1024].lstrip().startswith(b"%PDF") else Image.open(io.BytesIO(document))
-        image.draft("L", (_SIDE, _SIDE))
+    with contextlib.suppress(CannotShow):  # the confirmation is made without it
+        image, _ = page_image(document, 1, _SIDE)
         image.thumbnail((_SIDE, _SIDE))
         return ImageOps.expand(image.convert("L"), border=2, fill=128)
     return None
-
-
-def _page_of_pdf(document: bytes) -> Image.Image:
-    opened: Any = pypdfium2.PdfDocument(document)
-    try:
-        page = opened[0]
-        width, height = page.get_size()
-        image: Image.Image = page.render(scale=_SIDE / max(width, height, 1), grayscale=True).to_pil()
-        return image.copy()
-    finally:
-        opened.close()

@@ -19,12 +19,19 @@ from mailbridge.page.confirmation_text import ConfirmationText
 from mailbridge.store.spool_paths import derived_path
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
-from mailbridge.submission.worker_protocol import MAX_SECONDS, UNREADABLE, ConfirmationRequest, LetterRequest, Response
+from mailbridge.submission.worker_protocol import (
+    MAX_SECONDS,
+    UNREADABLE,
+    ConfirmationRequest,
+    LetterRequest,
+    PictureRequest,
+    Response,
+)
 from mailbridge.submission.worker_shares import WorkerShares
 
 WORKERS = 3  # one more than a client may hold
 MAX_JOBS = 4  # of one worker
-_CONFIRMATIONS = "confirmations"  # stands for their client
+_CONFIRMATIONS, _PICTURES = "confirmations", "pictures"  # stand for their clients
 _REFUSAL = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} [^\r\n]{1,600}")
 
 
@@ -91,6 +98,20 @@ class LetterReader:
         if not response.page:
             raise Refused(response.refused or UNREADABLE)
         return response.page
+
+    async def picture(self, document: Document, number: int, width: int) -> Response:
+        """Return a worker's response with a page as PNG (see `page_pictures`).
+
+        Raises StoreUnavailable, and Refused where a worker's limits do not suffice for it.
+        """
+        path = self._spool_root / document.path
+        if not path.exists():
+            return Response(page=b"", not_shown="deleted")
+        request = PictureRequest(document=document, number=number, width=width)
+        response = await self._ask(Job(request, [path], _PICTURES))
+        if response.unavailable is not None:
+            raise StoreUnavailable(response.unavailable[:200])
+        return response
 
     async def _ask(self, job: Job) -> Response:
         self._waiting.add(job.client, job)

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from mailbridge.errors import Refused
 from mailbridge.page.confirmation import render_confirmation
+from mailbridge.page.page_picture import CannotShow, render_page
 from mailbridge.page.text_page import render
 from mailbridge.preload import load_codecs
 from mailbridge.store.document_reader import DocumentReader
@@ -33,6 +34,7 @@ from mailbridge.submission.worker_protocol import (
     UNREADABLE,
     ConfirmationRequest,
     LetterRequest,
+    PictureRequest,
     Request,
     Response,
     encode_response,
@@ -66,8 +68,21 @@ def _confirmation(request: ConfirmationRequest, files: list[int]) -> Response:
     return Response(page=render_confirmation(request.text, content))
 
 
+def _picture(request: PictureRequest, files: list[int]) -> Response:
+    (file,) = files
+    with DocumentReader(io.FileIO(file, closefd=False), request.document) as reader:
+        content = reader.read()
+    try:
+        shown = render_page(content, request.number, request.width)
+    except CannotShow as error:
+        return Response(page=b"", not_shown=error.reason)
+    return Response(page=shown.png, pages=shown.pages)
+
+
 def _answer(request: Request, files: list[int]) -> Response:
-    return _letter(request, files) if isinstance(request, LetterRequest) else _confirmation(request, files)
+    if isinstance(request, LetterRequest):
+        return _letter(request, files)
+    return _picture(request, files) if isinstance(request, PictureRequest) else _confirmation(request, files)
 
 
 def respond(request: Request, files: list[int]) -> Response:

@@ -20,6 +20,7 @@ from pydantic import Field, TypeAdapter
 
 from mailbridge.model import Document
 from mailbridge.page.confirmation_text import ConfirmationText
+from mailbridge.page.not_shown import NotShown
 from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 
 MAX_SECONDS = 30.0  # that a worker may take for one mail
@@ -54,15 +55,31 @@ class ConfirmationRequest:
     document: Document | None = None
 
 
-Request = Annotated[LetterRequest | ConfirmationRequest, Field(discriminator="kind")]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureRequest:
+    """A page to show: page `number` (1 for the first) of `document`, `width` pixels wide. Its only file holds the document."""
+
+    kind: Literal["picture"] = "picture"
+    document: Document
+    number: int
+    width: int
+
+
+Request = Annotated[LetterRequest | ConfirmationRequest | PictureRequest, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """Exactly one of: the letter, a page as PDF, the SMTP reply of a refusal, or why the disk did not deliver the mail."""
+    """Exactly one of: the letter, a page, the SMTP reply of a refusal, or why the disk did not deliver the mail.
+
+    A page is a confirmation as PDF, or one page of a document as PNG, and then `pages` is how many that document has; a page that
+    cannot be shown is empty, and `not_shown` says why.
+    """
 
     letter: Letter | None = None
     page: bytes | None = None
+    pages: int = 0
+    not_shown: NotShown | None = None
     refused: str | None = None
     unavailable: str | None = None
 
@@ -92,7 +109,7 @@ def encode_response(response: Response) -> tuple[bytes, bytes]:
         derived = response.letter.derived
         response = Response(letter=replace(response.letter, derived=b""))
     elif response.page is not None:
-        derived, response = response.page, Response(page=b"")
+        derived, response = response.page, replace(response, page=b"")
     try:
         content = _RESPONSE.dump_json(response)
     except ValueError:  # half of a surrogate pair in a name
@@ -106,7 +123,7 @@ def decode_response(content: bytes, derived: bytes) -> Response:
     """Return the response in the contents of two frames. Raises ValueError where they are not one."""
     response = _RESPONSE.validate_json(content)
     if response.page is not None:
-        return Response(page=derived)
+        return replace(response, page=derived)
     if response.letter is None:
         if derived:
             raise ValueError("derived content without a letter")

@@ -22,6 +22,7 @@ from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
     ConfirmationRequest,
     LetterRequest,
+    PictureRequest,
     Response,
     decode_response,
     frame_length,
@@ -144,7 +145,7 @@ worker.main()
     def __init__(self) -> None:
         self.imported: list[str] = []
 
-    def read(self, mails: Sequence[tuple[str | ConfirmationRequest, Path]]) -> list[Response]:
+    def read(self, mails: Sequence[tuple[str | ConfirmationRequest | PictureRequest, Path]]) -> list[Response]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-c", self.PROGRAM]
         with ours, subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.PIPE) as process:
@@ -153,7 +154,7 @@ worker.main()
             responses = []
             for path, file in mails:
                 with file.open("rb") as opened:
-                    request = path if isinstance(path, ConfirmationRequest) else LetterRequest(path=path, page_mode="auto")
+                    request = LetterRequest(path=path, page_mode="auto") if isinstance(path, str) else path
                     send_request(ours, request, [opened.fileno()])
                 responses.append(decode_response(self._frame(process), self._frame(process)))
             ours.close()
@@ -220,6 +221,30 @@ def test_a_worker_loads_nothing_for_a_confirmation(tmp_path: Path) -> None:
         assert expected is not None
         assert response.page is not None
         assert abs(len(response.page) - len(expected)) < 100 < len(expected) - len(plain), path.name
+
+
+def test_a_worker_loads_nothing_for_a_picture(tmp_path: Path) -> None:
+    """Pages of PDF and pictures, also broken ones, are shown in the sandbox as outside of it."""
+    (tmp_path / "a.pdf").write_bytes(files.PDF)
+    (tmp_path / "broken.pdf").write_bytes(files.PDF[:60])
+    (tmp_path / "a.tiff").write_bytes(files.black_and_white("TIFF"))
+    (tmp_path / "a.zip").write_bytes(files.zipped("mimetype"))
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP"):
+        (tmp_path / kind).write_bytes(files.picture(kind))
+    requests = []
+    for path in sorted(tmp_path.iterdir()):
+        size = path.stat().st_size
+        document = Document(name="a", content_type="x/y", size=size, sha256="", path="mail/a.eml", offset=0, length=size)
+        requests += [(PictureRequest(document=document, number=number, width=300), path) for number in (1, 2)]
+    worker = Worker()
+    inside = worker.read(requests)
+    assert worker.imported == []
+    assert sum(bool(response.page) for response in inside) == 7
+    from mailbridge.submission import worker as outside
+
+    for (request, path), response in zip(requests, inside, strict=True):
+        with path.open("rb") as file:
+            assert response == outside.respond(request, [file.fileno()]), path.name
 
 
 def without_pages(response: Response) -> object:
