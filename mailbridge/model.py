@@ -32,6 +32,11 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{_base32(time.time_ns() // 1_000_000, 10)}{_base32(int.from_bytes(os.urandom(10)), 16)}"
 
 
+def first_id(prefix: str, moment: datetime) -> str:
+    """Return the least id that `new_id` can have made at this time."""
+    return f"{prefix}_{_base32(int(moment.timestamp() * 1000), 10)}{'0' * 16}"
+
+
 def new_token() -> str:
     """Return a new token such as `MB-7K3QXA2M` (40 random bits): part of an upload's file name, to match its report."""
     return f"MB-{_base32(int.from_bytes(os.urandom(5)), 8)}"

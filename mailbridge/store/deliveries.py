@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, text, update
 
 from mailbridge import lifecycle, metrics
 from mailbridge.errors import StoreUnavailable
@@ -27,6 +28,14 @@ _DUE: Final = (
     .where(*_PENDING, _delivery.due_at <= bindparam("now"))
     .order_by(_delivery.due_at)
     .limit(bindparam("limit"))
+)
+# As it stands in the index: SQLite does not conclude it from the state.
+_UNDELIVERED: Final = text("delivery.state <> 'delivered'")
+_OLDEST: Final = (
+    select(schema.delivery)
+    .where(_delivery.endpoint == bindparam("endpoint"), _delivery.state == bindparam("state"), _UNDELIVERED)
+    .order_by(_delivery.id)
+    .limit(1)
 )
 _NEXT_DUE: Final = select(func.min(_delivery.due_at)).where(*_PENDING)
 _CLAIM: Final = (
@@ -66,10 +75,17 @@ class Deliveries:
         endpoint: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        below: str | None = None,
     ) -> list[Delivery]:
         chosen = select(schema.delivery).order_by(_delivery.id.desc()).limit(limit)
+        if below is not None:
+            chosen = chosen.where(_delivery.id < below)
         if state is not None:
-            chosen = chosen.where(_delivery.endpoint.in_(self._endpoints_with(state)), _delivery.state == state)
+            chosen = chosen.where(_delivery.state == state)
+            if endpoint is None:
+                chosen = chosen.where(_delivery.endpoint.in_(self._endpoints_with(state)))
+            if state != "delivered":
+                chosen = chosen.where(_UNDELIVERED)
         if event_id is not None:
             chosen = chosen.where(_delivery.event_id == event_id)
         if endpoint is not None:
@@ -80,6 +96,11 @@ class Deliveries:
             limits += [at <= until] if until else []
             chosen = chosen.where(_delivery.event_id.in_(select(schema.event.c.id).where(*limits)))
         return [rows.to_delivery(row) for row in self._sql.rows(chosen)]
+
+    def oldest_waiting(self, endpoint: str) -> Delivery | None:
+        of_states = (self._sql.rows(_OLDEST, endpoint=endpoint, state=state) for state in ("pending", "sending"))
+        found = [rows.to_delivery(row) for row in chain.from_iterable(of_states)]
+        return min(found, key=lambda delivery: delivery.id, default=None)
 
     def counts(self) -> dict[tuple[str, DeliveryState], int]:
         return {(row["endpoint"], row["state"]): row["n"] for row in counters(self._sql, "delivery")}

@@ -26,8 +26,15 @@ class Deliveries(Protocol):
         endpoint: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        below: str | None = None,
     ) -> list[Delivery]:
-        """Return deliveries, newest first; with arguments, only those. `since` and `until` are times of their events."""
+        """Return deliveries, newest first; with arguments, only those. `since` and `until` are times of their events.
+
+        `below` is the id below which the page begins.
+        """
+
+    def oldest_waiting(self, endpoint: str) -> Delivery | None:
+        """Return the oldest delivery to this endpoint that is pending or sending, or None."""
 
     def counts(self) -> dict[tuple[str, DeliveryState], int]:
         """Return how many deliveries each endpoint has in each state; pairs without one are absent."""

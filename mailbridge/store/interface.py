@@ -18,7 +18,9 @@ from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Cursor, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem
 from mailbridge.store.delivery_interface import Deliveries, StoppedWebhooks
 from mailbridge.store.hand_over import HandOver
+from mailbridge.store.hour_counts import HourCounts
 from mailbridge.store.notices_interface import Alerts, Notices
+from mailbridge.store.received_notes import ReceivedNote
 from mailbridge.store.retention_interface import Audit, Retention
 from mailbridge.store.search import EventFilter, EventPage, FaxFilter, FaxPage
 
@@ -114,6 +116,9 @@ class Search(Protocol):
     def usage(self, since: datetime, until: datetime, below: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         """Return the next page of the faxes that were accepted in this time, for `store.usage.group`, and where it ended."""
 
+    def hour(self, start: datetime) -> HourCounts:
+        """Return how many faxes were accepted, received and became final in the hour that begins at `start`."""
+
     def fax_ids(self, ending: str, limit: int = 3) -> list[str]:
         """Return ids of sent and received faxes that end so, and the one with this token."""
 
@@ -197,6 +202,12 @@ class Received(Protocol):
 
     def get(self, item_id: str) -> ReceivedItem | None:
         """Return one item, or None."""
+
+    def notes(self, fax_ids: Collection[str]) -> dict[str, ReceivedNote]:
+        """Return what people wrote about these received faxes, by the id of the fax."""
+
+    def put_note(self, note: ReceivedNote) -> None:
+        """Store a note; it replaces the one about the same fax."""
 
     def put(self, item: ReceivedItem) -> None:
         """Store an item; it replaces the one with the same id."""

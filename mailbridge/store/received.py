@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge.model import ListingProgress, ReceivedItem
 from mailbridge.store import schema
+from mailbridge.store.received_notes import ReceivedNote, notes, put_note
 from mailbridge.store.sql import Sql
 
 _item, _listing = schema.received_item.c, schema.listing_progress.c
@@ -62,6 +63,12 @@ class Received:
 
     def _found(self, query: Any) -> list[ReceivedItem]:
         return [ReceivedItem(**row) for row in self._sql.rows(query)]
+
+    def notes(self, fax_ids: Collection[str]) -> dict[str, ReceivedNote]:
+        return notes(self._sql, fax_ids)
+
+    def put_note(self, note: ReceivedNote) -> None:
+        put_note(self._sql, note)
 
     def put(self, item: ReceivedItem) -> None:
         self._sql.execute(_PUT, asdict(item))

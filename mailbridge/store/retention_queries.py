@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, insert, or_, select,
 from mailbridge.model import received_documents
 from mailbridge.store import schema
 from mailbridge.store.audit import Audit, event_line, fax_line
+from mailbridge.store.received_notes import delete_notes
 from mailbridge.store.retention_interface import AuditLine, PendingDeletion
 from mailbridge.store.spool import BESIDE_MAIL
 from mailbridge.store.sql import Sql
@@ -126,6 +127,7 @@ class RetentionQueries:
         if not events:
             return []
         self._delete_with_deliveries(_event.id.in_([event["id"] for event in events]))
+        delete_notes(self._sql, [event["fax_id"] for event in events if event["fax_id"]])
         return self._audit.add([event_line("event.deleted", event) for event in events], now)
 
     def _delete_with_deliveries(self, events: ColumnElement[bool]) -> None:

@@ -46,6 +46,7 @@ _UNDELETED = text("documents_deleted_at IS NULL")
 _WITH_DOCUMENT = text("document IS NOT NULL")
 _DUE, _QUEUED = text("due_at IS NOT NULL"), text("state = 'queued'")
 _CALLING = text("state IN ('uploading', 'submitted')")
+_UNDELIVERED = text("state <> 'delivered'")
 _ABOUT_A_MAIL, _BY_MAIL = text("envelope_id IS NOT NULL"), text("address IS NOT NULL")
 OWNER = """coalesce("user", client, '-')"""  # where users take turns; queries must have it as it stands here
 
@@ -160,6 +161,8 @@ delivery = Table(
     Column("envelope_id", Text),  # of a sender's notice: the mail that it is about
     Column("notice", JSON(none_as_null=True)),  # of a notice: its kind, form, and the faxes that it is about
     Index("delivery_due", "endpoint", "state", "due_at"),
+    Index("delivery_listed", "endpoint", "id"),
+    Index("delivery_undelivered", "endpoint", "state", "id", sqlite_where=_UNDELIVERED, postgresql_where=_UNDELIVERED),
     Index("delivery_envelope", "envelope_id", sqlite_where=_ABOUT_A_MAIL, postgresql_where=_ABOUT_A_MAIL),
     Index("delivery_address", "address", "settled_at", sqlite_where=_BY_MAIL, postgresql_where=_BY_MAIL),
 )
@@ -230,6 +233,17 @@ received_item = Table(
     Index("received_item_due", "account", "kind", "due_at", sqlite_where=_DUE, postgresql_where=_DUE),
     Index("received_item_noted", "noted_at"),
     Index("received_item_called", "account", "called"),
+)
+
+# What people wrote about received faxes. Written by the console; deleted with the fax's event.
+received_note = Table(
+    "received_note",
+    metadata,
+    Column("fax_id", Text, primary_key=True),  # of the received fax
+    Column("changed_by", Text, nullable=False),  # user who wrote this last
+    Column("changed_at", Instant, nullable=False),
+    Column("note", Text, nullable=False),  # may be empty
+    Column("handled_by", Text),  # user who handled the fax; NULL while nobody has
 )
 
 # How far each list of `incoming.do` was compared with the mails. Written by the listing.

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Table, func, select
 from mailbridge.lifecycle import FaxState
 from mailbridge.model import Event, Fax
 from mailbridge.store import rows, schema
+from mailbridge.store.hour_counts import HourCounts, hour_counts
 from mailbridge.store.sql import Sql
 from mailbridge.store.usage import usage_page
 
@@ -96,6 +97,9 @@ class Search:
 
     def usage(self, since: datetime, until: datetime, below: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         return usage_page(self._sql, since, until, below)
+
+    def hour(self, start: datetime) -> HourCounts:
+        return hour_counts(self._sql, start)
 
     def fax_ids(self, ending: str, limit: int = 3) -> list[str]:
         ids = self._ending(schema.fax, ending, limit) + self._ending(schema.received_item, ending, limit)

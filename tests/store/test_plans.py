@@ -45,6 +45,11 @@ FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "remove a stopped webhook": lambda tx: tx.stopped_webhooks.remove("crm"),
     "requeue interrupted deliveries": lambda tx: tx.deliveries.requeue_interrupted(),
     "deliveries that are dead": lambda tx: tx.deliveries.newest("dead"),
+    "dead deliveries of a webhook": lambda tx: tx.deliveries.newest("dead", endpoint="crm", below="dlv_9"),
+    "deliveries of a webhook": lambda tx: tx.deliveries.newest(endpoint="crm", below="dlv_9"),
+    "oldest waiting delivery": lambda tx: tx.deliveries.oldest_waiting("crm"),
+    "counts of an hour": lambda tx: tx.search.hour(NOW),
+    "notes of received faxes": lambda tx: tx.received.notes(["fax_1", "fax_2"]),
     "deliveries of an event": lambda tx: tx.deliveries.newest(event_id="evt_1"),
     "events of a fax": lambda tx: tx.events.newest("fax_1"),
     "discard documents": lambda tx: tx.retention.discard_documents(LATER, LATER, 1),
@@ -119,7 +124,13 @@ def test_a_scan_is_recognised(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("query", ["due faxes", "due faxes of any account", "next due", "next delivery", "claim deliveries"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("due faxes", "due faxes of any account", "next due", "next delivery", "claim deliveries"),
+        *("dead deliveries of a webhook", "deliveries of a webhook", "oldest waiting delivery"),
+    ],
+)
 def test_the_next_work_is_found_without_sorting(tmp_path: Path, query: str) -> None:
     async def scenario(store: SqliteStore) -> None:
         assert not [line for line in await plans(store, FREQUENT[query]) if "TEMP B-TREE" in line]

@@ -21,6 +21,7 @@ def upgrade(op: Operations) -> None:
     _audit(op)
     _stopped_webhook(op)
     _delivery_try(op)
+    _console(op)
     op.create_index("fax_calls", "fax", ["number", "state"], sqlite_where=sa.text("state IN ('uploading', 'submitted')"))
     for name in ("user", "same_key", "repeat_of", "client"):
         op.add_column("fax", sa.Column(name, sa.Text))
@@ -106,3 +107,17 @@ def _delivery_try(op: Operations) -> None:
         sa.Column("answer", sa.Text),
     )
     op.create_index("ix_delivery_try_delivery_id", "delivery_try", ["delivery_id"])
+
+
+def _console(op: Operations) -> None:
+    undelivered = sa.text("state <> 'delivered'")
+    op.create_index("delivery_listed", "delivery", ["endpoint", "id"])
+    op.create_index("delivery_undelivered", "delivery", ["endpoint", "state", "id"], sqlite_where=undelivered)
+    op.create_table(
+        "received_note",
+        sa.Column("fax_id", sa.Text, primary_key=True),
+        sa.Column("changed_by", sa.Text, nullable=False),
+        sa.Column("changed_at", sa.BigInteger, nullable=False),
+        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("handled_by", sa.Text),
+    )
