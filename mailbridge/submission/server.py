@@ -67,6 +67,7 @@ class SmtpService:
         self._config = config
         limits = DailyLimits(config.users, config.timezone, self._runtime)
         self.admission = Admission(config, limits)
+        self.daily_limits = limits
         self.acceptance = Acceptance(self.admission, limits, self._read_letter, self._runtime, config.fax)
         self._services = SessionServices(
             daily_limits=limits,
