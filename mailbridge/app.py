@@ -7,7 +7,6 @@ Read `Daemon.run` first: everything starts in the order of its lines, and its ex
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -22,14 +21,14 @@ from mailbridge import log
 from mailbridge.assembly import Assembly, Part, document_links, link_renderer
 from mailbridge.background import Background, MyFaxCalls, follow_clock_jumps
 from mailbridge.clock import Clock
-from mailbridge.config import Config, host_port
+from mailbridge.config import Config
 from mailbridge.config.model import RESERVED_ENDPOINTS
 from mailbridge.control.commands import bind
 from mailbridge.control.server import Command, ControlService
 from mailbridge.control.socket_path import socket_path
-from mailbridge.descriptors import allowed_connections
 from mailbridge.errors import ConfigError
 from mailbridge.fax.uploader import recover_interrupted
+from mailbridge.http_assembly import console_app, http_listener, open_http
 from mailbridge.model import Event
 from mailbridge.notice.assembly import confirmation_of
 from mailbridge.notice.planner import Planner
@@ -158,7 +157,7 @@ class Daemon:
             self._render = link_renderer(links, self._clock)
             await self._background.change(self._parts(self._config, links), self._config.fax.on_doubt)
             await self._open_control_socket(stack)
-            self._web = await self._open_http(self._config, self._web_app(links))
+            self._web = await self._open_http(self._config, self._web_app(self._config, links))
             stack.push_async_callback(lambda: self._web.stop())
             self.smtp = await self._smtp.start()
             ready()
@@ -173,7 +172,7 @@ class Daemon:
         async with self._reloading:
             check_fixed(self._config, config)
             links = document_links(config)
-            old_web, moved = self._web, config.http.listen != self._config.http.listen
+            old_web, moved = self._web, http_listener(config) != http_listener(self._config)
             web = await self._open_http(config, old_web.app) if moved else old_web
             try:
                 await self._smtp.reload(config)
@@ -194,7 +193,7 @@ class Daemon:
             await self._calls.close_replaced()
             for watcher in self._background.all(Watcher):
                 watcher.retry_now()
-            web.app = self._web_app(links)
+            web.app = self._web_app(config, links)
             if moved:
                 await old_web.stop()
             await log_removed_endpoints(self._runtime.store, {*config.webhooks, *RESERVED_ENDPOINTS})
@@ -237,24 +236,31 @@ class Daemon:
         self._files_kept_until = asyncio.get_running_loop().time() + seconds
         await self._background.one(Retention).hold(seconds)
 
-    def _web_app(self, links: Links) -> ASGIApp:
+    def _web_app(self, config: Config, links: Links) -> ASGIApp:
         runtime = self._runtime
         checks = _health_checks(self._store, runtime.spool, self._background.all(Watcher))
-        return build(runtime.store, runtime.spool, links, checks, self._clock, self._facts)
+        return build(runtime.store, runtime.spool, links, checks, self._clock, self._facts, self._console(config))
+
+    def _console(self, config: Config) -> ASGIApp | None:
+        def contacts() -> Mapping[str, datetime | None]:
+            return {one.name: one.last_contact for one in self._background.all(Watcher)}
+
+        log_in = partial(_log_in, self._smtp)
+        confirm = self._letter_reader.confirmation
+        return console_app(config, self._runtime, log_in, confirm, lambda event: self._render(event), contacts)
 
     def _facts(self) -> Facts:
         contacts, config = {one.name: one.last_contact for one in self._background.all(Watcher)}, self._config
         return Facts(tuple(config.accounts), config.state_dir, contacts)
 
     async def _open_http(self, config: Config, app: ASGIApp) -> WebService:
-        address = config.http.listen
-        web = WebService(*host_port(address), app, allowed_connections().http)
-        try:
-            self.http = await web.start()
-        except OSError as error:
-            fault = f"cannot listen on {address} ({os.strerror(error.errno or 0)})"
-            raise ConfigError("http.listen", fault, "free the port or choose another") from None
+        web, self.http = await open_http(config, app)
         return web
+
+
+async def _log_in(smtp: SmtpService, name: str, password: bytes, client: str, service: str) -> None:
+    """Check a password with those of SMTP, by the present configuration."""
+    await smtp.authenticator.log_in(name, password, client, service)
 
 
 def check_fixed(present: Config, new: Config) -> None:

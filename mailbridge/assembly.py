@@ -178,7 +178,7 @@ def document_links(config: Config, *, create: bool = True) -> Links:
     path = config.state_dir / "link.key"
     key = load_or_create_key(path) if create or path.exists() else os.urandom(32)
     kept = timedelta(seconds=config.retention.documents)
-    return Links(key, config.http.public_url or f"http://{config.http.listen}", min(TTL, kept))
+    return Links(key, config.http.base_url, min(TTL, kept))
 
 
 def renderer(

@@ -15,7 +15,7 @@ from tests.wait_helpers import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mailbridge"
-STAGES = ("submission", "fax", "report", "webhook", "notice", "web", "control")
+STAGES = ("submission", "fax", "report", "webhook", "notice", "web", "console", "control")
 # Each layer may import what is below it. Inside one layer, a package may import itself alone.
 LAYERS = (
     ("errors",),
@@ -24,7 +24,7 @@ LAYERS = (
     ("store", "myfax", "page", "clock"),
     ("runtime",),
     STAGES,
-    ("assembly", "online_check"),
+    ("assembly", "http_assembly", "online_check"),
     ("background",),
     ("app",),
     ("process",),
@@ -47,6 +47,8 @@ LEAVES: dict[str, set[str]] = {
 NOUNS = ("errors", "lifecycle", "model")
 
 PURE = (
+    "console/client_address.py",
+    "console/paging.py",
     "errors.py",
     "lifecycle.py",
     "myfax/answers.py",
@@ -70,6 +72,7 @@ PURE = (
     "page/page_head.py",
     "phone/contacts.py",
     "phone/israel.py",
+    "phone/national_form.py",
     "phone/number.py",
     "report/authentication_results.py",
     "report/imap_authentication.py",

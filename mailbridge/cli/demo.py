@@ -130,8 +130,8 @@ Other RESPONSE_CODEs:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each fax.")
 def simulator(port: int, imap_port: int | None, email: str, step: float, as_json: bool) -> None:
     """Run the simulator until Ctrl-C."""
-    # Starlette imports python-multipart at the first upload only, and the mailbox is started later.
-    _check_extra("python_multipart", *(["pymap"] if imap_port is not None else []))
+    # The mailbox is started later.
+    _check_extra(*(["pymap"] if imap_port is not None else []))
     try:
         from mailbridge.demo.standalone import run
     except ModuleNotFoundError as error:

@@ -4,7 +4,7 @@ from mailbridge.config.accounts import Account, Distributor
 from mailbridge.config.addresses import host_port, is_loopback
 from mailbridge.config.contacts import Contacts
 from mailbridge.config.fax import FaxOptions, Redial
-from mailbridge.config.http import Http
+from mailbridge.config.http import Http, HttpTls
 from mailbridge.config.incoming import Incoming
 from mailbridge.config.loader import load, problems
 from mailbridge.config.log import Log
@@ -27,6 +27,7 @@ __all__ = [
     "Distributor",
     "FaxOptions",
     "Http",
+    "HttpTls",
     "Incoming",
     "Log",
     "Mailbox",

@@ -13,7 +13,10 @@ from mailbridge.errors import ConfigError
 
 def file_errors(config: Config) -> list[ConfigError]:
     """Return an error for each file that cannot be read or used."""
-    return list(_certificate("smtp.tls", config.smtp.tls.certificate, config.smtp.tls.key))
+    return [
+        *_certificate("smtp.tls", config.smtp.tls.certificate, config.smtp.tls.key),
+        *_certificate("http.tls", config.http.tls.certificate, config.http.tls.key),
+    ]
 
 
 def _certificate(section: str, certificate: Path | None, key: Path | None) -> Iterator[ConfigError]:

@@ -1,4 +1,4 @@
-"""`[user.NAME]`: clients that authenticate to send."""
+"""`[user.NAME]`: clients that authenticate to send, and people who use the console."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mailbridge.config.values import Hash, Network, Rule, wrong
 
 
 class User(Section):
-    """An SMTP user, and what this user may send."""
+    """A user of SMTP and of the console, and what this user may send and see."""
 
     password_hash: Hash | None = Field(
         default=None,
@@ -49,11 +49,17 @@ class User(Section):
         description="Maximum number of faxes per day. Default: no limit.",
         examples=[200],
     )
-
     language: Literal["he", "en"] | None = Field(
         default=None,
-        description="Language of notices to this user. Default: language.",
+        description="Language of notices to this user, and of the console. Default: language.",
         examples=["en"],
+    )
+    role: Literal["sender", "operator", "viewer"] = Field(
+        default="sender",
+        description=(
+            'What this user may do in the console. "sender": see and cancel the faxes that this user sent. "viewer": see '
+            'everything. "operator": see everything, and act on it.'
+        ),
     )
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from mailbridge.notice.error_table import Language
 from mailbridge.notice.mime_writer import visible
+from mailbridge.phone.national_form import national_form
 
 LABELS: Final[dict[str, dict[Language, str]]] = {
     "number": {"he": "מספר", "en": "Number"},
@@ -119,7 +120,5 @@ def local_time(moment: datetime, zone: ZoneInfo) -> Phrase:
 
 
 def phone_number(number: str) -> Phrase:
-    """Return a number in E.164 as people in Israel write it: their own as 03-1234567, others as they are."""
-    national = number.removeprefix("+972")
-    area = {8: 1, 9: 2}.get(len(national)) if national != number and national.isdecimal() else None
-    return Phrase(f"0{national[:area]}-{national[area:]}" if area else number, "ltr")
+    """Return a number in E.164 as people in Israel write it."""
+    return Phrase(national_form(number), "ltr")

@@ -1,4 +1,4 @@
-"""The audit: one line for everything that was deleted. Lines are never changed or deleted."""
+"""The audit: a line for everything that was deleted, or that a person did. Lines are never changed or deleted."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ class Audit:
         if lines:
             self._sql.execute(insert(schema.audit), [line._asdict() for line in lines])
         return lines
+
+    def note(self, what: str, subject: str, number: str | None, record: Mapping[str, Any], now: datetime) -> AuditLine:
+        return self.add([{"what": what, "subject": subject, "number": number, "record": record}], now)[0]
 
 
 def fax_line(what: str, fax: Mapping[str, Any]) -> dict[str, Any]:

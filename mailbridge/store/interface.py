@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Cursor, Envelope, Event, Fax, ListingProgress, QueuedMail, ReceivedItem
+from mailbridge.store.console_interface import ConsoleSessions
 from mailbridge.store.delivery_interface import Deliveries, StoppedWebhooks
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.hour_counts import HourCounts
@@ -245,6 +246,8 @@ class Transaction(Protocol):
     def audit(self) -> Audit: ...
     @property
     def retention(self) -> Retention: ...
+    @property
+    def console_sessions(self) -> ConsoleSessions: ...
 
     def shift_deadlines(self, by: timedelta, now: datetime) -> int:
         """Shift everything measured in elapsed time after the clock was set forward by `by`; return how many rows changed.

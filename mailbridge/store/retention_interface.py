@@ -15,21 +15,24 @@ class PendingDeletion(NamedTuple):
 
 
 class AuditLine(NamedTuple):
-    """One thing that was deleted."""
+    """One thing that was deleted, or that a person did."""
 
     id: str  # aud_…
-    at: datetime  # when it was deleted
-    what: str  # document.deleted, fax.deleted or event.deleted
-    subject: str  # the id of the fax; for event.deleted without a fax, of the event
+    at: datetime  # when it was deleted or done
+    what: str  # document.deleted, fax.deleted or event.deleted; fax.cancel, document.view, login and so on
+    subject: str  # the id of the fax, or else of the event; of a login, the user's name
     number: str | None  # the other side's, E.164
-    record: Mapping[str, Any]  # enough to prove what it was: state, times, digests
+    record: Mapping[str, Any]  # enough to prove what it was: state, times, digests; of what a person did: who, and from where
 
 
 class Audit(Protocol):
-    """Lines about what was deleted."""
+    """Lines about what was deleted, and what people did."""
 
     def newest(self, subject: str | None = None, number: str | None = None, limit: int = 100) -> list[AuditLine]:
         """Return audit lines, newest first; with `subject` or `number`, only those."""
+
+    def note(self, what: str, subject: str, number: str | None, record: Mapping[str, Any], now: datetime) -> AuditLine:
+        """Add a line about what a person did."""
 
 
 class Retention(Protocol):

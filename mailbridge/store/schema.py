@@ -265,16 +265,30 @@ pending_deletion = Table(
     Column("lines", JSON, nullable=False),  # list of drafts of audit lines
 )
 
-# What was deleted. Rows are never changed or deleted. Written by retention.
+# What was deleted, and what people did and looked at. Rows are never changed or deleted. Written by retention and by the console.
 audit = Table(
     "audit",
     metadata,
     Column("id", Text, primary_key=True),  # aud_…, a ULID
-    Column("at", Instant, nullable=False),  # when it was deleted
-    Column("what", Text, nullable=False),  # document.deleted, fax.deleted or event.deleted
-    Column("subject", Text, nullable=False, index=True),  # the id of the fax; for event.deleted without a fax, of the event
+    Column("at", Instant, nullable=False),  # when it was deleted or done
+    Column("what", Text, nullable=False),  # document.deleted, fax.deleted, event.deleted; fax.cancel, document.view, login, ...
+    Column("subject", Text, nullable=False, index=True),  # the id of the fax, or else of the event; of a login, the user's name
     Column("number", Text, index=True),  # the other side's, E.164
-    Column("record", JSON, nullable=False),  # enough to prove what it was
+    Column("record", JSON, nullable=False),  # enough to prove what it was; of what a person did: who, and from where
+)
+
+# Logins to the console. Added by a login; deleted by a logout, by a person who ends it, and when it has expired.
+console_session = Table(
+    "console_session",
+    metadata,
+    Column("hash", Text, primary_key=True),  # SHA-256 of the token in the browser's cookie
+    Column("id", Text, nullable=False, unique=True),  # ses_…, a ULID, by which people name it
+    Column("user", Text, nullable=False, index=True),  # name of a [user.NAME]
+    Column("password", Text, nullable=False),  # SHA-256 of its password_hash then: another password ends the session
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("client", Text, nullable=False),  # IP address of the browser
+    Column("agent", Text, nullable=False),  # what the browser calls itself (User-Agent), shortened
 )
 
 # How many faxes and deliveries are in each state: counting two years of them would take seconds. Written by triggers alone.

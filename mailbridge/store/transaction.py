@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from mailbridge.store.alerts import Alerts
 from mailbridge.store.audit import Audit
 from mailbridge.store.conditions import Conditions
+from mailbridge.store.console_sessions import ConsoleSessions
 from mailbridge.store.deadlines import pull_in_new_work, shift_deadlines
 from mailbridge.store.deliveries import Deliveries
 from mailbridge.store.events import Describe, Events, Route
@@ -45,6 +46,7 @@ class SqlTransaction:
         self.received = Received(sql)
         self.audit = Audit(sql)
         self.retention = RetentionQueries(sql, self.audit)
+        self.console_sessions = ConsoleSessions(sql)
 
     def shift_deadlines(self, by: timedelta, now: datetime) -> int:
         return shift_deadlines(self._sql, by, now)

@@ -37,7 +37,9 @@ class _Failure(NamedTuple):
 
 
 class Authenticator:
-    """Checks the logins of all sessions. A failed one is answered late, the later the more of them came from that client.
+    """Checks the logins of all sessions, and of the console.
+
+    A failed one is answered late, the later the more of them came from that client.
 
     Until then, no other password from that client, or for that user from anywhere else, is checked at all: a client that hangs up
     instead of waiting gains nothing. Clients from which a user has logged in before do not wait for those who guess his password.
@@ -51,7 +53,12 @@ class Authenticator:
     async def authenticate(self, arg: str, challenge: Challenge, client: str) -> str:
         """Return the name of the user who logs in with `AUTH arg`. Raises LoginFailed, and Refused (501, 454)."""
         name, password = await read_credentials(arg, challenge)
-        check = asyncio.create_task(self._check(name, password, client))
+        await self.log_in(name, password, client)
+        return name
+
+    async def log_in(self, name: str, password: bytes, client: str, service: str = "smtp") -> None:
+        """Check a password of a client of this `service`. Raises LoginFailed, and Refused (454) if it is too soon to check."""
+        check = asyncio.create_task(self._check(name, password, client, service))
         check.add_done_callback(lambda it: it.cancelled() or it.exception())
         # A check is finished and counted even if its client hangs up.
         outcome = await asyncio.shield(check)
@@ -62,9 +69,8 @@ class Authenticator:
             for who in outcome.counted:
                 self._delays.waited(who, outcome.at)
             raise LoginFailed("535 5.7.8 Authentication failed: wrong user name or password")
-        return name
 
-    async def _check(self, name: str, password: bytes, client: str) -> _Failure | Refused | None:
+    async def _check(self, name: str, password: bytes, client: str, service: str) -> _Failure | Refused | None:
         """Return None for the right password, and Refused where it is too soon to check one."""
         group = client_group(client)
         if refusal := self._too_soon(name, group):
@@ -80,7 +86,7 @@ class Authenticator:
             now = asyncio.get_running_loop().time()
             counted = [group] if (name, group) in self._known else [f"user {name}", group]
             delays = [self._delays.failed(who, now) for who in counted]
-        log.login_failed("smtp", client=client)
+        log.login_failed(service, client=client)
         return _Failure(now, delays[-1], counted)
 
     def _remember(self, name: str, group: str) -> None:

@@ -48,7 +48,7 @@ class SmtpService:
 
     `read_letter` turns the path of a spooled mail into its Letter; it raises Refused or StoreUnavailable. `sockets` are listening
     sockets from systemd, and replace `smtp.listen`. `admission` and `acceptance` also serve mails that do
-    not come by SMTP.
+    not come by SMTP, and `authenticator` other logins.
     """
 
     def __init__(self, config: Config, runtime: Runtime, read_letter: ReadLetter, sockets: Sequence[socket.socket] = ()) -> None:
@@ -69,11 +69,12 @@ class SmtpService:
         self.admission = Admission(config, limits)
         self.daily_limits = limits
         self.acceptance = Acceptance(self.admission, limits, self._read_letter, self._runtime, config.fax)
+        self.authenticator = Authenticator(config.users)
         self._services = SessionServices(
             daily_limits=limits,
             admission=self.admission,
             acceptance=self.acceptance,
-            authenticator=Authenticator(config.users),
+            authenticator=self.authenticator,
             networks=TrustedNetworks({name: user.networks for name, user in config.users.items()}),
             connections=self._connections,
             active=self._active,

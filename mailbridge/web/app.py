@@ -1,4 +1,4 @@
-"""The routes: /healthz, /readyz, /metrics, and /documents/TOKEN for received documents by signed link."""
+"""The routes: /healthz, /readyz, /metrics, /documents/TOKEN for received documents by signed link, and the console."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from urllib.parse import quote
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
 from mailbridge import log
 from mailbridge.errors import MailbridgeError
@@ -33,10 +34,11 @@ def build(
     checks: Mapping[str, Check],
     clock: Callable[[], datetime],
     facts: Callable[[], Facts] = Facts,
+    console: ASGIApp | None = None,
 ) -> Starlette:
     """Return the app. Each of `checks` returns whether the part of the daemon that it is named after is ready.
 
-    `facts` returns what the gauges of /metrics are about.
+    `facts` returns what the gauges of /metrics are about. `console` is the app below /console, if there is one.
     """
 
     async def page() -> bytes:
@@ -77,9 +79,17 @@ def build(
             Route("/readyz", readyz),
             Route("/metrics", metrics_),
             Route("/documents/{token}", document),
+            *([] if console is None else _console_routes(console)),
         ],
         exception_handlers={OSError: _unavailable, MailbridgeError: _unavailable},
     )
+
+
+def _console_routes(console: ASGIApp) -> list[BaseRoute]:
+    async def to_console(_: Request) -> Response:
+        return RedirectResponse("/console/", 303)
+
+    return [Route("/", to_console), Route("/console", to_console), Mount("/console", console)]
 
 
 def _unavailable(request: Request, error: Exception) -> Response:

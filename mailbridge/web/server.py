@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Generator
 from functools import partial
 from typing import Any
@@ -50,15 +51,19 @@ class QuietServer(uvicorn.Server):
 class WebService:
     """Serves one ASGI app on one address; `app` may be replaced while it does.
 
-    `most` bounds the connections, each of which must make its requests in time; None sets no limits.
+    `most` bounds the connections, each of which must make its requests in time; None sets no limits. With `tls` it serves HTTPS.
     """
 
-    def __init__(self, host: str, port: int, app: ASGIApp, most: int | None = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self, host: str, port: int, app: ASGIApp, most: int | None = MAX_CONNECTIONS, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._host, self._port, self.app = host, port, app
         quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False, "server_header": False}
         quiet |= {"http": "h11" if most is None else partial(LimitedProtocol, HttpConnections(most)), "ws": "none"}
         quiet["backlog"] = _ACCEPTED_AT_ONCE
         config = uvicorn.Config(self._serve_app, interface="asgi3", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT, **quiet)
+        config.load()
+        config.ssl = tls
         self._server = QuietServer(config)
 
     async def _serve_app(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -75,7 +75,7 @@ def test_help_is_a_command_and_v_an_option() -> None:
 
 
 def test_the_simulator_without_its_extra_names_the_extra_and_pip(tmp_path: Path) -> None:
-    for missing, more in (("python_multipart", ()), ("pymap", ("--imap-port", "0"))):
+    for missing, more in (("pymap", ("--imap-port", "0")),):
         blocked = f"import sys; sys.modules[{missing!r}] = None; from mailbridge.cli import main; "
         words = ["simulator", "--port", "0", *more]
         program = f"{blocked}main({words!r})"

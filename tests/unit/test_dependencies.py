@@ -25,6 +25,7 @@ HOLES = {
     "idna": "3.6",  # CVE-2024-3651
     "starlette": "0.49.0",  # CVE-2025-62727
     "python-multipart": "0.0.21",  # CVE-2026-24486
+    "Jinja2": "3.1.5",  # CVE-2025-27516
     "dnspython": "2.6.0",  # CVE-2023-29483
     "Pillow": "12.1.0",  # CVE-2026-25990
     "setuptools": "78.1.0",  # CVE-2025-47273

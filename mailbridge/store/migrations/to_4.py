@@ -1,4 +1,4 @@
-"""Schema 4: tables renamed after what they hold, webhooks stay stopped over a restart, an index of calls by number, notices."""
+"""Schema 4: tables renamed after what they hold, webhooks stay stopped over a restart, calls by number, notices, console."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def upgrade(op: Operations) -> None:
     op.create_index("fax_turn", "fax", [*turn], sqlite_where=sa.text("state = 'queued'"))
     op.create_index("fax_same", "fax", ["same_key", "created_at"])
     _notices(op)
+    _console_session(op)
     op.execute("UPDATE meta SET key = 'condition: ' || substr(key, 7) WHERE key LIKE 'mark: %'")
 
 
@@ -121,3 +122,18 @@ def _console(op: Operations) -> None:
         sa.Column("note", sa.Text, nullable=False),
         sa.Column("handled_by", sa.Text),
     )
+
+
+def _console_session(op: Operations) -> None:
+    op.create_table(
+        "console_session",
+        sa.Column("hash", sa.Text, primary_key=True),
+        sa.Column("id", sa.Text, nullable=False, unique=True),
+        sa.Column("user", sa.Text, nullable=False),
+        sa.Column("password", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger, nullable=False),
+        sa.Column("client", sa.Text, nullable=False),
+        sa.Column("agent", sa.Text, nullable=False),
+    )
+    op.create_index("ix_console_session_user", "console_session", ["user"])

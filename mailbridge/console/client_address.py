@@ -1,0 +1,41 @@
+"""Which client a request comes from, and which user a proxy names, if the configuration lists that proxy. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address, ip_network
+
+
+class TrustedProxies:
+    """The proxies of `http.proxies`, as networks."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        self._networks = [ip_network(network) for network in networks]
+
+    def __contains__(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
+
+    def client(self, peer: str, headers: Mapping[str, str]) -> str:
+        """Return the address that a login is counted for: the last one of X-Forwarded-For that is not a proxy itself.
+
+        Whatever stands before that one was written by the client.
+        """
+        client = peer
+        for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
+            if client not in self:
+                break
+            try:
+                client = str(ip_address(hop.strip()))
+            except ValueError:
+                break
+        return client
+
+    def user(self, peer: str, headers: Mapping[str, str], header: str | None) -> str | None:
+        """Return the user that the proxy has checked and names in `header`; None where no listed proxy names one."""
+        if header is None or peer not in self:
+            return None
+        return headers.get(header.lower()) or None

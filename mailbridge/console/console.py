@@ -1,0 +1,67 @@
+"""What the console is built from: the configuration, the store, and what other parts of the daemon do for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from mailbridge.config import Config
+from mailbridge.console.client_address import TrustedProxies
+from mailbridge.console.identity import Identity
+from mailbridge.console.rendering import Templates
+from mailbridge.model import Event
+from mailbridge.runtime import Runtime
+
+
+class LogIn(Protocol):
+    """Checks a password, as the SMTP service does. Raises Refused: 535 if it is wrong, 454 if it is too soon to check one."""
+
+    async def __call__(self, name: str, password: bytes, client: str, service: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What other parts of the daemon do for the console."""
+
+    log_in: LogIn
+    confirmation: Callable[[str], Awaitable[bytes]]  # returns the confirmation of the fax with this id, a PDF
+    render_event: Callable[[Event], bytes]  # returns the body of an event as a webhook gets it
+    mailboxes: Callable[[], Mapping[str, datetime | None]] = dict  # by mailbox: when its server last answered
+
+
+@dataclass(frozen=True)
+class Console:
+    """The console of one configuration."""
+
+    config: Config
+    runtime: Runtime
+    services: Services
+    templates: Templates = field(default_factory=Templates)
+    pages: frozenset[str] = frozenset()  # the paths that the navigation may name
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The zone of times for people."""
+        return ZoneInfo(self.config.timezone)
+
+    @cached_property
+    def proxies(self) -> TrustedProxies:
+        """The proxies that are believed."""
+        return TrustedProxies(self.config.http.proxies)
+
+    def password_digest(self, user: str) -> str | None:
+        """Return what a session remembers of the user's password: another password ends it. None if the user cannot log in."""
+        known = self.config.users.get(user)
+        if known is None or known.password_hash is None:
+            return None
+        return hashlib.sha256(known.password_hash.encode()).hexdigest()
+
+    def identity(self, user: str, session_id: str | None) -> Identity | None:
+        """Return who a user of the configuration is, or None for an unknown user."""
+        known = self.config.users.get(user)
+        return None if known is None else Identity(user, known.role, known.language, session_id)

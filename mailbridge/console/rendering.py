@@ -1,0 +1,82 @@
+"""Templates: every value is escaped, every number, id and foreign text is isolated from the direction of the text around it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mailbridge.console.identity import Language
+from mailbridge.console.texts import LANGUAGES, Texts
+from mailbridge.phone.national_form import national_form
+
+_FOLDER: Final = Path(__file__).parent
+_STATIC: Final = {"style.css": "text/css", "refresh.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
+
+class Templates:
+    """All templates, texts and static files, read once: a page opens no file."""
+
+    def __init__(self) -> None:
+        loader = FileSystemLoader(_FOLDER / "templates")
+        # "bdi" and the like are written by `Display`; there is no filter that makes text of a mail to markup.
+        self._environment = Environment(
+            loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=False
+        )
+        for name in loader.list_templates():
+            self._environment.get_template(name)
+        self.texts: Final[dict[Language, Texts]] = {language: Texts(language) for language in LANGUAGES}
+        self.static = {name: (kind, (_FOLDER / "static" / name).read_bytes()) for name, kind in _STATIC.items()}
+        digest = hashlib.sha256(b"".join(content for _, content in self.static.values()))
+        self.version: Final = digest.hexdigest()[:12]  # in the addresses of static files, so that a browser may keep them
+
+    def render(self, template: str, values: dict[str, Any]) -> str:
+        """Return a page, or a part of one."""
+        return self._environment.get_template(template).render(values)
+
+
+class Display:
+    """How times, numbers and the like look in one language and time zone. Each returns markup with its text escaped."""
+
+    def __init__(self, texts: Texts, zone: ZoneInfo) -> None:
+        self._texts, self._zone = texts, zone
+
+    @property
+    def zone_name(self) -> Markup:
+        """The name of the time zone."""
+        return self.code(self._zone.key)
+
+    def time(self, moment: datetime | str | None, *, seconds: bool = False) -> Markup:
+        """Return a time for people, to the minute or second, with the exact time for machines."""
+        if moment is None:
+            return Markup("")
+        at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        local = at.astimezone(self._zone)
+        shown = local.strftime("%d.%m.%Y %H:%M:%S" if seconds else "%d.%m.%Y %H:%M")
+        return Markup('<time datetime="{}"><bdi dir="ltr">{}</bdi></time>').format(local.isoformat(timespec="seconds"), shown)
+
+    def number(self, number: str | None) -> Markup:
+        """Return a telephone number as people write it; the whole number is its title."""
+        if not number:
+            return self._texts.text("number.none")
+        return Markup('<bdi dir="ltr" class="number" title="{}">{}</bdi>').format(number, national_form(number))
+
+    def code(self, text: str | None) -> Markup:
+        """Return an id, an address or a name of the configuration."""
+        return Markup('<bdi dir="ltr" class="code">{}</bdi>').format(text) if text else Markup("")
+
+    def foreign(self, text: str | None) -> Markup:
+        """Return text that others wrote, such as a subject, in its own direction. Signs that are not printable are replaced."""
+        shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in text or "")
+        return Markup('<bdi dir="auto">{}</bdi>').format(shown)
+
+    def size(self, size: int) -> Markup:
+        """Return a number of bytes in the unit that people use."""
+        if size < 1000:
+            return Markup('<bdi dir="ltr">{} B</bdi>').format(size)
+        return Markup('<bdi dir="ltr">{}</bdi>').format(f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} KB")

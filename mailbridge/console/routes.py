@@ -1,0 +1,40 @@
+"""Every address of the console, with the roles that may use it. Nothing else decides who may do what."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, NamedTuple
+
+from starlette.responses import Response
+
+from mailbridge.console import login, session_pages, todo
+from mailbridge.console.identity import Role
+from mailbridge.console.visit import Visit
+
+Handler = Callable[[Visit], Awaitable[Response]]
+# None: also without a login.
+ANYBODY: Final = None
+USERS: Final[frozenset[Role]] = frozenset({"sender", "operator", "viewer"})
+READERS: Final[frozenset[Role]] = frozenset({"operator", "viewer"})
+SENDERS: Final[frozenset[Role]] = frozenset({"sender", "operator"})
+OPERATORS: Final[frozenset[Role]] = frozenset({"operator"})
+
+
+class Access(NamedTuple):
+    """One address and method: what answers, and for whom."""
+
+    method: Literal["GET", "POST"]
+    path: str  # below /console
+    handler: Handler
+    roles: frozenset[Role] | None
+
+
+ROUTES: Final = (
+    Access("GET", "/", todo.show_todo, USERS),
+    Access("GET", "/login", login.show_login, ANYBODY),
+    Access("POST", "/login", login.log_in, ANYBODY),
+    Access("POST", "/logout", login.log_out, USERS),
+    Access("POST", "/language", login.choose_language, ANYBODY),
+    Access("GET", "/sessions", session_pages.show_sessions, USERS),
+    Access("POST", "/sessions/{id}/end", session_pages.end_session, USERS),
+)
