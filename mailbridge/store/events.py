@@ -7,11 +7,12 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, select
 
 from mailbridge import lifecycle, metrics
 from mailbridge.model import Delivery, Event, Fax, new_id
 from mailbridge.store import rows, schema
+from mailbridge.store.multi_insert import insert_rows
 from mailbridge.store.notices import Notices
 from mailbridge.store.sql import Sql
 
@@ -21,8 +22,6 @@ Describe = Callable[[Fax], dict[str, Any]]
 Route = Callable[[Event], Sequence[str]]
 
 _event = schema.event.c
-_ADD: Final = insert(schema.event)
-_ADD_DELIVERY: Final = insert(schema.delivery)
 _BY_ID: Final = select(schema.event).where(_event.id == bindparam("id"))
 
 
@@ -50,12 +49,12 @@ class Events:
         return events
 
     def _add(self, events: Sequence[Event], not_to: str | None = None) -> None:
-        self._sql.execute(_ADD, [rows.event_row(event) for event in events])
+        insert_rows(self._sql.connection, schema.event, [rows.event_row(event) for event in events])
         for event in events:
             self._sql.after_commit.append(partial(metrics.event_emitted, event.type, str(event.data.get("account", ""))))
         added = [self._delivery(event, name) for event in events for name in self._route(event) if name != not_to]
         if added:
-            self._sql.execute(_ADD_DELIVERY, added)
+            insert_rows(self._sql.connection, schema.delivery, added)
 
     def _delivery(self, event: Event, endpoint: str) -> dict[str, Any]:
         """Return a new delivery's row: pending, or already claimed for its dispatcher."""

@@ -17,12 +17,12 @@ from mailbridge.model import Event, Fax
 from mailbridge.store import rows, schema
 from mailbridge.store.counters import counters
 from mailbridge.store.events import Events
+from mailbridge.store.multi_insert import insert_rows
 from mailbridge.store.notices import Notices
 from mailbridge.store.sql import Sql, any_of
 
 _fax = schema.fax.c
 # Statements that every fax needs are built once: building one takes as long as running it.
-_ADD: Final = insert(schema.fax)
 _BY_ID: Final = select(schema.fax).where(_fax.id == bindparam("id"))
 _ALL_DUE = select(schema.fax).where(_fax.state == bindparam("state"), _fax.due_at <= bindparam("now"))
 _OF_ACCOUNT = _fax.account == bindparam("account")
@@ -118,7 +118,7 @@ class Faxes:
     def add_all(self, faxes: Sequence[tuple[Fax, datetime]]) -> list[Event]:
         """Store faxes as queued, each at its time; return the event `fax.queued` of each."""
         queued = [(replace(fax, seq=fax.seq + 1), now) for fax, now in faxes]
-        self._sql.execute(_ADD, [rows.fax_row(fax) for fax, _ in queued])
+        insert_rows(self._sql.connection, schema.fax, [rows.fax_row(fax) for fax, _ in queued])
         self._sql.topics.update({f"upload:{fax.account}" for fax, _ in queued})
         return self._events.emit_fax_events("fax.queued", queued)
 

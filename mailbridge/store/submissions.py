@@ -7,11 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, func, select
 
 from mailbridge.model import Envelope, Fax, QueuedMail
 from mailbridge.store import rows, schema
 from mailbridge.store.faxes import Faxes
+from mailbridge.store.multi_insert import insert_rows
 from mailbridge.store.notices import Notices
 from mailbridge.store.sql import Sql, any_of
 
@@ -23,7 +24,6 @@ _FAX_IDS: Final = (
     .order_by(_envelope.received_at, _envelope.id, _fax.id)
 )
 _RECORD: Final = select(_envelope.record).where(_envelope.id == bindparam("envelope_id"))
-_ADD: Final = insert(schema.envelope)
 _COUNT_FAXES: Final = (
     select(func.count())
     .join_from(schema.envelope, schema.fax, _fax.envelope_id == _envelope.id)
@@ -51,7 +51,7 @@ class Submissions:
         self.add_all([QueuedMail(envelope=replace(envelope, received_at=now), faxes=of_mail, repeat_key=key)])
 
     def add_all(self, mails: Sequence[QueuedMail]) -> None:
-        self._sql.execute(_ADD, [rows.envelope_row(mail.envelope, mail.repeat_key) for mail in mails])
+        insert_rows(self._sql.connection, schema.envelope, [rows.envelope_row(mail.envelope, mail.repeat_key) for mail in mails])
         # Retention finds the faxes of a mail by its id, and deletes no file while one of them is not final.
         events = self._faxes.add_all([(fax, mail.envelope.received_at) for mail in mails for fax in mail.faxes])
         self._notices.mails_accepted(mails, events)
