@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 import structlog
@@ -63,9 +64,14 @@ def _with_priority(render: Callable[..., Any]) -> Callable[..., Any]:
 
 def _redact(_: object, __: str, facts: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key in facts:
-        if any(word in key.lower() for word in _SECRET):
+        if _is_secret(key):
             facts[key] = "***"
     return {"id": facts.pop("id"), **facts}
+
+
+@lru_cache(maxsize=256)
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET)
 
 
 def _console_line(_: object, __: str, facts: MutableMapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ class Directory:
 
     def find(self, name: str) -> tuple[str, ...] | None:
         """Return the numbers that a name stands for, each once, or None for an unknown name."""
-        return self.numbers.get(normal(name))
+        return self.numbers.get(normal(name)) if self.numbers else None
 
     def nearest(self, name: str) -> list[str]:
         """Return up to three known names that are much like an unknown one, as an address has them, the nearest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import ValidationResult
@@ -48,6 +49,7 @@ def load_plans() -> None:
         phonenumbers.PhoneMetadata.short_metadata_for_region(region)
 
 
+@lru_cache(maxsize=4096)
 def parse_number(text: str, region: str, *, possible: bool = False) -> str:
     """Return a fax number in E.164; without a country code it is one of `region`. Raises NumberFault.
 

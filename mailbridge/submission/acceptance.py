@@ -29,6 +29,9 @@ from mailbridge.submission.mail_batches import MailBatches, StoredMail
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.queued_mail import envelope_of, queue_mail
 
+# The lines that a mail to many writes to the log before other sessions get their turn.
+_LINES_IN_A_TURN = 10
+
 # Reads the spooled mail at a path, given whether its line ends were changed and whose it is. Raises Refused or StoreUnavailable.
 ReadLetter = Callable[[str, bool, str], Awaitable[Letter]]
 
@@ -76,7 +79,9 @@ class Acceptance:
         facts |= {"sender": envelope.sender, "user": envelope.user, "client": envelope.client}
         if letter.passed_over:
             facts["passed_over"] = list(letter.passed_over)
-        for fax in stored.faxes:
+        for number, fax in enumerate(stored.faxes, 1):
+            if number % _LINES_IN_A_TURN == 0:
+                await asyncio.sleep(0)
             log.fax_queued(fax.id, to=fax.number, **facts, **({"repeat_of": fax.repeat_of} if fax.repeat_of else {}))
         return _queued_reply(mail.fax_ids)
 

@@ -21,8 +21,12 @@ def parse_recipient(address: str, domains: Collection[str], region: str, *, poss
     `domains` are the gateway's; `region` and `possible` see `parse_number`. Takes a quoted local part, `FAX=+…` (RFC 3192), and
     the fax contacts of Outlook. Raises Refused: 550 5.1.2 for a foreign domain, 550 5.1.3 for what is not a number.
     """
+    return _number(_local_part(address, domains), region, possible)
+
+
+def _number(local: str, region: str, possible: bool) -> str:
     try:
-        return parse_number(_written_number(_local_part(address, domains)), region, possible=possible)
+        return parse_number(_written_number(local), region, possible=possible)
     except NumberFault as error:
         raise Refused(f"550 5.1.3 {error.fault[0].upper()}{error.fault[1:]}; {error.remedy}") from None
 
@@ -40,7 +44,7 @@ def find_numbers(
     # What does not begin with a letter was meant as a number.
     if contacts.numbers and local[:1].isalpha() and not local.upper().startswith((_RFC_3192, _OUTLOOK)):
         raise Refused(_unknown(local, contacts))
-    return (parse_recipient(address, domains, region, possible=possible),)
+    return (_number(local, region, possible),)
 
 
 def _unknown(name: str, contacts: Directory) -> str:

@@ -15,6 +15,8 @@ _PATH = re.compile(
     rf"(?:<\s*(?:{_NAME})?(?P<inner>{_ANGLE})\s*>|(?:{_NAME})?(?P<outer>{_ANGLE})|(?P<bare>[^\s<>]+))(?:\s+(?P<rest>.*))?",
     re.DOTALL,
 )
+# Control characters, and bytes that are not UTF-8.
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ROUTE = re.compile(r"^@[^:]*:")
 _UNREADABLE = "553 5.1.3 The address cannot be read; write the bare address in angle brackets, such as <scan@office.example>"
 # RFC 3461 section 4: xtext.
@@ -35,7 +37,7 @@ def parse_path(arg: str | None, keyword: str) -> tuple[str, dict[str, str]]:
         raise Refused(_UNREADABLE)
     path = found["inner"] or found["outer"]
     address = _ROUTE.sub("", path[1:-1].strip(), count=1) if path else found["bare"]
-    if any(ord(sign) < 32 or ord(sign) == 127 or 0xD800 <= ord(sign) <= 0xDFFF for sign in address) or len(address) > 320:
+    if _NO_TEXT.search(address) or len(address) > 320:
         raise Refused(_UNREADABLE)
     return address, _parameters(found["rest"] or "")
 

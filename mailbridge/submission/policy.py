@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import phonenumbers
 
@@ -30,12 +31,20 @@ def check_number(number: str, allow: Sequence[str], deny: Sequence[str]) -> None
     A rule is a region (`IL`), a prefix (`+9723`), or a class: `premium` (costs more per minute) or `short` (service and
     emergency numbers).
     """
+    refusal = _refusal(number, tuple(allow), tuple(deny))
+    if refusal is not None:
+        raise Refused(refusal)
+
+
+@lru_cache(maxsize=4096)
+def _refusal(number: str, allow: tuple[str, ...], deny: tuple[str, ...]) -> str | None:
     parsed = phonenumbers.parse(number)
     for rule in deny:
         if _matches(rule, number, parsed):
-            raise Refused(f"550 5.7.1 Faxing to {number} is not allowed here (numbers.deny: {rule})")
+            return f"550 5.7.1 Faxing to {number} is not allowed here (numbers.deny: {rule})"
     if not any(_matches(rule, number, parsed) for rule in allow):
-        raise Refused(f"550 5.7.1 Faxing to {number} is not allowed here; allowed are {', '.join(allow) or 'none'}")
+        return f"550 5.7.1 Faxing to {number} is not allowed here; allowed are {', '.join(allow) or 'none'}"
+    return None
 
 
 def _matches(rule: str, number: str, parsed: phonenumbers.PhoneNumber) -> bool:

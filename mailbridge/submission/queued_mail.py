@@ -39,6 +39,9 @@ def queue_mail(envelope: Envelope, letter: Letter, expire_after: float) -> Queue
     # The store returns the faxes of a repeated mail by id: sorted ids make its first id the one that this reply names.
     ids = sorted(new_id("fax") for _ in numbers)
     due = letter.send_at or envelope.received_at
+    expires_at = max(envelope.received_at, due) + timedelta(seconds=expire_after)
+    pages = _total_pages(letter.documents)
+    email = Email(message_id=letter.message_id, envelope_id=envelope.envid, sender=envelope.sender, subject=letter.subject)
     faxes = tuple(
         Fax(
             id=id,
@@ -50,9 +53,9 @@ def queue_mail(envelope: Envelope, letter: Letter, expire_after: float) -> Queue
             documents=letter.documents,
             created_at=envelope.received_at,
             due_at=due,
-            expires_at=max(envelope.received_at, due) + timedelta(seconds=expire_after),
-            pages=_total_pages(letter.documents),
-            email=Email(message_id=letter.message_id, envelope_id=envelope.envid, sender=envelope.sender, subject=letter.subject),
+            expires_at=expires_at,
+            pages=pages,
+            email=email,
             tags=letter.tags,
             user=envelope.user,
             client=envelope.client,

@@ -22,6 +22,7 @@ from mailbridge.submission.login import LoginFailed, check_syntax
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.session_context import SessionOptions, SessionServices
 from mailbridge.submission.tls_handshake import client_address
+from mailbridge.submission.turns import RECIPIENT
 
 
 class Session(ClientConnection):
@@ -169,6 +170,7 @@ class Session(ClientConnection):
             raise Refused("503 5.5.1 Need MAIL command")
         address, parameters = parse_path(arg, "TO:")
         check_rcpt(parameters)
+        self._services.turns.spend(self.client_group, RECIPIENT)
         self._services.admission.add_recipient(self._transaction, address, parameters.get("NOTIFY"), parameters.get("ORCPT"))
         return "250 2.1.5 OK"
 

@@ -16,6 +16,7 @@ from typing import Final
 # What one client gets in one turn: so many commands, as many times 64 KB of data, two connections, or a step of a handshake.
 SHARE: Final = 8
 COMMAND: Final = 1
+RECIPIENT: Final = 3  # besides its command: its number is checked against every rule
 CONNECTION: Final = 4
 HANDSHAKE: Final = SHARE
 CHUNK: Final = 4  # the most that one read of a socket brings, 256 KB
