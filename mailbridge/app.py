@@ -41,8 +41,10 @@ from mailbridge.store.events import Route
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
+from mailbridge.submission.drafts import Drafts
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.local_submission import LocalSubmission
+from mailbridge.submission.page_pictures import PagePictures
 from mailbridge.submission.sandbox import missing_parts
 from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import Check, build
@@ -147,6 +149,9 @@ class Daemon:
             self._calls = await stack.enter_async_context(MyFaxCalls(self._config))
             self._letter_reader = await self._start_letter_reader(stack)
             self._smtp = SmtpService(self._config, runtime, self._letter_reader, self._sockets)
+            self._pictures = PagePictures(self._letter_reader.picture)
+            self._drafts = Drafts(self._smtp, self._letter_reader, runtime, self._config.smtp.domains[0])
+            stack.callback(self._drafts.close)
 
             group = await stack.enter_async_context(asyncio.TaskGroup())
             self._background = Background(group, runtime)
@@ -247,7 +252,10 @@ class Daemon:
 
         log_in = partial(_log_in, self._smtp)
         confirm = self._letter_reader.confirmation
-        return console_app(config, self._runtime, log_in, confirm, lambda event: self._render(event), contacts)
+        self._drafts.domain = config.smtp.domains[0]
+        return console_app(
+            config, self._runtime, log_in, confirm, lambda event: self._render(event), self._pictures, self._drafts, contacts
+        )
 
     def _facts(self) -> Facts:
         contacts, config = {one.name: one.last_contact for one in self._background.all(Watcher)}, self._config

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp
 
 from mailbridge.config import Config, HttpTls, host_port
 from mailbridge.console.app import build_console
-from mailbridge.console.console import Console, LogIn, Services
+from mailbridge.console.console import Console, LogIn, Services, ShowPage
+from mailbridge.console.drafting import Drafts
 from mailbridge.descriptors import allowed_connections
 from mailbridge.errors import ConfigError
 from mailbridge.model import Event
@@ -28,6 +29,8 @@ def console_app(
     log_in: LogIn,
     confirm: Confirm,
     render_event: Callable[[Event], bytes],
+    pictures: ShowPage,
+    drafts: Drafts,
     mailboxes: Callable[[], Mapping[str, datetime | None]],
 ) -> ASGIApp | None:
     """Return the console, or None if the configuration does not have it."""
@@ -37,7 +40,7 @@ def console_app(
     async def confirmation(id: str) -> bytes:
         return base64.b64decode(await confirmation_of(id, runtime.store, config, confirm))
 
-    return build_console(Console(config, runtime, Services(log_in, confirmation, render_event, mailboxes)))
+    return build_console(Console(config, runtime, Services(log_in, confirmation, render_event, pictures, drafts, mailboxes)))
 
 
 async def open_http(config: Config, app: ASGIApp) -> tuple[WebService, tuple[str, int]]:

@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 
 from mailbridge.config import Config
 from mailbridge.console.client_address import TrustedProxies
+from mailbridge.console.drafting import Drafts
 from mailbridge.console.identity import Identity
 from mailbridge.console.rendering import Templates
-from mailbridge.model import Event
+from mailbridge.model import Document, Event
+from mailbridge.page.shown_page import ShownPage
 from mailbridge.runtime import Runtime
 
 
@@ -24,6 +26,12 @@ class LogIn(Protocol):
     async def __call__(self, name: str, password: bytes, client: str, service: str) -> None: ...
 
 
+class ShowPage(Protocol):
+    """Shows page `number` (1 for the first) of a document, `width` pixels wide or less. Raises StoreUnavailable."""
+
+    async def __call__(self, document: Document, number: int, width: int) -> ShownPage: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What other parts of the daemon do for the console."""
@@ -31,6 +39,8 @@ class Services:
     log_in: LogIn
     confirmation: Callable[[str], Awaitable[bytes]]  # returns the confirmation of the fax with this id, a PDF
     render_event: Callable[[Event], bytes]  # returns the body of an event as a webhook gets it
+    pictures: ShowPage
+    drafts: Drafts
     mailboxes: Callable[[], Mapping[str, datetime | None]] = dict  # by mailbox: when its server last answered
 
 

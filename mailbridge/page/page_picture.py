@@ -6,14 +6,13 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image, ImageOps
 
-from mailbridge.page.not_shown import NotShown
+from mailbridge.page.shown_page import NotShown, ShownPage
 
 # Bytes of a PNG, if fewer shades or pixels can make it so small.
 _SMALL: Final = 60_000
@@ -41,18 +40,10 @@ class CannotShow(Exception):
         self.reason: NotShown = reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PagePicture:
-    """A page as PNG, and how many pages its document has."""
-
-    png: bytes
-    pages: int
-
-
-def render_page(document: bytes, number: int, width: int) -> PagePicture:
+def render_page(document: bytes, number: int, width: int) -> ShownPage:
     """Return page `number` (1 for the first) of a PDF or picture, `width` pixels wide or less. Raises CannotShow."""
     image, pages = page_image(document, number, width)
-    return PagePicture(png=_png(image.convert("L")), pages=pages)
+    return ShownPage(png=_png(image.convert("L")), pages=pages)
 
 
 def page_image(document: bytes, number: int, width: int) -> tuple[Image.Image, int]:

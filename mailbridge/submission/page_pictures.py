@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Document
-from mailbridge.page.not_shown import NotShown
+from mailbridge.page.shown_page import ShownPage
 from mailbridge.submission.worker_protocol import Response
 
 _KEPT: Final = 8_000_000  # bytes of pictures
@@ -20,15 +19,6 @@ _LARGEST_DOCUMENT: Final = 50_000_000  # bytes
 _LARGEST_PICTURE: Final = 300_000  # bytes; a worker makes smaller ones
 _ENTRY: Final = 200  # bytes that remembering costs, beside the picture
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PagePicture:
-    """A page as PNG and the number of pages of its document; or why it cannot be shown."""
-
-    png: bytes = b""
-    pages: int = 0
-    not_shown: NotShown | None = None
 
 
 class _Key(NamedTuple):
@@ -51,17 +41,17 @@ class PagePictures:
     def __init__(self, render: Render) -> None:
         self._render = render
         self._turn = asyncio.Lock()
-        self._kept: OrderedDict[_Key, PagePicture] = OrderedDict()
+        self._kept: OrderedDict[_Key, ShownPage] = OrderedDict()
         self._size = 0
 
-    async def __call__(self, document: Document, number: int, width: int) -> PagePicture:
+    async def __call__(self, document: Document, number: int, width: int) -> ShownPage:
         """Return the picture, or why there is none. Raises StoreUnavailable if it cannot be made at the moment."""
         if not document.path:
-            return PagePicture(not_shown="deleted")
+            return ShownPage(not_shown="deleted")
         if document.content_type == EXTERNAL:
-            return PagePicture(not_shown="elsewhere")
+            return ShownPage(not_shown="elsewhere")
         if document.size > _LARGEST_DOCUMENT:
-            return PagePicture(not_shown="limits")
+            return ShownPage(not_shown="limits")
         key = _Key(document.sha256, document.path, document.offset, number, width)
         async with self._turn:
             if key in self._kept:
@@ -71,20 +61,20 @@ class PagePictures:
             self._keep(key, picture)
             return picture
 
-    async def _picture(self, document: Document, number: int, width: int) -> PagePicture:
+    async def _picture(self, document: Document, number: int, width: int) -> ShownPage:
         try:
             response = await self._render(document, number, width)
         except Refused:
-            return PagePicture(not_shown="limits")
+            return ShownPage(not_shown="limits")
         content = response.page or b""
         if response.not_shown or response.refused:
-            return PagePicture(not_shown=response.not_shown or "damaged")
+            return ShownPage(not_shown=response.not_shown or "damaged")
         # A hostile document may have written the response.
         if not content.startswith(_PNG) or len(content) > _LARGEST_PICTURE or not 0 < response.pages < 100_000:
-            return PagePicture(not_shown="damaged")
-        return PagePicture(png=content, pages=response.pages)
+            return ShownPage(not_shown="damaged")
+        return ShownPage(png=content, pages=response.pages)
 
-    def _keep(self, key: _Key, picture: PagePicture) -> None:
+    def _keep(self, key: _Key, picture: ShownPage) -> None:
         self._kept[key] = picture
         self._size += len(picture.png) + _ENTRY
         while self._size > _KEPT:

@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter
 
 from mailbridge.model import Document
 from mailbridge.page.confirmation_text import ConfirmationText
-from mailbridge.page.not_shown import NotShown
+from mailbridge.page.shown_page import NotShown
 from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 
 MAX_SECONDS = 30.0  # that a worker may take for one mail

@@ -20,11 +20,15 @@ from mailbridge.errors import Refused
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
+from mailbridge.submission.drafts import Drafts
+from mailbridge.submission.page_pictures import PagePictures
 from mailbridge.submission.password import hash_password
+from mailbridge.submission.server import SmtpService
 from mailbridge.web.app import build
 from mailbridge.web.links import Links
 from mailbridge.webhook.payload import fax_data
 from tests.factories import NOW
+from tests.integration.unboxed_reader import UnboxedReader
 from tests.wait_helpers import PATIENCE
 
 PASSWORD = "secret"
@@ -54,7 +58,11 @@ class Site:
         """Use another configuration, as a reload does."""
         self.config = config
         runtime = Runtime(self.store, self.spool, lambda: self.now, lambda: 0.5)
-        services = Services(self._log_in, self._confirmation, lambda event: b"{}", lambda: {"office": self.now})
+        reader = UnboxedReader(self.spool.root)
+        drafts = Drafts(SmtpService(config, runtime, reader), reader, runtime, config.smtp.domains[0])
+        pictures = PagePictures(reader.picture)
+        mailboxes = {"office": self.now}
+        services = Services(self._log_in, self._confirmation, lambda event: b"{}", pictures, drafts, lambda: mailboxes)
         self.console = Console(config, runtime, services)
         links = Links(bytes(32), config.http.base_url)
         self.app = build(self.store, self.spool, links, {}, lambda: self.now, console=build_console(self.console))
