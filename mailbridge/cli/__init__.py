@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "migrate": ("mailbridge.cli.serve:migrate", "Migrate the database to this version's schema."),
     "files": ("mailbridge.cli.files:files", "Write the systemd units, shell completion or the man page."),
     "help": ("mailbridge.cli.help:help_", "Show the help page of a command."),
+    "user": ("mailbridge.cli.user:user", "List the users who may send and use the console."),
     "hash-password": ("mailbridge.cli.user:hash_password", "Hash the password of an SMTP user."),
 }
 

@@ -1,4 +1,4 @@
-"""The routes: /healthz, /readyz, /metrics, /documents/TOKEN for received documents by signed link, and the console."""
+"""The routes: /healthz, /readyz, /version, /metrics, /documents/TOKEN for received documents by signed link, and the console."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp
 
-from mailbridge import log
+from mailbridge import __version__, log
 from mailbridge.errors import MailbridgeError
 from mailbridge.store.interface import Store
 from mailbridge.store.spool import Spool
@@ -77,6 +77,7 @@ def build(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route("/version", _version),
             Route("/metrics", metrics_),
             Route("/documents/{token}", document),
             *([] if console is None else _console_routes(console)),
@@ -90,6 +91,10 @@ def _console_routes(console: ASGIApp) -> list[BaseRoute]:
         return RedirectResponse("/console/", 303)
 
     return [Route("/", to_console), Route("/console", to_console), Mount("/console", console)]
+
+
+async def _version(_: Request) -> Response:
+    return JSONResponse({"version": __version__})
 
 
 def _unavailable(request: Request, error: Exception) -> Response:

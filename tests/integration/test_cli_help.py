@@ -11,14 +11,14 @@ from mailbridge import __version__
 from mailbridge.cli import COMMANDS, mailbridge
 from tests.integration.cli_fixtures import Done, one_line, run
 
-PAGES = [[], *([name] for name in COMMANDS), ["line", "register"], ["line", "release"]]
+PAGES = [[], *([name] for name in COMMANDS), ["line", "register"], ["line", "release"], ["user", "list"]]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=" ".join)
 def test_help_page_is_narrow_and_has_examples_and_exit_codes(page: list[str]) -> None:
     shown = CliRunner().invoke(mailbridge, [*page, "--help"]).output
     assert max(map(len, shown.splitlines())) <= 100
-    if page != ["line"]:
+    if page not in (["line"], ["user"]):
         assert "Exit codes: 0" in shown
         assert re.search(rf"^    .*mailbridge {' '.join(page)}", shown, re.MULTILINE) or page == ["migrate"], shown
 
@@ -42,7 +42,7 @@ def test_every_command_has_help(name: str) -> None:
     done = run(name, "--help")
     assert (done.status, done.errors) == (0, "")
     assert done.output.startswith(f"Usage: mailbridge {name} ")
-    assert "--json" in done.output or name in ("serve", "hash-password", "help")
+    assert "--json" in done.output or name in ("serve", "hash-password", "help", "user")
 
 
 def test_version_option_prints_the_version() -> None:

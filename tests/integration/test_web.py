@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from mailbridge import __version__
 from mailbridge.assembly import document_links
 from mailbridge.config import Config
 from mailbridge.errors import StoreUnavailable
@@ -79,6 +80,13 @@ def test_no_answer_waits_for_the_clients_acknowledgement() -> None:
             await web.stop()
 
     assert asyncio.run(main()) == [1]
+
+
+def test_version_is_that_of_the_package(tmp_path: Path) -> None:
+    async def scenario(http: httpx.AsyncClient, _: Settings) -> None:
+        assert (await http.get("/version")).json() == {"version": __version__}
+
+    with_web(tmp_path, scenario)
 
 
 def test_healthz_and_readyz_answer(tmp_path: Path) -> None:
