@@ -17,6 +17,7 @@ from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.page.confirmation_text import ConfirmationText
 from mailbridge.store.spool_paths import derived_path
+from mailbridge.submission.fork_server_process import ForkServerProcess
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
 from mailbridge.submission.worker_protocol import (
@@ -41,7 +42,8 @@ class LetterReader:
 
     def __init__(self, spool_root: Path, page_mode: str, workers: int = WORKERS, seconds: float = MAX_SECONDS) -> None:
         self._spool_root, self.page_mode, self._seconds = spool_root, page_mode, seconds
-        self._workers = [WorkerProcess() for _ in range(workers)]
+        self._fork_server = ForkServerProcess()
+        self._workers = [WorkerProcess(self._fork_server) for _ in range(workers)]
         self._waiting: WorkerShares[Job] = WorkerShares(workers)
         self._rested: asyncio.TimerHandle | None = None
         self._serving: list[asyncio.Task[None]] = []
@@ -61,6 +63,7 @@ class LetterReader:
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._fork_server.stop()
         for worker in self._workers:
             await worker.kill()
         for job in (*self._waiting.remove_all(), *(job for worker in self._workers for job in worker.jobs)):

@@ -17,9 +17,11 @@ import ctypes
 import errno
 import os
 import resource
+import signal
 import struct
 from typing import Final
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_GET_SECCOMP: Final = 21
 _PR_SET_SECCOMP: Final = 22
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -120,6 +122,13 @@ def enter(*, threads: bool = False) -> None:
         _deny_paths(version)
     if _has_filter():
         _filter_calls(threads)
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent, the process `parent`, ends. Raises OSError."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    if os.getppid() != parent:  # it has ended already
+        os._exit(0)
 
 
 def limit(kind: int, maximum: int) -> None:

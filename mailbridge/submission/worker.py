@@ -1,16 +1,16 @@
 """The worker: a process that reads hostile mail for the daemon, one mail after the other.
 
 The parsers of PDF, pictures and MIME meet every kind of broken and hostile file. What goes wrong in them (a crash, a loop, memory
-without end, foreign code) must not reach the daemon and the mails of others. So a worker limits its own memory and time, loads
-all it needs, and then enters the sandbox: it gets each mail as an open file, and writes nothing but its responses. It ends with
-its standard input, so none outlives the daemon.
+without end, foreign code) must not reach the daemon and the mails of others. So a worker loads all it needs, limits its own
+memory and time, and then enters the sandbox: it gets each mail as an open file, and writes nothing but its responses. It ends
+with its standard input, so none outlives the daemon. The daemon's workers are forked from a process that has loaded everything
+already (see `fork_server`); `python -m mailbridge.submission.worker` is a single one.
 """
 
 from __future__ import annotations
 
 import array  # noqa: F401  # socket.recv_fds imports it when it is called
 import contextlib
-import ctypes
 import io
 import os
 import resource
@@ -30,7 +30,6 @@ from mailbridge.submission.letter.parser import read_letter
 from mailbridge.submission.letter.pictures import load_pictures
 from mailbridge.submission.worker_protocol import (
     MAX_SECONDS,
-    READY,
     UNREADABLE,
     ConfirmationRequest,
     LetterRequest,
@@ -38,7 +37,7 @@ from mailbridge.submission.worker_protocol import (
     Request,
     Response,
     encode_response,
-    frame,
+    ready_frame,
     receive_request,
 )
 
@@ -48,9 +47,6 @@ _SECONDS, _SECONDS_PER_MB = 5.0, 0.3
 MAX_FILE_SIZE = 0  # bytes of any file that a worker writes; pipes are not files
 _LARGEST_SHOWN = 50_000_000  # bytes of a document whose first page a confirmation shows
 _LIMITS = ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_FSIZE, MAX_FILE_SIZE), (resource.RLIMIT_CORE, 0))
-# PDFium gets callbacks. Where memory may not be both writable and executable (MemoryDenyWriteExecute=yes), libffi writes an
-# anonymous file for the first one, which MAX_FILE_SIZE would forbid. It is kept, so that libffi keeps the memory for the others.
-_FIRST_CALLBACK = ctypes.CFUNCTYPE(None)(lambda: None)
 
 
 def _letter(request: LetterRequest, files: list[int]) -> Response:
@@ -125,26 +121,35 @@ def serve(requests: socket.socket, responses: BinaryIO) -> None:
         responses.flush()
 
 
+def ignore_signals() -> None:
+    """Ignore what is sent to the whole service: it is for the daemon, which ends its workers after its sessions."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def load() -> None:
+    """Load the codecs and readers of pictures, which are otherwise loaded when needed. Raises OSError, ImportError."""
+    load_codecs()
+    load_pictures()
+
+
 def prepare() -> None:
-    """Limit this process, load everything that reading a mail needs, and enter the sandbox. Raises OSError, ImportError."""
+    """Limit this process, which has loaded everything, and enter the sandbox. Raises OSError."""
     # If memory is short, the kernel ends a worker, not the daemon.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("800")
+    # PDFium gets callbacks. Where memory may not be both writable and executable (MemoryDenyWriteExecute=yes), libffi writes an
+    # anonymous file for the first one, which MAX_FILE_SIZE would forbid, and keeps its memory for the others. A fork would
+    # share that memory, so the fork server makes no callback.
+    render("page")
     for kind, maximum in _LIMITS:
         sandbox.limit(kind, maximum)
-    # A signal to the whole service is for the daemon, which ends its workers after its sessions.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    # What is loaded later could not be opened: codecs, readers of pictures, the font, PDFium.
-    load_codecs()
-    has_heic = load_pictures()
-    render("page")
     # The reader of HEIC decodes in a thread.
-    sandbox.enter(threads=has_heic)
+    sandbox.enter(threads=load_pictures())
 
 
-def main() -> None:
-    """Enter the sandbox and answer requests."""
+def run() -> None:
+    """Enter the sandbox, and answer the requests on standard input."""
     requests, responses = socket.socket(fileno=0), os.fdopen(os.dup(1), "wb")
     # What a library prints must not get between the frames, and what a hostile mail prints must not look like the daemon's log.
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -152,12 +157,19 @@ def main() -> None:
     prepare()
     os.dup2(nowhere, 2)
     try:
-        responses.write(frame(READY))
+        responses.write(ready_frame(os.getpid()))
         responses.flush()
         serve(requests, responses)
     except (BrokenPipeError, ConnectionResetError):
         # The daemon was killed. What is still buffered must not be written at exit.
         os._exit(0)
+
+
+def main() -> None:
+    """Be a single worker."""
+    ignore_signals()
+    load()
+    run()
 
 
 if __name__ == "__main__":

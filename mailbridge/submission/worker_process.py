@@ -6,26 +6,29 @@ import array  # noqa: F401  # socket.send_fds imports it when it is called
 import asyncio
 import contextlib
 import errno
+import io
 import os
 import socket
-import sys
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-import mailbridge
 from mailbridge.errors import StoreUnavailable
+from mailbridge.submission.fork_server_process import Forked, ForkServerProcess
 from mailbridge.submission.letter.letter import MAX_DERIVED
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
     MAX_RESPONSE,
-    READY,
+    READY_SIZE,
     Request,
     Response,
+    decode_ready,
     decode_response,
     frame_length,
     send_request,
 )
+
+_KILL_SECONDS = 10.0  # a killed process takes milliseconds to end, or longer on a busy machine
 
 
 class Job:
@@ -68,28 +71,37 @@ class Job:
             os.close(self._descriptors.pop())
 
 
+class _Output(asyncio.StreamReader):
+    """What a worker writes; `ended` is whether its process has ended, also while there is more to read."""
+
+    ended = False
+
+    def feed_eof(self) -> None:
+        self.ended = True
+        super().feed_eof()
+
+
 class WorkerProcess:
     """One worker process and its jobs, of which it reads the first. A process that died is started again by `start`.
 
-    It is a fresh interpreter: a fork of a daemon with threads could inherit a lock that nobody releases.
+    `pid` is the process, None while there is none that is ready.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fork_server: ForkServerProcess) -> None:
         self.jobs: deque[Job] = deque()
+        self.pid: int | None = None
+        self._fork_server = fork_server
         self._unsent: deque[Job] = deque()  # the last ones of `jobs`
         self._assigned = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
+        self._forked: Forked | None = None
+        self._output: _Output | None = None
+        self._transport: asyncio.ReadTransport | None = None
         self._connection: socket.socket | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """The process, None while there is none."""
-        return None if self._process is None else self._process.pid
 
     @property
     def runs(self) -> bool:
         """Whether the process has been started and has not ended."""
-        return self._process is not None and self._process.returncode is None
+        return self._forked is not None and self._output is not None and not self._output.ended
 
     async def start(self) -> None:
         """Start the process, unless it runs, wait until it is ready, and send it every job again. Raises OSError."""
@@ -99,29 +111,25 @@ class WorkerProcess:
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connection.setblocking(False)
         with theirs:
-            self._process = await self._spawn(theirs)
+            await self._fork(theirs)
         self._unsent = deque(self.jobs)
         self._send_jobs()
-        with contextlib.suppress(EOFError):
-            if await self._frame(len(READY)) == READY:
-                return
+        with contextlib.suppress(EOFError, ValueError):
+            self.pid = decode_ready(await self._frame(READY_SIZE))
+            return
         raise ChildProcessError(errno.ECHILD, "it ended at its start")
 
-    async def _spawn(self, connection: socket.socket) -> asyncio.subprocess.Process:
-        package = str(Path(mailbridge.__file__).parents[1])
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-B",
-            "-m",
-            "mailbridge.submission.worker",
-            stdin=connection.fileno(),
-            stdout=asyncio.subprocess.PIPE,
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,
-            limit=MAX_RESPONSE,
-        )
+    async def _fork(self, connection: socket.socket) -> None:
+        read, write = os.pipe()
+        try:
+            output = _Output(MAX_RESPONSE)
+            protocol = asyncio.StreamReaderProtocol(output)
+            pipe = io.FileIO(read)
+            self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+            self._output = output
+            self._forked = await self._fork_server.fork(connection.fileno(), write)
+        finally:
+            os.close(write)
 
     def assign(self, job: Job) -> None:
         """Add a job. A process that does not run gets it when it starts. A job whose files cannot be opened is finished."""
@@ -151,42 +159,50 @@ class WorkerProcess:
 
     def cancel(self, job: Job) -> None:
         """Kill the process if it works on this job, which nobody waits for any more."""
-        if self.jobs and self.jobs[0] is job and self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        if self.jobs and self.jobs[0] is job and self._forked is not None:
+            self._forked.kill()
 
     async def response(self) -> Response:
-        """Return the response to the first job. Raises EOFError where the process died, ValueError for an invalid response."""
+        """Return the response to the first job.
+
+        Raises EOFError where the process died, ValueError for an invalid response, and StoreUnavailable where that is not the
+        mail's fault.
+        """
         try:
             content = await self._frame(MAX_RESPONSE)
         except EOFError:
             if self.jobs[0] in self._unsent:
                 raise StoreUnavailable("the mail could not be sent to a worker process") from None
+            if self._forked is not None and not self._forked.has_fork_server:
+                raise StoreUnavailable("the worker process ended with its fork server") from None
             raise
         response = decode_response(content, await self._frame(MAX_DERIVED))
         self._send_jobs()  # there is room now
         return response
 
     async def _frame(self, limit: int) -> bytes:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        read = self._process.stdout.readexactly
+        assert self._output is not None
+        read = self._output.readexactly
         return await read(frame_length(await read(HEAD_SIZE), limit))
 
     async def kill(self) -> None:
         """Kill the process, and wait until it is gone."""
+        self.pid = None
         if self._connection is not None:
             self._connection.close()
-        process = self._process
-        if process is None:
+        if self._forked is not None:
+            self._forked.kill()
+        if self._output is None or self._transport is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        assert process.stdout is not None
-        await process.wait()
-        # The pipe is read to its end, so that it is closed before the event loop is.
-        await process.stdout.read()
-        self._process = None
+        try:
+            # The pipe is read to its end, which comes when the process is gone.
+            async with asyncio.timeout(_KILL_SECONDS):
+                await self._output.read()
+        except TimeoutError:  # the fork server has stopped, or hangs
+            await self._fork_server.stop()
+            await self._output.read()
+        self._transport.close()
+        self._forked = self._output = self._transport = None
 
     def _send_jobs(self) -> None:
         """Send the jobs that the process does not have yet, as many as there is room for."""

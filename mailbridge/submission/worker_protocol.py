@@ -3,9 +3,12 @@
 A request is one packet through the Unix socket that is the worker's standard input: JSON whose `kind` names what is asked, and
 the open files that the kind needs as descriptors (SCM_RIGHTS, unix(7)). A worker gets no path, so it needs none.
 
-Standard output carries frames: a length in 4 bytes, and that many bytes. The first one, READY, says that the worker has loaded
-what it needs. Then each request is answered by two: the JSON, and the content derived from the files (`Letter.derived`), which
+Standard output carries frames: a length in 4 bytes, and that many bytes. The first one says that the worker is ready, and its
+process id. Then each request is answered by two: the JSON, and the content derived from the files (`Letter.derived`), which
 may be empty. The daemon bounds every frame, because a hostile mail may have taken over the worker that writes it.
+
+The daemon sends the fork server two commands, each one packet: fork a worker that has a number and these two descriptors as its
+standard input and output, and kill the worker with that number. The fork server sends nothing.
 """
 
 from __future__ import annotations
@@ -26,11 +29,14 @@ from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 MAX_SECONDS = 30.0  # that a worker may take for one mail
 MAX_REQUEST: Final = 20_000  # bytes
 MAX_FILES: Final = 2  # open files with one request
-READY: Final = b"ready"
+WORKER_FILES: Final = 2  # descriptors that a worker starts with
 MAX_RESPONSE = 4_000_000  # bytes of JSON
 UNREADABLE: Final = "554 5.6.0 The mail cannot be read within the limits of time and memory; send its files as one smaller PDF"
 _LENGTH: Final = struct.Struct("!I")
 HEAD_SIZE: Final = _LENGTH.size
+_READY: Final = struct.Struct("!5sI")
+READY_SIZE: Final = _READY.size
+_COMMAND: Final = struct.Struct("!?I")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +90,15 @@ class Response:
     unavailable: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """To the fork server: fork the worker `number`, with its descriptors, or kill it."""
+
+    fork: bool
+    number: int
+    files: Sequence[int] = ()
+
+
 _REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Request)
 _RESPONSE: Final = TypeAdapter(Response)
 
@@ -97,6 +112,20 @@ def receive_request(connection: socket.socket) -> tuple[Request, list[int]] | No
     """Return the next request and its open files, None where there are no more. Raises ValueError for an invalid one."""
     content, files, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FILES)
     return (_REQUEST.validate_json(content), files) if content else None
+
+
+def send_command(connection: socket.socket, command: Command) -> None:
+    """Send the fork server a command. Raises OSError."""
+    socket.send_fds(connection, [_COMMAND.pack(command.fork, command.number)], command.files)
+
+
+def receive_command(connection: socket.socket) -> Command | None:
+    """Return the next command with its open descriptors, which are fewer for lack of them; None where there are no more."""
+    content, files, _, _ = socket.recv_fds(connection, _COMMAND.size, WORKER_FILES)
+    if not content:
+        return None
+    fork, number = _COMMAND.unpack(content)
+    return Command(fork, number, files)
 
 
 def encode_response(response: Response) -> tuple[bytes, bytes]:
@@ -129,6 +158,19 @@ def decode_response(content: bytes, derived: bytes) -> Response:
             raise ValueError("derived content without a letter")
         return response
     return replace(response, letter=replace(response.letter, derived=derived))
+
+
+def ready_frame(pid: int) -> bytes:
+    """Return a worker's first frame."""
+    return frame(_READY.pack(b"ready", pid))
+
+
+def decode_ready(content: bytes) -> int:
+    """Return the process id in a worker's first frame. Raises ValueError where it is not one."""
+    if len(content) != READY_SIZE or not content.startswith(b"ready"):
+        raise ValueError("a worker's first frame does not say that it is ready")
+    pid: int = _READY.unpack(content)[1]
+    return pid
 
 
 def frame(content: bytes) -> bytes:

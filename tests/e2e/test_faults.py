@@ -43,9 +43,9 @@ async def _round(seed: int, state: Path) -> None:
         await env.start_myfax()
         await env.start()
         env.signal(signal.SIGUSR1)
-        # New workers have to be started while starting them can fail.
-        for worker in _workers(env.pid):
-            os.kill(worker, signal.SIGKILL)
+        # The fork server and its workers have to be started while starting them can fail.
+        for fork_server in _children(env.pid):
+            os.kill(fork_server, signal.SIGKILL)
         replies = await asyncio.gather(*[_mail(env, seed, number) for number in range(24)], *[_ask(env) for _ in range(6)])
         for number in range(3):
             await env.mailbox.deliver(_received(f"{seed}-{number}"))
@@ -72,7 +72,7 @@ async def _round(seed: int, state: Path) -> None:
         assert "unexpected" not in written, written
 
 
-def _workers(daemon: int) -> list[int]:
+def _children(daemon: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()]
 
 

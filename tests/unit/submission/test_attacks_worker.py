@@ -133,13 +133,14 @@ import json, sys
 from mailbridge.submission import worker
 from mailbridge.submission.worker_protocol import frame
 serve = worker.serve
+worker.load()
 def watched(requests, responses):
     before = set(sys.modules)
     serve(requests, responses)
     responses.write(frame(json.dumps(sorted(set(sys.modules) - before)).encode()))
     responses.flush()
 worker.serve = watched
-worker.main()
+worker.run()
 """
 
     def __init__(self) -> None:
