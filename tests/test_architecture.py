@@ -15,7 +15,7 @@ from tests.wait_helpers import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mailbridge"
-STAGES = ("submission", "fax", "report", "webhook", "notice", "web", "console", "control")
+STAGES = ("submission", "fax", "report", "webhook", "notice", "web", "control")
 # Each layer may import what is below it. Inside one layer, a package may import itself alone.
 LAYERS = (
     ("errors",),
@@ -24,6 +24,7 @@ LAYERS = (
     ("store", "myfax", "page", "clock"),
     ("runtime",),
     STAGES,
+    ("console",),
     ("assembly", "http_assembly", "online_check"),
     ("background",),
     ("app",),
@@ -36,6 +37,7 @@ LAYERS = (
 LEAVES: dict[str, set[str]] = {
     "config": {"errors", "config", "phone"},
     "descriptors": set(),
+    "error_table": set(),
     "happy_eyeballs": set(),
     "log": set(),
     "metrics": set(),
@@ -49,6 +51,7 @@ NOUNS = ("errors", "lifecycle", "model")
 PURE = (
     "console/client_address.py",
     "console/paging.py",
+    "console/search_terms.py",
     "errors.py",
     "lifecycle.py",
     "myfax/answers.py",
@@ -60,7 +63,7 @@ PURE = (
     "notice/compose.py",
     "notice/confirmation.py",
     "notice/dsn.py",
-    "notice/error_table.py",
+    "error_table.py",
     "notice/mime_writer.py",
     "notice/original.py",
     "notice/route_match.py",
@@ -84,6 +87,7 @@ PURE = (
     "report/match.py",
     "report/parser.py",
     "retry.py",
+    "store/list_filter.py",
     "store/notice_records.py",
     "store/transfer_encoding.py",
     "submission/address.py",
@@ -219,6 +223,11 @@ def test_imports_go_one_way(module: str) -> None:
 def test_stages_meet_only_in_the_store() -> None:
     met = {(own_package(module), other) for module in MODULES for other in packages_used(module)}
     assert not {(one, other) for one, other in met if one in STAGES and other in STAGES and one != other}
+
+
+def test_the_console_uses_the_actions_of_the_control_socket_and_no_other_stage() -> None:
+    used = {other for module in MODULES if own_package(module) == "console" for other in packages_used(module)}
+    assert used & set(STAGES) == {"control"}
 
 
 def test_app_alone_picks_a_store() -> None:

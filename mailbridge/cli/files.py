@@ -35,9 +35,7 @@ def files() -> None:
 @_directory
 @json_option
 def systemd(directory: Path, as_json: bool) -> None:
-    """Write the systemd units and config.example.toml.
-
-    The units call this very installation; mailbridge.sysusers.conf makes their user.
+    """Write the units, the user for systemd-sysusers, and config.example.toml. The units call this very installation.
 
     \b
       mailbridge files systemd /etc/systemd/system

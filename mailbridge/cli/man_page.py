@@ -21,7 +21,7 @@ def man_page() -> str:
         ".SH SYNOPSIS",
         ".B mailbridge",
         r".I COMMAND",
-        r"[\fIOPTION\fR]... [\fIARGUMENT\fR]...",
+        r"[IOPTIONR]... [IARGUMENTR]...",
         ".SH DESCRIPTION",
         *_text(mailbridge.help or ""),
         ".SH COMMANDS",

@@ -15,6 +15,7 @@ from mailbridge.console.client_address import TrustedProxies
 from mailbridge.console.drafting import Drafts
 from mailbridge.console.identity import Identity
 from mailbridge.console.rendering import Templates
+from mailbridge.console.search_terms import Names
 from mailbridge.model import Document, Event
 from mailbridge.page.shown_page import ShownPage
 from mailbridge.runtime import Runtime
@@ -58,6 +59,11 @@ class Console:
     def zone(self) -> ZoneInfo:
         """The zone of times for people."""
         return ZoneInfo(self.config.timezone)
+
+    @cached_property
+    def names(self) -> Names:
+        """The contacts."""
+        return Names(self.config.directory.numbers)
 
     @cached_property
     def proxies(self) -> TrustedProxies:

@@ -9,14 +9,31 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mailbridge.console.identity import Language
+from mailbridge.console.search_terms import Names
 from mailbridge.console.texts import LANGUAGES, Texts
+from mailbridge.error_table import MEANINGS
 from mailbridge.phone.national_form import national_form
 
 _FOLDER: Final = Path(__file__).parent
 _STATIC: Final = {"style.css": "text/css", "refresh.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
+
+# By state: the class of its colour, and its sign.
+_STATES: Final = {
+    "queued": ("busy", "…"),
+    "uploading": ("busy", "↥"),
+    "submitted": ("busy", "☏"),
+    "in_doubt": ("warn", "?"),
+    "delivered": ("good", "✓"),
+    "failed": ("bad", "✕"),
+    "cancelled": ("", "–"),
+    "pending": ("busy", "…"),
+    "sending": ("busy", "↥"),
+    "dead": ("bad", "✕"),
+}
 
 
 class Templates:
@@ -28,6 +45,7 @@ class Templates:
         self._environment = Environment(
             loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=False
         )
+        self._environment.filters["number"] = "{:,}".format
         for name in loader.list_templates():
             self._environment.get_template(name)
         self.texts: Final[dict[Language, Texts]] = {language: Texts(language) for language in LANGUAGES}
@@ -43,8 +61,8 @@ class Templates:
 class Display:
     """How times, numbers and the like look in one language and time zone. Each returns markup with its text escaped."""
 
-    def __init__(self, texts: Texts, zone: ZoneInfo) -> None:
-        self._texts, self._zone = texts, zone
+    def __init__(self, texts: Texts, zone: ZoneInfo, names: Names) -> None:
+        self._texts, self._zone, self._names = texts, zone, names
 
     @property
     def zone_name(self) -> Markup:
@@ -65,6 +83,31 @@ class Display:
         if not number:
             return self._texts.text("number.none")
         return Markup('<bdi dir="ltr" class="number" title="{}">{}</bdi>').format(number, national_form(number))
+
+    def party(self, number: str | None) -> Markup:
+        """Return a telephone number with the name that the contacts have for it."""
+        name = self._names.of(number)
+        if name is None:
+            return self.number(number)
+        return Markup('{} <span class="soft">{}</span>').format(self.foreign(name), self.number(number))
+
+    def plain_party(self, number: str | None) -> str:
+        """Return a telephone number, or its name, for a title, which holds no markup."""
+        return self._names.of(number) or (national_form(number) if number else str(self._texts.text("number.none")))
+
+    def state(self, state: str) -> Markup:
+        """Return the state of a fax or a delivery: a sign, a word and a colour, so that no colour is needed to read it."""
+        kind, sign = _STATES.get(state, ("", "•"))
+        html = '<span class="state {}"><span aria-hidden="true">{}</span> {}</span>'
+        return Markup(html).format(kind, sign, self._texts.text(f"state.{state}"))
+
+    def why(self, code: str) -> Markup:
+        """Return why a fax failed, by its error code."""
+        return escape(MEANINGS[code if code in MEANINGS else "unknown"].why[self._texts.language])
+
+    def what_to_do(self, code: str) -> Markup:
+        """Return what to do about a fax that failed, by its error code."""
+        return escape(MEANINGS[code if code in MEANINGS else "unknown"].what_to_do[self._texts.language])
 
     def code(self, text: str | None) -> Markup:
         """Return an id, an address or a name of the configuration."""

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 
 from starlette.responses import Response
 
-from mailbridge.console import login, send, session_pages, todo
+from mailbridge.console import downloads, fax_actions, fax_lists, fax_page, login, received_pages, session_pages, todo
 from mailbridge.console.identity import Role
 from mailbridge.console.visit import Visit
 
@@ -35,12 +35,23 @@ ROUTES: Final = (
     Access("POST", "/login", login.log_in, ANYBODY),
     Access("POST", "/logout", login.log_out, USERS),
     Access("POST", "/language", login.choose_language, ANYBODY),
+    Access("GET", "/sent", fax_lists.show_sent, USERS),
+    Access("GET", "/waiting", fax_lists.show_waiting, USERS),
+    Access("GET", "/failed", fax_lists.show_failed, USERS),
+    Access("GET", "/faxes", fax_lists.show_all, USERS),
+    Access("GET", "/faxes/{id}", fax_page.show_fax, USERS),
+    Access("GET", "/faxes/{id}/cancel", fax_actions.ask_cancel, SENDERS),
+    Access("POST", "/faxes/{id}/cancel", fax_actions.cancel, SENDERS),
+    Access("GET", "/faxes/{id}/retry", fax_actions.ask_retry, OPERATORS),
+    Access("POST", "/faxes/{id}/retry", fax_actions.retry, OPERATORS),
+    Access("GET", "/faxes/{id}/resolve", fax_actions.ask_resolve, OPERATORS),
+    Access("POST", "/faxes/{id}/resolve", fax_actions.resolve, OPERATORS),
+    Access("GET", "/faxes/{id}/documents/{n}", downloads.download_document, USERS),
+    Access("GET", "/faxes/{id}/confirmation", downloads.download_confirmation, USERS),
+    Access("GET", "/received", received_pages.show_received, READERS),
+    Access("GET", "/received/{id}", received_pages.show_received_fax, READERS),
+    Access("POST", "/received/{id}/note", received_pages.save_note, OPERATORS),
+    Access("GET", "/received/{id}/documents/{n}", downloads.download_document, READERS),
     Access("GET", "/sessions", session_pages.show_sessions, USERS),
     Access("POST", "/sessions/{id}/end", session_pages.end_session, USERS),
-    Access("GET", "/send", send.show_form, SENDERS),
-    Access("POST", "/send", send.compose, SENDERS),
-    Access("GET", "/send/{key}", send.show_draft, SENDERS),
-    Access("POST", "/send/{key}", send.send_draft, SENDERS),
-    Access("POST", "/send/{key}/discard", send.discard_draft, SENDERS),
-    Access("GET", "/send/{key}/documents/{document}/pages/{page}", send.show_draft_page, SENDERS),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
@@ -58,6 +59,11 @@ class Visit:
     def texts(self) -> Texts:
         """The words of that language."""
         return self.console.templates.texts[self.language]
+
+    @cached_property
+    def display(self) -> Display:
+        """How times, numbers and the like look to this user."""
+        return Display(self.texts, self.console.zone, self.console.names)
 
     @property
     def is_part(self) -> bool:
@@ -124,7 +130,7 @@ class Visit:
             "t": texts.text,
             "n": texts.count,
             "texts": texts,
-            "show": Display(texts, self.console.zone),
+            "show": self.display,
             "root": ROOT,
             "version": self.console.templates.version,
             "who": self.who,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from mailbridge.model import Failure, Fax, last_attempt, new_id, new_token
 from mailbridge.store.interface import Store, Transaction
 
 Clock = Callable[[], datetime]
+# Who does it, from where and by which way, for the audit; None where that is not known.
+By = Mapping[str, Any] | None
 
 # Faxes in one transaction, which must be short.
 _BATCH = 100
@@ -36,19 +38,27 @@ _NOT_RETRIED: dict[FaxState, str] = {
 }
 
 
-async def cancel(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
+def _note(tx: Transaction, by: By, what: str, fax: Fax, now: datetime, **more: object) -> None:
+    """Write into the audit who does something with a fax, in the transaction that does it."""
+    if by is not None:
+        tx.audit.note(what, fax.id, fax.number, {**by, **more}, now)
+
+
+async def cancel(store: Store, clock: Clock, *, id: str, by: By = None) -> dict[str, Any]:
     """Cancel a queued fax. Raises NotFound, ControlError."""
 
     def work(tx: Transaction) -> dict[str, Any]:
         fax = tx.faxes.get(whole_fax_id(tx, id))
         if fax.state != "queued":
             raise ControlError(f"{fax.id} cannot be cancelled: {_NOT_CANCELLED[fax.state]}")
-        return fax_as_json(tx.faxes.transition(fax.id, "cancel", clock(), source="person"))
+        now = clock()
+        _note(tx, by, "fax.cancel", fax, now)
+        return fax_as_json(tx.faxes.transition(fax.id, "cancel", now, source="person"))
 
     return await store.run(work)
 
 
-async def retry(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
+async def retry(store: Store, clock: Clock, *, id: str, by: By = None) -> dict[str, Any]:
     """Send a queued fax now, or queue a copy of one that failed or was cancelled; return the fax that is sent.
 
     Raises NotFound, ControlError.
@@ -57,6 +67,7 @@ async def retry(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
     def work(tx: Transaction) -> dict[str, Any]:
         fax, now = tx.faxes.get(whole_fax_id(tx, id)), clock()
         if fax.state == "queued":
+            _note(tx, by, "fax.retry", fax, now)
             return {**fax_as_json(tx.faxes.update(fax.id, due_at=now)), "copy_of": None}
         if fax.state in _NOT_RETRIED:
             raise ControlError(f"{fax.id} cannot be sent again: {_NOT_RETRIED[fax.state]}")
@@ -64,6 +75,7 @@ async def retry(store: Store, clock: Clock, *, id: str) -> dict[str, Any]:
             raise ControlError(f"{fax.id} cannot be sent again: its documents were deleted (retention.documents)")
         copy = _copy(fax, now)
         tx.faxes.add(copy, now)
+        _note(tx, by, "fax.retry", fax, now, copy=copy.id)
         return {**fax_as_json(tx.faxes.get(copy.id)), "copy_of": fax.id}
 
     return await store.run(work)
@@ -96,7 +108,7 @@ def _new_expiry(fax: Fax, now: datetime) -> datetime:
 
 
 async def resolve(
-    store: Store, clock: Clock, *, id: str, as_: Literal["sent", "resend", "failed"], fax_code: str | None = None
+    store: Store, clock: Clock, *, id: str, as_: Literal["sent", "resend", "failed"], fax_code: str | None = None, by: By = None
 ) -> dict[str, Any]:
     """End a doubt as a person decides; a sent fax with a FAX_CODE is polled to its end. Raises NotFound, ControlError."""
 
@@ -104,7 +116,9 @@ async def resolve(
         fax, now = tx.faxes.get(whole_fax_id(tx, id)), clock()
         if fax.state != "in_doubt":
             raise ControlError(f"{fax.id} is {fax.state}, and only a fax in doubt can be resolved")
-        return fax_as_json(_resolve(tx, fax, as_, fax_code, now))
+        resolved = _resolve(tx, fax, as_, fax_code, now)
+        _note(tx, by, "fax.resolve", fax, now, resolved_as=as_, fax_code=fax_code)
+        return fax_as_json(resolved)
 
     return await store.run(work)
 

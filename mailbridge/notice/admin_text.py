@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from mailbridge.notice.error_table import Language
+from mailbridge.error_table import Language
 from mailbridge.notice.wording import LABELS, Phrase, Row, Section, local_time
 
 # By cause: what is wrong, what to do, and that it is over. {name} is the account, mailbox or webhook.

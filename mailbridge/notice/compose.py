@@ -14,9 +14,9 @@ from email.utils import format_datetime
 from zoneinfo import ZoneInfo
 
 import mailbridge.notice.mime_writer as mime
+from mailbridge.error_table import MEANINGS, Language, Meaning
 from mailbridge.model import Delivery, Envelope, Fax
 from mailbridge.notice.admin_text import admin_sections
-from mailbridge.notice.error_table import MEANINGS, Language, Meaning
 from mailbridge.notice.original import Original
 from mailbridge.notice.wording import LABELS, RESULTS, UNKNOWN, Phrase, Row, Section, as_html, as_text, local_time, phone_number
 from mailbridge.store.notice_records import DueNotice, received_documents

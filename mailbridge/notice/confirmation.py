@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from mailbridge.error_table import MEANINGS, Language
 from mailbridge.model import Document, Fax
 from mailbridge.notice.compose import Letterhead
-from mailbridge.notice.error_table import MEANINGS, Language
 from mailbridge.notice.wording import local_time, phone_number
 from mailbridge.page.confirmation_text import ConfirmationText
 

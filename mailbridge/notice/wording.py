@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from mailbridge.notice.error_table import Language
+from mailbridge.error_table import Language
 from mailbridge.notice.mime_writer import visible
 from mailbridge.phone.national_form import national_form
 

@@ -20,6 +20,7 @@ from mailbridge.store.console_interface import ConsoleSessions
 from mailbridge.store.delivery_interface import Deliveries, StoppedWebhooks
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.hour_counts import HourCounts
+from mailbridge.store.list_filter import FaxesFound, FaxGroup, ListFilter, ReceivedFound
 from mailbridge.store.notices_interface import Alerts, Notices
 from mailbridge.store.received_notes import ReceivedNote
 from mailbridge.store.retention_interface import Audit, Retention
@@ -116,6 +117,15 @@ class Search(Protocol):
 
     def usage(self, since: datetime, until: datetime, below: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         """Return the next page of the faxes that were accepted in this time, for `store.usage.group`, and where it ended."""
+
+    def list_faxes(self, group: FaxGroup, wanted: ListFilter, below: str | None, limit: int) -> FaxesFound:
+        """Return up to `limit` wanted faxes of a group, newest first, below the id `below`, and where to go on.
+
+        A search by text looks at a bounded number of faxes, so it may find fewer, or none, though there are more.
+        """
+
+    def list_received(self, wanted: ListFilter, below: str | None, limit: int) -> ReceivedFound:
+        """Return likewise the events of received faxes and voicemails; `below` is the id of an event."""
 
     def hour(self, start: datetime) -> HourCounts:
         """Return how many faxes were accepted, received and became final in the hour that begins at `start`."""

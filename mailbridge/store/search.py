@@ -15,7 +15,9 @@ from sqlalchemy import ColumnElement, Table, func, select
 from mailbridge.lifecycle import FaxState
 from mailbridge.model import Event, Fax
 from mailbridge.store import rows, schema
+from mailbridge.store.fax_lists import list_faxes, list_received
 from mailbridge.store.hour_counts import HourCounts, hour_counts
+from mailbridge.store.list_filter import FaxesFound, FaxGroup, ListFilter, ReceivedFound
 from mailbridge.store.sql import Sql
 from mailbridge.store.usage import usage_page
 
@@ -97,6 +99,12 @@ class Search:
 
     def usage(self, since: datetime, until: datetime, below: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         return usage_page(self._sql, since, until, below)
+
+    def list_faxes(self, group: FaxGroup, wanted: ListFilter, below: str | None, limit: int) -> FaxesFound:
+        return list_faxes(self._sql, group, wanted, below, limit)
+
+    def list_received(self, wanted: ListFilter, below: str | None, limit: int) -> ReceivedFound:
+        return list_received(self._sql, wanted, below, limit)
 
     def hour(self, start: datetime) -> HourCounts:
         return hour_counts(self._sql, start)

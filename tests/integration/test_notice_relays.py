@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from flufl.bounce import all_failures
 
-from mailbridge.notice.error_table import MEANINGS
+from mailbridge.error_table import MEANINGS
 from tests.integration.mail_servers import MailServer, exim_running, postfix_running
 from tests.integration.notice_fixtures import ORIGINAL, Office, a_recipient, in_office, texts
 from tests.integration.relay_stand_in import RelayStandIn, Taken

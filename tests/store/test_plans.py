@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Connection, event
 
 from mailbridge.store.interface import Transaction
+from mailbridge.store.list_filter import FaxGroup, ListFilter
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, NUMBER
@@ -70,6 +72,13 @@ FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "delete a received item": lambda tx: tx.received.delete("fax_1"),
     "delete received items": lambda tx: tx.retention.delete_received_items(LATER, 9),
     "audit of a fax": lambda tx: tx.audit.newest("fax_1"),
+    "faxes of a user": lambda tx: tx.search.list_faxes("all", ListFilter(user="dana"), None, 9),
+    "faxes of a user that failed": lambda tx: tx.search.list_faxes("failed", ListFilter(user="dana"), None, 9),
+    "faxes to a number": lambda tx: tx.search.list_faxes("all", ListFilter(numbers=(NUMBER,)), None, 9),
+    "delivered faxes to a number": lambda tx: tx.search.list_faxes("delivered", ListFilter(numbers=(NUMBER,)), None, 9),
+    "faxes of a day": lambda tx: tx.search.list_faxes("all", ListFilter(since=NOW, until=LATER), None, 9),
+    "console session": lambda tx: tx.console_sessions.get("x", NOW),
+    "end a console session": lambda tx: tx.console_sessions.end("ses_1", "dana"),
     "audit of a number": lambda tx: tx.audit.newest(number=NUMBER),
 }
 
@@ -162,5 +171,27 @@ def test_neither_many_recipients_nor_many_waiting_faxes_are_searched(tmp_path: P
 
     async def scenario(store: SqliteStore) -> None:
         assert any(searched in line for line in await plans(store, FREQUENT[query]))
+
+    with_store(tmp_path, scenario)
+
+
+def _list(name: FaxGroup | Literal["received"], wanted: ListFilter, tx: Transaction) -> object:
+    if name == "received":
+        return tx.search.list_received(wanted, "evt_9", 9)
+    return tx.search.list_faxes(name, wanted, "fax_9", 9)
+
+
+LISTS = [("open", "fax_open"), ("delivered", "fax_delivered"), ("failed", "fax_not_delivered"), ("received", "event_received")]
+
+
+@pytest.mark.parametrize(("name", "index"), LISTS)
+def test_a_list_is_read_along_its_own_index(tmp_path: Path, name: FaxGroup | Literal["received"], index: str) -> None:
+    """Otherwise a page of the few that failed would read all that did not."""
+
+    async def scenario(store: SqliteStore) -> None:
+        for wanted in (ListFilter(), ListFilter(text="x")):
+            found = await plans(store, partial(_list, name, wanted))
+            assert [line for line in found if f"INDEX {index}" in line], found
+            assert not [line for line in found if "TEMP B-TREE" in line], found
 
     with_store(tmp_path, scenario)

@@ -34,6 +34,7 @@ def upgrade(op: Operations) -> None:
     op.create_index("fax_same", "fax", ["same_key", "created_at"])
     _notices(op)
     _console_session(op)
+    _lists(op)
     op.execute("UPDATE meta SET key = 'condition: ' || substr(key, 7) WHERE key LIKE 'mark: %'")
 
 
@@ -137,3 +138,13 @@ def _console_session(op: Operations) -> None:
         sa.Column("agent", sa.Text, nullable=False),
     )
     op.create_index("ix_console_session_user", "console_session", ["user"])
+
+
+def _lists(op: Operations) -> None:
+    op.create_index("fax_open", "fax", ["id"], sqlite_where=sa.text("coalesce(final_at, 0) = 0"))
+    op.create_index("fax_delivered", "fax", ["id"], sqlite_where=sa.text("coalesce(state, '') = 'delivered'"))
+    not_delivered = sa.text("coalesce(state, '') IN ('failed', 'cancelled')")
+    op.create_index("fax_not_delivered", "fax", ["id"], sqlite_where=not_delivered)
+    op.create_index("fax_user", "fax", ["user", "id"], sqlite_where=sa.text('"user" IS NOT NULL'))
+    received = sa.text("coalesce(type, '') IN ('fax.received', 'voicemail.received')")
+    op.create_index("event_received", "event", ["id"], sqlite_where=received)

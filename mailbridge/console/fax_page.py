@@ -1,0 +1,54 @@
+"""A sent fax: its story, its documents, and what may be done about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from mailbridge.console.fax_story import tell
+from mailbridge.console.visit import Visit
+from mailbridge.control import queries
+from mailbridge.errors import NotFound
+from mailbridge.store.retention_interface import AuditLine
+
+# By state: what an operator may do, in the order of the buttons.
+ACTIONS: dict[str, tuple[str, ...]] = {
+    "queued": ("retry", "cancel"),
+    "in_doubt": ("resolve",),
+    "failed": ("retry",),
+    "cancelled": ("retry",),
+}
+_OF_SENDERS = ("cancel",)
+
+
+async def show_fax(visit: Visit) -> Response:
+    """Show one fax, with everything that happened to it."""
+    fax = await find_fax(visit)
+    if fax.get("direction") == "inbound":
+        return visit.redirect(f"/received/{fax['id']}")
+    done_by_people = await people(visit, fax["id"])
+    values = {"fax": fax, "story": tell(visit, fax, done_by_people), "actions": actions_of(visit, fax)}
+    return visit.changing_page("fax.html", "fax_part.html", **values)
+
+
+async def find_fax(visit: Visit) -> dict[str, Any]:
+    """Return the fax that the path names, as `mailbridge show` has it. Raises NotFound, also for one that is not the user's."""
+    fax = await queries.show(visit.console.runtime.store, id=visit.path("id"))
+    if visit.user.own is not None and fax.get("user") != visit.user.own:
+        raise NotFound("not this user's fax")
+    return fax
+
+
+async def people(visit: Visit, fax_id: str) -> list[AuditLine]:
+    """Return what people did with a fax."""
+    return await visit.console.runtime.store.run(lambda tx: tx.audit.newest(fax_id))
+
+
+def actions_of(visit: Visit, fax: dict[str, Any]) -> tuple[str, ...]:
+    """Return what the user may do with this fax in its present state."""
+    possible = ACTIONS.get(fax["state"], ())
+    if fax["state"] in ("failed", "cancelled") and any(document["deleted"] for document in fax["documents"]):
+        possible = ()
+    allowed = {"operator": possible, "sender": _OF_SENDERS, "viewer": ()}[visit.user.role]
+    return tuple(action for action in possible if action in allowed)
