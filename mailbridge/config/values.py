@@ -121,20 +121,29 @@ def _webhook_secrets(value: object) -> object:
     secrets = value if isinstance(value, list | tuple) else [value]
     if not 1 <= len(secrets) <= 2:
         raise wrong("must be one secret, or two during rotation", "keep only the new and the old secret")
-    for secret in secrets:
-        if str(secret).startswith("v1,"):
-            raise wrong(
-                "begins with v1, which is the prefix of a signature", "leave off `v1,`: the secret is what follows, whsec_…"
-            )
-        try:
-            key = base64.b64decode(str(secret).removeprefix("whsec_"), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-        if not 24 <= len(key) <= 64:
-            raise wrong(
-                "is not the base64 encoding of 24 to 64 bytes", 'generate one with: echo "whsec_$(openssl rand -base64 32)"'
-            )
+    for secret in map(str, secrets):
+        if not _is_webhook_secret(secret):
+            raise _not_a_webhook_secret(secret)
     return tuple(SecretStr(str(secret)) for secret in secrets)
+
+
+def _is_webhook_secret(text: str) -> bool:
+    try:
+        return 24 <= len(base64.b64decode(text.removeprefix("whsec_"), validate=True)) <= 64
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _not_a_webhook_secret(text: str) -> PydanticCustomError:
+    """Return the error for a text that is no secret of Standard Webhooks, without repeating it."""
+    if text.startswith("v1,"):
+        return wrong("begins with v1, which is the prefix of a signature", "leave off `v1,`: the secret is what follows, whsec_…")
+    if text.startswith(("whpk_", "whsk_")):
+        return wrong("is a key of an asymmetric signature (v1a)", "write a symmetric secret, whsec_…")
+    within = re.search(r"whsec_[A-Za-z0-9+/]{32,}={0,2}", text)
+    if within and within[0] != text and _is_webhook_secret(within[0]):
+        return wrong("has more around the secret, such as blanks or quotes", "write only whsec_… and what belongs to it")
+    return wrong("is not the base64 encoding of 24 to 64 bytes", 'generate one with: echo "whsec_$(openssl rand -base64 32)"')
 
 
 def _tags(value: object) -> object:

@@ -18,7 +18,9 @@ _CODE = re.compile(r"\[(?:UNAVAILABLE|INUSE|LIMIT|SERVERBUG|TEMPFAIL|THROTTLED|O
 _BUSY = re.compile(
     r"throttl|back-?off|temporar|overload|rate.?limit|(?:service|server|system|currently) (?:is )?(?:currently )?unavailable"
     r"|server (?:is )?busy|too busy|too many (?:simultaneous |concurrent )?(?:connections|sessions|requests|commands)"
-    r"|(?:bandwidth|commands?) limits?",
+    r"|(?:bandwidth|commands?|connections?) limits?|connections? (?:\S+ )?exceeded|(?:maximum|max) number of (?:\w+ )?connections"
+    r"|(?:mailbox|folder|database) (?:is )?(?:\w+ )?(?:locked|in use|unavailable)|lock timeout|waiting for (?:a |the )?lock"
+    r"|server (?:is )?(?:shutting down|restarting|down)|service (?:is )?not available",
     re.IGNORECASE,
 )
 # In an answer to a login these may be said of a wrong password too.

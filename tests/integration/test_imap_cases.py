@@ -67,6 +67,11 @@ PLEAS = {
     b"TAG NO [OVERQUOTA] Account exceeded command or bandwidth limits\r\n": 0.0,
     b"TAG NO Server busy, please try again later.\r\n": 0.0,
     b"TAG NO Temporary problem, please try again in 30 seconds\r\n": 30.0,
+    b"TAG NO Maximum number of connections from user+IP exceeded\r\n": 0.0,
+    b"TAG NO Mailbox is locked by another process\r\n": 0.0,
+    b"TAG NO Timeout while waiting for lock\r\n": 0.0,
+    b"* BYE Connection limit reached\r\n": 0.0,
+    b"* BYE Server shutting down\r\n": 0.0,
     b"* BYE [UNAVAILABLE] Temporary system problem, try again later\r\n": 0.0,
 }
 

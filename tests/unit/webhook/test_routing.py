@@ -126,6 +126,27 @@ def test_a_user_in_the_url_and_an_authorization_header_exclude_each_other() -> N
         Webhook.model_validate({"url": "https://a:b@crm.example/", "secret": SECRET, "headers": {"authorization": "x"}})
 
 
+@pytest.mark.parametrize(
+    ("around", "words"),
+    [
+        ("{} ", "around the secret"),
+        (" {}", "around the secret"),
+        ("'{}'", "around the secret"),
+        ("Bearer {}", "around the secret"),
+        ("whsec_{}", "around the secret"),
+        ("secret={}", "around the secret"),
+        ("whpk_{}", "asymmetric"),
+    ],
+)
+def test_W3_what_is_around_a_secret_is_explained(tmp_path: Path, around: str, words: str) -> None:
+    path = tmp_path / "config.toml"
+    config(tmp_path, "")
+    path.write_text(path.read_text().replace(SECRET, around.format(SECRET)))
+    [error] = problems(path, {})
+    assert words in str(error)
+    assert SECRET not in str(error)
+
+
 def test_W3_a_secret_with_the_prefix_of_a_signature_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     config(tmp_path, "")
