@@ -35,7 +35,9 @@ def files() -> None:
 @_directory
 @json_option
 def systemd(directory: Path, as_json: bool) -> None:
-    """Write the units, the user for systemd-sysusers, and config.example.toml. The units call this very installation.
+    """Write the systemd units and config.example.toml.
+
+    The units call this very installation; mailbridge.sysusers.conf makes their user.
 
     \b
       mailbridge files systemd /etc/systemd/system

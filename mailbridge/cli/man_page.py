@@ -21,7 +21,7 @@ def man_page() -> str:
         ".SH SYNOPSIS",
         ".B mailbridge",
         r".I COMMAND",
-        r"[IOPTIONR]... [IARGUMENTR]...",
+        r"[\fIOPTION\fR]... [\fIARGUMENT\fR]...",
         ".SH DESCRIPTION",
         *_text(mailbridge.help or ""),
         ".SH COMMANDS",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import groupby
@@ -32,6 +33,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def build_console(console: Console) -> ASGIApp:
     """Return the console, to be mounted at /console."""
     console = replace(console, pages=frozenset(one.path for one in ROUTES if one.method == "GET"))
+    # It logs what is wrong with a form, as the browser wrote it.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     routes = [
         Route(path, _endpoint(console, {one.method: one for one in methods}), methods=[one.method for one in methods])
         for path, methods in ((path, list(found)) for path, found in groupby(sorted(ROUTES, key=_path), _path))

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 
 from starlette.responses import Response
 
-from mailbridge.console import downloads, fax_actions, fax_lists, fax_page, login, received_pages, session_pages, todo
+from mailbridge.console import downloads, fax_actions, fax_lists, fax_page, login, received_pages, send, session_pages, todo
 from mailbridge.console.identity import Role
 from mailbridge.console.visit import Visit
 
@@ -54,4 +54,10 @@ ROUTES: Final = (
     Access("GET", "/received/{id}/documents/{n}", downloads.download_document, READERS),
     Access("GET", "/sessions", session_pages.show_sessions, USERS),
     Access("POST", "/sessions/{id}/end", session_pages.end_session, USERS),
+    Access("GET", "/send", send.show_form, SENDERS),
+    Access("POST", "/send", send.compose, SENDERS),
+    Access("GET", "/send/{key}", send.show_draft, SENDERS),
+    Access("POST", "/send/{key}", send.send_draft, SENDERS),
+    Access("POST", "/send/{key}/discard", send.discard_draft, SENDERS),
+    Access("GET", "/send/{key}/documents/{document}/pages/{page}", send.show_draft_page, SENDERS),
 )

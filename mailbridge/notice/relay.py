@@ -6,8 +6,10 @@ relay on this machine nothing is encrypted: Debian's Postfix offers STARTTLS wit
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +19,7 @@ from aiosmtplib import SMTPAuthenticationError, SMTPDataError, SMTPException, SM
 
 from mailbridge.config import is_loopback
 from mailbridge.config.mail_addresses import RelayAddress
+from mailbridge.happy_eyeballs import open_socket
 from mailbridge.notice.compose import Mail
 
 # Seconds for one command; RFC 5321 section 4.5.3.2 asks for 2 to 10 minutes, which a local relay never needs.
@@ -51,9 +54,10 @@ class Relay:
     async def connect(self) -> RelayConnection:
         """Connect, start TLS and log in. Raises RelayUnavailable."""
         address, local = self._address, is_loopback(self._address.host)
+        opened = await self._open_socket()
         client = aiosmtplib.SMTP(
             hostname=address.host,
-            port=address.port,
+            sock=opened,
             use_tls=address.tls,
             start_tls=False if local or address.tls else None,
             local_hostname=self._hostname,
@@ -76,6 +80,18 @@ class Relay:
             raise
         return RelayConnection(client, self._fallback)
 
+    async def _open_socket(self) -> socket.socket:
+        """Connect to the first of the relay's addresses that answers. Raises RelayUnavailable."""
+        address = self._address
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await open_socket(address.host, address.port)
+        except TimeoutError:
+            fault = f"{address.host}:{address.port} does not answer for {self._timeout:.0f} seconds"
+            raise RelayUnavailable(fault) from None
+        except OSError as error:
+            raise _unavailable(error, address) from None
+
     def _check_encrypted(self, client: aiosmtplib.SMTP, *, local: bool) -> None:
         if not _is_encrypted(client) and not local:
             host = self._address.host
@@ -88,8 +104,11 @@ def _unavailable(error: Exception, address: RelayAddress) -> RelayUnavailable:
     if isinstance(error, SMTPResponseException):
         return RelayUnavailable(f"{address.host} answers {error.code} {_line(error.message)}", error.code)
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else None
-    why = os.strerror(number) if number is not None else str(error) or type(error).__name__
+    if isinstance(cause, OSError) and cause.errno is not None and not isinstance(cause, ssl.SSLError):
+        # asyncio's own text repeats the address; the number of a name that is not found is none of strerror's.
+        why = str(cause.strerror) if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
+    else:
+        why = str(error) or type(error).__name__
     return RelayUnavailable(f"{address.host}:{address.port} cannot be used: {_line(why)}")
 
 

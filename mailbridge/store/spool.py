@@ -33,6 +33,8 @@ _DIRECTORIES = 64
 _ID_PREFIX = 11
 # Bytes of a small mail.
 _SMALL_MAIL = 1 << 16
+# Bytes of a file that is synced apart: small mails do not wait for it.
+_LARGE_FILE = 1 << 20
 # Seconds after a failed fsync in which a good one of a probe proves nothing.
 _SUSPECT_SECONDS = 10.0
 # Files beside a mail, which are deleted with it. Version 0.1.0 stored the page of the text as a PDF of its own.
@@ -67,7 +69,8 @@ class Spool:
     def __init__(self, root: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.root, self._monotonic = root, monotonic
         self.healthy, self._suspect_until = True, 0.0
-        self._batches = SyncBatches(self.make_names_durable)
+        self._small_files = SyncBatches(self.make_names_durable, threads=3, files=16)
+        self._large_files = SyncBatches(self.make_names_durable, threads=2, files=1)
         self._open_directories: dict[Path, int] = {}
         self._opening = threading.Lock()
         weakref.finalize(self, _close_all, self._open_directories)
@@ -110,7 +113,7 @@ class Spool:
 
     def sync_with_others(self, file: SpoolFile) -> asyncio.Future[None]:
         """Make a file and its name durable, in one batch with the other files that wait for it."""
-        return self._batches.add(file)
+        return (self._large_files if file.size > _LARGE_FILE else self._small_files).add(file)
 
     def make_durable(self, descriptor: int) -> None:
         """Fsync an open file or directory, blocking. Raises StoreUnavailable."""

@@ -11,11 +11,6 @@ from typing import Protocol
 
 from mailbridge.errors import StoreUnavailable
 
-# Threads, each of which syncs the files of one batch in turn: a flush takes time, and disks merge concurrent ones.
-_THREADS = 4
-# Most files in a batch.
-_BATCH = 16
-
 
 class _File(Protocol):
     directory: Path
@@ -28,10 +23,13 @@ class _File(Protocol):
 
 
 class SyncBatches:
-    """Syncs files in a few threads; files that wait share a batch. `sync_names` makes the names in a directory durable."""
+    """Syncs files in `threads`, since disks merge concurrent flushes; up to `files` that wait share a batch in one thread.
 
-    def __init__(self, sync_names: Callable[[Path], None]) -> None:
-        self._sync_names = sync_names
+    `sync_names` makes the names in a directory durable.
+    """
+
+    def __init__(self, sync_names: Callable[[Path], None], *, threads: int, files: int) -> None:
+        self._sync_names, self._most_threads, self._most_files = sync_names, threads, files
         self._waiting: deque[tuple[_File, asyncio.Future[None]]] = deque()
         self._threads = 0
 
@@ -41,13 +39,13 @@ class SyncBatches:
         done: asyncio.Future[None] = loop.create_future()
         done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
         self._waiting.append((file, done))
-        if self._threads < _THREADS:
+        if self._threads < self._most_threads:
             self._threads += 1
             self._begin(loop)
         return done
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+        batch = [self._waiting.popleft() for _ in range(min(self._most_files, len(self._waiting)))]
         if not batch:
             self._threads -= 1
             return

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import ssl
+import time
 from asyncio.sslproto import SSLProtocol
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -124,8 +125,16 @@ class SmtpProtocol(SMTP):
     def transaction_ended(self) -> None:
         """Drop the mail transaction: the client connected, sent EHLO or RSET, or a mail is answered."""
 
-    def raw_input_taken(self, size: int) -> None:
-        """Note that so many bytes were passed to the receiver of the raw input."""
+    def raw_input_received(self, data: bytes) -> None:
+        """Pass raw input to its receiver, now or soon. No more is read before that where reading was paused."""
+        self.take_raw_input(data)
+
+    def take_raw_input(self, data: bytes) -> float:
+        """Pass raw input to its receiver, unless that wants no more; return the seconds that it took."""
+        begun = time.perf_counter()
+        if self._raw_receiver is not None:
+            self._raw_receiver(data)
+        return time.perf_counter() - begun
 
     def do_handshake_step(self, work: Callable[[], None]) -> None:
         """Do one step of the TLS handshake, now or soon."""
@@ -262,9 +271,8 @@ class SmtpProtocol(SMTP):
         if self._raw_receiver is None:
             super().data_received(data)
         else:
-            self._raw_receiver(data)
             self._reset_timeout()
-            self.raw_input_taken(len(data))
+            self.raw_input_received(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Cancel the command loop. asyncio calls a second time after a failed TLS handshake, which aiosmtpd does not expect."""

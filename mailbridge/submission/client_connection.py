@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from mailbridge import log, metrics
@@ -14,7 +15,7 @@ from mailbridge.submission.connection_limits import client_group
 from mailbridge.submission.limits import EXCESS_DELAY, LOGIN_TIMEOUT, MAX_LINE, CommandLimits
 from mailbridge.submission.session_context import SessionOptions, SessionServices
 from mailbridge.submission.tls_handshake import client_address, is_tls
-from mailbridge.submission.turns import CHUNK, COMMAND, CONNECTION, HANDSHAKE, cost_of_data
+from mailbridge.submission.turns import CHUNK, COMMAND, CONNECTION, HANDSHAKE, LITTLE_DATA, cost_of_data
 
 TEMPORARY_FAILURE = "451 4.3.0 The gateway cannot accept mail at the moment; please send it again later"
 _SILENT_IN_DATA = 30.0  # seconds after which a connection in the middle of a mail may give way to another
@@ -203,12 +204,19 @@ class ClientConnection(SmtpProtocol):
         """Do one step of the TLS handshake in the client's turn: it takes a millisecond and more."""
         self._services.turns.call(self.client_group, HANDSHAKE, work)
 
-    def raw_input_taken(self, size: int) -> None:
-        """Let other clients' data be read before more of this client's, once it has had its share."""
-        turns = self._services.turns
-        if turns.spend(self.client_group, cost_of_data(size)):
+    def raw_input_received(self, data: bytes) -> None:
+        """Take data in the client's turn: other clients' data goes before more than its share."""
+        turns, client = self._services.turns, self.client_group
+        if len(data) > LITTLE_DATA and turns.is_spent(client):
             cast(asyncio.Transport, self.transport).pause_reading()
-            turns.call_later(self.client_group, CHUNK, self._resume_raw_input)
+            turns.call_later(client, COMMAND, partial(self._take_and_resume, data))
+        elif turns.spend(client, cost_of_data(len(data), self.take_raw_input(data))):
+            cast(asyncio.Transport, self.transport).pause_reading()
+            turns.call_later(client, CHUNK, self._resume_raw_input)
+
+    def _take_and_resume(self, data: bytes) -> None:
+        self._services.turns.spend(self.client_group, cost_of_data(len(data), self.take_raw_input(data)))
+        self._resume_raw_input()
 
     def _resume_raw_input(self) -> None:
         if self.takes_raw_input and self.transport is not None:

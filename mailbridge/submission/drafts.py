@@ -66,6 +66,11 @@ class Draft:
         return found
 
     @property
+    def numbers(self) -> list[str]:
+        """The numbers that get a fax, each once."""
+        return list(dict.fromkeys(one.number for one in self.transaction.recipients))
+
+    @property
     def pages(self) -> int | None:
         """The pages of all documents; None if that of one is not known."""
         counts = [document.pages for document in self.documents]

@@ -20,16 +20,24 @@ RECIPIENT: Final = 3  # besides its command: its number is checked against every
 CONNECTION: Final = 4
 HANDSHAKE: Final = SHARE
 CHUNK: Final = 4  # the most that one read of a socket brings, 256 KB
+# Data that is read at once, also from a client whose share is spent: to put it off would cost more than to read it.
+LITTLE_DATA: Final = 16_384
 _UNIT: Final = 65_536
+_UNIT_SECONDS: Final = 0.0002
+# What exceeds a share is paid in the turns after it, in so many at most.
+_LONGEST_DEBT: Final = 20 * SHARE
 
 
-def cost_of_data(size: int) -> int:
-    """Return what a chunk of a mail costs; `size` is in bytes."""
-    return 1 + size // _UNIT
+def cost_of_data(size: int, seconds: float = 0.0) -> int:
+    """Return what a chunk of a mail costs, by its size in bytes and by the time that reading it took.
+
+    A chunk of short lines that all begin with a dot takes ten times as long as one of base64.
+    """
+    return 1 + size // _UNIT + int(seconds / _UNIT_SECONDS)
 
 
 class Turns:
-    """Counts the work of each client in the present turn of the event loop."""
+    """Counts the work of each client in the present turn of the event loop, and what it owes from the turns before."""
 
     def __init__(self) -> None:
         self._spent: Counter[str] = Counter()
@@ -42,9 +50,13 @@ class Turns:
         self._spent[client] += cost
         return self._spent[client] >= SHARE
 
+    def is_spent(self, client: str) -> bool:
+        """Whether the client's share of this turn is spent."""
+        return self._spent[client] >= SHARE
+
     def call(self, client: str, cost: int, work: Callable[[], None]) -> None:
         """Do `work` now, or in a later turn if the client's share of this one is spent. `work` must not raise."""
-        if client in self._waiting or self._spent[client] >= SHARE:
+        if client in self._waiting or self.is_spent(client):
             self.call_later(client, cost, work)
         else:
             self.spend(client, cost)
@@ -73,7 +85,9 @@ class Turns:
     def _begin(self) -> None:
         """Begin a turn: what waits goes first."""
         self._scheduled = False
-        self._spent.clear()
+        self._spent = Counter(
+            {client: min(spent - SHARE, _LONGEST_DEBT) for client, spent in self._spent.items() if spent > SHARE}
+        )
         for client, waiting in list(self._waiting.items()):
             while waiting and self._spent[client] < SHARE:
                 waiting.popleft()()

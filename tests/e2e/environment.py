@@ -43,6 +43,7 @@ listen = ["127.0.0.1:{smtp_port}"]
 
 [http]
 listen = "127.0.0.1:0"
+{http}
 
 [mailbox.office]
 host = "127.0.0.1"
@@ -76,10 +77,11 @@ def _program(grace: float | None, probe_kept: float | None) -> str:
 class Environment:
     """Entering it starts everything but the daemon and MyFax; `start` and `start_myfax` start those.
 
-    `more` is appended to the configuration. `reports` is whether MyFax mails a report at the end of each fax. `log` is everything
-    the daemon wrote, over all its starts. `smtp_port` 0 is another free port at each start. `strict` makes every warning of
-    Python's development mode an error. `env` is added to the daemon's environment variables; `under` is a command that runs the
-    daemon's. `grace` replaces `app.GRACE`, `probe_kept` the seconds for which /readyz keeps its answer.
+    `more` is appended to the configuration, `http` to its section [http]. `reports` is whether MyFax mails a report at the end of
+    each fax. `log` is everything the daemon wrote, over all its starts. `smtp_port` 0 is another free port at each start.
+    `strict` makes every warning of Python's development mode an error. `env` is added to the daemon's environment variables;
+    `under` is a command that runs the daemon's. `grace` replaces `app.GRACE`, `probe_kept` the seconds for which
+    /readyz keeps its answer.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class Environment:
         under: Sequence[str] = (),
         grace: float | None = None,
         probe_kept: float | None = None,
+        http: str = "",
     ) -> None:
         self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
+        self._http = http
         self._env, self._under = env or {}, under
         self._daemon = _DAEMON if grace is None and probe_kept is None else ("-c", _program(grace, probe_kept))
         self.simulator = Simulator(step=step, on_final=self._report)
@@ -114,7 +118,7 @@ class Environment:
         webhook = await self.receiver.start()
         self._stack.push_async_callback(self.receiver.stop)
         ports = {"imap_port": self.mailbox.port, "myfax_port": self._myfax_port, "smtp_port": self._smtp_port}
-        values = {**ports, "uploads": self._uploads, "webhook": webhook, "secret": SECRET}
+        values = {**ports, "http": self._http, "uploads": self._uploads, "webhook": webhook, "secret": SECRET}
         self.config.write_text(_CONFIG.format(state=self.state, **values) + self._more, encoding="utf-8")
         self.state.mkdir(exist_ok=True)
         return self

@@ -60,6 +60,7 @@ def test_files_man_writes_a_page_with_every_command_and_option(tmp_path: Path) -
     for name in COMMANDS:
         assert f".SS mailbridge {name}".replace("-", "\\-") in text, name
     assert r".B \-\-number NUMBER" in text
+    assert r"[\fIOPTION\fR]... [\fIARGUMENT\fR]..." in text
     if shutil.which("groff"):
         shown = command("groff", "-man", "-Tutf8", "-ww", "-K", "utf-8", tmp_path / "mailbridge.1")
         assert (shown.returncode, shown.stderr) == (0, "")

@@ -52,6 +52,12 @@ TABLE: dict[tuple[str, str], str] = {
     ("GET", "/received/{id}/documents/{n}"): READERS,
     ("GET", "/sessions"): USERS_ALL,
     ("POST", "/sessions/{id}/end"): USERS_ALL,
+    ("GET", "/send"): SENDERS,
+    ("POST", "/send"): SENDERS,
+    ("GET", "/send/{key}"): SENDERS,
+    ("POST", "/send/{key}"): SENDERS,
+    ("POST", "/send/{key}/discard"): SENDERS,
+    ("GET", "/send/{key}/documents/{document}/pages/{page}"): SENDERS,
 }
 
 

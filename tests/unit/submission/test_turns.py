@@ -64,6 +64,21 @@ def test_data_costs_by_its_size() -> None:
     assert (cost_of_data(1), cost_of_data(65_536), cost_of_data(262_144)) == (1, 2, 5)
 
 
+def test_work_that_exceeds_a_share_is_paid_in_later_turns() -> None:
+    async def run() -> int:
+        turns = Turns()
+        turns.spend("busy", cost_of_data(262_144, seconds=0.016))  # 37, which is more than four shares
+        going_on = asyncio.create_task(turns.next("busy"))
+        waited = 0
+        while not going_on.done():
+            await asyncio.sleep(0)
+            waited += 1
+        assert not turns.spend("quiet", COMMAND)
+        return waited
+
+    assert asyncio.run(run()) in range(5, 8)
+
+
 def test_data_of_many_connections_is_read_side_by_side_a_few_chunks_in_a_turn() -> None:
     async def run() -> list[int]:
         turns, paused, taken = Turns(), set[int](), list[int]()

@@ -1,0 +1,152 @@
+"""The page that sends a fax: a form, its pages as they will be faxed, and then the fax, once.
+
+The form makes a draft, which is judged as a mail by SMTP. The draft has an address of its own with a random key, and sending it
+leads to its fax: to reload a page or to go back never sends anything again.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from mailbridge.console.composition import Composition, write_mail
+from mailbridge.console.drafting import Draft
+from mailbridge.console.page_images import image_response, shown_documents
+from mailbridge.console.upload import TooLarge, files_of, read_upload, text_of
+from mailbridge.console.visit import Visit
+from mailbridge.errors import Refused
+
+_MOST_NAMES: Final = 200  # contacts that the form suggests
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", re.ASCII)
+_FIELDS: Final = ("to", "subject", "text", "sender")
+
+
+async def show_form(visit: Visit) -> Response:
+    """Show the form. A link may name the recipient, as an answer to a received fax does."""
+    return _form(visit, {"to": visit.query("to"), "subject": visit.query("subject"), "sender": sender_of(visit)})
+
+
+def _form(visit: Visit, values: dict[str, str], faults: dict[str, Any] | None = None) -> Response:
+    names = sorted(visit.console.config.directory.numbers)
+    shown = {name: values.get(name, "") for name in _FIELDS}
+    most = visit.console.config.smtp.max_size
+    return visit.page(
+        "send.html", 422 if faults else 200, **shown, faults=faults or {}, contacts=names[:_MOST_NAMES], most=most * 3 // 4
+    )
+
+
+async def compose(visit: Visit) -> Response:
+    """Make a draft of the form, or show the form again with what is wrong beside its fields."""
+    most = visit.console.config.smtp.max_size
+    try:
+        async with read_upload(visit, most) as form:
+            values = {name: text_of(form, name).strip() for name in _FIELDS}
+            composition = Composition(
+                sender=values["sender"] or sender_of(visit),
+                to=tuple(one.strip() for one in re.split(r"[;,\n]", values["to"]) if one.strip()),
+                subject=values["subject"][:500],
+                text=values["text"],
+                files=files_of(form, "files"),
+            )
+            faults, draft = await _draft(visit, composition, most)
+    except TooLarge:
+        return _form(visit, {"sender": sender_of(visit)}, {"files": _Fault("5.3.4", "")})
+    if draft is None:
+        return _form(visit, values, faults)
+    return visit.redirect(f"/send/{draft.key}")
+
+
+class _Fault:
+    """What is wrong with a field: the code of SMTP (RFC 3463), for which there may be a text, and SMTP's own sentence."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        self.code, self.sentence = code, sentence
+
+    @classmethod
+    def of(cls, refusal: Refused) -> _Fault:
+        """Return the fault that an SMTP reply names."""
+        _, code, sentence = refusal.reply.split(" ", 2)
+        return cls(code, sentence)
+
+
+async def _draft(visit: Visit, composition: Composition, most: int) -> tuple[dict[str, _Fault], Draft | None]:
+    drafts, faults = visit.console.services.drafts, dict[str, _Fault]()
+    if not composition.to:
+        faults["to"] = _Fault("to_missing", "")
+    if not _ADDRESS.fullmatch(composition.sender):
+        return {**faults, "sender": _Fault("sender_invalid", "")}, None
+    try:
+        transaction = drafts.begin(visit.user.name, visit.client, composition.sender)
+    except Refused as refusal:
+        return {**faults, "sender": _Fault.of(refusal)}, None
+    for written in composition.to:
+        try:
+            await drafts.add_recipient(transaction, written)
+        except Refused as refusal:
+            faults["to"] = _Fault.of(refusal)
+            break
+    if faults:
+        return faults, None
+    hostname = visit.console.config.smtp.hostname
+    try:
+        return {}, await drafts.create(transaction, partial(write_mail, composition, hostname, visit.now, most))
+    except Refused as refusal:
+        field = "to" if " 4.7.1 " in refusal.reply else "sender" if refusal.reply.startswith("553") else "files"
+        return {field: _Fault.of(refusal)}, None
+
+
+def sender_of(visit: Visit) -> str:
+    """Return the address that the user's faxes come from, to which notices go: one that this user may send as."""
+    config, name = visit.console.config, visit.user.name
+    senders = config.users[name].senders if name in config.users else ()
+    for sender in senders:
+        if _ADDRESS.fullmatch(sender):
+            return sender
+    local = name if _ADDRESS.fullmatch(f"{name}@localhost") else "console"
+    domain = next((sender.lstrip("@") for sender in senders), config.smtp.hostname)
+    return f"{local}@{domain}"
+
+
+async def show_draft(visit: Visit) -> Response:
+    """Show what will be sent, with its pages."""
+    draft = _own(visit)
+    if draft is None:
+        return _gone(visit)
+    if draft.fax_id is not None:
+        return visit.redirect(f"/faxes/{draft.fax_id}")
+    documents = await shown_documents(visit, draft.documents)
+    return visit.page("draft.html", draft=draft, documents=documents, path=f"/send/{draft.key}")
+
+
+async def show_draft_page(visit: Visit) -> Response:
+    """Show one page of a draft as a picture."""
+    draft = _own(visit)
+    return _gone(visit) if draft is None else await image_response(visit, draft.documents)
+
+
+async def send_draft(visit: Visit) -> Response:
+    """Send a draft, unless it was sent already, and show its fax."""
+    try:
+        fax_id = await visit.console.services.drafts.send(visit.path("key"), visit.user.name)
+    except Refused as refusal:
+        return visit.message("draft_refused", 422, sentence=refusal.reply.split(" ", 2)[2])
+    if fax_id is None:
+        return _gone(visit)
+    return visit.redirect(f"/faxes/{fax_id}", "sent")
+
+
+async def discard_draft(visit: Visit) -> Response:
+    """Delete a draft."""
+    visit.console.services.drafts.discard(visit.path("key"), visit.user.name)
+    return visit.redirect("/send", "discarded")
+
+
+def _own(visit: Visit) -> Draft | None:
+    return visit.console.services.drafts.get(visit.path("key"), visit.user.name)
+
+
+def _gone(visit: Visit) -> Response:
+    return visit.message("draft_gone", 404)

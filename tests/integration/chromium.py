@@ -1,0 +1,144 @@
+"""Chromium for tests: pages in which a violation of the content security policy, an error, or a request to another host fails.
+
+Debian's `chromium` is driven by playwright; axe-core is the copy that axe-playwright-python carries.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import BrowserContext, Page, Playwright, async_playwright
+
+from tests.wait_helpers import PATIENCE
+
+PROGRAM: Final = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed")
+_AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+_RULES = """
+async () => (await axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}))
+    .violations.map(found => `${found.id}: ${found.help}: ${found.nodes.map(node => node.html).slice(0, 3).join(" ")}`)
+"""
+Language = Literal["he", "en"]
+_LOCALES: Final[dict[Language, str]] = {"he": "he-IL", "en": "en-US"}
+
+
+class Chromium:
+    """A running browser; each `visitor` is a profile of its own."""
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+
+    async def start(self) -> None:
+        """Start the browser."""
+        # As root, and in most containers, Chromium's own sandbox cannot be made.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        # What Chromium would ask Google for by itself.
+        arguments += ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
+        self._browser = await self._playwright.chromium.launch(
+            executable_path=PROGRAM, args=arguments, timeout=PATIENCE * 1000, env={**os.environ, "TZ": "UTC"}
+        )
+
+    async def stop(self) -> None:
+        """End the browser."""
+        await self._browser.close()
+
+    @asynccontextmanager
+    async def visitor(
+        self,
+        base_url: str,
+        language: Language = "en",
+        *,
+        dark: bool = False,
+        script: bool = True,
+        width: int = 1280,
+        height: int = 800,
+    ) -> AsyncIterator[Visitor]:
+        """Yield somebody's browser window. Raises AssertionError at the end if something was wrong on one of its pages."""
+        context = await self._browser.new_context(
+            base_url=base_url,
+            locale=_LOCALES[language],
+            color_scheme="dark" if dark else "light",
+            java_script_enabled=script,
+            viewport={"width": width, "height": height},
+        )
+        context.set_default_timeout(PATIENCE * 1000)
+        try:
+            visitor = Visitor(context, await context.new_page(), base_url)
+            yield visitor
+            assert visitor.faults == [], "\n".join(visitor.faults)
+        finally:
+            await context.close()
+
+
+class Visitor:
+    """One browser window. `faults` are what went wrong on its pages."""
+
+    def __init__(self, context: BrowserContext, page: Page, base_url: str) -> None:
+        self.context, self.page, self._base_url = context, page, base_url
+        self.faults: list[str] = []
+        self._expected: Sequence[int] = ()
+        page.on("console", lambda message: self._fault(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self._fault(f"a script failed: {error}"))
+        page.on("dialog", lambda dialog: self._fault(f"a script of others ran: {dialog.message}"))
+        page.on("request", lambda request: self._check_host(request.url))
+
+    async def open(self, path: str, *, status: int = 200) -> None:
+        """Open a page, which answers with this status."""
+        self._expected = (status,)
+        answer = await self.page.goto(path)
+        assert answer is not None
+        assert answer.status == status, f"{path}: {answer.status}"
+
+    async def click(self, name: str | Any, *, status: int = 200) -> None:
+        """Press the button or follow the link with this name, and wait for the next page, which answers with this status."""
+        self._expected = (status,)
+        target = self.page.get_by_role("button", name=name, exact=True).or_(self.page.get_by_role("link", name=name, exact=True))
+        async with self.page.expect_navigation() as navigation:
+            await target.first.click()
+        answer = await navigation.value
+        assert answer is not None
+        assert answer.status == status, f"{name}: {answer.status}"
+
+    async def text(self, selector: str = "main") -> str:
+        """Return the text that is seen in a part of the page."""
+        return await self.page.inner_text(selector)
+
+    async def accessibility_faults(self) -> list[str]:
+        """Return what axe-core finds on the page."""
+        await self.page.evaluate(_AXE)
+        found: list[str] = await self.page.evaluate(_RULES)
+        return found
+
+    async def is_wider_than_window(self) -> bool:
+        """Whether a person must scroll sideways to read the page."""
+        wider: bool = await self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        return wider
+
+    def _check_host(self, url: str) -> None:
+        parts, own = urlsplit(url), urlsplit(self._base_url)
+        if parts.scheme not in ("data", "blob", "about") and parts.netloc != own.netloc:
+            self._fault(f"a request to another host: {url}")
+
+    def _fault(self, text: str) -> None:
+        # Chromium also reports a page that answers with an error as such.
+        if not any(f"the server responded with a status of {status}" in text for status in self._expected if status >= 400):
+            self.faults.append(text)
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Chromium]:
+    """Yield a running browser."""
+    async with async_playwright() as playwright:
+        browser = Chromium(playwright)
+        await browser.start()
+        try:
+            yield browser
+        finally:
+            await browser.stop()
