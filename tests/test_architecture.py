@@ -154,7 +154,10 @@ IMPURE_CALLS = {
 }
 
 # Past 300 lines, look again. These were looked at.
-LONG: dict[str, str] = {"store/schema.py": "every table and what its columns mean, which is read side by side"}
+LONG: dict[str, str] = {
+    "store/schema.py": "every table and what its columns mean, which is read side by side",
+    "submission/aiosmtpd_adapter.py": "all that depends on private members of aiosmtpd, in one place",
+}
 ROOT_FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "config.example.toml", "LICENSE")
 ROOT_FOLDERS = ("mailbridge", "systemd", "tests", "docs")
 # What tools leave behind; .gitignore keeps it out of the repository.

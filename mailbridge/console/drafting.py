@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from mailbridge.model import Document
@@ -21,8 +21,6 @@ class Draft(Protocol):
     def documents(self) -> tuple[Document, ...]: ...
     @property
     def passed_over(self) -> tuple[str, ...]: ...
-    @property
-    def recipients(self) -> Mapping[str, Sequence[str]]: ...
     @property
     def numbers(self) -> Sequence[str]: ...
     @property

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from mailbridge.errors import Refused
 from mailbridge.model import Document
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool_file import SpoolFile
@@ -56,14 +55,6 @@ class Draft:
     file: SpoolFile
     fax_id: str | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def recipients(self) -> dict[str, list[str]]:
-        """The numbers that each recipient, as it was written, stands for."""
-        found: dict[str, list[str]] = {}
-        for one in self.transaction.recipients:
-            found.setdefault(one.address.rpartition("@")[0], []).append(one.number)
-        return found
 
     @property
     def numbers(self) -> list[str]:
@@ -179,13 +170,3 @@ class Drafts:
         for drafts, most in ((own, _PER_USER), (every, _MOST)):
             for draft in drafts[: max(0, len(drafts) + 1 - most)]:
                 self.discard(draft.key, draft.user)
-
-
-def refused_field(refusal: Refused, *, recipient: bool) -> str:
-    """Return which part of a mail an SMTP reply refuses: `to`, `sender`, `files`, or `limit`."""
-    code, enhanced = refusal.reply.split(" ", 2)[:2]
-    if enhanced == "4.7.1":
-        return "limit"
-    if recipient:
-        return "to"
-    return "sender" if code == "553" else "files"

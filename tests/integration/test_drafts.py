@@ -17,7 +17,7 @@ from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission import drafts as drafts_module
-from mailbridge.submission.drafts import Draft, Drafts, refused_field
+from mailbridge.submission.drafts import Draft, Drafts
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.page_pictures import PagePictures
 from mailbridge.submission.server import SmtpService
@@ -75,7 +75,7 @@ def in_office(state: Path, scenario: Callable[[Office], Awaitable[None]], **user
 def test_a_draft_is_shown_before_it_is_sent_and_sent_once(tmp_path: Path) -> None:
     async def scenario(office: Office) -> None:
         draft = await office.draft("03-9876543", "board")
-        assert draft.recipients == {"03-9876543": ["+97239876543"], "board": ["+97239876543", "+97297654321"]}
+        assert draft.numbers == ["+97239876543", "+97297654321"]
         assert (draft.subject, draft.account, draft.pages) == ("contract", "office", 1)
         assert (await PagePictures(office.gateway._read_letter.picture)(draft.documents[0], 1, 300)).pages == 1  # type: ignore[attr-defined]
         assert await office.faxes() == []
@@ -144,22 +144,21 @@ def test_a_user_has_few_drafts_and_all_users_together_too(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("to", "content", "reply", "field"),
+    ("to", "content", "reply"),
     [
-        ("12", TEXT, "550 5.1.3", "to"),
-        ("nobody", TEXT, "550 5.1.1", "to"),
-        ("03-9876543@example.com", TEXT, "550 5.1.2", "to"),
-        ("1-900-555-555", TEXT, "550 5.", "to"),
-        ("+12125550100", TEXT, "550 5.7.1", "to"),
-        ("03-9876543", NOTHING, "554 5.6.", "files"),
+        ("12", TEXT, "550 5.1.3"),
+        ("nobody", TEXT, "550 5.1.1"),
+        ("03-9876543@example.com", TEXT, "550 5.1.2"),
+        ("1-900-555-555", TEXT, "550 5."),
+        ("+12125550100", TEXT, "550 5.7.1"),
+        ("03-9876543", NOTHING, "554 5.6."),
     ],
 )
-def test_what_smtp_refuses_is_refused(tmp_path: Path, to: str, content: bytes, reply: str, field: str) -> None:
+def test_what_smtp_refuses_is_refused(tmp_path: Path, to: str, content: bytes, reply: str) -> None:
     async def scenario(office: Office) -> None:
         with pytest.raises(Refused) as refused:
             await office.draft(to, content=content)
         assert refused.value.reply.startswith(reply)
-        assert refused_field(refused.value, recipient=field == "to") == field
         assert office.files() == []
 
     in_office(tmp_path, scenario)
@@ -167,14 +166,12 @@ def test_what_smtp_refuses_is_refused(tmp_path: Path, to: str, content: bytes, r
 
 def test_the_rules_of_the_user_count(tmp_path: Path) -> None:
     async def scenario(office: Office) -> None:
-        with pytest.raises(Refused, match=r"553 5\.7\.1") as refused:
+        with pytest.raises(Refused, match=r"553 5\.7\.1"):
             office.drafts.begin("dana", "192.0.2.9", "other@example.co.il")
-        assert refused_field(refused.value, recipient=False) == "sender"
         draft, second = await office.draft(), await office.draft()
         await office.drafts.send(draft.key, "dana")
-        with pytest.raises(Refused, match=r"452 4\.7\.1") as refused:
+        with pytest.raises(Refused, match=r"452 4\.7\.1"):
             await office.draft()
-        assert refused_field(refused.value, recipient=True) == "limit"
         # One that was made before the limit was reached is refused when it is sent, and gone.
         with pytest.raises(Refused, match=r"452 4\.7\.1"):
             await office.drafts.send(second.key, "dana")
