@@ -26,13 +26,13 @@ _MODULES: Final = (
 )
 
 
-def start_threads() -> ThreadPoolExecutor:
-    """Return an executor whose threads all run already, as many as asyncio's own would start one by one. Raises RuntimeError.
+def start_threads(count: int = 0, name: str = "io") -> ThreadPoolExecutor:
+    """Return an executor whose threads all run already; 0 are as many as asyncio's own would start. Raises RuntimeError.
 
     A thread that cannot be started later, for lack of memory, would fail the work that happened to need one more.
     """
-    count = min(32, (os.cpu_count() or 1) + 4)
-    executor, all_run = ThreadPoolExecutor(count, "io"), threading.Barrier(count + 1)
+    count = count or min(32, (os.cpu_count() or 1) + 4)
+    executor, all_run = ThreadPoolExecutor(count, name), threading.Barrier(count + 1)
     try:
         for _ in range(count):
             executor.submit(all_run.wait)

@@ -10,6 +10,7 @@ are relative to the root.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import threading
@@ -17,10 +18,12 @@ import time
 import weakref
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
+from mailbridge.preload import start_threads
 from mailbridge.store.disk_errors import fault
 from mailbridge.store.document_reader import DocumentReader
 from mailbridge.store.fsync import sync_directory
@@ -35,6 +38,8 @@ _ID_PREFIX = 11
 _SMALL_MAIL = 1 << 16
 # Bytes of a file that is synced apart: small mails do not wait for it.
 _LARGE_FILE = 1 << 20
+# Threads that write large mails: a slow disk holds a write up.
+_BULK_THREADS = 3
 # Seconds after a failed fsync in which a good one of a probe proves nothing.
 _SUSPECT_SECONDS = 10.0
 # Files beside a mail, which are deleted with it. Version 0.1.0 stored the page of the text as a PDF of its own.
@@ -71,6 +76,7 @@ class Spool:
         self.healthy, self._suspect_until = True, 0.0
         self._small_files = SyncBatches(self.make_names_durable, threads=3, files=16)
         self._large_files = SyncBatches(self.make_names_durable, threads=2, files=1)
+        self._bulk_threads: ThreadPoolExecutor | None = None
         self._open_directories: dict[Path, int] = {}
         self._opening = threading.Lock()
         weakref.finalize(self, _close_all, self._open_directories)
@@ -114,6 +120,13 @@ class Spool:
     def sync_with_others(self, file: SpoolFile) -> asyncio.Future[None]:
         """Make a file and its name durable, in one batch with the other files that wait for it."""
         return (self._large_files if file.size > _LARGE_FILE else self._small_files).add(file)
+
+    def start_bulk_threads(self) -> ThreadPoolExecutor | None:
+        """Return the threads that write large mails; they are started once. None where they cannot be started now."""
+        if self._bulk_threads is None:
+            with contextlib.suppress(RuntimeError):
+                self._bulk_threads = start_threads(_BULK_THREADS, "bulk")
+        return self._bulk_threads
 
     def make_durable(self, descriptor: int) -> None:
         """Fsync an open file or directory, blocking. Raises StoreUnavailable."""

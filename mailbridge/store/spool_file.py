@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from mailbridge.store.spool import Spool
 
 
+# Unsynced bytes of a large mail: a sync of any file on the disk may have to wait for them.
+_SYNC_EVERY = 4 << 20
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of `data`, blocking. Raises OSError."""
     rest = memoryview(data)
@@ -37,7 +41,7 @@ class SpoolFile:
         self._aborted = False
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.relpath = f"mail/{path.parent.name}/{path.name}"  # to the spool's root
-        self.size = 0  # bytes written
+        self.size = self._synced = 0  # bytes written, and bytes known to be durable before the commit
 
     def write(self, data: bytes) -> None:
         """Append `data`, blocking. Raises StoreUnavailable if the disk is full or fails."""
@@ -45,6 +49,28 @@ class SpoolFile:
             with self._lock:
                 if self._descriptor >= 0:
                     self._append(data)
+        finally:
+            self._remove_if_aborted()
+
+    def write_behind(self, data: bytes) -> asyncio.Future[None] | None:
+        """Append `data` in a thread, and sync from time to time; the future raises what `write` raises. None if it is written.
+
+        The next write must wait for the future.
+        """
+        threads = self._spool.start_bulk_threads()
+        if threads is None:
+            self.write(data)
+            return None
+        return asyncio.get_running_loop().run_in_executor(threads, self._write_bulk, data)
+
+    def _write_bulk(self, data: bytes) -> None:
+        try:
+            with self._lock:
+                if self._descriptor >= 0:
+                    self._append(data)
+                    if self.size - self._synced >= _SYNC_EVERY:
+                        self._spool.make_durable(self._descriptor)
+                        self._synced = self.size
         finally:
             self._remove_if_aborted()
 

@@ -48,6 +48,7 @@ _PRIVATE: Final[Mapping[str, Mapping[str, str]]] = {
 }
 _MAX_LINE = 4096  # bytes of a command; RFC 5321 section 4.5.3.1.4 asks for 512, and AUTH and ORCPT for more
 _CLOSE_TIMEOUT = 5.0  # seconds for a client to read the last reply
+_LEAST_READ = 65_536  # bytes of input that are read at once where much of it takes long
 
 
 def check_private_members(found: Mapping[str, object]) -> None:
@@ -135,6 +136,11 @@ class SmtpProtocol(SMTP):
         if self._raw_receiver is not None:
             self._raw_receiver(data)
         return time.perf_counter() - begun
+
+    def read_less(self) -> None:
+        """Read half as much at once from now on. Does nothing under TLS."""
+        if isinstance(size := getattr(self.transport, "max_size", None), int):
+            self.transport.max_size = max(_LEAST_READ, size // 2)  # type: ignore[union-attr]  # asyncio's socket transport
 
     def do_handshake_step(self, work: Callable[[], None]) -> None:
         """Do one step of the TLS handshake, now or soon."""

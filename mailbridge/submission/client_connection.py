@@ -15,7 +15,7 @@ from mailbridge.submission.connection_limits import client_group
 from mailbridge.submission.limits import EXCESS_DELAY, LOGIN_TIMEOUT, MAX_LINE, CommandLimits
 from mailbridge.submission.session_context import SessionOptions, SessionServices
 from mailbridge.submission.tls_handshake import client_address, is_tls
-from mailbridge.submission.turns import CHUNK, COMMAND, CONNECTION, HANDSHAKE, LITTLE_DATA, cost_of_data
+from mailbridge.submission.turns import CHUNK, COMMAND, CONNECTION, DEAR_CHUNK, HANDSHAKE, LITTLE_DATA, cost_of_data
 
 TEMPORARY_FAILURE = "451 4.3.0 The gateway cannot accept mail at the moment; please send it again later"
 _SILENT_IN_DATA = 30.0  # seconds after which a connection in the middle of a mail may give way to another
@@ -210,16 +210,34 @@ class ClientConnection(SmtpProtocol):
         if len(data) > LITTLE_DATA and turns.is_spent(client):
             cast(asyncio.Transport, self.transport).pause_reading()
             turns.call_later(client, COMMAND, partial(self._take_and_resume, data))
-        elif turns.spend(client, cost_of_data(len(data), self.take_raw_input(data))):
+        elif turns.spend(client, self._take(data)):
             cast(asyncio.Transport, self.transport).pause_reading()
             turns.call_later(client, CHUNK, self._resume_raw_input)
+        elif self.writing is not None:
+            cast(asyncio.Transport, self.transport).pause_reading()
+            self._resume_raw_input()
 
     def _take_and_resume(self, data: bytes) -> None:
-        self._services.turns.spend(self.client_group, cost_of_data(len(data), self.take_raw_input(data)))
+        self._services.turns.spend(self.client_group, self._take(data))
         self._resume_raw_input()
 
+    def _take(self, data: bytes) -> int:
+        """Take data; return what it cost. A chunk cannot be interrupted: where one costs much, the next ones are smaller."""
+        cost = cost_of_data(len(data), self.take_raw_input(data))
+        if cost > DEAR_CHUNK:
+            self.read_less()
+        return cost
+
+    @property
+    def writing(self) -> asyncio.Future[None] | None:
+        """The write of data that is under way in a thread."""
+        return None
+
     def _resume_raw_input(self) -> None:
-        if self.takes_raw_input and self.transport is not None:
+        """Read on, once what was read is written."""
+        if self.writing is not None:
+            self.writing.add_done_callback(lambda _: self._resume_raw_input())
+        elif self.takes_raw_input and self.transport is not None:
             cast(asyncio.Transport, self.transport).resume_reading()
 
     async def handle_exception(self, error: Exception) -> str:

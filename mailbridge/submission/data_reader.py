@@ -2,7 +2,8 @@
 
 A mail is never collected in memory: each chunk that the socket brings is decoded and written at once, so many large mails cost no
 more memory than one small mail. The write happens in the event loop, because a chunk is what one read of a socket brings (at most
-256 KB, into the page cache) and a thread would cost more than the write.
+256 KB, into the page cache) and a thread would cost more than the write. The rest of a large mail is written by a thread: where
+much waits for the disk, the kernel holds each write up by 0.1 s.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.submission.dot_decoder import DotDecoder
 from mailbridge.submission.limits import DataLimits
 
+# Bytes of a mail behind which the rest is written by a thread.
+BEHIND = 1 << 20
 # What is kept of the raw input's end: a client that believes its mail has ended may send a few commands behind it.
 _TAIL = 512
 _LINE_END = rb"(\r\r\n|\r\n|\r|\n)"
@@ -26,6 +29,8 @@ _END_OF_DATA = "the end of data is CR LF . CR LF"
 
 class _Writable(Protocol):
     def write(self, data: bytes, /) -> None: ...
+
+    def write_behind(self, data: bytes, /) -> asyncio.Future[None] | None: ...
 
 
 class DataReader:
@@ -45,6 +50,13 @@ class DataReader:
         # DATA follows a command's line end.
         self._tail = b"\r\n"
         self.failure: Refused | StoreUnavailable | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._unwritten = b""
+
+    @property
+    def writing(self) -> asyncio.Future[None] | None:
+        """The write that is under way in a thread; no more should be read before its end."""
+        return self._writing
 
     @property
     def size(self) -> int:
@@ -85,17 +97,40 @@ class DataReader:
         if self.failure is None and size > self._limits.max_size:
             self.failure = Refused(f"552 5.3.4 The mail is larger than the limit of {self._limits.max_size} bytes")
         if self.failure is None:
-            try:
-                self._file.write(content)
-            except StoreUnavailable as error:
-                self.failure = error
+            self._write(content, behind=size - len(content) >= BEHIND)
         if rest is None:
             self._limits.check_progress(size, self._now() - self._started_at)
         return rest
 
+    def _write(self, content: bytes, *, behind: bool) -> None:
+        if self._writing is not None:
+            self._unwritten += content
+            return
+        try:
+            if not behind:
+                self._file.write(content)
+            elif (writing := self._file.write_behind(content)) is not None:
+                self._writing = writing
+                writing.add_done_callback(self._written)
+        except StoreUnavailable as error:
+            self.failure = error
+
+    def _written(self, done: asyncio.Future[None]) -> None:
+        self._writing = None
+        error = None if done.cancelled() else done.exception()
+        content, self._unwritten = self._unwritten, b""
+        if isinstance(error, StoreUnavailable):
+            self.failure = error
+        elif isinstance(error, Exception):
+            self._error = error
+        elif content:
+            self._write(content, behind=True)
+
     async def end(self) -> bytes:
         """Wait for the end of data; return the input after it. Raises SessionEnded where a limit ends the session."""
         await self._ended.wait()
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
         if self._error is not None:
             raise self._error
         return self._rest

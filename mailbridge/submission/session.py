@@ -249,6 +249,11 @@ class Session(ClientConnection):
         self.is_committing = True
         return await self._services.active.commit(self._services.acceptance.accept(self._transaction, file))
 
+    @property
+    def writing(self) -> asyncio.Future[None] | None:
+        """The write of data that is under way in a thread."""
+        return self._data.writing if self._data is not None else None
+
     async def _receive_data(self, file: SpoolFile) -> None:
         self._data = reader = DataReader(file, self._options.data, self.loop.time)
         try:

@@ -20,6 +20,7 @@ RECIPIENT: Final = 3  # besides its command: its number is checked against every
 CONNECTION: Final = 4
 HANDSHAKE: Final = SHARE
 CHUNK: Final = 4  # the most that one read of a socket brings, 256 KB
+DEAR_CHUNK: Final = 2 * SHARE
 # Data that is read at once, also from a client whose share is spent: to put it off would cost more than to read it.
 LITTLE_DATA: Final = 16_384
 _UNIT: Final = 65_536

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mailbridge.errors import Refused, StoreUnavailable
-from mailbridge.submission.data_reader import DataReader
+from mailbridge.submission.data_reader import BEHIND, DataReader
 from mailbridge.submission.limits import DataLimits, SessionEnded
 
 LIMITS = DataLimits(max_size=20, idle_timeout=10.0)
@@ -23,6 +23,22 @@ class File:
         if len(self.content) + len(data) > self.room:
             raise StoreUnavailable("the spool cannot be written: No space left on device")
         self.content += data
+
+    def write_behind(self, data: bytes) -> asyncio.Future[None]:
+        """Write at the next turn of the loop, as a thread would."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def work() -> None:
+            try:
+                self.write(data)
+            except StoreUnavailable as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        loop.call_soon(work)
+        return done
 
 
 def data_reader(file: File, now: list[float] | None = None) -> DataReader:
@@ -110,3 +126,24 @@ def test_what_was_seen_of_data_that_does_not_end(stream: bytes, seen: str, size:
     for start in range(0, len(stream), size):
         reader.put(stream[start : start + size])
     assert reader.seen == f"{seen}; the end of data is CR LF . CR LF"
+
+
+@pytest.mark.parametrize("room", [10 * BEHIND, 3 * BEHIND])
+def test_the_rest_of_a_large_mail_is_written_behind_in_its_order(room: int) -> None:
+    async def scenario() -> None:
+        file = File(room)
+        reader = DataReader(file, DataLimits(max_size=10 * BEHIND, idle_timeout=10.0), lambda: 0.0)
+        lines = [b"%06d\r\n" % number * (BEHIND // 16) for number in range(8)]
+        for number, chunk in enumerate(lines):
+            reader.put(chunk)
+            assert (reader.writing is None) == (number < 3)  # the first MiB lacks its last line end
+        reader.put(b".\r\n")
+        assert file.content == b"".join(lines[:3])[:-2]
+        assert await reader.end() == b""
+        assert reader.writing is None
+        if room == 10 * BEHIND:
+            assert (file.content, reader.failure) == (b"".join(lines), None)
+        else:
+            assert isinstance(reader.failure, StoreUnavailable)
+
+    asyncio.run(scenario())

@@ -67,7 +67,7 @@ def test_data_costs_by_its_size() -> None:
 def test_work_that_exceeds_a_share_is_paid_in_later_turns() -> None:
     async def run() -> int:
         turns = Turns()
-        turns.spend("busy", cost_of_data(262_144, seconds=0.016))  # 37, which is more than four shares
+        turns.spend("busy", cost_of_data(262_144, seconds=0.0065))  # 37, which is more than four shares
         going_on = asyncio.create_task(turns.next("busy"))
         waited = 0
         while not going_on.done():
