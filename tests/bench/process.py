@@ -22,8 +22,9 @@ class MeasuredProcess:
         self._baseline: dict[int, int] = {}
 
     def children(self) -> list[int]:
-        """Return the process ids of its children."""
-        return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
+        """Return the process ids of its children, and of theirs."""
+        found = _children(self.process.pid)
+        return found + [pid for child in found for pid in _children(child)]
 
     def set_baseline(self) -> None:
         """Take the memory resident now as the baseline, and reset the peaks."""
@@ -66,6 +67,10 @@ def measured(arguments: Sequence[str], log: Path) -> Iterator[MeasuredProcess]:
             process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _status(pid: int, name: str) -> int:
