@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -17,10 +18,13 @@ def crash_site(error: BaseException) -> str:
 
 
 class InFlightCalls:
-    """Tasks by the id of their fax. `log_crash` logs, by that id, what a task raises."""
+    """Tasks by the id of their fax. `log_crash` logs, by that id, what a task raises.
+
+    `starting` is held while the store is asked which calls to start, until they are: `drain` waits for them too.
+    """
 
     def __init__(self, log_crash: Callable[[str, BaseException], None]) -> None:
-        self._log_crash = log_crash
+        self._log_crash, self.starting = log_crash, asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._accounts: dict[str, str] = {}
 
@@ -55,9 +59,13 @@ class InFlightCalls:
             woken.cancel()
 
     async def drain(self, timeout: float) -> None:
-        """Wait at most `timeout` seconds for the calls in flight."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks.values()), timeout=timeout)
+        """Wait at most `timeout` seconds for the calls in flight, and those that are about to start."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                async with self.starting:
+                    pass
+                if self._tasks:
+                    await asyncio.wait(set(self._tasks.values()))
 
     async def cancel(self) -> None:
         """Cancel every call in flight."""

@@ -125,18 +125,18 @@ class Uploader:
 
     async def _start_due(self) -> bool:
         """Start as many due uploads as there are free slots; return whether any fax was claimed."""
-        slots = self._free_slots()
-        if slots <= 0:
+        if (slots := self._free_slots()) <= 0:
             return False
-        was_held, claimed = self._held, await self._store.run(partial(self._claim, slots=slots))
+        async with self._in_flight.starting:
+            was_held, claimed = self._held, await self._store.run(partial(self._claim, slots=slots))
+            for fax in claimed:
+                self._last_owner = fax.owner
+                if fax.state == "uploading":
+                    self._in_flight.start(fax, self._upload(fax))
+                else:
+                    log.fax_expired(fax.id)
         if self._held != was_held:
             (log.sending_held if self._held else log.sending_resumed)(f"account {self._name}")
-        for fax in claimed:
-            self._last_owner = fax.owner
-            if fax.state == "uploading":
-                self._in_flight.start(fax, self._upload(fax))
-            else:
-                log.fax_expired(fax.id)
         return bool(claimed)
 
     def _free_slots(self) -> int:

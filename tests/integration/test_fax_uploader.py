@@ -789,6 +789,23 @@ def test_drain_finishes_uploads_in_flight_and_starts_no_more(tmp_path: Path) -> 
     with_server(tmp_path, script, scenario)
 
 
+def test_drain_finishes_an_upload_that_is_being_claimed(tmp_path: Path) -> None:
+    async def scenario(env: FaxEnvironment, simulator: Simulator) -> None:
+        env.store.hold["_claim"] = asyncio.Event()
+        uploader = env.uploader()
+        [fax] = await env.queued()
+        await until(lambda: env.store.running)
+        draining = asyncio.create_task(uploader.drain(PATIENCE))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        env.store.hold["_claim"].set()
+        await draining
+        await env.stop()
+        assert (await env.now(fax)).state == "submitted"
+
+    with_simulator(tmp_path, scenario)
+
+
 def test_drain_does_not_wait_longer_than_its_timeout(tmp_path: Path) -> None:
     async def scenario(env: FaxEnvironment, server: RawServer) -> None:
         uploader = env.uploader()
