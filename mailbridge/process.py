@@ -14,7 +14,8 @@ from mailbridge.app import Daemon
 from mailbridge.config import Config, load
 from mailbridge.config.warnings import config_warnings
 from mailbridge.errors import ConfigError, MailbridgeError
-from mailbridge.preload import start_threads, watch_children_without_threads
+from mailbridge.preload import keep_loaded
+from mailbridge.threads import start_threads, watch_children_without_threads
 from mailbridge.webhook.schemas import EVENTS
 
 
@@ -59,6 +60,7 @@ class _Process:
         log.daemon_stopped("daemon")
 
     def _on_started(self) -> None:
+        keep_loaded()
         self._started.set()
         systemd.notify("READY=1", self._environ)
         log.daemon_started("daemon", **_addresses(self._daemon))

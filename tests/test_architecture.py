@@ -45,6 +45,7 @@ LEAVES: dict[str, set[str]] = {
     "preload": set(),
     "retry": set(),
     "systemd": set(),
+    "threads": set(),
 }
 NOUNS = ("errors", "lifecycle", "model")
 
@@ -347,7 +348,7 @@ def test_the_daemon_starts_without_what_it_needs_later() -> None:
 
 def test_a_worker_loads_neither_the_database_nor_the_network() -> None:
     """Each start of the daemon waits until the fork server has loaded everything that a worker will need."""
-    program = "import sys, mailbridge.submission.fork_server; print(*sys.modules)"
+    program = "import sys, mailbridge.submission.fork_server, mailbridge.submission.worker; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
     heavy = {"sqlalchemy", "sqlite3", "httpx", "aiosmtpd", "aioimaplib", "structlog", "starlette", "phonenumbers"}
     assert not heavy & {name.split(".")[0] for name in done.stdout.split()}

@@ -11,6 +11,7 @@ from mailbridge.cli import EXIT_CONFIG
 from mailbridge.cli.options import EXITS, config_option, environment, json_option
 from mailbridge.cli.output import plain, print_json
 from mailbridge.cli.store_query import ask_daemon_first
+from mailbridge.preload import quick_imports
 
 
 @click.command(
@@ -31,7 +32,8 @@ def serve(catch_up: bool, config_path: Path) -> None:
     \b
       mailbridge serve --config config.toml
     """
-    from mailbridge.process import serve as run
+    with quick_imports():
+        from mailbridge.process import serve as run
 
     asyncio.run(run(config_path, environment(config_path), catch_up=catch_up))
 

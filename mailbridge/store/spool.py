@@ -23,13 +23,13 @@ from pathlib import Path
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
-from mailbridge.preload import start_threads
 from mailbridge.store.disk_errors import fault
 from mailbridge.store.document_reader import DocumentReader
 from mailbridge.store.fsync import sync_directory
 from mailbridge.store.spool_file import SpoolFile, write_all
 from mailbridge.store.spool_paths import DERIVED, derived_path
 from mailbridge.store.sync_batches import SyncBatches
+from mailbridge.threads import start_threads
 
 _DIRECTORIES = 64
 # Characters of an id such as env_01KCX9Z8…: the prefix and the time, in steps of 32.8 s.

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from mailbridge.submission import sandbox, worker
+from mailbridge.submission import sandbox
 from mailbridge.submission.worker_protocol import WORKER_FILES, receive_command
 
 
@@ -78,12 +78,15 @@ def _become_worker(parent: int, commands: socket.socket, files: Sequence[int]) -
 
 def main() -> None:
     """Load everything, and fork workers."""
+    gc.disable()  # hardly anything that is loaded is garbage
+    from mailbridge.submission import worker
+
     worker.ignore_signals()
     worker.load()
     check_forkable()
-    # What the collector does not visit stays one copy for all processes.
-    gc.collect()
+    # The collector would write to what it looks at, of which all processes have one copy as long as nobody writes.
     gc.freeze()
+    gc.enable()
     if fork_workers(socket.socket(fileno=0)):
         worker.run()
 

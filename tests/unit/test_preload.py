@@ -1,55 +1,49 @@
-"""What is loaded and started before the daemon is ready."""
+"""What is loaded before the daemon is ready, and what is not."""
 
 from __future__ import annotations
 
-import asyncio
+import subprocess
 import sys
-import threading
 
-import pytest
-
-from mailbridge.preload import start_threads, watch_children_without_threads
+from tests.wait_helpers import PATIENCE
 
 
-def test_the_threads_of_the_executor_run_already(monkeypatch: pytest.MonkeyPatch) -> None:
-    executor = start_threads()
-    try:
-
-        def fail(self: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        monkeypatch.setattr(threading.Thread, "start", fail)
-        done = [executor.submit(sum, (number, 1)) for number in range(100)]
-        assert [one.result() for one in done] == [number + 1 for number in range(100)]
-    finally:
-        executor.shutdown()
+def printed(program: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    return done.stdout.split()
 
 
-def test_a_thread_that_cannot_be_started_fails_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[threading.Thread] = []
-    plain = threading.Thread.start
+def test_the_daemon_loads_no_library_that_it_does_not_use() -> None:
+    program = (
+        "import sys\n"
+        "from mailbridge.preload import load_modules, quick_imports\n"
+        "with quick_imports():\n"
+        "    import mailbridge.process\n"
+        "load_modules()\n"
+        "print(*sys.modules)\n"
+    )
+    loaded = set(printed(program))
+    assert "structlog" in loaded
+    assert not loaded & {"rich", "sqlalchemy.dialects.postgresql", "pygments"}
 
-    def start(self: threading.Thread) -> None:
-        if len(started) == 2:
-            raise RuntimeError("can't start new thread")
-        started.append(self)
-        plain(self)
 
-    monkeypatch.setattr(threading.Thread, "start", start)
-    with pytest.raises(RuntimeError, match="new thread"):
-        start_threads()
+def test_rich_can_be_imported_afterwards() -> None:
+    assert printed(
+        "from mailbridge.preload import quick_imports\n"
+        "with quick_imports():\n"
+        "    import mailbridge.log\n"
+        "import rich.table\n"
+        "print(rich.table.__name__)\n"
+    ) == ["rich.table"]
 
 
-def test_a_child_is_waited_for_without_a_thread() -> None:
-    async def main() -> int | None:
-        watch_children_without_threads()
-        child = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
-        assert [thread.name for thread in threading.enumerate() if "waitpid" in thread.name] == []
-        await child.communicate(b"\n")
-        return child.returncode
-
-    try:
-        assert asyncio.run(main()) == 0
-    finally:
-        if sys.version_info < (3, 12):
-            asyncio.set_child_watcher(asyncio.ThreadedChildWatcher())  # as before
+def test_garbage_is_collected_again_once_everything_is_loaded() -> None:
+    assert printed(
+        "import gc\n"
+        "from mailbridge.preload import keep_loaded, quick_imports\n"
+        "with quick_imports():\n"
+        "    import mailbridge.log\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 0)\n"
+        "keep_loaded()\n"
+        "print(gc.isenabled(), gc.get_freeze_count() > 0)\n"
+    ) == ["False", "False", "True", "True"]
