@@ -121,6 +121,7 @@ command_crashed = _event("control command failed unexpectedly", "error")
 
 connection_not_accepted = _event("connection not accepted, trying again", "error")
 event_loop_error = _event("unexpected error in the event loop", "error")
+page_crashed = _event("page of the console failed unexpectedly", "error")
 http_request_failed = _event("HTTP request answered with 503", "warning")
 worker_crashed = _event("worker failed unexpectedly", "error")
 link_key_replaced = _event("link key was damaged and is replaced, links that were sent are void", "error")

@@ -74,6 +74,9 @@ def _endpoint(console: Console, methods: dict[str, Access]) -> Endpoint:
         except (OSError, MailbridgeError) as error:
             log.http_request_failed("console", path=request.url.path[:100], error=str(error))
             return visit.message("unavailable", 503)
+        except Exception as error:
+            log.page_crashed("console", path=request.url.path[:100], error=repr(error))
+            return visit.message("crashed", 500)
 
     return answer
 

@@ -94,7 +94,7 @@ async def _fax_with_id(visit: Visit, id: str) -> str | None:
             except NotFound:
                 return fax_id if visit.user.sees_all else None
             return fax.id if visit.user.own in (None, fax.user) else None
-        return None
+        return id if visit.user.sees_all and tx.search.received(id) else None
 
     return await visit.console.runtime.store.run(work)
 

@@ -24,7 +24,8 @@ class Moment(NamedTuple):
 def tell(visit: Visit, fax: Mapping[str, Any], done_by_people: Sequence[AuditLine]) -> list[Moment]:
     """Return the story of a sent or received fax, oldest first. Who has looked at documents is only for those who see all."""
     texts, show = visit.texts, visit.display
-    moments = [*_events(fax, texts, show), *_attempts(fax.get("attempts", ()), texts, show)]
+    # Sorting keeps this order where times are equal: an attempt begins before its event.
+    moments = [*_attempts(fax.get("attempts", ()), texts, show), *_events(fax, texts, show)]
     moments += [_person(line, texts, show) for line in done_by_people if visit.user.sees_all and texts.has(f"did.{line.what}")]
     return sorted(moments, key=lambda moment: moment.at)
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from mailbridge.console import sessions
 from mailbridge.console.security import is_local_path
 from mailbridge.console.texts import LANGUAGES
-from mailbridge.console.visit import LANGUAGE_COOKIE, ROOT, Visit
+from mailbridge.console.visit import LANGUAGE_COOKIE, ROOT, Visit, printable
 from mailbridge.errors import Refused
 
 _YEAR = 365 * 24 * 3600
@@ -23,7 +23,7 @@ async def show_login(visit: Visit) -> Response:
 async def log_in(visit: Visit) -> Response:
     """Check name and password, and begin a session. The check is that of SMTP: slower, the more of them have failed."""
     form = await visit.form()
-    name, password, target = form.get("name", "").strip(), form.get("password", ""), form.get("next", "")
+    name, password, target = printable(form.get("name", "")).strip(), form.get("password", ""), form.get("next", "")
     try:
         await visit.console.services.log_in(name, password.encode(), visit.client, "console")
     except Refused as refused:

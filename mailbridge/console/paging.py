@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
-ROWS: Final = 50
+ROWS: Final = 40
 _ID: Final = re.compile(r"[a-z]{3}_[0-9A-Z]{26}")
 
 
@@ -18,6 +18,11 @@ class PageOf(Generic[T]):
 
     rows: tuple[T, ...]
     older: str | None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many rows as a page can have; a search may find fewer and still go on."""
+        return len(self.rows) >= ROWS
 
 
 def page_of(found: Sequence[T], id_of: Callable[[T], str], rows: int = ROWS) -> PageOf[T]:

@@ -10,7 +10,7 @@ from mailbridge.console.fax_lists import read_form, wanted_by
 from mailbridge.console.fax_page import find_fax, people
 from mailbridge.console.fax_story import tell
 from mailbridge.console.paging import ROWS, PageOf, read_before
-from mailbridge.console.visit import Visit
+from mailbridge.console.visit import Visit, printable
 from mailbridge.control.queries import received_as_json
 from mailbridge.errors import NotFound
 from mailbridge.store.interface import Transaction
@@ -77,7 +77,7 @@ async def _note(visit: Visit, fax_id: str) -> ReceivedNote | None:
 async def save_note(visit: Visit) -> Response:
     """Store a note, and whether the fax was handled."""
     fax, form = await _received(visit), await visit.form()
-    text = "".join(sign for sign in form.get("note", "")[:_LONGEST_NOTE] if sign.isprintable() or sign == "\n").strip()
+    text = printable(form.get("note", "")[:_LONGEST_NOTE], kept="\n").strip()
     user, now, handled = visit.user.name, visit.now, bool(form.get("handled"))
     record = visit.actor(handled=handled)
 

@@ -58,6 +58,11 @@ class Templates:
         return self._environment.get_template(template).render(values)
 
 
+def visible(text: str) -> str:
+    """Return text in which each sign that is not printable, such as a control of its direction, is replaced."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
 class Display:
     """How times, numbers and the like look in one language and time zone. Each returns markup with its text escaped."""
 
@@ -82,7 +87,7 @@ class Display:
         """Return a telephone number as people write it; the whole number is its title."""
         if not number:
             return self._texts.text("number.none")
-        return Markup('<bdi dir="ltr" class="number" title="{}">{}</bdi>').format(number, national_form(number))
+        return Markup('<bdi dir="ltr" class="number" title="{}">{}</bdi>').format(visible(number), visible(national_form(number)))
 
     def party(self, number: str | None) -> Markup:
         """Return a telephone number with the name that the contacts have for it."""
@@ -93,7 +98,7 @@ class Display:
 
     def plain_party(self, number: str | None) -> str:
         """Return a telephone number, or its name, for a title, which holds no markup."""
-        return self._names.of(number) or (national_form(number) if number else str(self._texts.text("number.none")))
+        return self._names.of(number) or (visible(national_form(number)) if number else str(self._texts.text("number.none")))
 
     def state(self, state: str) -> Markup:
         """Return the state of a fax or a delivery: a sign, a word and a colour, so that no colour is needed to read it."""
@@ -111,12 +116,11 @@ class Display:
 
     def code(self, text: str | None) -> Markup:
         """Return an id, an address or a name of the configuration."""
-        return Markup('<bdi dir="ltr" class="code">{}</bdi>').format(text) if text else Markup("")
+        return Markup('<bdi dir="ltr" class="code">{}</bdi>').format(visible(text)) if text else Markup("")
 
     def foreign(self, text: str | None) -> Markup:
         """Return text that others wrote, such as a subject, in its own direction. Signs that are not printable are replaced."""
-        shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in text or "")
-        return Markup('<bdi dir="auto">{}</bdi>').format(shown)
+        return Markup('<bdi dir="auto">{}</bdi>').format(visible(text or ""))
 
     def size(self, size: int) -> Markup:
         """Return a number of bytes in the unit that people use."""

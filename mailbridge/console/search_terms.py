@@ -16,6 +16,8 @@ _NUMBER: Final = re.compile(r"\+?[0-9 ().\-/]{3,40}")
 _ID: Final = re.compile(r"(?:fax_)?[0-9A-Z]{26}|MB-[0-9A-Z]{8}", re.IGNORECASE | re.ASCII)
 _LEAST_DIGITS: Final = 3
 _LONGEST: Final = 100
+_FIRST_DAY: Final = date(2000, 1, 1)
+_LAST_DAY: Final = date(2199, 12, 31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def read_search(text: str, since: date | None, until: date | None, names: Names,
         digits="" if number else _digits(text),
         text="" if number else text,
         since=_midnight(since, zone),
-        until=_midnight(until + timedelta(days=1), zone) if until and until < date.max else None,
+        until=_midnight(until + timedelta(days=1), zone) if until else None,
     )
 
 
@@ -70,15 +72,20 @@ def _digits(text: str) -> str:
     digits = re.sub(r"[^0-9]", "", text)
     if len(digits) < _LEAST_DIGITS:
         return ""
-    return f"+{digits}" if text.startswith("+") else digits.lstrip("0")
+    if text.startswith("+"):
+        return f"+{digits}"
+    # The 0 before an area code is not in E.164; but a number may also end with these zeros.
+    without_zero = digits.removeprefix("00").removeprefix("0")
+    return without_zero if len(without_zero) >= _LEAST_DIGITS else digits
 
 
 def read_day(text: str) -> date | None:
-    """Return a day as a form has it (ISO 8601), None if there is none."""
+    """Return a day as a form has it (ISO 8601), None if there is none, or if no fax can be of that day."""
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         return None
+    return day if _FIRST_DAY <= day <= _LAST_DAY else None
 
 
 def _midnight(day: date | None, zone: ZoneInfo) -> datetime | None:

@@ -31,7 +31,7 @@ def cookie_name(console: Console) -> str:
 async def start(console: Console, request: Request, user: str, client: str) -> str:
     """Start a session for a user whose password was checked; return its token. It never continues an earlier one."""
     token, now = secrets.token_urlsafe(_TOKEN_SIZE), console.runtime.clock()
-    agent = "".join(sign for sign in request.headers.get("user-agent", "")[:_AGENT_SIZE] if sign.isprintable())
+    agent = request.headers.get("user-agent", "")[:_AGENT_SIZE]
     session = ConsoleSession(
         hash=_hash(token),
         id=new_id("ses"),

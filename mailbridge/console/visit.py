@@ -23,6 +23,11 @@ _MAX_FORM: Final = 64_000  # bytes of a form without files
 _MAX_FIELDS: Final = 100
 
 
+def printable(text: str, kept: str = "") -> str:
+    """Return a text without control characters, except those that are `kept`."""
+    return "".join(sign for sign in text if sign.isprintable() or sign in kept)
+
+
 class BadForm(Exception):
     """The body of a request is not a form, or too large."""
 
@@ -72,7 +77,7 @@ class Visit:
 
     def query(self, name: str) -> str:
         """Return a parameter of the address, without blanks around it; empty if it is missing."""
-        return self.request.query_params.get(name, "").strip()[:200]
+        return printable(self.request.query_params.get(name, "")[:200]).strip()
 
     def path(self, name: str) -> str:
         """Return a parameter of the path."""
