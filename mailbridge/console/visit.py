@@ -24,7 +24,7 @@ _MAX_FIELDS: Final = 100
 
 
 def printable(text: str, kept: str = "") -> str:
-    """Return a text without control characters, except those that are `kept`."""
+    """Return text without its control characters, except those that are `kept`."""
     return "".join(sign for sign in text if sign.isprintable() or sign in kept)
 
 
