@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from mailbridge.config import Config, HttpTls, host_port
 from mailbridge.console.app import build_console
-from mailbridge.console.console import Console, LogIn, Services, ShowPage
+from mailbridge.console.console import Console, LogIn, Services, ShowPage, TestAnswer
 from mailbridge.console.drafting import Drafts
 from mailbridge.descriptors import allowed_connections
 from mailbridge.errors import ConfigError
@@ -21,6 +21,7 @@ from mailbridge.notice.assembly import confirmation_of
 from mailbridge.notice.writer import Confirm
 from mailbridge.runtime import Runtime
 from mailbridge.web.server import WebService
+from mailbridge.webhook.ping import ping as send_ping
 
 
 def console_app(
@@ -40,7 +41,13 @@ def console_app(
     async def confirmation(id: str) -> bytes:
         return base64.b64decode(await confirmation_of(id, runtime.store, config, confirm))
 
-    return build_console(Console(config, runtime, Services(log_in, confirmation, render_event, pictures, drafts, mailboxes)))
+    async def ping(name: str) -> TestAnswer:
+        at = runtime.clock()
+        _, result = await send_ping(name, config.webhooks[name], runtime.clock)
+        return TestAnswer(at=at, milliseconds=result.milliseconds, status=result.status, error=result.error, answer=result.answer)
+
+    services = Services(log_in, confirmation, render_event, pictures, drafts, ping, mailboxes)
+    return build_console(Console(config, runtime, services))
 
 
 async def open_http(config: Config, app: ASGIApp) -> tuple[WebService, tuple[str, int]]:

@@ -33,6 +33,17 @@ class ShowPage(Protocol):
     async def __call__(self, document: Document, number: int, width: int) -> ShownPage: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestAnswer:
+    """What a webhook's receiver answered to a test event."""
+
+    at: datetime
+    milliseconds: int
+    status: int | None  # HTTP status; None without an answer
+    error: str | None  # what went wrong; None for 2xx
+    answer: str | None  # the beginning of the answer's body
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What other parts of the daemon do for the console."""
@@ -42,6 +53,7 @@ class Services:
     render_event: Callable[[Event], bytes]  # returns the body of an event as a webhook gets it
     pictures: ShowPage
     drafts: Drafts
+    ping: Callable[[str], Awaitable[TestAnswer]]  # sends a test event to the webhook with this name
     mailboxes: Callable[[], Mapping[str, datetime | None]] = dict  # by mailbox: when its server last answered
 
 
@@ -53,6 +65,7 @@ class Console:
     runtime: Runtime
     services: Services
     templates: Templates = field(default_factory=Templates)
+    tests: dict[str, TestAnswer] = field(default_factory=dict)  # the last one of each webhook
     pages: frozenset[str] = frozenset()  # the paths that the navigation may name
 
     @cached_property

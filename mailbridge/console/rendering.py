@@ -34,6 +34,7 @@ _STATES: Final = {
     "sending": ("busy", "↥"),
     "dead": ("bad", "✕"),
 }
+_HEALTH: Final = {"working": ("good", "✓"), "failing": ("warn", "!"), "stopped": ("bad", "✕"), "removed": ("", "–")}
 
 
 class Templates:
@@ -106,6 +107,23 @@ class Display:
         html = '<span class="state {}"><span aria-hidden="true">{}</span> {}</span>'
         return Markup(html).format(kind, sign, self._texts.text(f"state.{state}"))
 
+    def health(self, health: str) -> Markup:
+        """Return how a webhook is doing, as `state` does."""
+        kind, sign = _HEALTH[health]
+        html = '<span class="state {}"><span aria-hidden="true">{}</span> {}</span>'
+        return Markup(html).format(kind, sign, self._texts.text(f"webhook.health.{health}"))
+
+    def answered(self, status: int | None, error: str | None) -> Markup:
+        """Return what a receiver answered: the HTTP status, and what was wrong with it."""
+        if error and (status is None or str(status) not in error):
+            return self.foreign(error if status is None else f"HTTP {status}: {error}")
+        return self.foreign(error or (f"HTTP {status}" if status else str(self._texts.text("delivery.no_answer"))))
+
+    def milliseconds(self, milliseconds: int) -> Markup:
+        """Return a duration."""
+        shown = f"{milliseconds / 1000:.1f} s" if milliseconds >= 1000 else f"{milliseconds} ms"
+        return Markup('<bdi dir="ltr">{}</bdi>').format(shown)
+
     def why(self, code: str) -> Markup:
         """Return why a fax failed, by its error code."""
         return escape(MEANINGS[code if code in MEANINGS else "unknown"].why[self._texts.language])
@@ -121,6 +139,11 @@ class Display:
     def foreign(self, text: str | None) -> Markup:
         """Return text that others wrote, such as a subject, in its own direction. Signs that are not printable are replaced."""
         return Markup('<bdi dir="auto">{}</bdi>').format(visible(text or ""))
+
+    def block(self, text: str) -> Markup:
+        """Return text of others that has lines, such as the answer of a receiver."""
+        shown = "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in text.replace("\r\n", "\n"))
+        return Markup('<pre dir="auto">{}</pre>').format(shown)
 
     def size(self, size: int) -> Markup:
         """Return a number of bytes in the unit that people use."""

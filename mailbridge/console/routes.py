@@ -7,7 +7,18 @@ from typing import Final, Literal, NamedTuple
 
 from starlette.responses import Response
 
-from mailbridge.console import downloads, fax_actions, fax_lists, fax_page, login, received_pages, send, session_pages, todo
+from mailbridge.console import (
+    downloads,
+    fax_actions,
+    fax_lists,
+    fax_page,
+    login,
+    received_pages,
+    send,
+    session_pages,
+    todo,
+    webhook_pages,
+)
 from mailbridge.console.identity import Role
 from mailbridge.console.visit import Visit
 
@@ -52,6 +63,12 @@ ROUTES: Final = (
     Access("GET", "/received/{id}", received_pages.show_received_fax, READERS),
     Access("POST", "/received/{id}/note", received_pages.save_note, OPERATORS),
     Access("GET", "/received/{id}/documents/{n}", downloads.download_document, READERS),
+    Access("GET", "/webhooks", webhook_pages.show_webhooks, READERS),
+    Access("GET", "/webhooks/{name}", webhook_pages.show_webhook, READERS),
+    Access("POST", "/webhooks/{name}/test", webhook_pages.send_test, OPERATORS),
+    Access("POST", "/webhooks/{name}/replay", webhook_pages.replay_all, OPERATORS),
+    Access("GET", "/deliveries/{id}", webhook_pages.show_delivery, READERS),
+    Access("POST", "/deliveries/{id}/replay", webhook_pages.replay_one, OPERATORS),
     Access("GET", "/sessions", session_pages.show_sessions, USERS),
     Access("POST", "/sessions/{id}/end", session_pages.end_session, USERS),
     Access("GET", "/send", send.show_form, SENDERS),

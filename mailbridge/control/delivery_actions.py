@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from mailbridge.control.fax_actions import By
 from mailbridge.control.ids import whole_event_or_delivery_id
 from mailbridge.errors import ControlError
 from mailbridge.model import Delivery
@@ -47,14 +48,16 @@ class Selection:
         return settled and (self.since is None or self.since <= event_at) and (self.until is None or event_at <= self.until)
 
 
-async def replay(store: Store, clock: Clock, *, ids: Sequence[str] = (), retire: bool = False, **given: Any) -> Any:
+async def replay(
+    store: Store, clock: Clock, *, ids: Sequence[str] = (), retire: bool = False, by: By = None, **given: Any
+) -> Any:
     """Deliver dead deliveries again: those with `ids`, all or none, or those of a Selection. With `retire`, see `_retire`.
 
-    Raises NotFound, ControlError.
+    `by` is who does it, for the audit. Raises NotFound, ControlError.
     """
     if not ids:
         selection = Selection.read(clock(), **given)
-        return await (_retire if retire else _replay_selected)(store, clock, selection)
+        return await (_retire(store, clock, selection) if retire else _replay_selected(store, clock, selection, by))
 
     def work(tx: Transaction) -> list[dict[str, Any]]:
         dead: dict[str, Delivery] = {}
@@ -66,6 +69,8 @@ async def replay(store: Store, clock: Clock, *, ids: Sequence[str] = (), retire:
             # A delivery may be named twice: by its own id, and by its event's.
             dead |= {delivery.id: delivery for delivery in found if delivery.state == "dead"}
         replayed = _replay(tx, list(dead), clock())
+        for one in replayed if by is not None else ():
+            tx.audit.note("delivery.replay", one.id, None, {**(by or {}), "webhook": one.endpoint}, clock())
         return [{"id": one.id, "event_id": one.event_id, "endpoint": one.endpoint, "state": one.state} for one in replayed]
 
     return await store.run(work)
@@ -86,8 +91,11 @@ def _replay(tx: Transaction, ids: Sequence[str], now: datetime) -> list[Delivery
     return replayed
 
 
-async def _replay_selected(store: Store, clock: Clock, selection: Selection) -> dict[str, Any]:
+async def _replay_selected(store: Store, clock: Clock, selection: Selection, by: By = None) -> dict[str, Any]:
     def find(tx: Transaction) -> list[str]:
+        if by is not None:
+            since = selection.since and selection.since.isoformat()
+            tx.audit.note("webhook.replay", selection.endpoint or "", None, {**by, "since": since}, clock())
         if selection.endpoint is not None and not tx.stopped_webhooks.remove(selection.endpoint):
             _check_known(tx, selection.endpoint)
         return _dead(tx, selection)

@@ -15,7 +15,7 @@ import httpx
 
 from mailbridge.config import Config
 from mailbridge.console.app import build_console
-from mailbridge.console.console import Console, Services
+from mailbridge.console.console import Console, Services, TestAnswer
 from mailbridge.errors import Refused
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
@@ -62,7 +62,9 @@ class Site:
         drafts = Drafts(SmtpService(config, runtime, reader), reader, runtime, config.smtp.domains[0])
         pictures = PagePictures(reader.picture)
         mailboxes = {"office": self.now}
-        services = Services(self._log_in, self._confirmation, lambda event: b"{}", pictures, drafts, lambda: mailboxes)
+        services = Services(
+            self._log_in, self._confirmation, lambda event: b"{}", pictures, drafts, self._ping, lambda: mailboxes
+        )
         self.console = Console(config, runtime, services)
         links = Links(bytes(32), config.http.base_url)
         self.app = build(self.store, self.spool, links, {}, lambda: self.now, console=build_console(self.console))
@@ -73,6 +75,9 @@ class Site:
             raise Refused("454 4.7.0 Too many failed logins; try again in 3 s")
         if password != PASSWORD.encode() or self.console.password_digest(name) is None:
             raise Refused("535 5.7.8 Authentication failed: wrong user name or password")
+
+    async def _ping(self, name: str) -> TestAnswer:
+        return TestAnswer(at=self.now, milliseconds=7, status=500, error="HTTP 500", answer=f"<b>{name}</b>\nline\x1b")
 
     async def _confirmation(self, fax_id: str) -> bytes:
         await self.store.run(lambda tx: tx.faxes.get(fax_id))
