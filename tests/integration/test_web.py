@@ -174,6 +174,20 @@ def test_a_document_is_served_only_by_its_link_until_it_expires(tmp_path: Path) 
     with_web(tmp_path, scenario)
 
 
+def test_held_a_range_in_thousands_of_pieces_costs_no_more_than_the_document(tmp_path: Path) -> None:
+    (tmp_path / "spool/received/aa").mkdir(parents=True)
+    (tmp_path / "spool/received/aa/x.pdf").write_bytes(bytes(100_000))
+
+    async def scenario(http: httpx.AsyncClient, settings: Settings) -> None:
+        path = settings.links.link(STORED, NOW)[0].removeprefix("https://fax.example")
+        for pieces in ("0-", ",".join(["0-99999"] * 6000), ",".join(f"{n}-{n}" for n in range(0, 12_000, 2))):
+            answer = await http.get(path, headers={"range": f"bytes={pieces}"})
+            assert answer.status_code in (200, 206, 400, 416, 431)
+            assert len(answer.content) <= 100_000 + 100
+
+    with_web(tmp_path, scenario)
+
+
 def test_a_link_does_not_outlive_its_document(tmp_path: Path) -> None:
     account = {"office": {"email": "office@example.co.il", "password": "x"}}
     for kept, ends in (("1d", timedelta(days=1)), ("90d", timedelta(days=7))):
