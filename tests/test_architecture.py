@@ -102,6 +102,7 @@ PURE = (
     "submission/letter/covering.py",
     "submission/letter/covering_languages.py",
     "submission/letter/covering_phrases.py",
+    "submission/letter/covering_scanners.py",
     "submission/letter/document_types.py",
     "submission/letter/encoded_text.py",
     "submission/letter/enriched.py",

@@ -107,8 +107,8 @@ def _read_texts(mail: Mail, body: Body, shown: set[str]) -> Iterator[_Text]:
         if not _may_be_text(part, is_first=part.mail not in named):
             continue
         content = mail.content(part, MAX_CONTENT)
-        if part.encoding == "base64" and not content.strip():
-            # A program declared base64 and wrote plain text, which no decoder takes for base64.
+        if part.encoding == "base64" and not content:
+            # A program declared base64 and wrote plain text, which no decoder takes for base64. `DQo=` is an empty text.
             part = replace(part, encoding="identity")
             content = mail.content(part, MAX_CONTENT)
         kind = kind_of_content(content)

@@ -64,8 +64,15 @@ def own_text(text: str) -> str:
     """Return the text without quotations, greeting, closing, signature, legal notices and what machines add."""
     lines = _before_quotation([line.strip()[:_MOST_OF_LINE] for line in text[:_MOST].split("\n")])
     lines = _without_signature(_without_notices(lines))
-    lines = [line for line in lines if not line.startswith(">") and not _is_of_machine(line)]
+    lines = [line for line in _without_scanner(lines) if not line.startswith(">") and not _is_of_machine(line)]
     return _unwrapped(_without_greeting(lines))
+
+
+def _without_scanner(lines: list[str]) -> list[str]:
+    """Drop what a scanner writes beside a line that only scanners write, such as its place and serial number."""
+    if not any(phrases.SCANNER.fullmatch(line) for line in lines):
+        return lines
+    return [line for line in lines if not phrases.BESIDE_SCANNER.fullmatch(line)]
 
 
 def _is_of_machine(line: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import mailbridge.submission.letter.covering_languages as other
+import mailbridge.submission.letter.covering_scanners as scanners
 
 
 def _any(*phrases: str) -> str:
@@ -88,7 +89,8 @@ GREETING: Final = _pattern(
         r"(?:hi|hello|hey|dear|greetings|good (?:morning|afternoon|evening|day))\b[^.?]{0,60}",
         r"(?:to whom it may concern|ladies and gentlemen)",
         *other.GREETING,
-        r"לקוח(?:ה|ות)? יקר(?:ה|ים|ות)?",
+        r"לקוח(?:ה|ות)? (?:יקר|נכבד)(?:ה|ים|ות)?",
+        r"(?:א\.? ?ג\.? ?נ|ג\.? ?א\.? ?נ|לכל המעוניין|(?:אדון|גברת|אדוני|גברתי)(?: ה?נכבד(?:ה|ים|ות)?)?)",
         r"(?:שלום|היי?|הי|לכבוד|בוקר טוב|צהריים טובים|ערב טוב|יום טוב|שבוע טוב)(?![\w״\"'])[^.?]{0,60}",
     ]
 )
@@ -243,19 +245,22 @@ _DEVICE = [
 ]
 # A whole line that a phone or a scanner adds to every mail.
 DEVICE: Final = _pattern(_DEVICE)
+SCANNER: Final = _pattern(scanners.SCANNER)
+BESIDE_SCANNER: Final = _pattern(scanners.BESIDE_SCANNER)
 # A whole line that a phone, a scanner or a mail program wrote.
 MACHINE: Final = _pattern(
     [
         *_DEVICE,
+        *scanners.SCANNER,
         r"scan(?:ned)? (?:date|by|from|with|at)\b.{0,80}",
         r"queries to\b.{0,80}",
         r"(?:number of images|attachment file type|device (?:name|model|location)|resolution|file format)\s?:.{0,80}",
-        r"(?:please )?open the attached document\. it was scanned.{0,80}",
         r"multifunction (?:printer|device) \w{1,20}\s?:.{0,80}",
         r"for more information on xerox .{0,100}",
         r"image data .{0,40}\battached to (?:this|the) e-?mail\.?",
         r"this (?:e-?mail|message) (?:was|is|has been) (?:generated|sent|created) automatically.{0,60}",
         r"הודעה זו נשלחה (?:באופן )?אוטומטי.{0,60}",
+        r"נשלחה? (?:באופן )?אוטומטית? (?:ממערכת|מתוכנת|על ידי) [^.,;]{1,40}\.?",
         r"(?:נא לא|אין) להשיב (?:ל|על ה)(?:מייל|הודעה|דוא.{1,2}ל).{0,20}",
         r"please consider the environment.{0,80}",
         r"(?:think|consider) before (?:you )?print.{0,40}",

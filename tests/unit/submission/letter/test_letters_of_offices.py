@@ -56,6 +56,7 @@ def related(content: str, *pictures: bytes) -> bytes:
 
 
 DOCUMENTS: dict[str, tuple[bytes, list[str]]] = {
+    "an empty text in base64": (mixed(part("Content-Type: text/plain; charset=utf-8", "\r\n"), A), ["a.pdf"]),
     "a text that mentions the signature of PDF": (
         mixed(SEE, attached("note.txt", b"Such a file begins with %PDF-1.4, as you know.\n", "text/plain")),
         ["note.txt"],
