@@ -28,7 +28,7 @@ from mailbridge.control.server import Command, ControlService
 from mailbridge.control.socket_path import socket_path
 from mailbridge.errors import ConfigError
 from mailbridge.fax.uploader import recover_interrupted
-from mailbridge.http_assembly import console_app, http_listener, open_http
+from mailbridge.http_assembly import console_app, http_listener, open_http, renew_certificate
 from mailbridge.model import Event
 from mailbridge.notice.assembly import confirmation_of
 from mailbridge.notice.planner import Planner
@@ -179,6 +179,8 @@ class Daemon:
             links = document_links(config)
             old_web, moved = self._web, http_listener(config) != http_listener(self._config)
             web = await self._open_http(config, old_web.app) if moved else old_web
+            if not moved:
+                renew_certificate(web, config)
             try:
                 await self._smtp.reload(config)
             except BaseException:

@@ -61,6 +61,12 @@ async def open_http(config: Config, app: ASGIApp) -> tuple[WebService, tuple[str
         raise ConfigError("http.listen", fault, "free the port or choose another") from None
 
 
+def renew_certificate(web: WebService, config: Config) -> None:
+    """Let the server use the certificate that its file has now, for connections that begin from now on. Raises ConfigError."""
+    if web.tls is not None:
+        _load_certificate(web.tls, config.http.tls)
+
+
 def http_listener(config: Config) -> tuple[object, ...]:
     """Return what the server's listener is made of: with another one, a new server is started."""
     return (config.http.listen, config.http.tls)
@@ -70,10 +76,15 @@ def _tls_context(tls: HttpTls) -> ssl.SSLContext | None:
     if tls.certificate is None or tls.key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _load_certificate(context, tls)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, tls: HttpTls) -> None:
+    assert tls.certificate is not None
     try:
         context.load_cert_chain(tls.certificate, tls.key)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             "http.tls.certificate", f"cannot be used ({error})", "give a PEM certificate and the key that belongs to it"
         ) from None
-    return context

@@ -45,6 +45,7 @@ LEAVES: dict[str, set[str]] = {
     "preload": set(),
     "retry": set(),
     "systemd": set(),
+    "tls_handshake": set(),
     "threads": set(),
 }
 NOUNS = ("errors", "lifecycle", "model")

@@ -13,7 +13,14 @@ from mailbridge.errors import ConfigError
 
 def config_warnings(config: Config, event_types: Collection[str]) -> list[ConfigError]:
     """Return a warning for each key without the effect that it seems to have. `event_types` are all that exist."""
-    return [*_notices(config), *_events(config, event_types), *login_errors(config), *_old_tls(config), *_lists(config)]
+    return [
+        *_notices(config),
+        *_events(config, event_types),
+        *login_errors(config),
+        *_old_tls(config),
+        *_lists(config),
+        *_console(config),
+    ]
 
 
 def _notices(config: Config) -> Iterator[ConfigError]:
@@ -64,3 +71,9 @@ def _lists(config: Config) -> Iterator[ConfigError]:
         if len(numbers) > config.smtp.max_recipients:
             fault = f"the list has {len(numbers)} numbers, more than a mail may have recipients, and is always refused"
             yield ConfigError(f"contacts.{name}", fault, "split the list, or raise smtp.max_recipients")
+
+
+def _console(config: Config) -> Iterator[ConfigError]:
+    """Can anybody log in to the console?"""
+    if config.http.console and config.http.proxy_user is None and not any(user.password_hash for user in config.users.values()):
+        yield ConfigError("http.console", "nobody can log in", "add a [user.NAME] with a password_hash and a role")

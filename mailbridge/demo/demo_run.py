@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import secrets
 import signal
 import smtplib
 import socket
@@ -26,6 +27,7 @@ from mailbridge.demo.mailbox import DemoMailbox, report_of
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import SimFax, Simulator
 from mailbridge.page.text_page import render
+from mailbridge.submission.password import hash_password
 
 T = TypeVar("T")
 # Prints one line, with the seconds since the start unless None.
@@ -56,6 +58,11 @@ on = ["delivered", "failed", "in_doubt"]
 
 [http]
 listen = "127.0.0.1:0"
+console = true
+
+[user.demo]
+password_hash = "{password_hash}"
+role = "operator"
 
 [mailbox.office]
 host = "127.0.0.1"
@@ -75,6 +82,9 @@ level = "{level}"
 format = "console"
 """
 _INSTRUCTIONS = """
+See this fax, and those that you send, in the console: http://{console}/console/sent
+User name: demo, password: {password}
+
 Connect a mail client: outgoing server {host}, port {port}, no password, no encryption. Write to an Israeli number at fax.local,
 with a PDF attached. Numbers that end in 01 are busy, 02 do not answer, 06 are wrong, and 07 fail in transfer.
 Or paste one of these commands:
@@ -126,8 +136,16 @@ class DemoRun:
         relay_port = await relay.start()
         stack.push_async_callback(relay.stop)
         self.step("the MyFax simulator, a mailbox and a webhook receiver are running")
-        values = {"myfax": myfax, "webhook": webhook, "secret": secret, "level": self._log_level, "relay_port": relay_port}
-        text = _CONFIG.format(state=state, smtp_port=smtp_port, imap_port=self._mailbox.port, **values)
+        self._password = secrets.token_hex(4)
+        values = {
+            "password_hash": hash_password(self._password),
+            "myfax": myfax,
+            "webhook": webhook,
+            "secret": secret,
+            "level": self._log_level,
+            "relay_port": relay_port,
+        }
+        text = _CONFIG.format(state=state, smtp_port=smtp_port, relay_port=relay_port, imap_port=self._mailbox.port, **values)
         (state / "config.toml").write_text(text, encoding="utf-8")
         log.setup(self._log_level, "console")
         return Daemon(load(state / "config.toml", {}), {}), asyncio.Event()
@@ -162,7 +180,8 @@ class DemoRun:
 
     async def _keep_running(self, daemon: Daemon) -> None:
         host, port = daemon.smtp[0]
-        for line in _INSTRUCTIONS.format(host=host, port=port, sender=SENDER).splitlines():
+        login = {"console": "{}:{}".format(*daemon.http), "password": self._password}
+        for line in _INSTRUCTIONS.format(host=host, port=port, sender=SENDER, **login).splitlines():
             self._print_step(None, line)
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()

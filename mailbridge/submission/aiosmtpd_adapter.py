@@ -26,7 +26,7 @@ from aiosmtpd.smtp import Session as SmtpState
 
 from mailbridge.submission.command_table import CommandTable
 from mailbridge.submission.enhanced_codes import with_enhanced_code
-from mailbridge.submission.tls_handshake import TlsProtocol
+from mailbridge.tls_handshake import TlsProtocol
 
 _PRIVATE: Final[Mapping[str, Mapping[str, str]]] = {
     "SMTP": {

@@ -14,8 +14,8 @@ from mailbridge.submission.aiosmtpd_adapter import SmtpProtocol, TlsHandshakeErr
 from mailbridge.submission.connection_limits import client_group
 from mailbridge.submission.limits import EXCESS_DELAY, LOGIN_TIMEOUT, MAX_LINE, CommandLimits
 from mailbridge.submission.session_context import SessionOptions, SessionServices
-from mailbridge.submission.tls_handshake import client_address, is_tls
 from mailbridge.submission.turns import CHUNK, COMMAND, CONNECTION, DEAR_CHUNK, HANDSHAKE, LITTLE_DATA, cost_of_data
+from mailbridge.tls_handshake import client_address, is_tls
 
 TEMPORARY_FAILURE = "451 4.3.0 The gateway cannot accept mail at the moment; please send it again later"
 _SILENT_IN_DATA = 30.0  # seconds after which a connection in the middle of a mail may give way to another

@@ -7,7 +7,7 @@ import ssl
 
 from mailbridge import log
 from mailbridge.submission.client_connection import ClientConnection
-from mailbridge.submission.tls_handshake import TlsProtocol
+from mailbridge.tls_handshake import TlsProtocol
 
 
 class ImplicitTls(TlsProtocol):

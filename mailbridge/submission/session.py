@@ -21,8 +21,8 @@ from mailbridge.submission.limits import LOGGED_REFUSALS, MAX_FAILED_LOGINS, Ses
 from mailbridge.submission.login import LoginFailed, check_syntax
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.session_context import SessionOptions, SessionServices
-from mailbridge.submission.tls_handshake import client_address
 from mailbridge.submission.turns import RECIPIENT
+from mailbridge.tls_handshake import client_address
 
 
 class Session(ClientConnection):

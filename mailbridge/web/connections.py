@@ -7,17 +7,37 @@ must not slow down the rest of the daemon.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mailbridge.tls_handshake import TlsProtocol
+
 MAX_CONNECTIONS: Final = 100
+HANDSHAKE_TIMEOUT: Final = 5  # seconds for a TLS handshake
 REQUEST_TIMEOUT: Final = 10.0  # seconds from the connection, or from the last answer, to the end of a whole request
 
 
 # Seconds between the inputs that are read: a request takes about a millisecond of the event loop, whatever its answer.
 _READ_INTERVAL: Final = 0.01
+
+
+class Connection(Protocol):
+    """One connection, as those that share the server see it."""
+
+    @property
+    def waits_for_request(self) -> bool:
+        """Whether no whole request has arrived since the last answer."""
+        ...
+
+    def abort(self) -> None:
+        """Close it at once."""
+
+    def read(self) -> None:
+        """Read the input that has arrived."""
 
 
 class HttpConnections:
@@ -26,11 +46,11 @@ class HttpConnections:
     def __init__(self, most: int = MAX_CONNECTIONS) -> None:
         self._most = most
         # In the order in which they began to wait for a request.
-        self._open: dict[LimitedProtocol, None] = {}
-        self._waiting: deque[LimitedProtocol] = deque()
+        self._open: dict[Connection, None] = {}
+        self._waiting: deque[Connection] = deque()
         self._reading: asyncio.Handle | None = None
 
-    def add(self, connection: LimitedProtocol) -> None:
+    def add(self, connection: Connection) -> None:
         """Add a connection. One too many takes the place of the one that has waited longest for a request, or else is closed."""
         if len(self._open) >= self._most:
             victim = next((each for each in self._open if each.waits_for_request), connection)
@@ -40,17 +60,17 @@ class HttpConnections:
                 return
         self._open[connection] = None
 
-    def waits(self, connection: LimitedProtocol) -> None:
+    def waits(self, connection: Connection) -> None:
         """Note that a connection waits for a request from now on."""
         if connection in self._open:
             del self._open[connection]
             self._open[connection] = None
 
-    def discard(self, connection: LimitedProtocol) -> None:
+    def discard(self, connection: Connection) -> None:
         """Note that a connection ended."""
         self._open.pop(connection, None)
 
-    def read_in_turn(self, connection: LimitedProtocol) -> None:
+    def read_in_turn(self, connection: Connection) -> None:
         """Let a connection read its input, now or when those before it have read theirs."""
         self._waiting.append(connection)
         if self._reading is None:
@@ -127,3 +147,49 @@ class LimitedProtocol(H11Protocol):
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+class TlsConnection(TlsProtocol):
+    """The TLS of a connection to uvicorn, which begins after the handshake. The handshake counts as a connection, too."""
+
+    def __init__(self, connections: HttpConnections, connection: LimitedProtocol, context: ssl.SSLContext) -> None:
+        super().__init__(connection, context, self._take_turn, HANDSHAKE_TIMEOUT)
+        self._connections = connections
+        self._pending: Callable[[], None] | None = None
+        self.handshake.add_done_callback(self._end_handshake)
+
+    @property
+    def waits_for_request(self) -> bool:
+        """Return True: whoever has not finished the handshake has asked nothing."""
+        return True
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._below is not None:
+            self._below.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection, and begin the handshake."""
+        super().connection_made(transport)
+        self._connections.add(self)
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """Stop counting the connection."""
+        self._connections.discard(self)
+        super().connection_lost(error)
+
+    def _take_turn(self, step: Callable[[], None]) -> None:
+        self._pending = step
+        self._connections.read_in_turn(self)
+
+    def read(self) -> None:
+        """Do the step of the handshake for which input has arrived."""
+        step, self._pending = self._pending, None
+        if step is not None:
+            step()
+
+    def _end_handshake(self, handshake: asyncio.Future[None]) -> None:
+        # A failed one is not logged: a browser that does not know the certificate says so to the person in front of it.
+        self._connections.discard(self)
+        if not handshake.cancelled():
+            handshake.exception()

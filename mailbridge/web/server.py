@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mailbridge.web.connections import MAX_CONNECTIONS, HttpConnections, LimitedProtocol
+from mailbridge.web.connections import MAX_CONNECTIONS, HttpConnections, LimitedProtocol, TlsConnection
 
 # Seconds that requests in flight get when the server stops; then their connections are closed.
 _SHUTDOWN_TIMEOUT = 2
@@ -48,10 +48,21 @@ class QuietServer(uvicorn.Server):
         yield
 
 
+def _protocol(connections: HttpConnections, tls: ssl.SSLContext | None) -> Callable[..., asyncio.Protocol]:
+    """Return what makes the protocol of a new connection."""
+
+    def over_tls(**arguments: Any) -> asyncio.Protocol:
+        assert tls is not None
+        return cast(asyncio.Protocol, TlsConnection(connections, LimitedProtocol(connections, **arguments), tls))
+
+    return partial(LimitedProtocol, connections) if tls is None else over_tls
+
+
 class WebService:
     """Serves one ASGI app on one address; `app` may be replaced while it does.
 
-    `most` bounds the connections, each of which must make its requests in time; None sets no limits. With `tls` it serves HTTPS.
+    `most` bounds the connections, each of which must make its requests in time; None sets no limits. With `tls`, which
+    needs `most`, it serves HTTPS.
     """
 
     def __init__(
@@ -59,11 +70,10 @@ class WebService:
     ) -> None:
         self._host, self._port, self.app = host, port, app
         quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False, "server_header": False}
-        quiet |= {"http": "h11" if most is None else partial(LimitedProtocol, HttpConnections(most)), "ws": "none"}
+        self.tls = tls
+        quiet |= {"http": "h11" if most is None else _protocol(HttpConnections(most), tls), "ws": "none"}
         quiet["backlog"] = _ACCEPTED_AT_ONCE
         config = uvicorn.Config(self._serve_app, interface="asgi3", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT, **quiet)
-        config.load()
-        config.ssl = tls
         self._server = QuietServer(config)
 
     async def _serve_app(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mailbridge.demo import demo_run
@@ -51,6 +52,7 @@ def test_demo_keeps_running_for_a_mail_client_and_stops_cleanly(tmp_path: Path) 
         while "Press Ctrl-C to stop" not in (line := process.stdout.readline()):
             lines.append(line)
             assert line, lines
+        show_console("".join(lines))
         pasted = next(line for line in lines if "swaks --server" in line)
         host, port = pasted.split()[2].split(":")
         with smtplib.SMTP(host, int(port), timeout=PATIENCE) as client:
@@ -60,6 +62,23 @@ def test_demo_keeps_running_for_a_mail_client_and_stops_cleanly(tmp_path: Path) 
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 143
     assert list(tmp_path.iterdir()) == []
+
+
+def show_console(printed: str) -> None:
+    """Log in to the console as the demo says, and look for its fax."""
+    url = re.findall(r"http://127\.0\.0\.1:[0-9]+/console/sent", printed)[0]
+    name, password = re.findall(r"User name: (\S+), password: (\S+)", printed)[0]
+    with httpx.Client(trust_env=False, timeout=PATIENCE, follow_redirects=True) as browser:
+        form = browser.get(url)
+        assert form.url.path == "/console/login"
+        login = {"name": name, "password": password, "next": "/console/sent"}
+        page = browser.post(form.url, data=login, headers={"sec-fetch-site": "same-origin"})
+        assert page.url.path == "/console/sent"
+        assert "03-9876543" in page.text
+        fax = browser.get(page.url.join(re.findall(r'href="(/console/faxes/fax_[^"]+)"', page.text)[0]))
+        assert "MB-" in fax.text
+        confirmation = browser.get(f"{fax.url}/confirmation")
+        assert confirmation.content.startswith(b"%PDF")
 
 
 def test_demo_fails_if_the_report_does_not_end_the_fax(monkeypatch: pytest.MonkeyPatch) -> None:

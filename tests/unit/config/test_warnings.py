@@ -22,7 +22,17 @@ def warnings(folder: Path, more: str) -> list[str]:
     return [str(one) for one in config_warnings(load(path, {}), EVENTS)]
 
 
-@pytest.mark.parametrize("more", ["", HOOK, HOOK + 'events = ["fax.*", "ping"]\n', '[smtp]\nauth = "required"\n' + USER, RELAY])
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        HOOK,
+        HOOK + 'events = ["fax.*", "ping"]\n',
+        '[smtp]\nauth = "required"\n' + USER,
+        RELAY,
+        "[http]\nconsole = true\n" + USER,
+    ],
+)
 def test_no_warning_for_keys_with_effect(tmp_path: Path, more: str) -> None:
     assert warnings(tmp_path, more) == []
 
@@ -49,8 +59,9 @@ def test_no_warning_for_keys_with_effect(tmp_path: Path, more: str) -> None:
         (HOOK + 'events = ["*.nothing"]\n', "no event type matches '*.nothing'; mailbridge events --schema lists the types"),
         ('[smtp]\nauth = "required"\n', "user: 127.0.0.1:2525 requires authentication, but there are no users"),
         ('[smtp]\nlisten = ["0.0.0.0:2525"]\n' + USER, "smtp.tls.certificate: 0.0.0.0:2525 accepts no passwords without TLS"),
+        ("[http]\nconsole = true\n", "http.console: nobody can log in; add a [user.NAME] with a password_hash and a role"),
     ],
-    ids=["notices", "route by mail", "route to a folder", "misspelled event", "unknown event", "no users", "no TLS"],
+    ids=["notices", "route by mail", "route to a folder", "misspelled event", "unknown event", "no users", "no TLS", "console"],
 )
 def test_warning_names_key_fault_and_remedy(tmp_path: Path, more: str, words: str) -> None:
     [warning] = warnings(tmp_path, more)
