@@ -34,6 +34,11 @@ def is_rtl(paragraph: str) -> bool:
     return next((letter != "L" for letter in map(_class, paragraph) if letter in "LRA"), False)
 
 
+def is_neutral(paragraph: str) -> bool:
+    """Tell whether the paragraph has no strong character: numbers and signs, without a letter."""
+    return not any(letter in "LRA" for letter in map(_class, paragraph))
+
+
 def embedding_levels(text: str, rtl: bool) -> bytes:
     """Return the level of each character of a paragraph: odd ones are read from right to left (rules W1 to I2)."""
     classes = "".join(map(_class, text))

@@ -56,8 +56,8 @@ def render(
     # Loaded here, because the daemon itself makes no pages.
     from mailbridge.page.typesetting import Typesetter
 
-    pages = Typesetter(most_pages)
     lines, is_rtl = head_lines(text, *(clean_line(line, keep_controls=True) for line in (subject, sender, recipient, date)))
+    pages = Typesetter(most_pages, is_rtl=is_rtl)
     for line, size in lines:
         pages.add_paragraph(line, size, rtl=is_rtl)
     if lines:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailbridge.page import pdf
-from mailbridge.page.bidi import visual_order
+from mailbridge.page.bidi import is_neutral, visual_order
 from mailbridge.page.bidi_controls import CONTROLS, direction, resolve
 from mailbridge.page.text_page import TooManyPages
 from mailbridge.page.typeface import Glyphs, Shaped
@@ -35,10 +35,13 @@ class _Line:
 
 
 class Typesetter:
-    """A4 pages of text, filled from top to bottom, at most `most_pages`. What adds to them raises TooManyPages beyond that."""
+    """A4 pages of text, filled from top to bottom, at most `most_pages`. What adds to them raises TooManyPages beyond that.
 
-    def __init__(self, most_pages: int | None = None) -> None:
-        self._most_pages = most_pages
+    `is_rtl` is the direction of the whole text: at its side stand lines without a letter, such as a number or dashes.
+    """
+
+    def __init__(self, most_pages: int | None = None, *, is_rtl: bool = False) -> None:
+        self._most_pages, self._is_rtl = most_pages, is_rtl
         self._glyphs = Glyphs()
         self._pages: list[list[pdf.Item]] = [[]]
         self._y = pdf.HEIGHT - _MARGIN
@@ -77,13 +80,15 @@ class Typesetter:
         if not CONTROLS.sub("", paragraph).strip():
             self._y -= size * _LEADING
             return
-        rtl = direction(paragraph) if rtl is None else rtl
+        at_right = rtl = direction(paragraph) if rtl is None else rtl
+        if self._is_rtl and is_neutral(paragraph):
+            at_right = True
         for written in _parts(paragraph.rstrip()):
             part, levels = resolve(written, rtl)
             shaped = self._glyphs.shape(part, levels)
             for start, end in _lines(part, shaped, (_RIGHT - _LEFT) / self._scale(size)):
                 line = self._line(shaped, visual_order(levels, start, end), size)
-                self._draw(line, _RIGHT - line.width if rtl else _LEFT, self._next_base_line(size))
+                self._draw(line, _RIGHT - line.width if at_right else _LEFT, self._next_base_line(size))
 
     def add_table(self, rows: list[list[str]], size: int) -> None:
         """Add rows of cells in columns as wide as their widest cells, or plain lines where they are too wide for a page."""
@@ -152,7 +157,8 @@ def _lines(text: str, shaped: Shaped, width: float) -> Iterator[tuple[int, int]]
         if line.strip():
             yield start, start + len(line.rstrip())
             start += len(line)
-            while text[start] == " ":
+            # Spaces at the end of a paragraph are left where a control stood behind them.
+            while text[start : start + 1] == " ":
                 start += 1
         else:
             yield start, end

@@ -29,7 +29,7 @@ def author_line(headers: Headers) -> str:
 def recipient_line(headers: Headers) -> str:
     """Return the recipients as a page shows them: names, and numbers without the gateway's domain."""
     fields = [value[:_MAX_TO] for value in headers.get_all("To")[:1]]
-    named = [(decode_words(name).strip(), address.partition("@")[0]) for name, address in getaddresses(fields)]
+    named = [(decode_words(name).strip(), address.partition("@")[0]) for name, address in _addresses(fields)]
     lines = (f"{name} {local}" if name and "@" not in name and name != local else local for name, local in named)
     return ", ".join(dict.fromkeys(line for line in lines if line))
 
@@ -54,10 +54,18 @@ def _authors(headers: Headers) -> list[tuple[str, str]]:
     field = fields[0] if fields else ""
     if len(field) > _MAX_FROM:
         raise Refused(f"554 5.6.0 The header From is longer than {_MAX_FROM} characters; write fewer authors")
-    found = [(name, address) for name, address in getaddresses([field]) if "@" in address]
+    found = [(name, address) for name, address in _addresses([field]) if "@" in address]
     if not found and "@" in decode_words(field):
         raise Refused("554 5.6.0 The address in the header From cannot be read; write it as name <user@example.co.il>")
     return found
+
+
+def _addresses(fields: list[str]) -> list[tuple[str, str]]:
+    """Return names and addresses; none where groups or comments are nested so deep that the standard library cannot read them."""
+    try:
+        return getaddresses(fields)
+    except RecursionError:
+        return []
 
 
 def read_headers(headers: Headers) -> Letter:

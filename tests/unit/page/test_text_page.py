@@ -80,6 +80,19 @@ def test_a_mixed_line_keeps_each_language_in_its_direction() -> None:
     assert [*"דגxy12בא"] == sorted("אבxy12גד", key=at.__getitem__)
 
 
+def test_a_line_without_a_letter_stands_at_the_side_of_the_text() -> None:
+    assert places(render("+972 4\nshalom")[0])["4"] < 150
+    at = places(render("+972 4\n~~\nשלום וברכה, hello")[0])
+    assert 450 < at["+"] < at["9"] < at["4"]
+    assert at["~"] > 450
+
+
+@pytest.mark.parametrize("mark", ["\u200f", " \u200e ", "\u2069"])
+def test_blanks_before_a_mark_at_the_end_of_a_full_line_end_nothing(mark: str) -> None:
+    assert render("a  " * 36 + mark)[1] == 1
+    assert render("a@b, " * 100 + mark, "a  " * 200)[1] == 1
+
+
 def test_an_english_line_starts_at_the_left() -> None:
     at = places(render("xy אב")[0])
     assert at["x"] < at["y"] < at["ב"] < at["א"] < 150

@@ -23,6 +23,8 @@ def test_authors_are_every_address_of_from(tmp_path: Path) -> None:
         (b"From: =?utf-8?q?boss=40corp.il?=\r\nFrom: scanner@example.co.il", "more than one From"),
         (b"From: scanner@example.co.il\r\nfrom: scanner@example.co.il", "more than one From"),
         (b"From: =?utf-8?q?boss=40corp.il?=", "cannot be read"),
+        (b"From: a@" + b"(" * 3000, "cannot be read"),
+        (b"From: " + b"a:" * 1900 + b" a@x.il", "cannot be read"),
         (b"From: =?utf-8?b?Ym9zc0Bjb3JwLmls?=", "cannot be read"),
         (b"From: " + b"x" * 4000 + b" <scanner@example.co.il>", "longer than 4000"),
         (b"From: " + b"\r\n ".join([b"x" * 900] * 5) + b" <boss@corp.il>", "longer than 4000"),
@@ -57,6 +59,11 @@ def test_attack_11_the_page_shows_the_address_that_was_checked(
     monkeypatch.setattr(page, "render", record)
     read(tmp_path, f"From: {field}\r\nSubject: pay\r\n\r\nplease pay\r\n".encode())
     assert shown == [line]
+
+
+def test_recipients_in_nested_groups_or_comments_are_not_shown(tmp_path: Path) -> None:
+    for field in (b"(" * 3000, b"a:" * 1900):
+        assert read(tmp_path, b"From: a@x.il\r\nTo: " + field + b"\r\n\r\nplease pay\r\n").documents
 
 
 def test_headers_of_a_letter_are_read(tmp_path: Path) -> None:
