@@ -66,6 +66,7 @@ class Console:
     services: Services
     templates: Templates = field(default_factory=Templates)
     tests: dict[str, TestAnswer] = field(default_factory=dict)  # the last one of each webhook
+    views: dict[tuple[str, str, str], datetime] = field(default_factory=dict)  # by user, client and fax: its pages, looked at
     pages: frozenset[str] = frozenset()  # the paths that the navigation may name
 
     @cached_property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
-from mailbridge.console.fax_page import find_fax
+from mailbridge.console.fax_lookup import find_fax
 from mailbridge.console.security import security_headers
 from mailbridge.console.visit import Visit
 from mailbridge.control import queries
@@ -31,14 +31,19 @@ async def download_document(visit: Visit) -> Response:
 
 async def find_document(visit: Visit, fax_id: str) -> Document:
     """Return the document with the number `n` of the path. Raises NotFound."""
-    stored = await queries.stored_documents(visit.console.runtime.store, id=fax_id)
-    n = visit.path("n")
+    stored, n = await find_documents(visit, fax_id), visit.path("n")
     if not n.isdecimal() or not n.isascii() or len(n) > 4 or int(n) >= len(stored):
         raise NotFound("no such document")
-    document = Document(**{"pages": None, **stored[int(n)]})
+    document = stored[int(n)]
     if document.content_type == EXTERNAL:
         raise NotFound("MyFax fetches this document itself; it is not stored here")
     return document
+
+
+async def find_documents(visit: Visit, fax_id: str) -> list[Document]:
+    """Return the documents of a sent or received fax. Raises NotFound."""
+    stored = await queries.stored_documents(visit.console.runtime.store, id=fax_id)
+    return [Document(**{"pages": None, **one}) for one in stored]
 
 
 async def download_confirmation(visit: Visit) -> Response:
@@ -51,7 +56,7 @@ async def download_confirmation(visit: Visit) -> Response:
     return Response(content, headers=attachment(f"confirmation-{fax['id'][-8:]}.pdf", "application/pdf", len(content)))
 
 
-async def note_view(visit: Visit, fax: dict[str, object], document: str) -> None:
+async def note_view(visit: Visit, fax: Mapping[str, object], document: str) -> None:
     """Write into the audit who looks at a document."""
     now, number = visit.now, fax.get("number") or fax.get("from")
     record = visit.actor(document=document)

@@ -7,7 +7,8 @@ from typing import Any, Literal, cast
 
 from starlette.responses import Response
 
-from mailbridge.console.fax_page import actions_of, find_fax
+from mailbridge.console.fax_lookup import find_fax
+from mailbridge.console.fax_page import actions_of
 from mailbridge.console.visit import Visit
 from mailbridge.control import fax_actions
 from mailbridge.errors import ControlError

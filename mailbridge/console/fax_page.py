@@ -6,10 +6,10 @@ from typing import Any
 
 from starlette.responses import Response
 
+from mailbridge.console.fax_lookup import find_fax
 from mailbridge.console.fax_story import tell
+from mailbridge.console.page_images import pages_of
 from mailbridge.console.visit import Visit
-from mailbridge.control import queries
-from mailbridge.errors import NotFound
 from mailbridge.store.retention_interface import AuditLine
 
 # By state: what an operator may do, in the order of the buttons.
@@ -29,15 +29,9 @@ async def show_fax(visit: Visit) -> Response:
         return visit.redirect(f"/received/{fax['id']}")
     done_by_people = await people(visit, fax["id"])
     values = {"fax": fax, "story": tell(visit, fax, done_by_people), "actions": actions_of(visit, fax)}
-    return visit.changing_page("fax.html", "fax_part.html", **values)
-
-
-async def find_fax(visit: Visit) -> dict[str, Any]:
-    """Return the fax that the path names, as `mailbridge show` has it. Raises NotFound, also for one that is not the user's."""
-    fax = await queries.show(visit.console.runtime.store, id=visit.path("id"))
-    if visit.user.own is not None and fax.get("user") != visit.user.own:
-        raise NotFound("not this user's fax")
-    return fax
+    # Only the rest of the page changes.
+    pages = [] if visit.is_part else await pages_of(visit, fax)
+    return visit.changing_page("fax.html", "fax_part.html", **values, documents=pages, path=f"/faxes/{fax['id']}")
 
 
 async def people(visit: Visit, fax_id: str) -> list[AuditLine]:

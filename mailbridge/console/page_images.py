@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import timedelta
+from typing import Any, Final
 
 from starlette.responses import Response
 
+from mailbridge.console.downloads import find_documents, note_view
+from mailbridge.console.fax_lookup import find_fax
 from mailbridge.console.visit import Visit
-from mailbridge.errors import NotFound
+from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
-from mailbridge.page.shown_page import NotShown
+from mailbridge.page.shown_page import NotShown, ShownPage
 
 # Pixels across: a small picture (twice its size on the page, for sharp screens), and one to read.
 WIDTHS: Final = {"small": 360, "large": 1000}
 MOST_SHOWN: Final = 30  # pages of one document
+_PATIENCE: Final = 1.0  # seconds that a page waits for its pictures
+_ONE_VIEW: Final = timedelta(minutes=10)
+_MOST_VIEWS: Final = 1000
+_SLOW: Final = set[asyncio.Future[ShownPage]]()
 # In the place of a page that cannot be shown, where its document has others: a sheet with a cross.
 _MISSING: Final = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 210 297" width="360" height="509">'
@@ -39,24 +47,69 @@ class ShownDocument:
 
 
 async def shown_documents(visit: Visit, documents: Sequence[Document]) -> list[ShownDocument]:
-    """Return what is known of documents once the first page of each has been made. Raises StoreUnavailable."""
+    """Return what is known of documents once the first page of each has been made, or after a second."""
+    firsts = [asyncio.ensure_future(_first_page(visit, document)) for document in documents]
+    if firsts:
+        await asyncio.wait(firsts, timeout=_PATIENCE)
+    for slow in (one for one in firsts if not one.done()):
+        # It is made all the same, and is there when the browser asks for it.
+        _SLOW.add(slow)
+        slow.add_done_callback(_SLOW.discard)
     found = []
-    for index, document in enumerate(documents):
-        first = await visit.console.services.pictures(document, 1, WIDTHS["small"])
-        found.append(
-            ShownDocument(index=index, document=document, pages=first.pages or document.pages, not_shown=first.not_shown)
-        )
+    for index, (document, first) in enumerate(zip(documents, firsts, strict=True)):
+        shown = first.result() if first.done() else ShownPage(pages=1)
+        pages = shown.pages if first.done() and shown.pages else document.pages or shown.pages
+        found.append(ShownDocument(index=index, document=document, pages=pages, not_shown=shown.not_shown))
     return found
 
 
+async def _first_page(visit: Visit, document: Document) -> ShownPage:
+    try:
+        return await visit.console.services.pictures(document, 1, WIDTHS["small"])
+    except StoreUnavailable:
+        return ShownPage(not_shown="limits")
+
+
+async def pages_of(visit: Visit, fax: Mapping[str, Any]) -> list[ShownDocument]:
+    """Return the documents of a sent or received fax as pictures, and note in the audit who looks at them."""
+    documents = await find_documents(visit, fax["id"])
+    found = await shown_documents(visit, documents)
+    if any(not one.not_shown for one in found):
+        await _note_view(visit, fax)
+    return found
+
+
+async def show_page(visit: Visit) -> Response:
+    """Show one page of a sent or received fax as a picture."""
+    fax = await find_fax(visit)
+    documents = await find_documents(visit, fax["id"])
+    await _note_view(visit, fax)
+    return await image_response(visit, documents)
+
+
+async def _note_view(visit: Visit, fax: Mapping[str, Any]) -> None:
+    """Write into the audit who looks at the pages of a fax: once, as a browser asks for each page by itself."""
+    key, views = (visit.user.name, visit.client, fax["id"]), visit.console.views
+    if key in views and visit.now - views[key] < _ONE_VIEW:
+        return
+    views.pop(key, None)
+    views[key] = visit.now
+    while len(views) > _MOST_VIEWS:
+        views.pop(next(iter(views)))
+    await note_view(visit, fax, "pages")
+
+
 async def image_response(visit: Visit, documents: Sequence[Document]) -> Response:
-    """Return the picture that the path names by `document` and `page`, in the size that the query names. Raises NotFound."""
-    index, number = (_whole_number(visit.path(name)) for name in ("document", "page"))
+    """Return the picture that the path names by `n` and `page`, in the size that the query names. Raises NotFound."""
+    index, number = (_whole_number(visit.path(name)) for name in ("n", "page"))
     if index >= len(documents):
         raise NotFound("no such document")
     width = WIDTHS.get(visit.query("size"), WIDTHS["small"])
-    shown = await visit.console.services.pictures(documents[index], number, width)
     headers = {"cache-control": "private, no-store"}
+    try:
+        shown = await visit.console.services.pictures(documents[index], number, width)
+    except StoreUnavailable:
+        shown = ShownPage(not_shown="limits")
     if shown.not_shown is not None:
         return Response(_MISSING, media_type="image/svg+xml", headers=headers)
     return Response(shown.png, media_type="image/png", headers=headers)

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 
 from mailbridge.console.fax_lists import read_form, wanted_by
-from mailbridge.console.fax_page import find_fax, people
+from mailbridge.console.fax_lookup import find_fax
+from mailbridge.console.fax_page import people
 from mailbridge.console.fax_story import tell
+from mailbridge.console.page_images import pages_of
 from mailbridge.console.paging import ROWS, PageOf, read_before
 from mailbridge.console.visit import Visit, printable
 from mailbridge.control.queries import received_as_json
@@ -59,7 +61,8 @@ async def show_received_fax(visit: Visit) -> Response:
     fax = await _received(visit)
     note = await _note(visit, fax["id"])
     story = tell(visit, fax, await people(visit, fax["id"]))
-    return visit.page("received.html", fax=fax, note=note, story=story)
+    pages = await pages_of(visit, fax)
+    return visit.page("received.html", fax=fax, note=note, story=story, documents=pages, path=f"/received/{fax['id']}")
 
 
 async def _received(visit: Visit) -> dict[str, Any]:

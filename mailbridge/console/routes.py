@@ -13,6 +13,7 @@ from mailbridge.console import (
     fax_lists,
     fax_page,
     login,
+    page_images,
     received_pages,
     send,
     session_pages,
@@ -58,6 +59,8 @@ ROUTES: Final = (
     Access("GET", "/faxes/{id}/resolve", fax_actions.ask_resolve, OPERATORS),
     Access("POST", "/faxes/{id}/resolve", fax_actions.resolve, OPERATORS),
     Access("GET", "/faxes/{id}/documents/{n}", downloads.download_document, USERS),
+    Access("GET", "/faxes/{id}/documents/{n}/pages/{page}", page_images.show_page, USERS),
+    Access("GET", "/received/{id}/documents/{n}/pages/{page}", page_images.show_page, READERS),
     Access("GET", "/faxes/{id}/confirmation", downloads.download_confirmation, USERS),
     Access("GET", "/received", received_pages.show_received, READERS),
     Access("GET", "/received/{id}", received_pages.show_received_fax, READERS),
@@ -76,5 +79,5 @@ ROUTES: Final = (
     Access("GET", "/send/{key}", send.show_draft, SENDERS),
     Access("POST", "/send/{key}", send.send_draft, SENDERS),
     Access("POST", "/send/{key}/discard", send.discard_draft, SENDERS),
-    Access("GET", "/send/{key}/documents/{document}/pages/{page}", send.show_draft_page, SENDERS),
+    Access("GET", "/send/{key}/documents/{n}/pages/{page}", send.show_draft_page, SENDERS),
 )

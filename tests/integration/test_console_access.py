@@ -45,6 +45,8 @@ TABLE: dict[tuple[str, str], str] = {
     ("GET", "/faxes/{id}/resolve"): OPERATORS,
     ("POST", "/faxes/{id}/resolve"): OPERATORS,
     ("GET", "/faxes/{id}/documents/{n}"): USERS_ALL,
+    ("GET", "/faxes/{id}/documents/{n}/pages/{page}"): USERS_ALL,
+    ("GET", "/received/{id}/documents/{n}/pages/{page}"): READERS,
     ("GET", "/faxes/{id}/confirmation"): USERS_ALL,
     ("GET", "/received"): READERS,
     ("GET", "/received/{id}"): READERS,
@@ -63,7 +65,7 @@ TABLE: dict[tuple[str, str], str] = {
     ("GET", "/send/{key}"): SENDERS,
     ("POST", "/send/{key}"): SENDERS,
     ("POST", "/send/{key}/discard"): SENDERS,
-    ("GET", "/send/{key}/documents/{document}/pages/{page}"): SENDERS,
+    ("GET", "/send/{key}/documents/{n}/pages/{page}"): SENDERS,
 }
 
 
