@@ -70,6 +70,7 @@ PURE = (
     "notice/original.py",
     "notice/route_match.py",
     "notice/wording.py",
+    "page/aligned_text.py",
     "page/bidi.py",
     "page/bidi_controls.py",
     "page/confirmation_text.py",

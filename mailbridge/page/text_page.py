@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 
+from mailbridge.page.aligned_text import split_blocks
 from mailbridge.page.bidi_controls import CONTROLS
 from mailbridge.page.page_head import head_lines
 
@@ -67,7 +68,7 @@ def render(
     ):
         if is_table:
             pages.add_table([_COLUMN.split(line.rstrip()) for line in rows], _SIZE)
-        else:
-            for line in rows:
-                pages.add_paragraph(line, _SIZE)
+            continue
+        for block, cells in split_blocks(rows):
+            pages.add_aligned(block, cells, _SIZE)
     return pages.to_pdf(), pages.count

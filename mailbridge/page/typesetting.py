@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailbridge.page import pdf
+from mailbridge.page.aligned_text import Cell
 from mailbridge.page.bidi import is_neutral, visual_order
 from mailbridge.page.bidi_controls import CONTROLS, direction, resolve
 from mailbridge.page.text_page import TooManyPages
@@ -20,6 +21,8 @@ _LEFT, _RIGHT = 19 * _MM, pdf.WIDTH - 19 * _MM  # where lines begin and end
 _LEADING = 0.55 * _MM  # height of a line, for each point of its size
 _GAP = 5 * _MM  # between the columns of a table
 _PLAIN_GAP = "   "
+_LEAST_GAP = 2 * _MM  # between the cells of a row that is aligned by spaces
+_SMALLEST = 8  # points, of letters in such a row
 _NUMBER_SIZE = 9  # points, of a page's number
 _LONGEST = 20_000  # characters that are set as one paragraph
 
@@ -106,6 +109,36 @@ class Typesetter:
             y = self._next_base_line(size)
             for cell, begin in zip(line, begins, strict=False):
                 self._draw(cell, _RIGHT - begin - cell.width if rtl else _LEFT + begin, y)
+
+    def add_aligned(self, lines: list[str], rows: list[list[Cell]], size: int) -> None:
+        """Add lines with cells in columns of characters. Lines without cells, and a table too wide for a page, are paragraphs."""
+        rtl = direction("".join(cell.text for row in rows for cell in row))
+        size, step = self._columns(rows, size)
+        for line, row in itertools.zip_longest(lines, rows if step else (), fillvalue=()):
+            if not row:
+                self.add_paragraph(str(line), size)
+                continue
+            y = self._next_base_line(size)
+            for cell in row:
+                written = self._cell(cell.text, size)
+                begin = cell.end * step - written.width if cell.by_end else cell.begin * step
+                self._draw(written, _RIGHT - begin - written.width if rtl else _LEFT + begin, y)
+
+    def _columns(self, rows: list[list[Cell]], size: int) -> tuple[int, float]:
+        """Return the size of the letters, and the points of a column of characters with which no cell reaches the next one.
+
+        The latter is 0 where the rows are too wide for a page.
+        """
+        if not rows:
+            return size, 0.0
+        step = self._cell("0", size).width
+        for row in rows:
+            for cell, after in itertools.pairwise(row):
+                room = after.begin - cell.begin
+                step = max(step, (self._cell(cell.text, size).width + _LEAST_GAP) / room)
+        most = max((row[-1].end for row in rows if row), default=1)
+        fitting = min(size, int(size * (_RIGHT - _LEFT) / (step * most)))
+        return (fitting, step * fitting / size) if fitting >= _SMALLEST else (size, 0.0)
 
     def _scale(self, size: int) -> float:
         """Return the points of a unit of the font."""

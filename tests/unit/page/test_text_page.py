@@ -261,7 +261,26 @@ def test_a_process_holds_nothing_of_the_pages_it_made() -> None:
 
 @pytest.mark.parametrize(
     "sign",
-    ["a", "א ", "(", "()", "א(a)", "$", "א$1,", "אa", "אa1 ", "a\u0301", "Te. ", "\n.", "a\tא\n", "\t", "\U0001f9ff", "a\u200d"],
+    [
+        "a",
+        "א ",
+        "(",
+        "()",
+        "א(a)",
+        "$",
+        "א$1,",
+        "אa",
+        "אa1 ",
+        "a\u0301",
+        "Te. ",
+        "\n.",
+        "a\tא\n",
+        "\t",
+        "a   b\n",
+        "a  1  2\n",
+        "\U0001f9ff",
+        "a\u200d",
+    ],
 )
 def test_the_work_grows_with_the_length_of_a_text_and_not_faster(sign: str) -> None:
     render(sign)
