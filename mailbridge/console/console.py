@@ -19,6 +19,7 @@ from mailbridge.console.search_terms import Names
 from mailbridge.model import Document, Event
 from mailbridge.page.shown_page import ShownPage
 from mailbridge.runtime import Runtime
+from mailbridge.store.hour_counts import HourCounts
 
 
 class LogIn(Protocol):
@@ -67,6 +68,7 @@ class Console:
     templates: Templates = field(default_factory=Templates)
     tests: dict[str, TestAnswer] = field(default_factory=dict)  # the last one of each webhook
     views: dict[tuple[str, str, str], datetime] = field(default_factory=dict)  # by user, client and fax: its pages, looked at
+    hours: dict[datetime, HourCounts] = field(default_factory=dict)  # by their start: what has passed does not change
     pages: frozenset[str] = frozenset()  # the paths that the navigation may name
 
     @cached_property

@@ -84,6 +84,10 @@ class Display:
         shown = local.strftime("%d.%m.%Y %H:%M:%S" if seconds else "%d.%m.%Y %H:%M")
         return Markup('<time datetime="{}"><bdi dir="ltr">{}</bdi></time>').format(local.isoformat(timespec="seconds"), shown)
 
+    def hour(self, moment: datetime) -> str:
+        """Return the time of day, for a chart, which holds no markup."""
+        return moment.astimezone(self._zone).strftime("%H:%M")
+
     def number(self, number: str | None) -> Markup:
         """Return a telephone number as people write it; the whole number is its title."""
         if not number:
@@ -147,6 +151,8 @@ class Display:
 
     def size(self, size: int) -> Markup:
         """Return a number of bytes in the unit that people use."""
+        if size >= 1_000_000_000:
+            return Markup('<bdi dir="ltr">{} GB</bdi>').format(f"{size / 1e9:.1f}")
         if size < 1000:
             return Markup('<bdi dir="ltr">{} B</bdi>').format(size)
         return Markup('<bdi dir="ltr">{}</bdi>').format(f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} KB")

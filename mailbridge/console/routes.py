@@ -17,6 +17,7 @@ from mailbridge.console import (
     received_pages,
     send,
     session_pages,
+    system_page,
     todo,
     webhook_pages,
 )
@@ -72,6 +73,7 @@ ROUTES: Final = (
     Access("POST", "/webhooks/{name}/replay", webhook_pages.replay_all, OPERATORS),
     Access("GET", "/deliveries/{id}", webhook_pages.show_delivery, READERS),
     Access("POST", "/deliveries/{id}/replay", webhook_pages.replay_one, OPERATORS),
+    Access("GET", "/system", system_page.show_system, READERS),
     Access("GET", "/sessions", session_pages.show_sessions, USERS),
     Access("POST", "/sessions/{id}/end", session_pages.end_session, USERS),
     Access("GET", "/send", send.show_form, SENDERS),

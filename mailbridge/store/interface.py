@@ -186,6 +186,9 @@ class Mailboxes(Protocol):
     def save_cursor(self, mailbox: str, folder: str, cursor: Cursor) -> None:
         """Store how far this folder was read."""
 
+    def last_mails(self) -> dict[str, datetime]:
+        """Return when the last mail of each mailbox was processed; mailboxes without one among the last 2,000 are absent."""
+
     def mark_processed(self, mailbox: str, digest: str, now: datetime) -> bool:
         """Record that the mail with this digest was processed; return False if it already had been."""
 

@@ -22,6 +22,8 @@ _SAVE_CURSOR: Final = _new.on_conflict_do_update(
 _MARK_PROCESSED: Final = (
     upsert(schema.processed_mail).values({name: bindparam(name) for name in ("mailbox", "digest", "at")}).on_conflict_do_nothing()
 )
+_processed = schema.processed_mail.c
+_NEWEST: Final = select(_processed.mailbox, _processed.at).order_by(_processed.at.desc()).limit(2000)
 
 
 class Mailboxes:
@@ -39,6 +41,12 @@ class Mailboxes:
     def save_cursor(self, mailbox: str, folder: str, cursor: Cursor) -> None:
         row = {"mailbox": mailbox, "folder": folder, "uidvalidity": cursor.uidvalidity, "last_uid": cursor.last_uid}
         self._sql.execute(_SAVE_CURSOR, row)
+
+    def last_mails(self) -> dict[str, datetime]:
+        found: dict[str, datetime] = {}
+        for row in self._sql.rows(_NEWEST):
+            found.setdefault(row["mailbox"], row["at"])
+        return found
 
     def mark_processed(self, mailbox: str, digest: str, now: datetime) -> bool:
         added = self._sql.execute(_MARK_PROCESSED, {"mailbox": mailbox, "digest": digest, "at": now})

@@ -54,6 +54,7 @@ TABLE: dict[tuple[str, str], str] = {
     ("GET", "/received/{id}/documents/{n}"): READERS,
     ("GET", "/sessions"): USERS_ALL,
     ("POST", "/sessions/{id}/end"): USERS_ALL,
+    ("GET", "/system"): READERS,
     ("GET", "/webhooks"): READERS,
     ("GET", "/webhooks/{name}"): READERS,
     ("POST", "/webhooks/{name}/test"): OPERATORS,

@@ -1,0 +1,143 @@
+"""The page of the system: version, accounts, mailboxes, what waits, the disk, and the last 24 hours as a chart."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from starlette.responses import Response
+
+from mailbridge import __version__
+from mailbridge.console.hour_chart import Chart, chart_of
+from mailbridge.console.visit import Visit
+from mailbridge.lifecycle import FaxState
+from mailbridge.store.hour_counts import HOUR, HourCounts
+from mailbridge.store.interface import Transaction
+
+_HOURS: Final = 24
+_DATABASE: Final = ("mailbridge.sqlite3", "mailbridge.sqlite3-wal")
+# In the order of a fax's life.
+_STATES: Final[tuple[FaxState, ...]] = ("queued", "uploading", "submitted", "in_doubt", "delivered", "failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One MyFax account. `trouble` is why it does not send: held, account_paused or account_refused."""
+
+    name: str
+    credit: str | None  # as MyFax wrote it after the last fax
+    due_since: datetime | None  # when the next upload is or was due
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """One watched mailbox."""
+
+    name: str
+    trust: str
+    is_down: bool
+    last_contact: datetime | None  # when its server last answered
+    last_mail: datetime | None  # when the last mail was processed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """The disk of the state, in bytes."""
+
+    free: int
+    size: int
+    database: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """What the page shows."""
+
+    version: str
+    node: str
+    accounts: Sequence[Account]
+    mailboxes: Sequence[Mailbox]
+    counts: Mapping[FaxState, int]
+    disk: Disk | None
+    chart: Chart
+
+
+async def show_system(visit: Visit) -> Response:
+    """Show how the system is doing."""
+    store, now, config = visit.console.runtime.store, visit.now, visit.console.config
+    contacts = visit.console.services.mailboxes()
+
+    def work(tx: Transaction) -> tuple[list[Account], list[Mailbox], Mapping[FaxState, int]]:
+        causes = {(one.cause, one.name) for one in tx.alerts.causes(now).values()}
+        causes |= {("held", name) for name in tx.conditions.held_sending()}
+        last_mails = tx.mailboxes.last_mails()
+        accounts = [_account(tx, name, causes) for name in config.accounts]
+        mailboxes = [
+            Mailbox(
+                name=name,
+                trust=box.trust,
+                is_down=("mailbox_down", name) in causes,
+                last_contact=contacts.get(name),
+                last_mail=last_mails.get(name),
+            )
+            for name, box in config.mailboxes.items()
+        ]
+        return accounts, mailboxes, tx.faxes.counts()
+
+    accounts, mailboxes, counts = await store.run(work)
+    disk = await asyncio.to_thread(_disk, config.state_dir)
+    system = System(
+        version=__version__,
+        node=config.smtp.hostname,
+        accounts=accounts,
+        mailboxes=mailboxes,
+        counts=counts,
+        disk=disk,
+        chart=chart_of(await last_hours(visit)),
+    )
+    return visit.changing_page("system.html", "system_part.html", system=system, states=_STATES)
+
+
+def _account(tx: Transaction, name: str, causes: set[tuple[str, str]]) -> Account:
+    troubles = ("account_refused", "account_paused", "held")
+    trouble = next((one for one in troubles if (one, name) in causes or (one, "") in causes), None)
+    return Account(name=name, credit=tx.faxes.credit_left(name), due_since=tx.faxes.next_due("queued", name), trouble=trouble)
+
+
+def _disk(state_dir: Path) -> Disk | None:
+    try:
+        disk = os.statvfs(state_dir)
+        database = sum((state_dir / name).stat().st_size for name in _DATABASE if (state_dir / name).exists())
+    except OSError:
+        return None
+    return Disk(free=disk.f_bavail * disk.f_frsize, size=disk.f_blocks * disk.f_frsize, database=database)
+
+
+def _count(tx: Transaction, start: datetime) -> HourCounts:
+    return tx.search.hour(start)
+
+
+async def last_hours(visit: Visit) -> list[HourCounts]:
+    """Return the counts of the last 24 hours, oldest first. Hours that have passed are read from the store once."""
+    known, store = visit.console.hours, visit.console.runtime.store
+    newest = visit.now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    starts = [newest - number * HOUR for number in range(_HOURS - 1, -1, -1)]
+    for old in known.keys() - set(starts):
+        known.pop(old, None)
+    found = list[HourCounts]()
+    for start in starts:
+        counts = known.get(start)
+        if counts is None:
+            counts = await store.run(partial(_count, start=start))
+        # What is written at the end of an hour may be durable a little later.
+        if visit.now - start > HOUR + timedelta(minutes=1):
+            known[start] = counts
+        found.append(counts)
+    return found
