@@ -49,7 +49,11 @@ def _next_owner(before: ColumnElement[str]) -> Select[Any]:
     return select(_OWNER).where(*_QUEUED_OF_ACCOUNT, before < _OWNER).order_by(_OWNER).limit(1)
 
 
-_owners = select(_next_owner(bindparam("after")).scalar_subquery().label("owner")).cte("owners", recursive=True)
+# The first turn is that of the next owner after the last one, or of the very first behind the last of all.
+_first_turn = func.coalesce(
+    _next_owner(bindparam("after")).scalar_subquery(), _next_owner(literal_column("''")).scalar_subquery()
+)
+_owners = select(_first_turn.label("owner")).cte("owners", recursive=True)
 _next = _next_owner(_owners.c.owner).correlate(_owners).scalar_subquery()
 _owners = _owners.union_all(select(_next).where(_owners.c.owner.is_not(None)))
 _FIRST_OF_OWNER = (
@@ -140,7 +144,7 @@ class Faxes:
     def due_uploads(self, now: datetime, account: str, per_number: int, limit: int, after: str = "") -> list[Fax]:
         facts = {"now": now, "account": account, "per_number": per_number}
         found = self._found(_DUE_UPLOADS, **facts, limit=limit, after=after)
-        if len(found) < limit and after:
+        if len(found) < limit and after and not (found and found[0].owner <= after):
             found += self._found(_DUE_UPLOADS, **facts, limit=limit - len(found), after="")
         return list({fax.id: fax for fax in found}.values())
 
@@ -156,7 +160,9 @@ class Faxes:
         return self._found(_EXPIRED, now=now, limit=limit)
 
     def by_tokens(self, tokens: Collection[str]) -> list[Fax]:
-        found = self._found(_BY_TOKENS, tokens=list(tokens)) + self._found(_BY_FORMER_TOKENS, tokens=list(tokens))
+        found = self._found(_BY_TOKENS, tokens=list(tokens))
+        if len(found) < len(tokens):
+            found += self._found(_BY_FORMER_TOKENS, tokens=list(tokens))
         return list({fax.id: fax for fax in found}.values())
 
     def by_fax_codes(self, codes: Collection[str]) -> list[Fax]:

@@ -51,6 +51,8 @@ CONCURRENCY: Final = 8
 PREFETCH: Final = 24
 # Seconds to wait after the store was unavailable.
 _STORE_PAUSE: Final = 1.0
+# Seconds for which the outcome of a delivery waits for others while nothing else is due. After a crash it is sent again.
+_TOGETHER: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Dispatcher:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._finished: list[_Finished] = []
         self._prefetch = 0
+        self._is_idle = False  # nothing was due but what is under way
         self._stopped: StoppedWebhook | None = None
         self._stopped_is_known = False
 
@@ -118,6 +121,9 @@ class Dispatcher:
                         await asyncio.sleep(_STORE_PAUSE)
                     else:
                         await self._wait(more_work, seconds)
+                    if self._is_idle and self._finished and not self.stopped:
+                        # Those that finish meanwhile share the commit.
+                        await asyncio.sleep(_TOGETHER)
             finally:
                 await self._close()
 
@@ -146,8 +152,8 @@ class Dispatcher:
 
     def _offer(self, turn: _Turn) -> None:
         """Offer to take new deliveries at once, while nothing older is due."""
-        idle = not self.stopped and (turn.next_due is None or turn.next_due > self._clock())
-        self._hand_over.offer(self._name, CONCURRENCY - len(self._in_flight) if idle else 0)
+        self._is_idle = not self.stopped and (turn.next_due is None or turn.next_due > self._clock())
+        self._hand_over.offer(self._name, CONCURRENCY - len(self._in_flight) if self._is_idle else 0)
 
     async def _commit(self, finished: Sequence[_Finished], work: Callable[[Transaction], _Turn]) -> _Turn:
         """Run the transaction that stores `finished`. Even if cancelled, wait for it: nothing may be stored twice."""
