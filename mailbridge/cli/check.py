@@ -42,25 +42,17 @@ def check(online: bool, send_to: str | None, user: str | None, as_json: bool, co
       mailbridge check --online --send-to dana@example.co.il
       mailbridge check --config config.toml
     """
-    from mailbridge.config import load, problems
-    from mailbridge.config.warnings import config_warnings, login_errors
+    from mailbridge.config import load
+    from mailbridge.config.warnings import config_warnings
     from mailbridge.webhook.schemas import EVENTS
 
     if send_to is not None and not online:
         raise click.UsageError("--send-to requires --online")
-    environ = environment(config_path)
-    errors = problems(config_path, environ)
+    errors = _errors(config_path, user)
     if errors:
         _print({"ok": False, "mistakes": errors, "warnings": [], "checks": []}, as_json, config_path)
         return EXIT_CONFIG
-    config = load(config_path, environ)
-    useless = list(login_errors(config))
-    # Clients of these networks need no login.
-    trusting = any(one.networks for one in config.users.values())
-    errors = [*_service_errors(config_path, config, user), *([] if trusting else useless)]
-    if errors:
-        _print({"ok": False, "mistakes": errors, "warnings": [], "checks": []}, as_json, config_path)
-        return EXIT_CONFIG
+    config = load(config_path, environment(config_path))
     if send_to is not None and config.notice.relay is None:
         raise click.UsageError("--send-to requires notice.relay")
     checks: list[Check] = []
@@ -72,6 +64,21 @@ def check(online: bool, send_to: str | None, user: str | None, as_json: bool, co
     warnings = [*config_warnings(config, EVENTS), *_kernel_warnings()]
     _print({"ok": ok, "mistakes": [], "warnings": warnings, "checks": checks}, as_json, config_path)
     return 0 if ok else 1
+
+
+def _errors(config_path: Path, user: str | None) -> list[ConfigError]:
+    """Return what is wrong with the file, otherwise what would stop the service or shut out every client."""
+    from mailbridge.config import load, problems
+    from mailbridge.config.warnings import login_errors
+
+    environ = environment(config_path)
+    errors = problems(config_path, environ)
+    if errors:
+        return list(errors)
+    config = load(config_path, environ)
+    # Clients of these networks need no login.
+    trusting = any(one.networks for one in config.users.values())
+    return [*_service_errors(config_path, config, user), *(() if trusting else login_errors(config))]
 
 
 def _service_errors(config_path: Path, config: Config, user: str | None) -> list[ConfigError]:

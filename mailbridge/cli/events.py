@@ -119,6 +119,12 @@ def deliveries(
     if as_json:
         print_json(found)
         return
+    _print_deliveries(found, "no dead deliveries" if dead else "no deliveries", zone)
+    for one in found if event is not None else ():
+        _print_tries(one, zone)
+
+
+def _print_deliveries(found: list[dict[str, Any]], empty: str, zone: tzinfo) -> None:
     heads = ("ENDPOINT", "TYPE", "STATE", "TRIES", "STATUS", "NEXT OR LAST", "EVENT", "ERROR")
     rows = [
         (
@@ -133,9 +139,7 @@ def deliveries(
         )
         for d in found
     ]
-    print_table(heads, rows, "no dead deliveries" if dead else "no deliveries", prose=("ERROR",))
-    for one in found if event is not None else ():
-        _print_tries(one, zone)
+    print_table(heads, rows, empty, prose=("ERROR",))
 
 
 def _endpoint(delivery: dict[str, Any]) -> str:

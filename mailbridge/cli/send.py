@@ -59,12 +59,7 @@ def send(
       mailbridge send clalit-haifa referral.pdf --tag case=1723 --at 2026-12-01T09:00
       mailbridge send 03-9876543 --url https://www.example.co.il/contract.pdf
     """
-    if bool(files) == bool(url):
-        raise click.UsageError("give either files or --url")
-    if url and _one_line(url) != url:
-        raise click.UsageError("--url contains spaces or line breaks")
-    if any("=" not in tag or not tag.partition("=")[0].strip() for tag in tags):
-        raise click.UsageError("write a tag as --tag KEY=VALUE")
+    _check(files, url, tags)
     due = moment(at, "--at", find_zone(config_path))
     mail = _mail(number, files, url, subject, account)
     for tag in tags:
@@ -82,6 +77,15 @@ def send(
     elif not wait:
         click.echo(fax_id)
     return 0 if not wait or fax["state"] == "delivered" else 1
+
+
+def _check(files: tuple[Path, ...], url: str | None, tags: tuple[str, ...]) -> None:
+    if bool(files) == bool(url):
+        raise click.UsageError("give either files or --url")
+    if url and _one_line(url) != url:
+        raise click.UsageError("--url contains spaces or line breaks")
+    if any("=" not in tag or not tag.partition("=")[0].strip() for tag in tags):
+        raise click.UsageError("write a tag as --tag KEY=VALUE")
 
 
 def _sender() -> str:

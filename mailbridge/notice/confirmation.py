@@ -7,7 +7,7 @@ from typing import Final
 from mailbridge.error_table import MEANINGS, Language
 from mailbridge.model import Document, Fax
 from mailbridge.notice.compose import Letterhead
-from mailbridge.notice.wording import local_time, phone_number
+from mailbridge.notice.wording import LABELS, local_time, phone_number
 from mailbridge.page.confirmation_text import ConfirmationText
 
 _MOST_DOCUMENTS: Final = 6
@@ -19,20 +19,16 @@ _TITLES: Final[dict[str, dict[Language, str]]] = {
     "": {"he": "הפקס עדיין בדרך", "en": "Fax still on its way"},
 }
 _LABELS: Final[dict[str, dict[Language, str]]] = {
+    **{name: LABELS[name] for name in ("subject", "result", "pages", "tries", "id")},
     "account": {"he": "חשבון", "en": "Account"},
     "user": {"he": "משתמש", "en": "User"},
     "sender": {"he": "שולח", "en": "Sender"},
     "to": {"he": "אל", "en": "To"},
-    "subject": {"he": "נושא", "en": "Subject"},
     "accepted": {"he": "התקבל לשליחה", "en": "Accepted"},
     "when": {"he": "מועד התוצאה", "en": "Time of the result"},
-    "result": {"he": "תוצאה", "en": "Result"},
     "way": {"he": "לפי", "en": "As told by"},
     "code": {"he": "מזהה ב-MyFax", "en": "FAX_CODE at MyFax"},
-    "pages": {"he": "עמודים", "en": "Pages"},
-    "tries": {"he": "ניסיונות", "en": "Tries"},
     "price": {"he": "מחיר", "en": "Price"},
-    "id": {"he": "מזהה", "en": "ID"},
 }
 # By `Fax.source`.
 _WAYS: Final[dict[str, dict[Language, str]]] = {

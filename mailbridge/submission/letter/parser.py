@@ -22,7 +22,7 @@ from mailbridge.submission.letter.derived import DerivedContent
 from mailbridge.submission.letter.encoded_text import find_encoded
 from mailbridge.submission.letter.headers import author_line, date_line, read_headers, recipient_line
 from mailbridge.submission.letter.letter import Letter
-from mailbridge.submission.letter.mime import open_mail
+from mailbridge.submission.letter.mime import Mail, open_mail
 from mailbridge.submission.letter.mime_headers import Headers
 from mailbridge.submission.letter.text import LetterText, read_texts
 
@@ -47,35 +47,37 @@ def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_cha
         if letter.mail_loop or letter.auto_submitted:
             # Refused whatever it holds, so its parts are not read.
             return letter
-        body, derived = read_body(opened), DerivedContent(relpath)
-        attachments = Attachments(opened, body, relpath, derived, line_ends_changed=line_ends_changed)
-        attachments.collect()
-        texts = read_texts(opened, body, attachments.messages)
-        if all(is_only_of_device(text.text) for text in texts):
-            texts = []
-        is_page_needed = not attachments.documents
-        if not attachments.documents:
-            attachments.take_logos(has_text=bool(texts))
-        documents = tuple(attachments.documents)
-        text = "\n\n".join(map(str, texts))
-        content_digest = _content_digest(text, documents)
-        if is_page_needed and not documents and body.has_cloud_link and all(only_covers_link(text.text) for text in texts):
-            raise Refused("554 5.6.0 The mail has only a link to a file on the web, not the file itself; attach the file")
-        if _becomes_page(texts, letter.page_mode or page_mode, documents, is_needed=is_page_needed):
-            _check_readable(text)
-            attachments.passed_over += _check_letters(text)
-            documents = (_text_page(text, opened.headers, letter.subject, derived), *documents)
-        elif not documents:
-            raise Refused(_nothing_to_fax(attachments.passed_over, has_text=bool(texts)))
-        else:
-            _check_readable("\n".join(text.own() for text in texts))
-        return replace(
-            letter,
-            documents=documents,
-            content_digest=content_digest,
-            derived=derived.to_bytes(),
-            passed_over=tuple(attachments.passed_over),
-        )
+        return _read_parts(opened, letter, relpath, letter.page_mode or page_mode, line_ends_changed=line_ends_changed)
+
+
+def _read_parts(opened: Mail, letter: Letter, relpath: str, page_mode: str, *, line_ends_changed: bool) -> Letter:
+    """Return the letter with its documents, one of them a page of its text where it needs one."""
+    body, derived = read_body(opened), DerivedContent(relpath)
+    attachments = Attachments(opened, body, relpath, derived, line_ends_changed=line_ends_changed)
+    attachments.collect()
+    texts = read_texts(opened, body, attachments.messages)
+    if all(is_only_of_device(text.text) for text in texts):
+        texts = []
+    is_page_needed = not attachments.documents
+    if is_page_needed:
+        attachments.take_logos(has_text=bool(texts))
+    documents = tuple(attachments.documents)
+    text = "\n\n".join(map(str, texts))
+    content_digest = _content_digest(text, documents)
+    if is_page_needed and not documents and body.has_cloud_link and all(only_covers_link(text.text) for text in texts):
+        raise Refused("554 5.6.0 The mail has only a link to a file on the web, not the file itself; attach the file")
+    if _becomes_page(texts, page_mode, documents, is_needed=is_page_needed):
+        _check_readable(text)
+        attachments.passed_over += _check_letters(text)
+        documents = (_text_page(text, opened.headers, letter.subject, derived), *documents)
+    elif not documents:
+        raise Refused(_nothing_to_fax(attachments.passed_over, has_text=bool(texts)))
+    else:
+        _check_readable("\n".join(text.own() for text in texts))
+    passed_over = tuple(attachments.passed_over)
+    return replace(
+        letter, documents=documents, content_digest=content_digest, derived=derived.to_bytes(), passed_over=passed_over
+    )
 
 
 def _content_digest(text: str, documents: tuple[Document, ...]) -> str:
