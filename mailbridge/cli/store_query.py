@@ -12,6 +12,7 @@ from mailbridge.cli.options import environment
 from mailbridge.control.client import NoDaemon, call_first, start_hint
 from mailbridge.control.socket_path import candidates
 from mailbridge.errors import ConfigError, ControlError, StateLocked
+from mailbridge.preload import quick_imports
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -87,11 +88,12 @@ def _tree(config_path: Path) -> dict[str, Any]:
 def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
     import asyncio
 
-    from mailbridge.app import open_store
-    from mailbridge.assembly import document_links, link_renderer
-    from mailbridge.clock import Clock
-    from mailbridge.config import load
-    from mailbridge.control.commands import bind
+    with quick_imports():
+        from mailbridge.app import open_store
+        from mailbridge.assembly import document_links, link_renderer
+        from mailbridge.clock import Clock
+        from mailbridge.config import load
+        from mailbridge.control.commands import bind
 
     async def work() -> Any:
         config, clock = load(config_path, environment(config_path)), Clock()
