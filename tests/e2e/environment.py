@@ -23,6 +23,7 @@ from mailbridge.control.socket_path import socket_path
 from mailbridge.demo.mailbox import DemoMailbox, report_of
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import SimFax, Simulator
+from tests.e2e.preloaded_daemon import PreloadedDaemon, preloaded
 from tests.loopback_ports import reserved_port
 from tests.wait_helpers import PATIENCE, until
 
@@ -103,14 +104,14 @@ class Environment:
         self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
         self._http = http
         self._env, self._under = env or {}, under
-        self._daemon = _DAEMON if grace is None and probe_kept is None else ("-c", _program(grace, probe_kept))
+        self._daemon, self._program = _DAEMON, _program(grace, probe_kept)
         self.simulator = Simulator(step=step, on_final=self._report)
         self.receiver = Receiver(SECRET)
         self.mailbox = DemoMailbox()
         self.smtp = self.http = ("127.0.0.1", 0)
         self.config, self.log, self.state = state / "config.toml", state / "log", state / "state"
         self._stack = AsyncExitStack()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | PreloadedDaemon | None = None
 
     async def __aenter__(self) -> Environment:
         self._myfax_port = self._stack.enter_context(reserved_port())
@@ -145,14 +146,7 @@ class Environment:
         begun = self.log.stat().st_size if self.log.exists() else 0
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._under,
-                sys.executable,
-                *(("-X", "dev", "-W", "error") if self._strict else ()),
-                *(*self._daemon, "serve", "--config", str(self.config)),
-                stderr=log,
-                env={"PATH": os.environ["PATH"], **self._env},
-            )
+            self._process = await self._start(log)
         finally:
             os.close(log)
         await until(lambda: self._has_started(begun), every=0.01)
@@ -163,10 +157,21 @@ class Environment:
 
             await until(is_ready, every=0.01)
 
+    async def _start(self, log: int) -> asyncio.subprocess.Process | PreloadedDaemon:
+        options = ("-X", "dev", "-W", "error") if self._strict else ()
+        arguments, env = ("serve", "--config", str(self.config)), {"PATH": os.environ["PATH"], **self._env}
+        if self._daemon == _DAEMON and not self._under and not self._env:
+            return await preloaded(*options).start(self._program, arguments, env, log)
+        command = [*self._under, sys.executable, *options, *self._daemon, *arguments]
+        return await asyncio.create_subprocess_exec(*command, stderr=log, env=env)
+
     def _has_started(self, begun: int) -> bool:
         """Whether the daemon has logged where it listens, after so many bytes of the log. Raises AssertionError if it ended."""
         assert self._process is not None
-        for line in self.log.read_bytes()[begun:].splitlines():
+        with self.log.open("rb") as log:
+            log.seek(begun)
+            lines = log.read().splitlines()
+        for line in lines:
             if b'"daemon started"' in line and line.endswith(b"}"):
                 started = json.loads(line)
                 self.smtp, self.http = (_address(started[name].split(",")[0]) for name in ("smtp", "http"))
