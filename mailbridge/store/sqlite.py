@@ -82,10 +82,8 @@ class SqliteStore:
     async def run(self, work: Callable[[Transaction], T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        done = self._writer.submit(work)
-        # A cancelled caller does not retrieve the error, and asyncio must not log that it was never retrieved.
-        done.add_done_callback(lambda it: it.cancelled() or it.exception())
-        return await asyncio.shield(done)
+        # A caller that is cancelled cancels the future, not the transaction: the writer sets no result then.
+        return await self._writer.submit(work)
 
     @property
     def healthy(self) -> bool:
