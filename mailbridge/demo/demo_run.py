@@ -145,7 +145,7 @@ class DemoRun:
             "level": self._log_level,
             "relay_port": relay_port,
         }
-        text = _CONFIG.format(state=state, smtp_port=smtp_port, relay_port=relay_port, imap_port=self._mailbox.port, **values)
+        text = _CONFIG.format(state=state, smtp_port=smtp_port, imap_port=self._mailbox.port, **values)
         (state / "config.toml").write_text(text, encoding="utf-8")
         log.setup(self._log_level, "console")
         return Daemon(load(state / "config.toml", {}), {}), asyncio.Event()
