@@ -34,6 +34,7 @@ _STATES: Final = {
     "sending": ("busy", "↥"),
     "dead": ("bad", "✕"),
 }
+_LONGEST_NUMBER: Final = 24
 _HEALTH: Final = {"working": ("good", "✓"), "failing": ("warn", "!"), "stopped": ("bad", "✕"), "removed": ("", "–")}
 
 
@@ -92,7 +93,10 @@ class Display:
         """Return a telephone number as people write it; the whole number is its title."""
         if not number:
             return self._texts.text("number.none")
-        return Markup('<bdi dir="ltr" class="number" title="{}">{}</bdi>').format(visible(number), visible(national_form(number)))
+        # What others wrote in the place of a number may be longer than a line.
+        kind = "number" if len(number) <= _LONGEST_NUMBER else "code"
+        html = '<bdi dir="ltr" class="{}" title="{}">{}</bdi>'
+        return Markup(html).format(kind, visible(number), visible(national_form(number)))
 
     def party(self, number: str | None) -> Markup:
         """Return a telephone number with the name that the contacts have for it."""

@@ -21,9 +21,21 @@ from tests.wait_helpers import PATIENCE
 PROGRAM: Final = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed")
 _AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-_RULES = """
-async () => (await axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}))
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+_CHECK = """
+async rules => (await axe.run({runOnly: rules, resultTypes: ["violations"]}))
     .violations.map(found => `${found.id}: ${found.help}: ${found.nodes.map(node => node.html).slice(0, 3).join(" ")}`)
+"""
+_TOO_WIDE = """
+() => {
+    const width = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth <= width) return [];
+    const wide = [...document.body.querySelectorAll("*")].filter(one => {
+        const place = one.getBoundingClientRect();
+        return (place.right > width + 1 || place.left < -1) && !one.closest(".scroll, .skip, .hidden, pre, thead");
+    });
+    return wide.map(one => one.outerHTML.slice(0, 200)).concat("the page");
+}
 """
 Language = Literal["he", "en"]
 _LOCALES: Final[dict[Language, str]] = {"he": "he-IL", "en": "en-US"}
@@ -110,16 +122,18 @@ class Visitor:
         """Return the text that is seen in a part of the page."""
         return await self.page.inner_text(selector)
 
-    async def accessibility_faults(self) -> list[str]:
-        """Return what axe-core finds on the page."""
-        await self.page.evaluate(_AXE)
-        found: list[str] = await self.page.evaluate(_RULES)
+    async def accessibility_faults(self, *, colours_alone: bool = False) -> list[str]:
+        """Return what axe-core finds on the page, or only which colours are hard to tell apart."""
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(_AXE)
+        rules = {"type": "rule", "values": ["color-contrast"]} if colours_alone else {"type": "tag", "values": _RULES}
+        found: list[str] = await self.page.evaluate(_CHECK, rules)
         return found
 
-    async def is_wider_than_window(self) -> bool:
-        """Whether a person must scroll sideways to read the page."""
-        wider: bool = await self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
-        return wider
+    async def too_wide(self) -> list[str]:
+        """Return the elements for which a person must scroll the page sideways."""
+        found: list[str] = await self.page.evaluate(_TOO_WIDE)
+        return found
 
     def _check_host(self, url: str) -> None:
         parts, own = urlsplit(url), urlsplit(self._base_url)

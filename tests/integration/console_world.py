@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from email.message import EmailMessage
+from email.utils import make_msgid
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from mailbridge.console.texts import Texts
 from mailbridge.demo.http import HttpRequest, HttpServer
@@ -49,7 +51,7 @@ class World:
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner, self._stack = runner, AsyncExitStack()
         self.answer = (204, b"")
-        self.faxes: dict[str, str] = {}
+        self.pages: list[str] = []
 
     def run(self, scenario: Awaitable[Any]) -> Any:
         """Run a scenario to its end."""
@@ -118,6 +120,37 @@ class World:
         await until(dead, every=0.05)
         events = {one["id"] for one in await self.env.ask("events", fax=fax)}
         return next(str(one["id"]) for one in await dead() if one["event_id"] in events)
+
+    async def receive(self) -> str:
+        """Receive a fax with hostile text in everything that a mail has; return its id."""
+        mail = EmailMessage()
+        mail["From"], mail["To"], mail["Subject"] = "fax@myfax.co.il", "office@example.co.il", HOSTILE
+        mail["X-Fax-Sender"], mail["Message-ID"] = HOSTILE, make_msgid()
+        mail.set_content(HOSTILE)
+        svg = f"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script>{HOSTILE}</svg>".encode()
+        mail.add_attachment(svg, maintype="application", subtype="pdf", filename=f"{HOSTILE}.pdf")
+        mail.add_attachment(render("received")[0], maintype="application", subtype="pdf", filename="fax.pdf")
+        await self.env.mailbox.deliver(mail.as_bytes())
+        found: list[dict[str, Any]] = []
+
+        async def received() -> list[dict[str, Any]]:
+            found[:] = [one for one in await self.env.ask("events") if one["type"] == "fax.received"]
+            return found
+
+        await until(received, every=0.05)
+        return str(found[0]["fax_id"])
+
+    async def draft(self, name: str) -> str:
+        """Make a draft of the user office with a file of this name; return its address."""
+        async with self.visitor("office") as visitor:
+            page = visitor.page
+            await visitor.open("/console/send")
+            await page.get_by_label(str(TEXTS["en"].text("send.to")), exact=True).fill("clalit-haifa")
+            await page.get_by_label(str(TEXTS["en"].text("send.subject")), exact=True).fill(name)
+            file: Any = {"name": f"{name}.pdf", "mimeType": "application/pdf", "buffer": render("draft")[0]}
+            await page.get_by_label(str(TEXTS["en"].text("send.files")), exact=True).set_input_files(file)
+            await visitor.click(str(TEXTS["en"].text("send.check")))
+            return urlsplit(page.url).path
 
 
 async def log_in(visitor: Visitor, user: str, language: Language, path: str = "/console/login") -> None:
