@@ -98,7 +98,18 @@ async def _checked(visit: Visit, access: Access | None) -> Response:
         return _to_login(visit)
     if access.roles is not None and visit.user.role not in access.roles:
         return visit.message("forbidden", 403)
-    return await access.handler(visit)
+    return await _part(visit, access) if visit.is_part and access.method == "GET" else await access.handler(visit)
+
+
+async def _part(visit: Visit, access: Access) -> Response:
+    """Return the part of a page that changes, or 304 if the browser has it. All who may see the same share it."""
+    who = (visit.user.role, visit.user.own) if visit.who else None
+    key = (visit.request.method, visit.request.url.path, visit.request.url.query, visit.language, who)
+    answer = await visit.console.parts.answer(key, lambda: access.handler(visit))
+    tag = answer.headers.get("etag")
+    if tag is not None and visit.request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"cache-control": "no-store", "etag": tag})
+    return answer
 
 
 def _to_login(visit: Visit) -> Response:

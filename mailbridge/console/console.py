@@ -14,6 +14,7 @@ from mailbridge.config import Config
 from mailbridge.console.client_address import TrustedProxies
 from mailbridge.console.drafting import Drafts
 from mailbridge.console.identity import Identity
+from mailbridge.console.part_cache import PartCache
 from mailbridge.console.rendering import Templates
 from mailbridge.console.search_terms import Names
 from mailbridge.model import Document, Event
@@ -69,6 +70,7 @@ class Console:
     tests: dict[str, TestAnswer] = field(default_factory=dict)  # the last one of each webhook
     views: dict[tuple[str, str, str], datetime] = field(default_factory=dict)  # by user, client and fax: its pages, looked at
     hours: dict[datetime, HourCounts] = field(default_factory=dict)  # by their start: what has passed does not change
+    parts: PartCache = field(default_factory=PartCache)
     pages: frozenset[str] = frozenset()  # the paths that the navigation may name
 
     @cached_property

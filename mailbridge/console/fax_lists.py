@@ -17,7 +17,7 @@ from mailbridge.store.interface import Transaction
 from mailbridge.store.list_filter import FaxGroup, ListFilter
 
 # Transactions that one page of a search takes at most; then a person may go on.
-_STEPS: Final = 4
+_STEPS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from mailbridge.store.interface import Transaction
 from mailbridge.store.list_filter import ListFilter
 from mailbridge.store.received_notes import ReceivedNote
 
-_STEPS = 4
+_STEPS = 3
 _LONGEST_NOTE = 2000
 
 

@@ -105,18 +105,15 @@ class Visit:
         return HTMLResponse(html, status, headers={"cache-control": "no-store"})
 
     def changing_page(self, template: str, part: str, **values: Any) -> Response:
-        """Return a page of which `part`, the template of a fragment, is asked for again every few seconds.
+        """Return a page of which `part`, the template of a fragment, is asked for again every few seconds; or that part alone.
 
-        If only the part is wanted and the browser has it already, the answer is 304.
+        All who may see the same get the same part, so nothing in it may depend on who asks, but for the role.
         """
         if not self.is_part:
             return self.page(template, **values)
         html = self.console.templates.render(part, {**self._common(), **values}).encode()
         tag = f'"{hashlib.sha256(html).hexdigest()[:32]}"'
-        headers = {"cache-control": "no-store", "etag": tag}
-        if self.request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers=headers)
-        return HTMLResponse(html, headers=headers)
+        return HTMLResponse(html, headers={"cache-control": "no-store", "etag": tag})
 
     def message(self, key: str, status: int, **values: object) -> Response:
         """Return a page with one text, such as an error."""

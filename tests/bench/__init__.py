@@ -5,6 +5,7 @@
     python -m tests.bench.report_latency    from the mailbox's EXISTS to the webhook's arrival
     python -m tests.bench.webhooks          events per second, and what a hanging endpoint adds to the latency of another
     python -m tests.bench.store             queries and start of a small and a large store
+    python -m tests.bench.console           each page of the console with 100,000 faxes, and what 50 open pages cost the intake
     python -m tests.bench.soak              the whole daemon under load: nothing lost, nothing twice
 
 They share `mails` and `smtp_client`, `servers` and `process` (servers in processes of their own), `daemon` (the real daemon) and

@@ -19,13 +19,15 @@ _CONFIG = """
 state_dir = "{state}"
 [smtp]
 listen = ["127.0.0.1:0"]
-[http]
-listen = "127.0.0.1:0"
 [log]
 format = "json"
 [account.office]
 email = "office@example.co.il"
 password = "demo"
+"""
+_HTTP = """
+[http]
+listen = "127.0.0.1:0"
 """
 
 
@@ -37,13 +39,16 @@ async def daemon(more: str, until: str = "daemon started") -> AsyncIterator[int]
 
 
 @asynccontextmanager
-async def daemon_facts(more: str, until: str = "daemon started") -> AsyncIterator[dict[str, Any]]:
-    """Start a daemon with `more` configuration; yield the facts of its line `daemon started` once it has logged `until`."""
+async def daemon_facts(more: str, until: str = "daemon started", http: str = _HTTP) -> AsyncIterator[dict[str, Any]]:
+    """Start a daemon with `more` configuration, and `http` in place of its [http].
+
+    Yield the facts of its line `daemon started` once it has logged `until`.
+    """
     with tempfile.TemporaryDirectory(prefix="mailbridge-bench-") as directory, (Path(directory) / "log").open("xb") as errors:
         root = Path(directory)
         (root / "state").mkdir()
         config = root / "config.toml"
-        config.write_text(_CONFIG.format(state=root / "state") + more, encoding="utf-8")
+        config.write_text(_CONFIG.format(state=root / "state") + http + more, encoding="utf-8")
         command = [sys.executable, "-m", "mailbridge", "serve", "--config", str(config)]
         process = await asyncio.create_subprocess_exec(*command, stderr=errors, env=os.environ)
         try:

@@ -27,7 +27,7 @@ from sqlalchemy import insert
 
 from mailbridge import log
 from mailbridge.lifecycle import FaxState
-from mailbridge.model import Attempt, Document, Email, Envelope, Event, Fax, Recipient, new_id, new_token
+from mailbridge.model import Attempt, Document, Email, Envelope, Event, Fax, Recipient, first_id, new_id, new_token
 from mailbridge.store import orphans, rows, schema
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
@@ -43,6 +43,11 @@ _CHUNK = 2000
 def open_store(state_dir: Path) -> SqliteStore:
     """Return the store as the daemon opens it, with one webhook."""
     return SqliteStore(state_dir, fax_data, lambda type_: ["crm"])
+
+
+def id_at(prefix: str, moment: datetime) -> str:
+    """Return an id that was made at this time."""
+    return first_id(prefix, moment)[:-16] + new_id(prefix)[-16:]
 
 
 def make(number: int, state: FaxState) -> tuple[Envelope, Fax, list[Event]]:
@@ -67,7 +72,7 @@ def make(number: int, state: FaxState) -> tuple[Envelope, Fax, list[Event]]:
         user="erp",
     )
     fax = Fax(
-        id=new_id("fax"),
+        id=id_at("fax", at),
         envelope_id=id_,
         account="office",
         number=to,
@@ -85,7 +90,14 @@ def make(number: int, state: FaxState) -> tuple[Envelope, Fax, list[Event]]:
     )
     types = ("fax.queued", "fax.submitted", "fax.delivered")[: fax.seq]
     events = [
-        Event(id=new_id("evt"), type=type_, at=at, fax_id=fax.id, seq=seq, data=fax_data(replace(fax, seq=seq)))
+        Event(
+            id=first_id("evt", at)[:-16] + new_id("evt")[-16:],
+            type=type_,
+            at=at,
+            fax_id=fax.id,
+            seq=seq,
+            data=fax_data(replace(fax, seq=seq)),
+        )
         for seq, type_ in enumerate(types, 1)
     ]
     return envelope, fax, events

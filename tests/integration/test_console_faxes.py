@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import Any, get_args
 import httpx
 import pytest
 
+from mailbridge.console import fax_lists, part_cache
 from mailbridge.console.routes import ROUTES
+from mailbridge.console.visit import Visit
+from mailbridge.errors import StoreUnavailable
 from mailbridge.lifecycle import FaxState
 from tests.integration.console_fixtures import Site, check_page, check_part, post, with_console
 from tests.integration.console_store import CONTENT, HOSTILE, add_fax, add_received, fail_deliveries
@@ -183,7 +187,7 @@ def test_a_search_looks_at_so_many_faxes_and_can_be_continued(tmp_path: Path, mo
     monkeypatch.setattr("mailbridge.store.fax_lists.SCAN", 5)
 
     async def scenario(site: Site) -> None:
-        for n in range(30):
+        for n in range(20):
             await add_fax(site, "delivered", minutes_ago=n + 10)
         old = await add_fax(site, "delivered", minutes_ago=99, user="erez")
         office = await site.user("office")
@@ -402,7 +406,7 @@ def test_a_hostile_user_name_and_browser_change_no_page(tmp_path: Path) -> None:
     with_console(tmp_path, scenario)
 
 
-def test_the_changing_part_of_a_page_has_a_tag(tmp_path: Path) -> None:
+def test_the_changing_part_of_a_page_has_a_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(site: Site) -> None:
         await add_fax(site)
         office = await site.user("office")
@@ -414,9 +418,49 @@ def test_the_changing_part_of_a_page_has_a_tag(tmp_path: Path) -> None:
         same = await office.get(part, headers={"if-none-match": answer.headers["etag"]})
         assert (same.status_code, same.content) == (304, b"")
         await add_fax(site)
+        monkeypatch.setattr(part_cache, "KEPT", 0.0)
         changed = await office.get(part, headers={"if-none-match": answer.headers["etag"]})
         assert changed.status_code == 200
         assert (await site.browser().get(part)).status_code == 401
+
+    with_console(tmp_path, scenario)
+
+
+def test_what_open_pages_ask_for_is_made_once_for_all_who_may_see_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str | None] = []
+    real = fax_lists._find
+
+    async def counted(visit: Visit, *rest: Any) -> Any:
+        made.append(visit.user.own)
+        return await real(visit, *rest)
+
+    monkeypatch.setattr(fax_lists, "_find", counted)
+
+    async def scenario(site: Site) -> None:
+        await add_fax(site, user="dana")
+        browsers = [await site.user(name) for name in ("office", "office", "dana", "dana", "erez")]
+        answers = await asyncio.gather(*(one.get("/console/waiting?part=1") for one in browsers * 5))
+        assert sorted(made, key=str) == [None, "dana", "erez"]
+        counts = {len(one.text.split("/console/faxes/fax_")) - 1 for one in answers[:4]}
+        assert counts == {1}
+        assert "/console/faxes/fax_" not in answers[4].text
+
+    with_console(tmp_path, scenario)
+
+
+def test_an_error_of_a_part_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(site: Site) -> None:
+        office = await site.user("office")
+
+        async def unavailable(*_: object) -> None:
+            raise StoreUnavailable("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fax_lists, "_find", unavailable)
+            assert (await office.get("/console/waiting?part=1")).status_code == 503
+        assert (await office.get("/console/waiting?part=1")).status_code == 200
 
     with_console(tmp_path, scenario)
 

@@ -1,0 +1,190 @@
+"""Console: how long each page takes at the server with many faxes, and what open pages cost the intake of mails.
+
+Prints one JSON line: for each page the milliseconds (median and 95th percentile, and the median of processor time) and its bytes,
+how much the memory grew over all of them (MiB), and the mails per second that the daemon takes without and with open pages, which
+ask for their changing part every five seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+
+from mailbridge import log
+from mailbridge.config import Config
+from mailbridge.console.app import build_console
+from mailbridge.console.console import Console, Services
+from mailbridge.model import Fax
+from mailbridge.runtime import Runtime
+from mailbridge.store.spool import Spool
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.web.app import build
+from mailbridge.web.links import Links
+from tests.bench.daemon import daemon_facts
+from tests.bench.mails import with_pdf
+from tests.bench.smtp_client import Load
+from tests.bench.store import NOW, fill, open_store
+
+_HEADERS = {"x-remote-user": "office", "accept-language": "he"}
+_DAEMON = """
+[myfax]
+url = "http://127.0.0.1:9/action/"
+[user.office]
+networks = ["127.0.0.9"]
+role = "operator"
+"""
+_EVERY = 5.0  # seconds between two questions of an open page
+
+
+def console_of(store: SqliteStore, state_dir: Path) -> Any:
+    """Return the app with a console that believes the header of a proxy."""
+    config = Config.model_validate(
+        {
+            "state_dir": state_dir,
+            "account": {"office": {"email": "office@example.co.il", "password": "x"}},
+            "user": {"office": {"networks": ["127.0.0.9"], "role": "operator"}},
+            "http": {"console": True, "proxies": ["127.0.0.1"], "proxy_user": "X-Remote-User"},
+        }
+    )
+    runtime = Runtime(store, Spool(state_dir / "spool"), lambda: NOW, lambda: 0.5)
+    # No page that is measured asks them.
+    services: Any = Services(**dict.fromkeys(field.name for field in fields(Services)))  # type: ignore[arg-type]
+    return build(
+        store, runtime.spool, Links(bytes(32), ""), {}, lambda: NOW, console=build_console(Console(config, runtime, services))
+    )
+
+
+def pages(fax: Fax, middle: str) -> dict[str, str]:
+    """Return the pages by name."""
+    return {
+        "to do": "/",
+        "sent": "/sent",
+        "sent, in the middle": f"/sent?before={middle}",
+        "waiting": "/waiting",
+        "failed": "/failed",
+        "all": "/faxes",
+        "received": "/received",
+        "one fax": f"/faxes/{fax.id}",
+        "by number": f"/faxes?q={fax.number.replace('+', '%2B')}",
+        "by the end of a number": "/faxes?q=4321",
+        "by text, not found": "/faxes?q=nowhere",
+        "of a day": "/faxes?since=2025-06-01&until=2025-06-01",
+        "part of waiting": "/waiting?part=1",
+        "part of sent": "/sent?part=1",
+    }
+
+
+async def measure_pages(state_dir: Path, repeats: int) -> dict[str, Any]:
+    """Return the figures of each page."""
+    found: dict[str, Any] = {}
+    async with open_store(state_dir) as store:
+        newest = await store.run(lambda tx: tx.faxes.newest("delivered", 1000))
+        app = console_of(store, state_dir)
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://console", headers=_HEADERS) as browser:
+            before = _memory()
+            for name, path in pages(newest[0], newest[-1].id).items():
+                times, cpu = [], []
+                for _ in range(repeats):
+                    began, worked = time.perf_counter(), time.process_time()
+                    answer = await browser.get(f"/console{path}")
+                    times.append(1000 * (time.perf_counter() - began))
+                    cpu.append(1000 * (time.process_time() - worked))
+                    assert answer.status_code == 200, (name, answer.status_code, answer.text[:500])
+                found[name] = _figures(times, cpu, len(answer.content))
+            grown = _memory() - before
+    return {"pages": found, "grown_mib": round(grown, 1)}
+
+
+def _figures(times: Sequence[float], cpu: Sequence[float], size: int) -> dict[str, Any]:
+    ordered = sorted(times)
+    p95 = ordered[int(0.95 * (len(ordered) - 1))]
+    return {"p50_ms": round(median(ordered), 1), "p95_ms": round(p95, 1), "cpu_ms": round(median(cpu), 1), "bytes": size}
+
+
+def _memory() -> float:
+    kilobytes = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(kilobytes) * 4096 / 2**20
+
+
+async def measure_intake(open_pages: int, rounds: int, mails: int) -> dict[str, Any]:
+    """Return the mails per second without and with open pages, in turns, and the ratio of the medians."""
+    rates: dict[str, list[float]] = {"without": [], "with": []}
+    http = '\n[http]\nlisten = "127.0.0.1:0"\nconsole = true\nproxies = ["127.0.0.1"]\nproxy_user = "X-Remote-User"\n'
+    async with daemon_facts(_DAEMON, http=http) as started:
+        port, url = int(started["smtp"].rpartition(":")[2]), f"http://{started['http']}"
+        for _ in range(rounds):
+            for name in rates:
+                pollers = None if name == "without" else _poll(url, open_pages)
+                try:
+                    if pollers is not None:
+                        await asyncio.sleep(1)
+                    load = await asyncio.to_thread(Load(port, with_pdf(4_000), mails, 50).run)
+                    rates[name].append(load.rate)
+                finally:
+                    if pollers is not None:
+                        pollers.kill()
+                        pollers.wait()
+    middle = {name: round(median(found), 1) for name, found in rates.items()}
+    return {"mails_per_s": middle, "ratio": round(middle["with"] / middle["without"], 3), "open_pages": open_pages}
+
+
+def _poll(url: str, count: int) -> subprocess.Popen[bytes]:
+    """Start the browsers, in a process of their own."""
+    return subprocess.Popen([sys.executable, "-m", "tests.bench.console", "--poll", url, "--open", str(count)])
+
+
+async def poll(url: str, count: int) -> None:
+    """Be so many open pages until the process is killed."""
+
+    async def one(number: int, browser: httpx.AsyncClient) -> None:
+        path, tag = ("/console/?part=1", "/console/waiting?part=1", "/console/sent?part=1")[number % 3], ""
+        await asyncio.sleep(_EVERY * number / count)
+        while True:
+            answer = await browser.get(path, headers={"if-none-match": tag})
+            tag = answer.headers.get("etag", "")
+            await asyncio.sleep(_EVERY)
+
+    async with httpx.AsyncClient(base_url=url, headers=_HEADERS, trust_env=False, timeout=60) as browser:
+        await asyncio.gather(*(one(number, browser) for number in range(count)))
+
+
+async def run(faxes: int, repeats: int, open_pages: int, rounds: int, mails: int) -> dict[str, Any]:
+    """Measure everything."""
+    with tempfile.TemporaryDirectory(prefix="mailbridge-bench-") as directory:
+        state_dir = Path(directory)
+        await fill(state_dir, faxes, 200)
+        found = await measure_pages(state_dir, repeats)
+    return {"faxes": faxes, **found, "intake": await measure_intake(open_pages, rounds, mails) if rounds else None}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--faxes", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=31)
+    parser.add_argument("--open", type=int, default=50, help="pages open at once")
+    parser.add_argument("--rounds", type=int, default=5, help="of the intake, without and with open pages")
+    parser.add_argument("--mails", type=int, default=1500, help="in each round")
+    parser.add_argument("--poll", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    log.setup("error")
+    if given.poll:
+        asyncio.run(poll(given.poll, given.open))
+    else:
+        print(json.dumps(asyncio.run(run(given.faxes, given.repeats, given.open, given.rounds, given.mails))))
+
+
+if __name__ == "__main__":
+    main()
