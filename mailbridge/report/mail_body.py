@@ -18,6 +18,10 @@ MAX_TEXT = 16_000
 # multipart that is open, which takes it a second for 64 KB of empty lines in 400 of them.
 MAX_PARTS = 500
 MAX_MULTIPARTS = 20
+# Semicolons in the fields that say what parts are, and bytes of one such field: stdlib copies the rest of a field at each
+# semicolon, and makes a pattern of a boundary. A second for 64 KB.
+MAX_PARAMETERS = 1000
+MAX_FIELD = 4000
 # A text and the same text as HTML are usual.
 MAX_TEXTS = 10
 # Each document is a file of its own in the spool.
@@ -27,6 +31,7 @@ MAX_DOCUMENTS = 50
 _OPENS = re.compile(r"<(?:style|script)\b", re.IGNORECASE)
 _CLOSES = re.compile(r"</(?:style|script)\b", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>?")
+_KIND = re.compile(rb"^content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE | re.MULTILINE)
 _UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # Nearly a token of RFC 2045. Anything else cannot stand in the header of the HTTP response that serves the document.
 _IMAGE = re.compile(r"image/[\w.+-]+", re.ASCII)
@@ -48,10 +53,13 @@ class Attachment:
 def read_body(content: bytes, with_documents: bool) -> tuple[str, list[Attachment]]:
     """Return a mail's text, with the names of its attachments, and its documents if `with_documents`.
 
-    Raises what stdlib's parser raises on a hostile mail, and ValueError for one with too many parts.
+    Raises what stdlib's parser raises on a hostile mail, and ValueError for one with too many parts or parameters.
     """
     if content.count(b"\n--") > MAX_PARTS or content.lower().count(b"multipart/") > MAX_MULTIPARTS:
         raise ValueError("more parts than a mail from MyFax has")
+    kinds = [field[0] for field in _KIND.finditer(content)]
+    if sum(field.count(b";") for field in kinds) > MAX_PARAMETERS or max(map(len, kinds), default=0) > MAX_FIELD:
+        raise ValueError("more parameters than a mail from MyFax has")
     parts = [part for part in BytesParser(policy=compat32).parsebytes(content).walk() if not part.is_multipart()]
     names = [name for part in parts if (name := _filename(part))]
     readable = [part for part in parts if part.get_content_maintype() == "text" and not _filename(part)]

@@ -29,6 +29,18 @@ HOSTILE_MAILS = {
     b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\n" * 5000,
     "styles without end": in_html(b"<style" * 9000),
     "tags without end": in_html(b"<" * 60_000),
+    "parameters without end": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Type: text/plain"
+    + b";" * 60_000
+    + b"\r\n\r\nx",
+    "parameters without end on many lines": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Disposition: attachment"
+    + b";\r\n a=b" * 8000
+    + b"\r\n\r\nx",
+    "parameters in every part": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\n"
+    + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    + (b"--b\r\nContent-Type: text/plain" + b";" * 600 + b"\r\n\r\nx\r\n") * 90,
+    "a boundary without end": b"X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Type: multipart/mixed; boundary="
+    + b"a.b" * 20_000
+    + b"\r\n\r\nx",
     "header alone": b"X-Fax-Status: Success",
     "NUL": b"X-Fax-Status: Suc\0cess\r\nX-Fax-Status-Code: 9\r\nMessage-ID: \0\r\n\r\n\0",
     "charset of nobody": b'X-Fax-Status: Success\r\nX-Fax-Status-Code: 9\r\nContent-Type: text/plain; charset="\xff\0"\r\n\r\nx',
