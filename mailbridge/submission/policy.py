@@ -38,13 +38,21 @@ def check_number(number: str, allow: Sequence[str], deny: Sequence[str]) -> None
 
 @lru_cache(maxsize=4096)
 def _refusal(number: str, allow: tuple[str, ...], deny: tuple[str, ...]) -> str | None:
-    parsed = phonenumbers.parse(number)
+    parsed = _parsed(number)
     for rule in deny:
         if _matches(rule, number, parsed):
             return f"550 5.7.1 Faxing to {number} is not allowed here (numbers.deny: {rule})"
     if not any(_matches(rule, number, parsed) for rule in allow):
         return f"550 5.7.1 Faxing to {number} is not allowed here; allowed are {', '.join(allow) or 'none'}"
     return None
+
+
+def _parsed(number: str) -> phonenumbers.PhoneNumber:
+    national = number.removeprefix(f"+{_ISRAEL}")
+    if national == number:
+        return phonenumbers.parse(number)
+    # In Israel no number has a leading zero that counts, so there is nothing to find out.
+    return phonenumbers.PhoneNumber(country_code=_ISRAEL, national_number=int(national))
 
 
 def _matches(rule: str, number: str, parsed: phonenumbers.PhoneNumber) -> bool:
@@ -75,6 +83,8 @@ def _is_premium(number: phonenumbers.PhoneNumber) -> bool:
 
 def _is_short(number: phonenumbers.PhoneNumber) -> bool:
     national = phonenumbers.national_significant_number(number)
+    if number.country_code == _ISRAEL:  # emergency numbers have three digits
+        return len(national) < _SHORTEST
     return len(national) < _SHORTEST or phonenumbers.is_emergency_number(national, _main_region(number))
 
 
