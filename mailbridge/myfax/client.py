@@ -17,7 +17,7 @@ from mailbridge.myfax import answers, arguments, forms
 from mailbridge.myfax.answers import IncomingItem, IncomingPage, RegisterAnswer, ReleaseAnswer, StatusAnswer, UploadAnswer
 from mailbridge.myfax.arguments import Secret
 from mailbridge.myfax.files import File, as_list, multipart_files
-from mailbridge.myfax.transport import Answer, classify, open_client, post
+from mailbridge.myfax.transport import Answer, classify, default_tls, open_client, post
 from mailbridge.myfax.values import REGION
 
 URL: Final = "https://www.myfax.co.il/action/"
@@ -55,7 +55,7 @@ class MyFax:
         for field, value in zip(("email", "password"), self._login, strict=True):
             arguments.text(field, value)
         self._timeout = timeout
-        base, trusted = arguments.service("url", url), httpx.create_ssl_context(trust_env=False)
+        base, trusted = arguments.service("url", url), default_tls()
         self._query_http = open_client(base, timeout, trusted, httpx.Limits(keepalive_expiry=60.0))
         # No kept connections: one that has died unnoticed would fail only after a request had left whole, as a doubt.
         self._action_http = open_client(base, timeout, trusted, httpx.Limits(max_keepalive_connections=0))

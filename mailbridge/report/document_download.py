@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 import httpx
 
 from mailbridge.errors import MyFaxError
+from mailbridge.myfax.transport import default_tls
 
 DOMAIN: Final = "myfax.co.il"
 MAX_DOCUMENT: Final = 100_000_000
@@ -49,7 +50,7 @@ class Documents:
     def __init__(self, service: str, timeout: float = 120.0, limit: int = MAX_DOCUMENT) -> None:
         self._service, self._timeout, self._limit = httpx.URL(service), timeout, limit
         self._http = httpx.AsyncClient(
-            verify=httpx.create_ssl_context(trust_env=False),
+            verify=default_tls(),
             follow_redirects=False,
             trust_env=False,
             timeout=timeout,

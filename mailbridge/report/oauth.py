@@ -19,6 +19,7 @@ import httpx
 from mailbridge import log
 from mailbridge.config import OAuth2
 from mailbridge.errors import LoginRefused, MailboxError
+from mailbridge.myfax.transport import default_tls
 from mailbridge.store.fsync import sync_directory
 
 # Seconds for one request.
@@ -115,7 +116,7 @@ class Tokens:
         raise (LoginRefused if refused else MailboxError)(f"{self._host} gives no token: {reason}")
 
     async def _post(self, form: dict[str, str]) -> tuple[int, bytes]:
-        context = self._tls or httpx.create_ssl_context(trust_env=False)
+        context = self._tls or default_tls()
         body = bytearray()
         try:
             async with (

@@ -151,6 +151,7 @@ def main() -> None:
     requests = socket.socket(fileno=0)
     request = _fork_daemons(requests)
     if request is None:
+        requests.close()
         return
     requests.detach()
     nowhere = os.open(os.devnull, os.O_RDONLY)
