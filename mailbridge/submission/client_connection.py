@@ -14,7 +14,17 @@ from mailbridge.submission.aiosmtpd_adapter import SmtpProtocol, TlsHandshakeErr
 from mailbridge.submission.connection_limits import client_group
 from mailbridge.submission.limits import EXCESS_DELAY, LOGIN_TIMEOUT, MAX_LINE, CommandLimits
 from mailbridge.submission.session_context import SessionOptions, SessionServices
-from mailbridge.submission.turns import CHUNK, COMMAND, CONNECTION, DEAR_CHUNK, HANDSHAKE, LITTLE_DATA, cost_of_data
+from mailbridge.submission.turns import (
+    CHUNK,
+    COMMAND,
+    CONNECTION,
+    DEAR_CHUNK,
+    DEAR_DATA,
+    HANDSHAKE,
+    LITTLE_DATA,
+    UNIT,
+    cost_of_data,
+)
 from mailbridge.tls_handshake import client_address, is_tls
 
 TEMPORARY_FAILURE = "451 4.3.0 The gateway cannot accept mail at the moment; please send it again later"
@@ -223,9 +233,12 @@ class ClientConnection(SmtpProtocol):
 
     def _take(self, data: bytes) -> int:
         """Take data; return what it cost. A chunk cannot be interrupted: where one costs much, the next ones are smaller."""
-        cost = cost_of_data(len(data), self.take_raw_input(data))
+        seconds = self.take_raw_input(data)
+        cost = cost_of_data(len(data), seconds)
         if cost > DEAR_CHUNK:
             self.read_less()
+        if seconds > DEAR_DATA * (1 + len(data) // UNIT):
+            self._services.turns.rest(self.client_group, 2 * seconds)
         return cost
 
     @property

@@ -2,11 +2,13 @@
 
 Each client's mails are taken in turn, so that a client with many waits behind nobody but itself. A batch is bounded by its faxes:
 a mail that comes meanwhile waits for one batch at most, and mails with few faxes never share one with mails that have many.
+After a batch of those with many, the next such batch waits for twice the time it took: the store is free most of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ _REPEATS_WITHIN: Final = timedelta(hours=24)
 # A batch of so many faxes holds the database for some 15 ms.
 _MAX_FAXES: Final = 100
 _FEW_FAXES: Final = 5  # of a small mail
+_REST: Final = 2.0  # of the time that a batch of large mails took
 # Checks in a transaction that a user may send so many more faxes. Raises Refused.
 CheckDailyLimit = Callable[[Transaction, str | None, int], None]
 
@@ -42,20 +45,34 @@ class MailBatches:
         self._same_again = timedelta(seconds=same_again)
         self._waiting: dict[str, deque[tuple[QueuedMail, asyncio.Future[StoredMail]]]] = {}
         self._small = False  # whether the last batch was one of small mails
+        self._small_waits = asyncio.Event()
+        self._rest_until = 0.0  # when the next batch of large mails may begin, by the loop's clock
         self._task: asyncio.Task[None] | None = None
 
     async def store(self, mail: QueuedMail, client: str) -> StoredMail:
         """Store a mail; return once it is durable. Raises Refused (daily limit), StoreUnavailable, Undecided."""
         future: asyncio.Future[StoredMail] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(client, deque()).append((mail, future))
+        if _is_small(mail):
+            self._small_waits.set()
         if self._task is None:
             self._task = asyncio.create_task(self._store_waiting())
         return await future
 
     async def _store_waiting(self) -> None:
+        clock = asyncio.get_running_loop().time
         try:
-            while batch := self._next_batch():
+            while self._waiting:
+                self._small_waits.clear()
+                batch = self._next_batch(clock())
+                if not batch:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._small_waits.wait(), self._rest_until - clock())
+                    continue
+                begun = clock()
                 results = await self._results([mail for mail, _ in batch])
+                if not self._small:
+                    self._rest_until = clock() + _REST * (clock() - begun)
                 for (_, future), result in zip(batch, results, strict=True):
                     if future.done():
                         continue
@@ -66,10 +83,15 @@ class MailBatches:
         finally:
             self._task = None
 
-    def _next_batch(self) -> list[tuple[QueuedMail, asyncio.Future[StoredMail]]]:
-        """Take one mail of each client in turn, until there are enough faxes; batches of small and of large mails alternate."""
+    def _next_batch(self, now: float) -> list[tuple[QueuedMail, asyncio.Future[StoredMail]]]:
+        """Take one mail of each client in turn, until there are enough faxes; batches of small and of large mails alternate.
+
+        Empty where only large mails wait, whose time has not come.
+        """
         if self._next_client(small=not self._small) is not None:
             self._small = not self._small
+        if not self._small and now < self._rest_until:
+            self._small = True
         batch: list[tuple[QueuedMail, asyncio.Future[StoredMail]]] = []
         faxes = 0
         while faxes < _MAX_FAXES and (client := self._next_client(small=self._small)) is not None:
@@ -79,7 +101,7 @@ class MailBatches:
 
     def _next_client(self, *, small: bool) -> str | None:
         """Return the client whose turn it is among those whose first mail has few faxes, or many."""
-        return next((client for client, mails in self._waiting.items() if (len(mails[0][0].faxes) <= _FEW_FAXES) == small), None)
+        return next((client for client, mails in self._waiting.items() if _is_small(mails[0][0]) == small), None)
 
     def _take(self, client: str) -> tuple[QueuedMail, asyncio.Future[StoredMail]]:
         """Take the client's first mail; the client goes behind the others."""
@@ -138,6 +160,10 @@ class MailBatches:
         keys = {fax.same_key for mail in mails for fax in mail.faxes if fax.same_key}
         newest = tx.submissions.same_again(keys, since) if keys else {}
         return [replace(mail, faxes=tuple(_naming_earlier(fax, newest) for fax in mail.faxes)) for mail in mails]
+
+
+def _is_small(mail: QueuedMail) -> bool:
+    return len(mail.faxes) <= _FEW_FAXES
 
 
 def _naming_earlier(fax: Fax, newest: dict[str, str]) -> Fax:

@@ -21,9 +21,11 @@ CONNECTION: Final = 4
 HANDSHAKE: Final = SHARE
 CHUNK: Final = 4  # the most that one read of a socket brings, 256 KB
 DEAR_CHUNK: Final = 2 * SHARE
+# Seconds for 64 KB of data: base64 takes half of that at most. A client whose data takes longer rests for twice the time.
+DEAR_DATA: Final = 0.0004
 # Data that is read at once, also from a client whose share is spent: to put it off would cost more than to read it.
 LITTLE_DATA: Final = 16_384
-_UNIT: Final = 65_536
+UNIT: Final = 65_536
 _UNIT_SECONDS: Final = 0.0002
 # What exceeds a share is paid in the turns after it, in so many at most.
 _LONGEST_DEBT: Final = 20 * SHARE
@@ -34,7 +36,7 @@ def cost_of_data(size: int, seconds: float = 0.0) -> int:
 
     A chunk of short lines that all begin with a dot takes ten times as long as one of base64.
     """
-    return 1 + size // _UNIT + int(seconds / _UNIT_SECONDS)
+    return 1 + size // UNIT + int(seconds / _UNIT_SECONDS)
 
 
 class Turns:
@@ -44,16 +46,30 @@ class Turns:
         self._spent: Counter[str] = Counter()
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
         self._scheduled = False
+        self._rest_until: dict[str, float] = {}
 
     def spend(self, client: str, cost: int) -> bool:
         """Count work that was done; return whether the client's share of this turn is spent."""
         self._schedule()
         self._spent[client] += cost
-        return self._spent[client] >= SHARE
+        return self.is_spent(client)
 
     def is_spent(self, client: str) -> bool:
-        """Whether the client's share of this turn is spent."""
-        return self._spent[client] >= SHARE
+        """Whether the client's share of this turn is spent, or the client rests."""
+        return self._spent[client] >= SHARE or self._rests(client)
+
+    def rest(self, client: str, seconds: float) -> None:
+        """Let what waits for a turn of this client wait for so long at least."""
+        now = asyncio.get_running_loop().time()
+        self._rest_until = {client: until for client, until in self._rest_until.items() if until > now}
+        self._rest_until[client] = max(now, self._rest_until.get(client, now)) + seconds
+
+    def _rests(self, client: str) -> bool:
+        until = self._rest_until.get(client)
+        if until is None or until > asyncio.get_running_loop().time():
+            return until is not None
+        del self._rest_until[client]
+        return False
 
     def call(self, client: str, cost: int, work: Callable[[], None]) -> None:
         """Do `work` now, or in a later turn if the client's share of this one is spent. `work` must not raise."""
@@ -90,9 +106,12 @@ class Turns:
             {client: min(spent - SHARE, _LONGEST_DEBT) for client, spent in self._spent.items() if spent > SHARE}
         )
         for client, waiting in list(self._waiting.items()):
-            while waiting and self._spent[client] < SHARE:
+            while waiting and not self.is_spent(client):
                 waiting.popleft()()
             if not waiting:
                 del self._waiting[client]
-        if self._waiting:
+        if any(client not in self._rest_until for client in self._waiting):
             self._schedule()
+        elif self._waiting:
+            first = min(self._rest_until[client] for client in self._waiting)
+            asyncio.get_running_loop().call_at(first, self._schedule)

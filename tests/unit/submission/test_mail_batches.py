@@ -14,6 +14,7 @@ from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import QueuedMail
 from mailbridge.store.interface import Transaction
 from mailbridge.store.sqlite import SqliteStore
+from mailbridge.submission import mail_batches
 from mailbridge.submission.mail_batches import MailBatches, StoredMail
 from tests.factories import a_fax, an_envelope
 
@@ -104,6 +105,26 @@ def test_attack_10_a_client_with_many_faxes_waits_behind_nobody_but_itself(tmp_p
         assert store.batches[waited] == [quiet.envelope.id]
         assert max(len(batch) for batch in store.batches) == 1
         assert sum(len(batch) for batch in store.batches) == 22
+
+    with_batches(tmp_path, scenario)
+
+
+def test_attack_10_after_a_mail_to_many_the_store_is_free_for_mails_to_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_batches, "_REST", 1e9)
+
+    async def scenario(batches: MailBatches, store: RecordingStore) -> None:
+        bulk = [asyncio.ensure_future(batches.store(a_mail(faxes=100), "bulk")) for _ in range(3)]
+        await bulk[0]
+        for _ in range(3):
+            await batches.store(a_mail(), "quiet")
+        assert [len(batch) for batch in store.batches] == [1] * 4
+        assert [one.done() for one in bulk] == [True, False, False]
+        for one in bulk[1:]:
+            one.cancel()
+        assert batches._task is not None
+        batches._task.cancel()
 
     with_batches(tmp_path, scenario)
 

@@ -93,3 +93,23 @@ def test_data_of_many_connections_is_read_side_by_side_a_few_chunks_in_a_turn() 
         return taken
 
     assert max(asyncio.run(run())[1:]) <= 3
+
+
+def test_a_client_that_rests_gets_no_turn_and_others_get_theirs() -> None:
+    async def run() -> None:
+        turns = Turns()
+        turns.rest("busy", 3600.0)
+        resting = asyncio.create_task(turns.next("busy"))
+        for _ in range(3):
+            turns.spend("quiet", SHARE)
+            await turns.next("quiet")
+        assert turns.is_spent("busy")
+        assert not turns.is_spent("quiet")
+        assert not resting.done()
+        resting.cancel()
+
+        turns.rest("tired", 0.001)
+        await turns.next("tired")
+        assert not turns.is_spent("tired")
+
+    asyncio.run(run())
