@@ -52,6 +52,7 @@ NOUNS = ("errors", "lifecycle", "model")
 
 PURE = (
     "console/client_address.py",
+    "console/csv_cells.py",
     "console/paging.py",
     "console/search_terms.py",
     "errors.py",
@@ -132,6 +133,7 @@ HARMLESS_IMPORTS = {
     *("__future__", "typing", "collections", "dataclasses", "enum", "functools", "itertools", "operator", "string", "textwrap"),
     *(
         "codecs",
+        "csv",
         "re",
         "difflib",
         "struct",

@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple
 from starlette.responses import Response
 
 from mailbridge.console import (
+    csv_pages,
     downloads,
     fax_actions,
     fax_lists,
@@ -52,6 +53,11 @@ ROUTES: Final = (
     Access("GET", "/waiting", fax_lists.show_waiting, USERS),
     Access("GET", "/failed", fax_lists.show_failed, USERS),
     Access("GET", "/faxes", fax_lists.show_all, USERS),
+    Access("GET", "/sent/csv", csv_pages.download_sent, USERS),
+    Access("GET", "/waiting/csv", csv_pages.download_waiting, USERS),
+    Access("GET", "/failed/csv", csv_pages.download_failed, USERS),
+    Access("GET", "/faxes/csv", csv_pages.download_all, USERS),
+    Access("GET", "/received/csv", csv_pages.download_received, READERS),
     Access("GET", "/faxes/{id}", fax_page.show_fax, USERS),
     Access("GET", "/faxes/{id}/cancel", fax_actions.ask_cancel, SENDERS),
     Access("POST", "/faxes/{id}/cancel", fax_actions.cancel, SENDERS),
