@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 # Unsynced bytes of a large mail: a sync of any file on the disk may have to wait for them.
-_SYNC_EVERY = 4 << 20
+_SYNC_EVERY = 8 << 20
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -19,6 +19,8 @@ from mailbridge.submission.limits import DataLimits
 
 # Bytes of a mail behind which the rest is written by a thread.
 BEHIND = 1 << 20
+# Bytes that wait for a write before them: reading goes on meanwhile.
+_MOST_UNWRITTEN = 1 << 19
 # What is kept of the raw input's end: a client that believes its mail has ended may send a few commands behind it.
 _TAIL = 512
 _LINE_END = rb"(\r\r\n|\r\n|\r|\n)"
@@ -51,12 +53,12 @@ class DataReader:
         self._tail = b"\r\n"
         self.failure: Refused | StoreUnavailable | None = None
         self._writing: asyncio.Future[None] | None = None
-        self._unwritten = b""
+        self._unwritten = bytearray()
 
     @property
     def writing(self) -> asyncio.Future[None] | None:
-        """The write that is under way in a thread; no more should be read before its end."""
-        return self._writing
+        """The write under way in a thread, where so much waits behind it that no more should be read before its end."""
+        return self._writing if len(self._unwritten) >= _MOST_UNWRITTEN else None
 
     @property
     def size(self) -> int:
@@ -118,7 +120,7 @@ class DataReader:
     def _written(self, done: asyncio.Future[None]) -> None:
         self._writing = None
         error = None if done.cancelled() else done.exception()
-        content, self._unwritten = self._unwritten, b""
+        content, self._unwritten = bytes(self._unwritten), bytearray()
         if isinstance(error, StoreUnavailable):
             self.failure = error
         elif isinstance(error, Exception):
