@@ -15,6 +15,8 @@ from mailbridge import __version__
 from mailbridge.config import Webhook
 from mailbridge.model import Event
 
+# The error of a try that ended while the receiver was sent the body, or owed its answer: it may have hung up because of the size.
+HUNG_UP = "the connection was lost"
 # Bytes of an answer's body that the history of tries keeps.
 ANSWER_LIMIT = 512
 # Only the status matters. The body of an answer is read so that the connection can be used again, up to these bytes and seconds.
@@ -60,7 +62,9 @@ class WebhookClient:
             return Result(error=f"no answer within {self._webhook.timeout:g} s")
         except httpx.HTTPError as error:
             name = type(error).__name__
-            return Result(error=f"{name}: {error}" if str(error) else f"the connection was lost ({name})")
+            if isinstance(error, httpx.ReadError | httpx.WriteError) or "disconnected" in str(error):
+                return Result(error=f"{HUNG_UP} ({name}{f': {error}' if str(error) else ''})")
+            return Result(error=f"{name}: {error}" if str(error) else name)
         start = await _read(answer)
         failure = None if answer.is_success else _error(answer)
         return Result(answer.status_code, failure, self._retry_after(answer), start.decode("utf-8", "replace").replace("\0", "�"))

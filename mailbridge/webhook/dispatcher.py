@@ -26,7 +26,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 import httpx
@@ -40,7 +39,7 @@ from mailbridge.store.interface import Transaction
 from mailbridge.store.webhook_records import DeliveryTry, StoppedWebhook
 from mailbridge.webhook.client import Result, WebhookClient
 from mailbridge.webhook.guard import guarded_client
-from mailbridge.webhook.outcome import Outcome, outcome
+from mailbridge.webhook.outcome import Outcome, may_be_too_large, outcome
 
 # Returns the body of an event's deliveries to one endpoint.
 Render = Callable[[Event], bytes]
@@ -196,7 +195,7 @@ class Dispatcher:
         again = [delivery.id for delivery, _ in claimed if delivery.attempts > 1]
         if self._webhook.document != "inline" or not again:
             return set()
-        return {one.delivery_id for one in tx.deliveries.tries(again) if one.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+        return {one.delivery_id for one in tx.deliveries.tries(again) if may_be_too_large(one.status, one.error)}
 
     def _set_stopped(self, stopped: StoppedWebhook | None) -> None:
         if stopped is not None and stopped != self._stopped:
@@ -253,8 +252,9 @@ class Dispatcher:
         finally:
             metrics.webhook_called(self._name, asyncio.get_running_loop().time() - begun)
         inline = self._webhook.document == "inline" and event.data.get("document") and render is not self._render_linked
-        if result.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and inline:
-            too_large = f"{len(content)} bytes are too many; the next try has a link to the document"
+        if inline and may_be_too_large(result.status, result.error):
+            many = "may be" if result.status is None else "are"
+            too_large = f"{len(content)} bytes {many} too many; the next try has a link to the document"
             return replace(result, error=f"{result.error}: {too_large}")
         return result
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 from mailbridge import retry
 from mailbridge.lifecycle import DeliveryTrigger
 from mailbridge.model import Delivery
-from mailbridge.webhook.client import Result
+from mailbridge.webhook.client import HUNG_UP, Result
 
 # Characters of an error text that are stored.
 _ERROR_LIMIT: Final = 300
@@ -44,6 +45,11 @@ def outcome(delivery: Delivery, result: Result | None, now: datetime, jitter: fl
     if delay is None:
         return Outcome("exhaust", answer)
     return Outcome("defer", {**answer, "due_at": now + timedelta(seconds=max(delay, result.retry_after or 0.0))})
+
+
+def may_be_too_large(status: int | None, error: str | None) -> bool:
+    """Whether a try may have failed because of the size of its body: a 413, or a receiver that hung up instead of it."""
+    return status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (status is None and (error or "").startswith(HUNG_UP))
 
 
 def _gone(endpoint: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from http import HTTPStatus
@@ -123,6 +124,36 @@ def test_W2_a_413_to_an_inline_document_is_followed_by_a_link(tmp_path: Path) ->
             assert (await hooks.failed(small)).status == 413
         finally:
             await receiver.stop()
+
+    in_hooks(tmp_path, scenario)
+
+
+def test_W2_a_receiver_that_hangs_up_on_a_large_body_gets_a_link(tmp_path: Path) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        if size > 2000:
+            writer.transport.abort()
+            return
+        bodies.append(json.loads(await reader.readexactly(size)))
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async def scenario(hooks: Hooks) -> None:
+        server = await asyncio.start_server(receive, "127.0.0.1", 0)
+        async with server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            hooks.render = with_document("inline")
+            hooks.start("crm", url, with_document("link"), document="inline")
+            event = await hooks.emit("fax.received", document=DOCUMENT)
+            failed = await hooks.failed(event)
+            assert (failed.error or "").startswith("the connection was lost (")
+            assert "bytes may be too many; the next try has a link to the document" in (failed.error or "")
+            hooks.leap(timedelta(seconds=10))
+            await hooks.settled(event, "delivered")
+            assert [one["data"]["document"]["url"] for one in bodies] == ["https://fax.example/1"]
 
     in_hooks(tmp_path, scenario)
 
