@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from statistics import median
@@ -26,7 +27,8 @@ from mailbridge import log
 from mailbridge.config import Config
 from mailbridge.console.app import build_console
 from mailbridge.console.console import Console, Services
-from mailbridge.model import Fax
+from mailbridge.model import Document, Fax
+from mailbridge.page.shown_page import ShownPage
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
@@ -59,11 +61,16 @@ def console_of(store: SqliteStore, state_dir: Path) -> Any:
         }
     )
     runtime = Runtime(store, Spool(state_dir / "spool"), lambda: NOW, lambda: 0.5)
-    # No page that is measured asks them.
-    services: Any = Services(**dict.fromkeys(field.name for field in fields(Services)))  # type: ignore[arg-type]
+    # Pictures are made by the workers, once for all who look; here they cost nothing. No page that is measured asks the others.
+    unused = dict.fromkeys(field.name for field in fields(Services))
+    services: Any = Services(**{**unused, "pictures": _no_picture, "mailboxes": dict})  # type: ignore[arg-type]  # None is not asked
     return build(
         store, runtime.spool, Links(bytes(32), ""), {}, lambda: NOW, console=build_console(Console(config, runtime, services))
     )
+
+
+async def _no_picture(document: Document, number: int, width: int) -> ShownPage:
+    return ShownPage(not_shown="kind")
 
 
 def pages(fax: Fax, middle: str) -> dict[str, str]:
@@ -77,6 +84,8 @@ def pages(fax: Fax, middle: str) -> dict[str, str]:
         "all": "/faxes",
         "received": "/received",
         "one fax": f"/faxes/{fax.id}",
+        "webhooks": "/webhooks",
+        "system": "/system",
         "by number": f"/faxes?q={fax.number.replace('+', '%2B')}",
         "by the end of a number": "/faxes?q=4321",
         "by text, not found": "/faxes?q=nowhere",
@@ -120,45 +129,78 @@ def _memory() -> float:
 
 
 async def measure_intake(open_pages: int, rounds: int, mails: int) -> dict[str, Any]:
-    """Return the mails per second without and with open pages, in turns, and the ratio of the medians."""
+    """Return the mails per second without and with open pages, in turns, and the ratio of the medians.
+
+    And the share of a processor that open pages take of a daemon that takes no mails.
+    """
     rates: dict[str, list[float]] = {"without": [], "with": []}
     http = '\n[http]\nlisten = "127.0.0.1:0"\nconsole = true\nproxies = ["127.0.0.1"]\nproxy_user = "X-Remote-User"\n'
     async with daemon_facts(_DAEMON, http=http) as started:
         port, url = int(started["smtp"].rpartition(":")[2]), f"http://{started['http']}"
-        for _ in range(rounds):
-            for name in rates:
-                pollers = None if name == "without" else _poll(url, open_pages)
-                try:
-                    if pollers is not None:
-                        await asyncio.sleep(1)
-                    load = await asyncio.to_thread(Load(port, with_pdf(4_000), mails, 50).run)
-                    rates[name].append(load.rate)
-                finally:
-                    if pollers is not None:
-                        pollers.kill()
-                        pollers.wait()
+        for number in range(2 * rounds):
+            # The order changes, so that neither profits from being first.
+            name = ("without", "with")[(number + number // 2) % 2]
+            with _open_pages(url, open_pages if name == "with" else 0):
+                load = await asyncio.to_thread(Load(port, with_pdf(4_000), mails, 50).run)
+            rates[name].append(load.rate)
+        idle = await _busy(url)
+        with _open_pages(url, open_pages):
+            busy = await _busy(url) - idle
     middle = {name: round(median(found), 1) for name, found in rates.items()}
-    return {"mails_per_s": middle, "ratio": round(middle["with"] / middle["without"], 3), "open_pages": open_pages}
+    ratio = round(middle["with"] / middle["without"], 3)
+    return {"mails_per_s": middle, "ratio": ratio, "open_pages": open_pages, "cpu_share": round(busy, 3)}
 
 
-def _poll(url: str, count: int) -> subprocess.Popen[bytes]:
-    """Start the browsers, in a process of their own."""
-    return subprocess.Popen([sys.executable, "-m", "tests.bench.console", "--poll", url, "--open", str(count)])
+async def _busy(url: str) -> float:
+    """Return the share of a processor that the daemon takes in the next seconds."""
+    before, began = await _cpu(url), time.perf_counter()
+    await asyncio.sleep(4 * _EVERY)
+    return (await _cpu(url) - before) / (time.perf_counter() - began)
+
+
+async def _cpu(url: str) -> float:
+    """Return the seconds of processor time that the daemon has used."""
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        page = (await client.get(f"{url}/metrics")).text
+    return float(next(line for line in page.splitlines() if line.startswith("process_cpu_seconds_total")).split()[1])
+
+
+@contextmanager
+def _open_pages(url: str, count: int) -> Iterator[None]:
+    """Have so many pages open, in a process of their own."""
+    if not count:
+        yield
+        return
+    command = [sys.executable, "-m", "tests.bench.console", "--poll", url, "--open", str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as pages_:
+        assert pages_.stdout is not None
+        pages_.stdout.readline()
+        try:
+            yield
+        finally:
+            pages_.kill()
 
 
 async def poll(url: str, count: int) -> None:
-    """Be so many open pages until the process is killed."""
+    """Be so many open pages until the process is killed. Plain sockets: a library's work would be taken from the daemon."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    fields_ = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
 
-    async def one(number: int, browser: httpx.AsyncClient) -> None:
+    async def one(number: int) -> None:
         path, tag = ("/console/?part=1", "/console/waiting?part=1", "/console/sent?part=1")[number % 3], ""
         await asyncio.sleep(_EVERY * number / count)
         while True:
-            answer = await browser.get(path, headers={"if-none-match": tag})
-            tag = answer.headers.get("etag", "")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            asked = f"GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\n{fields_}if-none-match: {tag}\r\nconnection: close\r\n\r\n"
+            writer.write(asked.encode())
+            answer = (await reader.read()).decode()
+            writer.close()
+            assert answer[9:12] in ("200", "304"), answer[:500]
+            tag = next(line[6:] for line in answer.split("\r\n") if line.startswith("etag: "))
             await asyncio.sleep(_EVERY)
 
-    async with httpx.AsyncClient(base_url=url, headers=_HEADERS, trust_env=False, timeout=60) as browser:
-        await asyncio.gather(*(one(number, browser) for number in range(count)))
+    print("open", flush=True)
+    await asyncio.gather(*(one(number) for number in range(count)))
 
 
 async def run(faxes: int, repeats: int, open_pages: int, rounds: int, mails: int) -> dict[str, Any]:
