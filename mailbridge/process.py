@@ -19,13 +19,12 @@ from mailbridge.threads import start_threads, watch_children_without_threads
 from mailbridge.webhook.schemas import EVENTS
 
 
-async def serve(path: Path, environ: Mapping[str, str], *, catch_up: bool = False) -> None:
-    """Run the daemon with the configuration at `path` until SIGTERM or SIGINT.
+async def serve(config: Config, path: Path, environ: Mapping[str, str], *, catch_up: bool = False) -> None:
+    """Run the daemon with the configuration, which was at `path`, until SIGTERM or SIGINT.
 
-    SIGHUP reloads the configuration; an invalid one is only logged. For `catch_up` see `Daemon`. Raises ConfigError and what
-    `Daemon.run` raises.
+    SIGHUP loads it again; an invalid one is only logged. For `catch_up` see `Daemon`. Raises what `Daemon.run` raises.
     """
-    await _Process(path, environ, catch_up).run(load(path, environ))
+    await _Process(path, environ, catch_up).run(config)
 
 
 class _Process:

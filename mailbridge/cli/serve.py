@@ -32,10 +32,14 @@ def serve(catch_up: bool, config_path: Path) -> None:
     \b
       mailbridge serve --config config.toml
     """
+    environ = environment(config_path)
     with quick_imports():
+        from mailbridge.config import load
+
+        config = load(config_path, environ)  # an error is shown before the rest is loaded
         from mailbridge.process import serve as run
 
-    asyncio.run(run(config_path, environment(config_path), catch_up=catch_up))
+    asyncio.run(run(config, config_path, environ, catch_up=catch_up))
 
 
 @click.command(epilog=EXITS)

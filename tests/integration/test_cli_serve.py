@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.integration.cli_fixtures import one_line, run, serving, write_config
+from tests.wait_helpers import PATIENCE
 
 
 def test_second_daemon_on_the_same_state_dir_is_refused(tmp_path: Path) -> None:
@@ -32,6 +35,21 @@ def test_port_in_use_is_one_line(tmp_path: Path, section: str, key: str) -> None
     assert error.startswith(f"mailbridge: {key}: ")
     assert f"127.0.0.1:{port}" in error
     assert "; " in error, "a remedy is named"
+
+
+def test_an_error_in_the_configuration_is_shown_before_the_daemon_is_loaded(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from mailbridge.cli import main\n"
+        "try:\n"
+        "    main(['serve', '--config', sys.argv[1]])\n"
+        "finally:\n"
+        "    print({'mailbridge.app', 'sqlalchemy', 'aiosmtpd'} & set(sys.modules))\n"
+    )
+    config = write_config(tmp_path, more="[numbers]\nregoin = 'IL'\n")
+    done = subprocess.run([sys.executable, "-c", program, config], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (78, "set()\n")
+    assert "regoin" in done.stderr
 
 
 def test_state_dir_without_a_parent_is_one_line(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mailbridge import log, process
-from mailbridge.config import Config
+from mailbridge.config import Config, load
 from mailbridge.errors import ConfigError
 from tests.wait_helpers import PATIENCE
 
@@ -44,7 +44,8 @@ def languages(monkeypatch: pytest.MonkeyPatch, path: Path, after: dict[str, Call
 
     monkeypatch.setattr(process, "Daemon", Daemon)
     monkeypatch.setattr(log, "setup", lambda *_: None)
-    asyncio.run(asyncio.wait_for(process.serve(path, {}), PATIENCE))
+    monkeypatch.setattr(process, "keep_loaded", lambda: None)  # the tests' own garbage is collected
+    asyncio.run(asyncio.wait_for(process.serve(load(path, {}), path, {}), PATIENCE))
     return seen
 
 
