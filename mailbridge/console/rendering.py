@@ -123,8 +123,6 @@ class Display:
 
     def answered(self, status: int | None, error: str | None) -> Markup:
         """Return what a receiver answered: the HTTP status, and what was wrong with it."""
-        if error and (status is None or str(status) not in error):
-            return self.foreign(error if status is None else f"HTTP {status}: {error}")
         return self.foreign(error or (f"HTTP {status}" if status else str(self._texts.text("delivery.no_answer"))))
 
     def milliseconds(self, milliseconds: int) -> Markup:

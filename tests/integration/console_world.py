@@ -57,7 +57,7 @@ class World:
         """Run a scenario to its end."""
 
         async def bounded() -> Any:
-            async with asyncio.timeout(PATIENCE * 3):
+            async with asyncio.timeout(PATIENCE * 10):
                 return await scenario
 
         return self._runner.run(bounded())
@@ -112,14 +112,15 @@ class World:
         self.answer = (500, HOSTILE.encode() * 3)
         fax = await self.send()
 
-        async def dead() -> list[dict[str, Any]]:
+        events = {one["id"] for one in await self.env.ask("events", fax=fax)}
+
+        async def dead() -> list[str]:
             await self.env.ask("replay", retire=True, endpoint="erp")
-            found: list[dict[str, Any]] = await self.env.ask("deliveries", dead=True, endpoint="erp")
-            return found
+            found = await self.env.ask("deliveries", dead=True, endpoint="erp", limit=1000)
+            return [one["id"] for one in found if one["event_id"] in events]
 
         await until(dead, every=0.05)
-        events = {one["id"] for one in await self.env.ask("events", fax=fax)}
-        return next(str(one["id"]) for one in await dead() if one["event_id"] in events)
+        return (await dead())[0]
 
     async def receive(self) -> str:
         """Receive a fax with hostile text in everything that a mail has; return its id."""

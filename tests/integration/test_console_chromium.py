@@ -123,6 +123,7 @@ def test_every_page_is_accessible_fits_a_small_window_and_runs_nothing_of_others
     async def scenario() -> None:
         paths = await hostile_pages(world)
         async with world.visitor("office", language) as visitor:
+            await visitor.keep()
             for path in paths:
                 await visitor.open(path)
                 assert await visitor.accessibility_faults() == [], path

@@ -69,6 +69,8 @@ def test_a_fax_is_written_looked_at_and_sent(tmp_path: Path, language: str) -> N
         assert answer.status_code == 303
         assert answer.headers["location"].partition("?")[0] in [f"/console/faxes/{fax.id}" for fax in sent]
         assert [(fax.user, fax.email.subject, fax.client) for fax in sent] == [("dana", "חוזה", "127.0.0.1")] * 2
+        (line,) = await site.audit("fax.send")
+        assert (line["subject"] in [fax.id for fax in sent], line["user"], line["via"]) == (True, "dana", "console")
         assert {fax.number for fax in sent} == {"+97239876543", "+97248765432"}
         assert [one.name for one in sent[0].documents][1:] == ["חוזה.pdf"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mailbridge.config import Config
+from mailbridge.console.paging import ROWS
 from mailbridge.model import Delivery
 from mailbridge.store.webhook_records import DeliveryTry
 from tests.factories import NOW
@@ -111,7 +112,7 @@ def test_deliveries_are_listed_by_page_and_state(tmp_path: Path) -> None:
         older = next(one.get("href") for one in tree.iter("a") if "before=" in one.get("href"))
         tree = check_page(await browser.get(f"/console/webhooks/crm{older}"))
         rest = [one.get("href") for one in tree.iter("a") if "/deliveries/" in one.get("href")]
-        assert [len(first), len(rest)] == [50, 10]
+        assert [len(first), len(rest)] == [ROWS, 60 - ROWS]
         assert {path.rpartition("/")[2] for path in first + rest} == {one.id for one in made}
         tree = check_page(await browser.get("/console/webhooks/crm?state=dead"))
         assert [one.get("href") for one in tree.iter("a") if "/deliveries/" in one.get("href")] == [
