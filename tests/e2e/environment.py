@@ -104,7 +104,8 @@ class Environment:
         self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
         self._http = http
         self._env, self._under = env or {}, under
-        self._daemon, self._program = _DAEMON, _program(grace, probe_kept)
+        self._program = _program(grace, probe_kept)
+        self._daemon = _DAEMON if grace is None and probe_kept is None else ("-c", self._program)
         self.simulator = Simulator(step=step, on_final=self._report)
         self.receiver = Receiver(SECRET)
         self.mailbox = DemoMailbox()
@@ -160,7 +161,7 @@ class Environment:
     async def _start(self, log: int) -> asyncio.subprocess.Process | PreloadedDaemon:
         options = ("-X", "dev", "-W", "error") if self._strict else ()
         arguments, env = ("serve", "--config", str(self.config)), {"PATH": os.environ["PATH"], **self._env}
-        if self._daemon == _DAEMON and not self._under and not self._env:
+        if not self._under and not self._env:
             return await preloaded(*options).start(self._program, arguments, env, log)
         command = [*self._under, sys.executable, *options, *self._daemon, *arguments]
         return await asyncio.create_subprocess_exec(*command, stderr=log, env=env)
