@@ -11,6 +11,7 @@ import click
 
 from mailbridge.cli.options import environment
 from mailbridge.errors import ConfigError, InDoubt, InvalidArgument, MyFaxError, NeedsPerson, NotTaken, Rejected
+from mailbridge.preload import quick_imports
 
 if TYPE_CHECKING:
     from mailbridge.config import Config
@@ -21,7 +22,8 @@ T = TypeVar("T")
 
 def configuration(config_path: Path) -> Config:
     """Return the configuration. Raises ConfigError."""
-    from mailbridge.config import load
+    with quick_imports():
+        from mailbridge.config import load
 
     return load(config_path, environment(config_path))
 
@@ -53,7 +55,8 @@ def by_distributor(config: Config, what: str, work: Callable[[MyFax], Awaitable[
 def _run(config: Config, login: Any, section: str, work: Callable[[MyFax], Awaitable[T]]) -> T:
     from zoneinfo import ZoneInfo
 
-    from mailbridge.myfax import MyFax
+    with quick_imports():
+        from mailbridge.myfax import MyFax
 
     async def main() -> T:
         zone = ZoneInfo(config.timezone)

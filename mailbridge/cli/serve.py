@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import click
@@ -39,6 +40,7 @@ def serve(catch_up: bool, config_path: Path) -> None:
         config = load(config_path, environ)  # an error is shown before the rest is loaded
         from mailbridge.process import serve as run
 
+    gc.disable()  # until `keep_loaded`, when the daemon is ready
     asyncio.run(run(config, config_path, environ, catch_up=catch_up))
 
 

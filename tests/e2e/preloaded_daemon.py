@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import gc
 import json
 import os
 import signal
@@ -143,6 +144,7 @@ def _load() -> None:
     assert serve
     load_plans()
     load_modules()
+    gc.freeze()
 
 
 def main() -> None:
