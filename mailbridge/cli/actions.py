@@ -10,7 +10,7 @@ import click
 
 from mailbridge.cli.options import EXITS, between, config_option, fax_argument, json_option
 from mailbridge.cli.output import print_json
-from mailbridge.cli.store_query import ask, find_zone
+from mailbridge.cli.store_query import ask, find_zone, person
 
 
 @click.command(epilog=EXITS)
@@ -23,7 +23,7 @@ def cancel(id: str, as_json: bool, config_path: Path) -> None:
     \b
       mailbridge cancel fax_01M87C14PBQ5WTSC4GKPEBFKJX
     """
-    fax = ask(config_path, "cancel", id=id)
+    fax = ask(config_path, "cancel", id=id, by=person())
     _print(fax, as_json, f"{fax['id']} is cancelled")
 
 
@@ -39,7 +39,7 @@ def retry(id: str, as_json: bool, config_path: Path) -> None:
     \b
       mailbridge retry fax_01M87C14PBQ5WTSC4GKPEBFKJX
     """
-    fax = ask(config_path, "retry", id=id)
+    fax = ask(config_path, "retry", id=id, by=person())
     _print(fax, as_json, f"queued again as {fax['id']}" if fax["copy_of"] else f"{fax['id']} is due now")
 
 
@@ -82,10 +82,11 @@ def resolve(
     if fax_code is not None and (not sent or not fax_code.strip() or len(ids) != 1):
         raise click.UsageError("--fax-code requires --sent, one ID and a FAX_CODE")
     if ids:
-        faxes = [ask(config_path, "resolve", id=id, as_=outcomes[0], fax_code=fax_code and fax_code.strip()) for id in ids]
+        choice = {"as_": outcomes[0], "fax_code": fax_code and fax_code.strip(), "by": person()}
+        faxes = [ask(config_path, "resolve", id=id, **choice) for id in ids]
         _print(faxes[0] if len(ids) == 1 else faxes, as_json, *(f"{fax['id']} is {fax['state']}" for fax in faxes))
         return
-    answer = ask(config_path, "resolve_all", as_=outcomes[0], restored=restored)
+    answer = ask(config_path, "resolve_all", as_=outcomes[0], restored=restored, by=person())
     _print(answer, as_json, f"{answer['resolved']:,} faxes resolved as {outcomes[0]}")
 
 
@@ -117,7 +118,7 @@ def replay(ids: tuple[str, ...], as_json: bool, config_path: Path, retire: bool,
     if retire and given.keys() != {"endpoint"}:
         raise click.UsageError("--retire requires --endpoint and allows no other filter")
     if ids:
-        replayed = ask(config_path, "replay", ids=list(ids))
+        replayed = ask(config_path, "replay", ids=list(ids), by=person())
         _print(replayed, as_json, *(f"{one['id']} to {one['endpoint']} is pending" for one in replayed))
         return
     done = "retired" if retire else "replayed"
@@ -130,7 +131,7 @@ def replay(ids: tuple[str, ...], as_json: bool, config_path: Path, retire: bool,
 def _replay_all(config_path: Path, filters: dict[str, Any], retire: bool) -> Counter[str]:
     """Repeat the request until nothing is left, and return the number by endpoint. The daemon answers every 10,000 deliveries."""
     counts: Counter[str] = Counter()
-    request = {**filters, "retire": True} if retire else dict(filters)
+    request = {**filters, "by": person(), **({"retire": True} if retire else {})}
     while True:
         answer = ask(config_path, "replay", **request)
         counts.update(answer["endpoints"])

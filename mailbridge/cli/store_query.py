@@ -42,6 +42,17 @@ def ask(config_path: Path, command: str, **args: object) -> Any:
         time.sleep(_LOCK_INTERVAL)
 
 
+def person() -> dict[str, str]:
+    """Return who calls a command, for the audit: the user of the system, also behind sudo."""
+    import getpass
+
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # no such user, as in a container
+        user = str(os.getuid())
+    return {"user": user, "via": "command line"}
+
+
 def ask_daemon(config_path: Path, command: str, body: bytes, /, **args: object) -> Any:
     """Return the daemon's answer to a command with a body. Raises ConfigError, ControlError (also if no daemon runs)."""
     return call_first(candidates(find_state_dir(config_path), os.environ), command, body, **args)

@@ -124,7 +124,7 @@ async def resolve(
 
 
 async def resolve_all(
-    store: Store, clock: Clock, *, as_: Literal["sent", "resend", "failed"], restored: bool = False
+    store: Store, clock: Clock, *, as_: Literal["sent", "resend", "failed"], restored: bool = False, by: By = None
 ) -> dict[str, Any]:
     """End every doubt, or with `restored` those that a restored backup has made; return how many. Raises ControlError."""
     doubts = [fax.id for fax in await store.run(lambda tx: tx.faxes.newest("in_doubt", _NO_LIMIT))]
@@ -133,6 +133,8 @@ async def resolve_all(
     def work(tx: Transaction, ids: Sequence[str]) -> list[str]:
         # A report may have ended a doubt meanwhile.
         found = [fax for fax in map(tx.faxes.get, ids) if fax.state == "in_doubt" and (fax.restored_at or not restored)]
+        for fax in found:
+            _note(tx, by, "fax.resolve", fax, clock(), resolved_as=as_)
         return [_resolve(tx, fax, as_, None, clock()).id for fax in found]
 
     for start in range(0, len(doubts), _BATCH):
