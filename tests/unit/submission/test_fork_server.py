@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from mailbridge.errors import StoreUnavailable
-from mailbridge.submission import fork_server, worker_process
+from mailbridge.submission import worker_process
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.worker_protocol import Command, send_command
 from tests.unit.submission.process_states import has_ended
@@ -176,16 +175,21 @@ def test_every_process_ends_with_a_killed_daemon(root: Path) -> None:
     asyncio.run(until(lambda: all(map(has_ended, started))))
 
 
-@pytest.fixture
-def shared_memory() -> Iterator[mmap.mmap]:
-    with mmap.mmap(-1, mmap.PAGESIZE) as memory:
-        yield memory
-
-
-def test_attack_12_no_worker_can_write_the_memory_of_another(shared_memory: mmap.mmap) -> None:
-    assert fork_server.writable_shared_memory()
-    with pytest.raises(OSError, match="could write the memory of others"):
-        fork_server.check_forkable()
+@pytest.mark.parametrize(
+    ("before", "fault"),
+    [
+        ("import mmap; memory = mmap.mmap(-1, mmap.PAGESIZE)", "a worker could write the memory of others"),
+        (
+            "import threading, time; threading.Thread(target=time.sleep, args=(600,), daemon=True).start()",
+            "a thread may hold a lock",
+        ),
+    ],
+)
+def test_attack_12_the_fork_server_forks_nothing_that_workers_would_share(before: str, fault: str) -> None:
+    program = f"{before}\nfrom mailbridge.submission import fork_server\nfork_server.check_forkable()\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert fault in done.stderr
 
 
 def test_attack_12_the_fork_server_shares_no_memory_whatever_the_service_denies() -> None:
