@@ -53,6 +53,8 @@ class Chromium:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         # What Chromium would ask Google for by itself.
         arguments += ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
+        # A container's shared memory may be too small for it.
+        arguments += ["--disable-dev-shm-usage"]
         self._browser = await self._playwright.chromium.launch(
             executable_path=PROGRAM, args=arguments, timeout=PATIENCE * 1000, env={**os.environ, "TZ": "UTC"}
         )

@@ -139,6 +139,8 @@ def test_every_page_is_accessible_fits_a_small_window_and_runs_nothing_of_others
         async with world.visitor(None, language) as visitor:
             await visitor.open("/console/login")
             assert await visitor.accessibility_faults() == []
+            await visitor.page.emulate_media(color_scheme="dark")
+            assert await visitor.accessibility_faults(colours_alone=True) == []
             assert await visitor.too_wide() == []
 
     world.run(scenario())
