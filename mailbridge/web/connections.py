@@ -21,6 +21,8 @@ HANDSHAKE_TIMEOUT: Final = 5  # seconds for a TLS handshake
 REQUEST_TIMEOUT: Final = 10.0  # seconds from the connection, or from the last answer, to the end of a whole request
 
 
+# Bytes a second that the body of a request must come with at least; a file that a person sends may take its time.
+MIN_SPEED: Final = 4_000
 # Seconds between the inputs that are read: a request takes about a millisecond of the event loop, whatever its answer.
 _READ_INTERVAL: Final = 0.01
 
@@ -94,6 +96,7 @@ class LimitedProtocol(H11Protocol):
         self._connections = connections
         self._timer: asyncio.TimerHandle | None = None
         self._is_waiting = False
+        self._begun, self._received = 0.0, 0
 
     @property
     def waits_for_request(self) -> bool:
@@ -142,7 +145,22 @@ class LimitedProtocol(H11Protocol):
 
     def _restart_timer(self) -> None:
         self._stop_timer()
-        self._timer = self.loop.call_later(REQUEST_TIMEOUT, self.abort)
+        self._begun, self._received = self.loop.time(), 0
+        self._timer = self.loop.call_later(REQUEST_TIMEOUT, self._end_if_late)
+
+    def _end_if_late(self) -> None:
+        """Close the connection unless its body has come quickly enough to have more time."""
+        in_body = self.cycle is not None and self.cycle.more_body
+        left = self._begun + REQUEST_TIMEOUT + self._received / MIN_SPEED - self.loop.time()
+        if in_body and left > 0:
+            self._timer = self.loop.call_later(left, self._end_if_late)
+        else:
+            self.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Count the bytes, and read them."""
+        self._received += len(data)
+        super().data_received(data)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
@@ -24,6 +26,7 @@ from mailbridge.config import Config
 from mailbridge.errors import StoreUnavailable
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
+from mailbridge.web import connections
 from mailbridge.web.app import build
 from mailbridge.web.links import Links, load_or_create_key
 from mailbridge.web.server import WebService
@@ -237,3 +240,33 @@ def test_attack_15_a_link_leads_to_received_documents_only(path: str) -> None:
     assert links.open(token) is None
     token = links.link({**document, "path": "received/07/fax_1"}, datetime.now(UTC))[0].rpartition("/")[2]
     assert links.open(token) is not None
+
+
+@pytest.mark.parametrize(("speed", "answered"), [(1, True), (1_000_000, False)])
+def test_a_body_that_keeps_coming_has_more_time(monkeypatch: pytest.MonkeyPatch, speed: int, answered: bool) -> None:
+    """A person may send a large file over a slow line; who sends a byte now and then only holds a connection."""
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT", 1.0)
+    monkeypatch.setattr(connections, "MIN_SPEED", speed)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(ClientDisconnect):
+            body = b"".join([chunk async for chunk in Request(scope, receive).stream()])
+            await Response(str(len(body)))(scope, receive, send)
+
+    async def main() -> bytes:
+        web = WebService("127.0.0.1", 0, answer)
+        reader, writer = await asyncio.open_connection(*await web.start())
+        try:
+            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 300\r\n\r\n")
+            await writer.drain()
+            for _ in range(3):
+                writer.write(bytes(100))
+                await asyncio.sleep(0.6)
+            return await asyncio.wait_for(reader.read(), PATIENCE)
+        except ConnectionError:
+            return b""
+        finally:
+            writer.close()
+            await web.stop()
+
+    assert asyncio.run(main()).endswith(b"\r\n\r\n300") is answered
