@@ -48,7 +48,7 @@ class ShownDocument:
 
 async def shown_documents(visit: Visit, documents: Sequence[Document]) -> list[ShownDocument]:
     """Return what is known of documents once the first page of each has been made, or after a second."""
-    firsts = [asyncio.ensure_future(_first_page(visit, document)) for document in documents]
+    firsts = [asyncio.ensure_future(_page(visit, document, 1, "small")) for document in documents]
     if firsts:
         await asyncio.wait(firsts, timeout=_PATIENCE)
     for slow in (one for one in firsts if not one.done()):
@@ -61,13 +61,6 @@ async def shown_documents(visit: Visit, documents: Sequence[Document]) -> list[S
         pages = shown.pages if first.done() and shown.pages else document.pages or shown.pages
         found.append(ShownDocument(index=index, document=document, pages=pages, not_shown=shown.not_shown))
     return found
-
-
-async def _first_page(visit: Visit, document: Document) -> ShownPage:
-    try:
-        return await visit.console.services.pictures(document, 1, WIDTHS["small"])
-    except StoreUnavailable:
-        return ShownPage(not_shown="limits")
 
 
 async def pages_of(visit: Visit, fax: Mapping[str, Any]) -> list[ShownDocument]:
@@ -99,20 +92,44 @@ async def _note_view(visit: Visit, fax: Mapping[str, Any]) -> None:
     await note_view(visit, fax, "pages")
 
 
+async def show_page_view(visit: Visit) -> Response:
+    """Show one page of a sent or received fax, large, with the way to the next."""
+    fax = await find_fax(visit)
+    documents = await find_documents(visit, fax["id"])
+    await _note_view(visit, fax)
+    place = "received" if fax.get("direction") == "inbound" else "faxes"
+    return await view_response(visit, documents, f"/{place}/{fax['id']}")
+
+
+async def view_response(visit: Visit, documents: Sequence[Document], path: str) -> Response:
+    """Return a page with the large picture that the path names by `n` and `page`. Raises NotFound."""
+    index, document, number = _named(visit, documents)
+    shown = await _page(visit, document, number, "large")
+    return visit.page("page_view.html", index=index, document=document, number=number, shown=shown, path=path)
+
+
 async def image_response(visit: Visit, documents: Sequence[Document]) -> Response:
     """Return the picture that the path names by `n` and `page`, in the size that the query names. Raises NotFound."""
-    index, number = (_whole_number(visit.path(name)) for name in ("n", "page"))
-    if index >= len(documents):
-        raise NotFound("no such document")
-    width = WIDTHS.get(visit.query("size"), WIDTHS["small"])
+    _, document, number = _named(visit, documents)
+    shown = await _page(visit, document, number, visit.query("size"))
     headers = {"cache-control": "private, no-store"}
-    try:
-        shown = await visit.console.services.pictures(documents[index], number, width)
-    except StoreUnavailable:
-        shown = ShownPage(not_shown="limits")
     if shown.not_shown is not None:
         return Response(_MISSING, media_type="image/svg+xml", headers=headers)
     return Response(shown.png, media_type="image/png", headers=headers)
+
+
+def _named(visit: Visit, documents: Sequence[Document]) -> tuple[int, Document, int]:
+    index, number = (_whole_number(visit.path(name)) for name in ("n", "page"))
+    if index >= len(documents):
+        raise NotFound("no such document")
+    return index, documents[index], number
+
+
+async def _page(visit: Visit, document: Document, number: int, size: str) -> ShownPage:
+    try:
+        return await visit.console.services.pictures(document, number, WIDTHS.get(size, WIDTHS["small"]))
+    except StoreUnavailable:
+        return ShownPage(not_shown="limits")
 
 
 def _whole_number(text: str) -> int:

@@ -67,6 +67,8 @@ ROUTES: Final = (
     Access("POST", "/faxes/{id}/resolve", fax_actions.resolve, OPERATORS),
     Access("GET", "/faxes/{id}/documents/{n}", downloads.download_document, USERS),
     Access("GET", "/faxes/{id}/documents/{n}/pages/{page}", page_images.show_page, USERS),
+    Access("GET", "/faxes/{id}/documents/{n}/pages/{page}/view", page_images.show_page_view, USERS),
+    Access("GET", "/received/{id}/documents/{n}/pages/{page}/view", page_images.show_page_view, READERS),
     Access("GET", "/received/{id}/documents/{n}/pages/{page}", page_images.show_page, READERS),
     Access("GET", "/faxes/{id}/confirmation", downloads.download_confirmation, USERS),
     Access("GET", "/received", received_pages.show_received, READERS),
@@ -88,4 +90,5 @@ ROUTES: Final = (
     Access("POST", "/send/{key}", send.send_draft, SENDERS),
     Access("POST", "/send/{key}/discard", send.discard_draft, SENDERS),
     Access("GET", "/send/{key}/documents/{n}/pages/{page}", send.show_draft_page, SENDERS),
+    Access("GET", "/send/{key}/documents/{n}/pages/{page}/view", send.show_draft_page_view, SENDERS),
 )

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from mailbridge.console.composition import Composition, write_mail
 from mailbridge.console.drafting import Draft
-from mailbridge.console.page_images import image_response, shown_documents
+from mailbridge.console.page_images import image_response, shown_documents, view_response
 from mailbridge.console.upload import TooLarge, files_of, read_upload, text_of
 from mailbridge.console.visit import Visit
 from mailbridge.errors import Refused
@@ -125,6 +125,12 @@ async def show_draft_page(visit: Visit) -> Response:
     """Show one page of a draft as a picture."""
     draft = _own(visit)
     return _gone(visit) if draft is None else await image_response(visit, draft.documents)
+
+
+async def show_draft_page_view(visit: Visit) -> Response:
+    """Show one page of a draft, large."""
+    draft = _own(visit)
+    return _gone(visit) if draft is None else await view_response(visit, draft.documents, f"/send/{draft.key}")
 
 
 async def send_draft(visit: Visit) -> Response:

@@ -160,8 +160,9 @@ async def hostile_pages(world: World) -> list[str]:
     lists = ("", "sent", "waiting", "failed", "faxes", "received", "send", "webhooks", "system", "sessions")
     searches = (f"sent?q={quote(HOSTILE)}", f"send?to={quote(HOSTILE)}")
     faxes = (f"faxes/{sent}", f"faxes/{doubt}", f"faxes/{doubt}/resolve", f"faxes/{failed}/retry", f"received/{received}")
+    views = (f"faxes/{sent}/documents/0/pages/1/view", f"received/{received}/documents/1/pages/1/view")
     hooks = ("webhooks/erp", "webhooks/erp?state=dead", f"deliveries/{dead}")
-    world.pages = [draft, *(f"/console/{path}" for path in (*lists, *searches, *faxes, *hooks))]
+    world.pages = [draft, *(f"/console/{path}" for path in (*lists, *searches, *faxes, *views, *hooks))]
     return world.pages
 
 

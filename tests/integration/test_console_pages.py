@@ -58,6 +58,13 @@ def test_the_pages_of_a_sent_fax_are_shown_and_noted_once(tmp_path: Path) -> Non
         assert [one.rpartition("/")[0] for one in shown] == [f"{path}/documents/0/pages"] * len(shown)
         for one in shown:
             assert Image.open(io.BytesIO((await browser.get(one)).content)).width == 360
+        tree = check_page(await browser.get(f"{shown[1]}/view"))
+        assert pictures(tree) == [f"{shown[1]}?size=large"]
+        links = [one.get("href") for one in tree.iter("a")]
+        assert {path, f"{shown[0]}/view", f"{shown[2]}/view"} <= set(links)
+        tree = check_page(await browser.get(f"{path}/documents/0/pages/999/view"))
+        assert pictures(tree) == []
+        check_page(await browser.get(f"{path}/documents/9/pages/1/view"), 404)
         (line,) = await site.audit("document.view")
         assert (line["user"], line["client"], line["document"]) == ("dana", "127.0.0.1", "pages")
         await (await site.user("vera")).get(shown[0])
@@ -83,6 +90,7 @@ def test_a_foreign_fax_has_no_pages_for_a_sender(tmp_path: Path) -> None:
         sent, received = await a_sent_fax(site, user="erez"), await a_received_fax(site)
         browser = await site.user("dana")
         check_page(await browser.get(f"{sent}/documents/0/pages/1"), 404)
+        check_page(await browser.get(f"{sent}/documents/0/pages/1/view"), 404)
         check_page(await browser.get(f"{received.replace('received', 'faxes')}/documents/0/pages/1"), 404)
         check_page(await browser.get(f"{received}/documents/0/pages/1"), 403)
         assert await site.audit("document.view") == []

@@ -63,6 +63,7 @@ def test_a_fax_is_written_looked_at_and_sent(tmp_path: Path, language: str) -> N
             assert (answer.headers["content-type"], answer.headers["cache-control"]) == ("image/png", "private, no-store")
             assert Image.open(io.BytesIO(answer.content)).width == 360
         assert Image.open(io.BytesIO((await browser.get(f"{images[1]}?size=large")).content)).width == 1000
+        check_page(await browser.get(f"{images[1]}/view"))
         assert await faxes(site) == []
         answer = await post(browser, path)
         sent = await faxes(site)
@@ -248,7 +249,7 @@ def test_a_document_without_pictures_says_why(tmp_path: Path) -> None:
         browser = await site.user("dana")
         path = await draft(browser, "03-9876543", ("a.txt", "שלום".encode(), "text/plain"))
         tree = check_page(await browser.get(path))
-        assert "cannot be shown here" in "".join(tree.itertext())
+        assert "cannot be shown as pictures" in "".join(tree.itertext())
 
     with_console(tmp_path, scenario)
 
