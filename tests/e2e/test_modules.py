@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 
 from mailbridge.demo.mailbox import report_mail
+from mailbridge.page.text_page import render
 from tests.e2e.environment import Environment
+from tests.integration.console_fixtures import HASH, PASSWORD
 from tests.wait_helpers import PATIENCE, until
 
 HERE = Path(__file__).parent
@@ -34,9 +36,12 @@ finally:
 MORE = """
 [user.anna]
 password_hash = "scrypt$16384$8$1$c2FsdHNhbHRzYWx0c2FsdA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+[user.office]
+password_hash = "HASH"
+role = "operator"
 [incoming]
 every = "200ms"
-"""
+""".replace("HASH", HASH)
 
 
 def test_nothing_is_imported_after_ready(tmp_path: Path) -> None:
@@ -46,7 +51,9 @@ def test_nothing_is_imported_after_ready(tmp_path: Path) -> None:
 
 async def _circle(state: Path) -> None:
     """Let everything happen once that a daemon does."""
-    async with Environment(state, more=MORE, env={"IMPORTED": str(state / "imported.json")}, strict=False) as env:
+    async with Environment(
+        state, more=MORE, env={"IMPORTED": str(state / "imported.json")}, strict=False, http="console = true"
+    ) as env:
         env._daemon = ("-c", WATCHED)
         env.simulator.script.update({"+97239876501": "busy", "+97239876599": "reject"})
         await env.start_myfax()
@@ -68,6 +75,7 @@ async def _circle(state: Path) -> None:
             for path in ("healthz", "readyz", "metrics", "documents/x.y", "none"):
                 await client.get("http://{}:{}/{}".format(*env.http, path))
         faxes = await env.printed("queue")
+        await _use_console("http://{}:{}/console".format(*env.http), [fax["id"] for fax in faxes])
         await env.command("show", faxes[0]["id"])
         await env.command("retry", faxes[0]["id"])
         await env.command("events")
@@ -79,6 +87,28 @@ async def _circle(state: Path) -> None:
 
         await until(settled)
         assert await env.stop() == 0
+
+
+async def _use_console(url: str, faxes: list[str]) -> None:
+    """Do everything that the console can do."""
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE, headers={"sec-fetch-site": "same-origin"}) as browser:
+        assert (await browser.post(f"{url}/login", data={"name": "office", "password": PASSWORD})).status_code == 303
+        pages = ("", "sent", "failed", "waiting", "received", "send", "webhooks", "webhooks/crm", "system", "sessions")
+        lists = ("sent/csv", "received/csv", "faxes?q=contract", "waiting?part=1", "none")
+        actions = ("cancel", "retry", "resolve", "confirmation", "documents/0", "documents/0/pages/1", "documents/0/pages/1/view")
+        for path in (*pages, *lists, *(f"faxes/{fax}{action}" for fax in faxes for action in ("", *map("/{}".format, actions)))):
+            await browser.get(f"{url}/{path}")
+        await browser.post(f"{url}/webhooks/crm/test")
+        await browser.post(f"{url}/webhooks/crm/replay")
+        await browser.post(f"{url}/faxes/{faxes[0]}/retry")
+        form = {"to": "03-9876543", "subject": "חוזה", "text": "שלום"}
+        written = await browser.post(f"{url}/send", data=form, files={"files": ("a.txt", b"x" * 2_000_000, "text/plain")})
+        await browser.get(written.url.join(written.headers["location"]))
+        written = await browser.post(f"{url}/send", data=form, files={"files": ("a.pdf", render("page")[0], "application/pdf")})
+        draft = written.url.join(written.headers["location"])
+        await browser.get(draft)
+        assert (await browser.post(draft)).status_code == 303
+        await browser.post(f"{url}/logout")
 
 
 def _odd_client(address: tuple[str, int]) -> None:
