@@ -44,11 +44,11 @@ class Config(Section):
     )
     timezone: Zone = Field(
         default="Asia/Jerusalem",
-        description="Time zone assumed for MyFax timestamps.",
+        description="Time zone assumed for MyFax timestamps, and of times that people see.",
     )
     language: Literal["he", "en"] = Field(
         default="he",
-        description='Language of notices: "he" or "en".',
+        description='Language of notices, and of the console where the browser asks for neither: "he" or "en".',
     )
     store: StoreOptions = Field(
         default=StoreOptions(),
