@@ -49,6 +49,7 @@ _WITH_DOCUMENT = text("document IS NOT NULL")
 _DUE, _QUEUED = text("due_at IS NOT NULL"), text("state = 'queued'")
 _CALLING = text("state IN ('uploading', 'submitted')")
 _UNDELIVERED = text("state <> 'delivered'")
+_WITH_CREDIT = text("credit_left IS NOT NULL")
 # The lists that people see have an index each, and queries these conditions as they stand here. The functions change nothing, but
 # keep SQLite from an index by state, which it would have to sort.
 OPEN, DELIVERED = "coalesce(final_at, 0) = 0", "coalesce(state, '') = 'delivered'"
@@ -127,6 +128,7 @@ fax = Table(
     Index("fax_number", "number", "final_at"),
     Index("fax_calls", "number", "state", sqlite_where=_CALLING),
     Index("fax_same", "same_key", "created_at"),
+    Index("fax_credit", "account", "final_at", sqlite_where=_WITH_CREDIT, postgresql_where=_WITH_CREDIT),
     Index("fax_open", "id", sqlite_where=_OPEN),
     Index("fax_delivered", "id", sqlite_where=_DELIVERED),
     Index("fax_not_delivered", "id", sqlite_where=_NOT_DELIVERED),

@@ -79,6 +79,7 @@ FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "faxes of a day": lambda tx: tx.search.list_faxes("all", ListFilter(since=NOW, until=LATER), None, 9),
     "console session": lambda tx: tx.console_sessions.get("x", NOW),
     "end a console session": lambda tx: tx.console_sessions.end("ses_1", "dana"),
+    "credit of an account": lambda tx: tx.faxes.credit_left("office"),
     "audit of a number": lambda tx: tx.audit.newest(number=NUMBER),
 }
 
@@ -163,6 +164,7 @@ def test_the_newest_events_are_read_along_an_index(tmp_path: Path) -> None:
     [
         ("same fax again", "INDEX fax_same (same_key=? AND created_at>?)"),
         ("due uploads", "INDEX fax_turn (account=? AND <expr>=? AND due_at<?)"),
+        ("credit of an account", "INDEX fax_credit (account=? AND final_at>?)"),
         ("calls to a number", "COVERING INDEX fax_calls (number=? AND state=?)"),
     ],
 )

@@ -141,6 +141,7 @@ def _console_session(op: Operations) -> None:
 
 
 def _lists(op: Operations) -> None:
+    op.create_index("fax_credit", "fax", ["account", "final_at"], sqlite_where=sa.text("credit_left IS NOT NULL"))
     op.create_index("fax_open", "fax", ["id"], sqlite_where=sa.text("coalesce(final_at, 0) = 0"))
     op.create_index("fax_delivered", "fax", ["id"], sqlite_where=sa.text("coalesce(state, '') = 'delivered'"))
     not_delivered = sa.text("coalesce(state, '') IN ('failed', 'cancelled')")
