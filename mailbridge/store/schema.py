@@ -128,7 +128,7 @@ fax = Table(
     Index("fax_number", "number", "final_at"),
     Index("fax_calls", "number", "state", sqlite_where=_CALLING),
     Index("fax_same", "same_key", "created_at"),
-    Index("fax_credit", "account", "final_at", sqlite_where=_WITH_CREDIT, postgresql_where=_WITH_CREDIT),
+    Index("fax_credit", "account", "final_at", sqlite_where=_WITH_CREDIT),
     Index("fax_open", "id", sqlite_where=_OPEN),
     Index("fax_delivered", "id", sqlite_where=_DELIVERED),
     Index("fax_not_delivered", "id", sqlite_where=_NOT_DELIVERED),

@@ -54,9 +54,12 @@ def subjects(found: list[Any]) -> list[str]:
 def flags(server: Dovecot, user: str, folder: str = "INBOX") -> list[str]:
     """Return the flags of each mail in a folder, in order."""
     client = server.client(user)
-    client.select(f'"{modified_utf7(folder)}"', readonly=True)
-    _, answers = client.fetch("1:*", "(FLAGS)")
-    client.logout()
+    try:
+        _, [mails] = client.select(f'"{modified_utf7(folder)}"', readonly=True)
+        # Dovecot refuses to fetch from an empty folder.
+        _, answers = client.fetch("1:*", "(FLAGS)") if mails != b"0" else ("OK", [])
+    finally:
+        client.logout()
     shown = [answer.decode().partition("FLAGS (")[2].rstrip(")") for answer in answers if isinstance(answer, bytes)]
     return [" ".join(flag for flag in found.split() if flag != "\\Recent") for found in shown]
 
