@@ -53,7 +53,7 @@ async def soak(count: int, connections: int, size: int, uploads: int, reports: b
     wanted, kind = numbers(count), with_pdf(size)
     more = f'\n[fax]\nfirst_poll = "{"60s" if reports else "1s"}"\n'
     with tempfile.TemporaryDirectory() as folder:
-        env = Environment(Path(folder), more=more, step=0.3, uploads=uploads, reports=reports)
+        env = Environment(Path(folder), under=("env",), more=more, step=0.3, uploads=uploads, reports=reports)
         async with env:
             await env.start_myfax()
             await env.start()
