@@ -68,11 +68,11 @@ class Planner:
         form = "dsn" if self._notice.form == "auto" else self._notice.form
         return (NoticeDraft(kind="delayed", to=envelope.sender, due_at=due_at, form=form, blocks=tuple(blocks)),)
 
-    def for_fax(self, fax: Fax, envelope: Envelope, now: datetime, *, doubt_told: bool) -> Sequence[NoticeDraft]:
+    def for_fax(self, fax: Fax, envelope: Envelope, now: datetime, *, doubt_reported: bool) -> Sequence[NoticeDraft]:
         """Return a notice for each form in which it is to be sent, about all recipients of this fax who get it."""
         kind, forms = _KINDS[fax.state], dict[Any, list[Mapping[str, Any]]]()
         for recipient in (one for one in envelope.recipients if one.number == fax.number):
-            if self._gets(recipient, kind, doubt_told=doubt_told):
+            if self._gets(recipient, kind, doubt_reported=doubt_reported):
                 forms.setdefault(self._form(recipient), []).append(_block(fax, recipient))
         if not forms or not self._may_notify(envelope):
             return ()
@@ -82,14 +82,14 @@ class Planner:
             for form, blocks in forms.items()
         ]
 
-    def _gets(self, recipient: Recipient, kind: NoticeKind, *, doubt_told: bool) -> bool:
-        """Whether a notice of this kind is sent about a recipient. Who was told of a doubt always gets the last word."""
+    def _gets(self, recipient: Recipient, kind: NoticeKind, *, doubt_reported: bool) -> bool:
+        """Whether a notice of this kind is sent about a recipient. Whoever got a notice of a doubt also gets the result."""
         words = _words(recipient)
         if words == {"NEVER"}:
             return False
         if not words:
-            return kind in self._notice.on or (doubt_told and "in_doubt" in self._notice.on)
-        return _ASKED_BY[kind] in words or (doubt_told and "DELAY" in words)
+            return kind in self._notice.on or (doubt_reported and "in_doubt" in self._notice.on)
+        return _ASKED_BY[kind] in words or (doubt_reported and "DELAY" in words)
 
     def _form(self, recipient: Recipient) -> str:
         return ("dsn" if _words(recipient) else "mail") if self._notice.form == "auto" else self._notice.form

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, Table, TextClause, and_, exists, func, or_, select, text
 
 from mailbridge.model import first_id
 from mailbridge.store import rows, schema
@@ -18,11 +18,11 @@ from mailbridge.store.sql import Sql
 
 _fax, _event, _note = schema.fax.c, schema.event.c, schema.received_note.c
 # As they stand in the indexes: SQLite does not conclude one condition from another.
-_GROUPS: Final[dict[FaxGroup, tuple[ColumnElement[Any], ...]]] = {
+_GROUPS: Final[dict[FaxGroup, tuple[ColumnElement[Any] | TextClause, ...]]] = {
     "all": (),
-    "open": (text(schema.OPEN),),  # type: ignore[dict-item]  # a text is a condition too
-    "delivered": (text(schema.DELIVERED),),  # type: ignore[dict-item]
-    "failed": (text(schema.NOT_DELIVERED),),  # type: ignore[dict-item]
+    "open": (text(schema.OPEN),),
+    "delivered": (text(schema.DELIVERED),),
+    "failed": (text(schema.NOT_DELIVERED),),
 }
 _RECEIVED: Final = text(schema.RECEIVED)
 # An id may be a little older or newer than the time beside it.

@@ -65,10 +65,10 @@ class NoticePlan(Protocol):
     def for_mail(self, envelope: Envelope, faxes: Sequence[Fax]) -> Sequence[NoticeDraft]:
         """Return the notices about a mail that was accepted: those that will be due if its faxes take long."""
 
-    def for_fax(self, fax: Fax, envelope: Envelope, now: datetime, *, doubt_told: bool) -> Sequence[NoticeDraft]:
+    def for_fax(self, fax: Fax, envelope: Envelope, now: datetime, *, doubt_reported: bool) -> Sequence[NoticeDraft]:
         """Return the notices about a fax that became final or in doubt.
 
-        With `doubt_told` its sender was promised the last word.
+        With `doubt_reported` its sender has a notice that the fax is in doubt.
         """
 
     def for_event(self, event: Event) -> Sequence[NoticeDraft]:
@@ -118,7 +118,7 @@ class Notices:
             return
         told = any(_kind(one) == "in_doubt" and _mentions(one, fax.id) for one in stored.values())
         if not (told and fax.state == "in_doubt"):
-            for draft in plan.for_fax(fax, envelope, now, doubt_told=told):
+            for draft in plan.for_fax(fax, envelope, now, doubt_reported=told):
                 blocks = [{**block, "event_id": event_id} for block in draft.blocks]
                 same = (one for one in stored.values() if _gathers(one) and _key(one) == (draft.kind, draft.form, draft.to))
                 if (found := next(same, None)) is not None:

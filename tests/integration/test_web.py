@@ -261,7 +261,7 @@ def test_a_body_that_keeps_coming_has_more_time(monkeypatch: pytest.MonkeyPatch,
             await writer.drain()
             for _ in range(3):
                 writer.write(bytes(100))
-                await asyncio.sleep(0.6)
+                await asyncio.sleep(0.6)  # a slow client: that it takes longer than the time for a head is what is tested
             return await asyncio.wait_for(reader.read(), PATIENCE)
         except ConnectionError:
             return b""
