@@ -13,13 +13,12 @@ from starlette.responses import Response, StreamingResponse
 
 from mailbridge.console.csv_cells import csv_rows
 from mailbridge.console.downloads import attachment
-from mailbridge.console.fax_lists import read_form, wanted_by
+from mailbridge.console.fax_lists import FaxList, read_form, wanted_by
 from mailbridge.console.visit import Visit
 from mailbridge.control.queries import received_as_json
 from mailbridge.model import Event, Fax
 from mailbridge.phone.national_form import national_form
 from mailbridge.store.interface import Transaction
-from mailbridge.store.list_filter import FaxGroup
 from mailbridge.store.received_notes import ReceivedNote
 
 _STEP: Final = 200  # rows in one transaction, which must be short
@@ -45,34 +44,15 @@ Read = Callable[[Transaction, str | None], tuple[list[Any], str | None]]
 Row = Callable[[Any], tuple[object, ...]]
 
 
-async def download_sent(visit: Visit) -> Response:
-    """Return what was delivered."""
-    return await _download_faxes(visit, "sent", "delivered")
-
-
-async def download_waiting(visit: Visit) -> Response:
-    """Return what is not final yet."""
-    return await _download_faxes(visit, "waiting", "open")
-
-
-async def download_failed(visit: Visit) -> Response:
-    """Return what failed or was cancelled."""
-    return await _download_faxes(visit, "failed", "failed")
-
-
-async def download_all(visit: Visit) -> Response:
-    """Return all faxes that were sent."""
-    return await _download_faxes(visit, "faxes", "all")
-
-
-async def _download_faxes(visit: Visit, name: str, group: FaxGroup) -> Response:
+async def download_faxes(list_: FaxList, visit: Visit) -> Response:
+    """Return one of the lists of sent faxes."""
     wanted = replace(wanted_by(visit, read_form(visit)), user=visit.user.own)
 
     def read(tx: Transaction, below: str | None) -> tuple[list[Any], str | None]:
-        found = tx.search.list_faxes(group, wanted, below, _STEP)
+        found = tx.search.list_faxes(list_.group, wanted, below, _STEP)
         return found.faxes, found.below
 
-    return await _download(visit, name, _SENT, read, partial(_sent_row, visit, _names(visit)))
+    return await _download(visit, list_.name, _SENT, read, partial(_sent_row, visit, _names(visit)))
 
 
 async def download_received(visit: Visit) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.responses import Response
@@ -18,6 +18,16 @@ from mailbridge.store.list_filter import FaxGroup, ListFilter
 
 # Transactions that one page of a search takes at most; then a person may go on.
 _STEPS: Final = 3
+
+
+class FaxList(NamedTuple):
+    """One list: `name` is its path and that of its title, `group` what it has."""
+
+    name: str
+    group: FaxGroup
+
+
+LISTS: Final = (FaxList("sent", "delivered"), FaxList("waiting", "open"), FaxList("failed", "failed"), FaxList("faxes", "all"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +50,14 @@ class Search:
         return urlencode({name: value for name, value in given.items() if value})
 
 
-async def show_sent(visit: Visit) -> Response:
-    """List what was delivered."""
-    return await _show(visit, "delivered", "sent")
-
-
-async def show_waiting(visit: Visit) -> Response:
-    """List what is not final yet."""
-    return await _show(visit, "open", "waiting")
-
-
-async def show_failed(visit: Visit) -> Response:
-    """List what failed or was cancelled."""
-    return await _show(visit, "failed", "failed")
-
-
-async def show_all(visit: Visit) -> Response:
-    """List all faxes that were sent."""
-    return await _show(visit, "all", "faxes")
-
-
-async def _show(visit: Visit, group: FaxGroup, name: str) -> Response:
+async def show_list(list_: FaxList, visit: Visit) -> Response:
+    """Show one of the lists."""
     search = read_form(visit)
     if (fax_id := find_id(search.text)) and (found := await _fax_with_id(visit, fax_id)):
         return visit.redirect(f"/faxes/{found}")
     before = read_before(visit.query("before"))
-    page = await _find(visit, group, replace(wanted_by(visit, search), user=visit.user.own), before)
-    values = {"page": page, "search": search, "name": name, "before": before}
+    page = await _find(visit, list_.group, replace(wanted_by(visit, search), user=visit.user.own), before)
+    values = {"page": page, "search": search, "name": list_.name, "before": before}
     return visit.changing_page("fax_list.html", "fax_list_part.html", **values)
 
 

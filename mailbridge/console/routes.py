@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from starlette.responses import Response
@@ -49,14 +50,8 @@ ROUTES: Final = (
     Access("POST", "/login", login.log_in, ANYBODY),
     Access("POST", "/logout", login.log_out, USERS),
     Access("POST", "/language", login.choose_language, ANYBODY),
-    Access("GET", "/sent", fax_lists.show_sent, USERS),
-    Access("GET", "/waiting", fax_lists.show_waiting, USERS),
-    Access("GET", "/failed", fax_lists.show_failed, USERS),
-    Access("GET", "/faxes", fax_lists.show_all, USERS),
-    Access("GET", "/sent/csv", csv_pages.download_sent, USERS),
-    Access("GET", "/waiting/csv", csv_pages.download_waiting, USERS),
-    Access("GET", "/failed/csv", csv_pages.download_failed, USERS),
-    Access("GET", "/faxes/csv", csv_pages.download_all, USERS),
+    *(Access("GET", f"/{one.name}", partial(fax_lists.show_list, one), USERS) for one in fax_lists.LISTS),
+    *(Access("GET", f"/{one.name}/csv", partial(csv_pages.download_faxes, one), USERS) for one in fax_lists.LISTS),
     Access("GET", "/received/csv", csv_pages.download_received, READERS),
     Access("GET", "/faxes/{id}", fax_page.show_fax, USERS),
     Access("GET", "/faxes/{id}/cancel", fax_actions.ask_cancel, SENDERS),

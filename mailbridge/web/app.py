@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from urllib.parse import quote
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -41,45 +43,14 @@ def build(
     `facts` returns what the gauges of /metrics are about. `console` is the app below /console, if there is one.
     """
 
-    async def page() -> bytes:
-        of_store, ready = await asyncio.gather(_gauges(store, facts().accounts), _run_checks(checks))
-        return await asyncio.to_thread(render, of_store, ready, facts(), clock())
-
-    metrics_page = SharedProbe(page)
-
-    async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(_: Request) -> Response:
-        ready = await _run_checks(checks)
-        return JSONResponse({"ready": all(ready.values()), "checks": ready}, 200 if all(ready.values()) else 503)
-
-    async def metrics_(_: Request) -> Response:
-        return Response(await metrics_page(), media_type=CONTENT_TYPE_LATEST)
-
-    async def document(request: Request) -> Response:
-        linked = links.open(request.path_params["token"])
-        if linked is None:
-            return PlainTextResponse("no such document\n", 404)
-        if linked.expires_at <= clock():
-            return PlainTextResponse("this link has expired\n", 410)
-        path = spool.path(linked.path)
-        if not path.is_file():
-            return PlainTextResponse("this document was deleted\n", 410)
-        headers = {
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(linked.filename, safe='')}",
-            "x-content-type-options": "nosniff",
-            "cache-control": "private, no-store",
-        }
-        return FileResponse(path, media_type=linked.content_type, headers=headers)
-
+    metrics = _MetricsPage(store, checks, clock, facts)
     return Starlette(
         routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
+            Route("/healthz", _healthz),
+            Route("/readyz", partial(_readyz, checks)),
             Route("/version", _version),
-            Route("/metrics", metrics_),
-            Route("/documents/{token}", document),
+            Route("/metrics", partial(_metrics, SharedProbe(metrics.render))),
+            Route("/documents/{token}", partial(_document, spool, links, clock)),
             *([] if console is None else _console_routes(console)),
         ],
         exception_handlers={OSError: _unavailable, MailbridgeError: _unavailable},
@@ -93,6 +64,36 @@ def _console_routes(console: ASGIApp) -> list[BaseRoute]:
     return [Route("/", to_console), Route("/console", to_console), Mount("/console", console)]
 
 
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+async def _readyz(checks: Mapping[str, Check], _: Request) -> Response:
+    ready = await _run_checks(checks)
+    return JSONResponse({"ready": all(ready.values()), "checks": ready}, 200 if all(ready.values()) else 503)
+
+
+async def _metrics(page: SharedProbe[bytes], _: Request) -> Response:
+    return Response(await page(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _document(spool: Spool, links: Links, clock: Callable[[], datetime], request: Request) -> Response:
+    linked = links.open(request.path_params["token"])
+    if linked is None:
+        return PlainTextResponse("no such document\n", 404)
+    if linked.expires_at <= clock():
+        return PlainTextResponse("this link has expired\n", 410)
+    path = spool.path(linked.path)
+    if not path.is_file():
+        return PlainTextResponse("this document was deleted\n", 410)
+    headers = {
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(linked.filename, safe='')}",
+        "x-content-type-options": "nosniff",
+        "cache-control": "private, no-store",
+    }
+    return FileResponse(path, media_type=linked.content_type, headers=headers)
+
+
 async def _version(_: Request) -> Response:
     return JSONResponse({"version": __version__})
 
@@ -101,6 +102,18 @@ def _unavailable(request: Request, error: Exception) -> Response:
     """Answer a request for which the machine lacks something now, such as descriptors."""
     log.http_request_failed("http", path=request.url.path[:100], error=str(error))
     return PlainTextResponse("not available now; try again later\n", 503)
+
+
+@dataclass(frozen=True, slots=True)
+class _MetricsPage:
+    store: Store
+    checks: Mapping[str, Check]
+    clock: Callable[[], datetime]
+    facts: Callable[[], Facts]
+
+    async def render(self) -> bytes:
+        of_store, ready = await asyncio.gather(_gauges(self.store, self.facts().accounts), _run_checks(self.checks))
+        return await asyncio.to_thread(render, of_store, ready, self.facts(), self.clock())
 
 
 async def _gauges(store: Store, accounts: Sequence[str]) -> StoreGauges | None:
