@@ -9,6 +9,8 @@ from typing import Final
 
 from starlette.responses import Response
 
+from mailbridge.accounting import charged
+
 KEPT: Final = 2.0  # seconds
 _MOST: Final = 200  # answers
 
@@ -25,7 +27,7 @@ class PartCache:
         now = asyncio.get_running_loop().time()
         asked, answer = self._answers.get(key, (0.0, None))
         if answer is None or (answer.done() and (now - asked >= KEPT or not _succeeded(answer))):
-            answer = asyncio.ensure_future(make())
+            answer = asyncio.ensure_future(charged(make()))
             answer.add_done_callback(lambda it: it.cancelled() or it.exception())
             self._answers[key] = (now, answer)
             self._answers.move_to_end(key)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, delete, insert
 from sqlalchemy.exc import DBAPIError
 
+from mailbridge.accounting import charged_call
 from mailbridge.errors import IllegalTransition, NotFound, StoreUnavailable, Undecided
 from mailbridge.model import Delivery, new_id
 from mailbridge.store import schema
@@ -52,7 +53,7 @@ class Writer:
     def submit(self, work: Callable[[Transaction], T]) -> asyncio.Future[T]:
         """Queue one transaction; the future gets its result once durable, or its error."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put((work, future))
+        self._jobs.put((charged_call(work), future))
         return future
 
     def _give_back(self, delivery: Delivery) -> None:

@@ -9,9 +9,9 @@ from functools import partial
 from typing import cast
 
 from mailbridge import log, metrics
+from mailbridge.client_group import client_group
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.submission.aiosmtpd_adapter import SmtpProtocol, TlsHandshakeError
-from mailbridge.submission.connection_limits import client_group
 from mailbridge.submission.limits import EXCESS_DELAY, LOGIN_TIMEOUT, MAX_LINE, CommandLimits
 from mailbridge.submission.session_context import SessionOptions, SessionServices
 from mailbridge.submission.turns import (

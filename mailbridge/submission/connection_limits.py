@@ -7,8 +7,9 @@ been silent longest, of the client that has most of them, unless that one has lo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address
 from typing import Final, Protocol
+
+from mailbridge.client_group import client_group
 
 # Of all connections, the share of those that must log in and have not: the rest is kept for who has.
 _SHARE_BEFORE_LOGIN: Final = 0.8
@@ -29,17 +30,6 @@ class Connection(Protocol):
 
     def cut(self) -> None:
         """Close it at once."""
-
-
-def client_group(client: str) -> str:
-    """Return what counts as one client: an IPv4 address, or the /64 network of an IPv6 address, which one host can have whole."""
-    if ":" not in client:
-        return client
-    try:
-        address = ip_address(client.partition("%")[0])
-    except ValueError:
-        return client
-    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
 
 
 class ConnectionLimits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from mailbridge import log
-from mailbridge.submission.connection_limits import client_group
+from mailbridge.client_group import client_group
 
 # One client causes this many lines at once, and then one each second.
 _BURST = 100

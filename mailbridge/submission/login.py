@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from mailbridge import log
+from mailbridge.client_group import client_group
 from mailbridge.config import User
 from mailbridge.errors import Refused
-from mailbridge.submission.connection_limits import client_group
 from mailbridge.submission.limits import LoginDelays
 from mailbridge.submission.password import UNKNOWN_USER, check_password
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mailbridge.client_group import client_group
 from mailbridge.model import Recipient, new_id
-from mailbridge.submission.connection_limits import client_group
 
 
 @dataclass(slots=True, kw_only=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mailbridge.tls_handshake import TlsProtocol
+from mailbridge.client_group import client_group
+from mailbridge.tls_handshake import TlsProtocol, client_address
+from mailbridge.web.turns import ClientTurns
 
 MAX_CONNECTIONS: Final = 100
 HANDSHAKE_TIMEOUT: Final = 5  # seconds for a TLS handshake
@@ -23,12 +24,15 @@ REQUEST_TIMEOUT: Final = 10.0  # seconds from the connection, or from the last a
 
 # Bytes a second that the body of a request must come with at least; a file that a person sends may take its time.
 MIN_SPEED: Final = 4_000
-# Seconds between the inputs that are read: a request takes about a millisecond of the event loop, whatever its answer.
-_READ_INTERVAL: Final = 0.01
 
 
 class Connection(Protocol):
     """One connection, as those that share the server see it."""
+
+    @property
+    def client_group(self) -> str:
+        """What counts as its client."""
+        ...
 
     @property
     def waits_for_request(self) -> bool:
@@ -43,14 +47,13 @@ class Connection(Protocol):
 
 
 class HttpConnections:
-    """The open connections, at most `most`. One of them reads its input at a time, and the next one a little later."""
+    """The open connections, at most `most`. Their clients read their input in turn."""
 
     def __init__(self, most: int = MAX_CONNECTIONS) -> None:
         self._most = most
+        self.turns: Final = ClientTurns()
         # In the order in which they began to wait for a request.
         self._open: dict[Connection, None] = {}
-        self._waiting: deque[Connection] = deque()
-        self._reading: asyncio.Handle | None = None
 
     def add(self, connection: Connection) -> None:
         """Add a connection. One too many takes the place of the one that has waited longest for a request, or else is closed."""
@@ -73,19 +76,8 @@ class HttpConnections:
         self._open.pop(connection, None)
 
     def read_in_turn(self, connection: Connection) -> None:
-        """Let a connection read its input, now or when those before it have read theirs."""
-        self._waiting.append(connection)
-        if self._reading is None:
-            self._read()
-
-    def _read(self) -> None:
-        if not self._waiting:
-            self._reading = None
-            return
-        connection = self._waiting.popleft()
-        self._reading = asyncio.get_running_loop().call_later(_READ_INTERVAL, self._read)
-        if connection in self._open:
-            connection.read()
+        """Let a connection read its input, now or when the turn of its client comes."""
+        self.turns.call(connection.client_group, lambda: connection.read() if connection in self._open else None)
 
 
 class LimitedProtocol(H11Protocol):
@@ -94,6 +86,7 @@ class LimitedProtocol(H11Protocol):
     def __init__(self, connections: HttpConnections, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._connections = connections
+        self.client_group = ""
         self._timer: asyncio.TimerHandle | None = None
         self._is_waiting = False
         self._begun, self._received = 0.0, 0
@@ -110,6 +103,7 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the kind of transport that it gets
+        self.client_group = client_group(client_address(transport))
         self._connections.add(self)
         self._restart_timer()
 
@@ -175,6 +169,11 @@ class TlsConnection(TlsProtocol):
         self._connections = connections
         self._pending: Callable[[], None] | None = None
         self.handshake.add_done_callback(self._end_handshake)
+
+    @property
+    def client_group(self) -> str:
+        """What counts as the client."""
+        return client_group(self.client)
 
     @property
     def waits_for_request(self) -> bool:

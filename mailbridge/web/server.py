@@ -13,6 +13,8 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mailbridge.accounting import charged, charging
+from mailbridge.client_group import client_group
 from mailbridge.web.connections import MAX_CONNECTIONS, HttpConnections, LimitedProtocol, TlsConnection
 
 # Seconds that requests in flight get when the server stops; then their connections are closed.
@@ -71,13 +73,19 @@ class WebService:
         self._host, self._port, self.app = host, port, app
         quiet: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False, "server_header": False}
         self.tls = tls
-        quiet |= {"http": "h11" if most is None else _protocol(HttpConnections(most), tls), "ws": "none"}
+        self._connections = None if most is None else HttpConnections(most)
+        quiet |= {"http": "h11" if self._connections is None else _protocol(self._connections, tls), "ws": "none"}
         quiet["backlog"] = _ACCEPTED_AT_ONCE
         config = uvicorn.Config(self._serve_app, interface="asgi3", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT, **quiet)
         self._server = QuietServer(config)
 
     async def _serve_app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
+        if self._connections is None:
+            await self.app(scope, receive, send)
+            return
+        host, _ = scope["client"] or ("", 0)
+        with charging(partial(self._connections.turns.charge, client_group(host.removeprefix("::ffff:")))):
+            await charged(self.app(scope, receive, send))
 
     async def start(self) -> tuple[str, int]:
         """Listen; return the address. Raises OSError if it cannot be bound."""

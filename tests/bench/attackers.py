@@ -91,10 +91,11 @@ async def _handshake(ports: Ports) -> None:
         await asyncio.wait_for(peer._reader.read(65_536), 5)
 
 
-async def _http(ports: Ports) -> None:
+async def _http(ports: Ports, *paths: bytes) -> None:
+    asked = b"".join(b"GET %b HTTP/1.1\r\nHost: x\r\nX-Remote-User: anna\r\n\r\n" % path for path in paths)
     async with _connected(ports.http) as peer:
         while True:
-            await peer.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            await peer.send(asked)
             if not await peer._reader.read(65_536):
                 return
 
@@ -144,7 +145,8 @@ ATTACKS: Mapping[str, tuple[int, Attack]] = {
     "pipelined commands": (49, lambda ports: _pipeline(ports, b"", b"NOOP\r\n")),
     "rejected recipients": (49, lambda ports: _pipeline(ports, b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<nobody@fax.local>\r\n")),
     "TLS handshakes": (45, _handshake),
-    "HTTP": (40, _http),
+    "HTTP": (40, lambda ports: _http(ports, b"/readyz", b"/metrics")),
+    "console": (40, lambda ports: _http(ports, b"/console/faxes?q=0", b"/console/system", b"/console/login")),
     "silence": (45, _silence),
     "data": (20, lambda ports: _mail(ports, _HEAD + b"text/plain\r\n\r\n" + b"..\r\n" * 9_000_000)),
     "text": (4, lambda ports: _mail(ports, _text("א\u05b0"))),

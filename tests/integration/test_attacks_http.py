@@ -19,11 +19,12 @@ from mailbridge.descriptors import allowed_connections
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission import server
+from mailbridge.web import turns
 from mailbridge.web.app import build
 from mailbridge.web.links import Links
 from mailbridge.web.server import WebService
 from mailbridge.web.shared_probe import SharedProbe
-from tests.wait_helpers import until
+from tests.wait_helpers import PATIENCE, until
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
@@ -57,12 +58,17 @@ class Web:
             await client.close()
         await self._service.stop()
 
-    async def connect(self, text: bytes = b"") -> Client:
-        reader, writer = await asyncio.open_connection(*self._address)
+    async def connect(self, text: bytes = b"", source: str = "127.0.0.1") -> Client:
+        reader, writer = await asyncio.open_connection(*self._address, local_addr=(source, 0))
         client = Client(reader, writer)
         self._clients.append(client)
         client.send(text)
         return client
+
+    def waiting(self, client: str) -> int:
+        """How many inputs of a client wait for its turn."""
+        assert self._service._connections is not None
+        return len(self._service._connections.turns._waiting.get(client, ()))
 
     @property
     def open(self) -> int:
@@ -144,6 +150,40 @@ def test_attack_7_the_connection_that_waited_longest_for_a_request_gives_way_to_
             for client in busy:
                 assert (await client.answer()).startswith(b"HTTP/1.1 200 OK")
             assert web.open <= 5
+
+    run(scenario)
+
+
+def test_attack_14_a_flood_of_one_address_delays_its_own_requests_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "INTERVAL", 3600.0)  # the second turn of one client does not come in this test
+
+    async def scenario() -> None:
+        async with Web(most=50) as web:
+            flood = [await web.connect(GET + GET, source="127.0.0.2") for _ in range(40)]
+            # One is read and answered; the other connections, and that one's second request, wait for the client's turn.
+            await until(lambda: web.asked == 1 and web.waiting("127.0.0.2") == 40)
+            quiet = await web.connect(GET)
+            async with asyncio.timeout(PATIENCE):
+                assert (await quiet.answer()).startswith(b"HTTP/1.1 200 OK")
+                assert (await flood[0].answer()).startswith(b"HTTP/1.1 200 OK")
+            assert web.asked == 2
+
+    run(scenario)
+
+
+def test_attack_14_a_client_rests_for_what_its_answers_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with Web() as web:
+            charges: list[tuple[str, float]] = []
+            assert web._service._connections is not None
+            monkeypatch.setattr(web._service._connections.turns, "charge", lambda *charge: charges.append(charge))
+            client = await web.connect(GET, source="127.0.0.2")
+            assert (await client.answer()).startswith(b"HTTP/1.1 200 OK")
+            await client.close()
+            await until(lambda: web.open == 0)
+            # Reading the request, and at least one step of the answer.
+            assert len(charges) >= 2
+            assert {who for who, _ in charges} == {"127.0.0.2"}
 
     run(scenario)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mailbridge.submission.connection_limits import ConnectionLimits, client_group
+from mailbridge.client_group import client_group
+from mailbridge.submission.connection_limits import ConnectionLimits
 
 
 class FakeConnection:
