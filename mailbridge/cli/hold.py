@@ -9,7 +9,7 @@ import click
 
 from mailbridge.cli.options import EXITS, config_option, json_option
 from mailbridge.cli.output import print_json
-from mailbridge.cli.store_query import ask, find_accounts
+from mailbridge.cli.store_query import ask, find_accounts, person
 
 _account = click.option("--account", metavar="NAME", help="Only the faxes of this MyFax account.  [default: all]")
 
@@ -47,7 +47,7 @@ def _change(command: str, account: str | None, as_json: bool, config_path: Path)
     names = find_accounts(config_path)
     if account is not None and account not in names:
         raise click.UsageError(f"unknown account {account!r}; use one of {', '.join(names)}")
-    answer: dict[str, Any] = ask(config_path, command, account=account)
+    answer: dict[str, Any] = ask(config_path, command, account=account, by=person())
     if as_json:
         print_json(answer)
         return

@@ -80,14 +80,14 @@ def list_(as_json: bool, config_path: Path) -> None:
 
 
 def _described(name: str, user: User, config: Config) -> dict[str, Any]:
-    own, own_only = user.account or config.default_account, bool(user.account or user.accounts)
+    accounts = config.accounts_of(name)
     return {
         "name": name,
         "role": user.role,
         "password": user.password_hash is not None,
         "networks": list(user.networks),
-        "account": own,
-        "accounts": list(dict.fromkeys((own, *(user.accounts if own_only else config.accounts)))),
+        "account": accounts[0],
+        "accounts": list(accounts),
         "senders": list(user.senders),
         "allow": list(config.numbers.allow if user.allow is None else user.allow),
         "daily_limit": user.daily_limit,

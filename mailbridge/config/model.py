@@ -161,6 +161,14 @@ class Config(Section):
 
         return build(self.contacts.entries, self.smtp.region, possible=self.numbers.possible)
 
+    def accounts_of(self, user_name: str | None) -> tuple[str, ...]:
+        """Return the accounts that a user may send with, the one that is used by default first; of None, without a login, all."""
+        user = self.users.get(user_name or "")
+        own = (user.account if user else None) or self.default_account
+        if user is None or (user.account is None and not user.accounts):
+            return tuple(dict.fromkeys((own, *self.accounts)))
+        return tuple(dict.fromkeys((own, *user.accounts)))
+
     @property
     def default_account(self) -> str:
         """The first account of the file."""

@@ -57,8 +57,8 @@ class User(Section):
     role: Literal["sender", "operator", "viewer"] = Field(
         default="sender",
         description=(
-            'What this user may do in the console. "sender": see and cancel the faxes that this user sent. "viewer": see '
-            'everything. "operator": see everything, and act on it.'
+            'What this user may do in the console. "sender": send faxes, and see, cancel and send again those of this user. '
+            '"viewer": see everything. "operator": see everything, and act on it.'
         ),
     )
 

@@ -39,6 +39,8 @@ class Composition:
     subject: str
     text: str
     files: Sequence[Attachment]
+    account: str | None = None  # that sends it; None is the user's own
+    send_at: datetime | None = None  # not before this time; None is at once
 
 
 def write_mail(composition: Composition, hostname: str, now: datetime, most: int, write: Write) -> None:
@@ -54,9 +56,12 @@ def write_mail(composition: Composition, hostname: str, now: datetime, most: int
 def _pieces(composition: Composition, hostname: str, now: datetime) -> Iterable[bytes]:
     boundary = f"part-{secrets.token_hex(16)}"
     page = "always" if composition.text.strip() else "never"
+    account = f"X-Mailbridge-Account: {_one_line(composition.account)}\r\n" if composition.account else ""
+    send_at = f"X-Mailbridge-Send-At: {composition.send_at.isoformat()}\r\n" if composition.send_at else ""
     yield (
         f"From: {composition.sender}\r\nTo: {_encoded(', '.join(composition.to))}\r\nSubject: {_encoded(composition.subject)}\r\n"
         f"Date: {format_datetime(now)}\r\nMessage-ID: <{secrets.token_hex(16)}@{hostname}>\r\nX-Mailbridge-Page: {page}\r\n"
+        f"{account}{send_at}"
         f'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="{boundary}"\r\n\r\n'
     ).encode()
     yield f"--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n".encode()

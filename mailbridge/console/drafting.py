@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
-from mailbridge.model import Document
+from mailbridge.model import Document, Fax
+from mailbridge.store.interface import Transaction
 
 
 class Draft(Protocol):
@@ -25,6 +27,8 @@ class Draft(Protocol):
     def numbers(self) -> Sequence[str]: ...
     @property
     def pages(self) -> int | None: ...
+    @property
+    def send_at(self) -> datetime | None: ...
     @property
     def fax_id(self) -> str | None: ...
 
@@ -46,6 +50,9 @@ class Drafts(Protocol):
 
     async def send(self, key: str, user: str) -> str | None:
         """Send a draft once; return the id of its first fax, None if there is no such draft any more."""
+
+    def check_again(self, tx: Transaction, fax: Fax) -> None:
+        """Check whether the user of an earlier fax may send it again now."""
 
     def discard(self, key: str, user: str) -> None:
         """Delete a draft that was not sent."""

@@ -11,7 +11,7 @@ from mailbridge.console.fax_lookup import find_fax
 from mailbridge.console.fax_page import actions_of
 from mailbridge.console.visit import Visit
 from mailbridge.control import fax_actions
-from mailbridge.errors import ControlError
+from mailbridge.errors import ControlError, Refused
 
 _OUTCOMES = ("sent", "failed", "resend")
 _COMMANDS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
@@ -54,7 +54,12 @@ async def cancel(visit: Visit) -> Response:
 
 async def retry(visit: Visit) -> Response:
     """Send a fax again, or now."""
-    return await _act(visit, "retry", {})
+    # An operator decides for others; a sender's rules and daily limit are those of a new fax.
+    check = None if visit.user.sees_all else visit.console.services.drafts.check_again
+    try:
+        return await _act(visit, "retry", {"check": check})
+    except Refused as refusal:
+        return visit.message("draft_refused", 422, sentence=refusal.reply.split(" ", 2)[2])
 
 
 async def resolve(visit: Visit) -> Response:

@@ -57,8 +57,15 @@ async def show_list(list_: FaxList, visit: Visit) -> Response:
         return visit.redirect(f"/faxes/{found}")
     before = read_before(visit.query("before"))
     page = await _find(visit, list_.group, replace(wanted_by(visit, search), user=visit.user.own), before)
-    values = {"page": page, "search": search, "name": list_.name, "before": before}
+    values = {"page": page, "search": search, "name": list_.name, "before": before, "held": await _held(visit, list_)}
     return visit.changing_page("fax_list.html", "fax_list_part.html", **values)
+
+
+async def _held(visit: Visit, list_: FaxList) -> list[str]:
+    """Return the accounts whose sending is held, "" for all; of a list in which that matters."""
+    if list_.group != "open":
+        return []
+    return await visit.console.runtime.store.run(lambda tx: tx.conditions.held_sending())
 
 
 def read_form(visit: Visit) -> Search:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
@@ -10,16 +11,17 @@ from mailbridge.console.fax_lookup import find_fax
 from mailbridge.console.fax_story import tell
 from mailbridge.console.page_images import pages_of
 from mailbridge.console.visit import Visit
+from mailbridge.store.interface import Transaction
 from mailbridge.store.retention_interface import AuditLine
 
-# By state: what an operator may do, in the order of the buttons.
+# By state: what may be done, in the order of the buttons.
 ACTIONS: dict[str, tuple[str, ...]] = {
     "queued": ("retry", "cancel"),
     "in_doubt": ("resolve",),
     "failed": ("retry",),
     "cancelled": ("retry",),
 }
-_OF_SENDERS = ("cancel",)
+_OF_SENDERS = ("retry", "cancel")
 
 
 async def show_fax(visit: Visit) -> Response:
@@ -28,10 +30,30 @@ async def show_fax(visit: Visit) -> Response:
     if fax.get("direction") == "inbound":
         return visit.redirect(f"/received/{fax['id']}")
     done_by_people = await people(visit, fax["id"])
-    values = {"fax": fax, "story": tell(visit, fax, done_by_people), "actions": actions_of(visit, fax)}
+    values: dict[str, Any] = {"fax": fax, "story": tell(visit, fax, done_by_people), "actions": actions_of(visit, fax)}
+    values |= {"waits_for": await _waits_for(visit, fax), "is_ahead": _is_ahead(visit, fax)}
     # Only the rest of the page changes.
     pages = [] if visit.is_part else await pages_of(visit, fax)
     return visit.changing_page("fax.html", "fax_part.html", **values, documents=pages, path=f"/faxes/{fax['id']}")
+
+
+async def _waits_for(visit: Visit, fax: dict[str, Any]) -> str | None:
+    """Return why a queued fax is not sent although it may be due: held or account_paused."""
+    if fax["state"] != "queued":
+        return None
+    account, now = fax["account"], visit.now
+
+    def work(tx: Transaction) -> str | None:
+        if tx.conditions.is_sending_held(account):
+            return "held"
+        return "account_paused" if ("account_paused", account) in tx.alerts.causes(now) else None
+
+    return await visit.console.runtime.store.run(work)
+
+
+def _is_ahead(visit: Visit, fax: dict[str, Any]) -> bool:
+    """Whether a fax waits for a time that has not come: the one that its mail asked for, or that of its next try."""
+    return fax["state"] == "queued" and datetime.fromisoformat(fax["due_at"]) > visit.now
 
 
 async def people(visit: Visit, fax_id: str) -> list[AuditLine]:

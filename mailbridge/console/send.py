@@ -7,8 +7,10 @@ leads to its fax: to reload a page or to go back never sends anything again.
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
@@ -21,7 +23,8 @@ from mailbridge.errors import Refused
 
 _MOST_NAMES: Final = 200  # contacts that the form suggests
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*", re.ASCII)
-_FIELDS: Final = ("to", "subject", "text", "sender")
+_A_MINUTE: Final = timedelta(minutes=1)
+_FIELDS: Final = ("to", "subject", "text", "sender", "account", "send_at")
 
 
 async def show_form(visit: Visit) -> Response:
@@ -32,10 +35,13 @@ async def show_form(visit: Visit) -> Response:
 def _form(visit: Visit, values: dict[str, str], faults: dict[str, Any] | None = None) -> Response:
     names = sorted(visit.console.config.directory.numbers)
     shown = {name: values.get(name, "") for name in _FIELDS}
-    most = visit.console.config.smtp.max_size
-    return visit.page(
-        "send.html", 422 if faults else 200, **shown, faults=faults or {}, contacts=names[:_MOST_NAMES], most=most * 3 // 4
-    )
+    more = {"contacts": names[:_MOST_NAMES], "most": visit.console.config.smtp.max_size * 3 // 4, "accounts": accounts_of(visit)}
+    return visit.page("send.html", 422 if faults else 200, **shown, **more, faults=faults or {})
+
+
+def accounts_of(visit: Visit) -> tuple[str, ...]:
+    """Return the accounts that the user may send with, the usual one first."""
+    return visit.console.config.accounts_of(visit.user.name)
 
 
 async def compose(visit: Visit) -> Response:
@@ -50,13 +56,37 @@ async def compose(visit: Visit) -> Response:
                 subject=values["subject"][:500],
                 text=values["text"],
                 files=files_of(form, "files"),
+                account=values["account"] or None,
+                send_at=read_minute(values["send_at"], visit.console.zone),
             )
-            faults, draft = await _draft(visit, composition, most)
+            faults = _check_choices(visit, composition, values)
+            faults, draft = (faults, None) if faults else await _draft(visit, composition, most)
     except TooLarge:
         return _form(visit, {"sender": sender_of(visit)}, {"files": _Fault("5.3.4", "")})
     if draft is None:
         return _form(visit, values, faults)
     return visit.redirect(f"/send/{draft.key}")
+
+
+def read_minute(text: str, zone: ZoneInfo) -> datetime | None:
+    """Return a time of day of the zone as a form has it (HTML, "local date and time string"); None if it is not one."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=zone) if moment.tzinfo is None and "T" in text else None
+
+
+def _check_choices(visit: Visit, composition: Composition, values: dict[str, str]) -> dict[str, _Fault]:
+    """Return what is wrong with the account and the time, which a browser's form lets people only choose."""
+    faults = dict[str, _Fault]()
+    if composition.account is not None and composition.account not in accounts_of(visit):
+        faults["account"] = _Fault("account_unknown", "")
+    if values["send_at"] and composition.send_at is None:
+        faults["send_at"] = _Fault("send_at_invalid", "")
+    elif composition.send_at is not None and composition.send_at < visit.now - _A_MINUTE:
+        faults["send_at"] = _Fault("send_at_past", "")
+    return faults
 
 
 class _Fault:
@@ -94,6 +124,8 @@ async def _draft(visit: Visit, composition: Composition, most: int) -> tuple[dic
     try:
         return {}, await drafts.create(transaction, partial(write_mail, composition, hostname, visit.now, most))
     except Refused as refusal:
+        if "Send-At" in refusal.reply:
+            return {"send_at": _Fault("send_at_far", "")}, None
         field = "to" if " 4.7.1 " in refusal.reply else "sender" if refusal.reply.startswith("553") else "files"
         return {field: _Fault.of(refusal)}, None
 
@@ -146,7 +178,7 @@ async def send_draft(visit: Visit) -> Response:
     if not was_sent:
         now, actor = visit.now, visit.actor()
         await visit.console.runtime.store.run(lambda tx: tx.audit.note("fax.send", fax_id, None, actor, now))
-    return visit.redirect(f"/faxes/{fax_id}", "sent")
+    return visit.redirect(f"/faxes/{fax_id}", "scheduled" if before and before.send_at and before.send_at > visit.now else "sent")
 
 
 async def discard_draft(visit: Visit) -> Response:

@@ -15,10 +15,12 @@ from starlette.responses import Response
 
 from mailbridge import __version__
 from mailbridge.console.hour_chart import Chart, chart_of
+from mailbridge.console.sending_actions import holds
 from mailbridge.console.visit import Visit
 from mailbridge.lifecycle import FaxState
 from mailbridge.store.hour_counts import HOUR, HourCounts
 from mailbridge.store.interface import Transaction
+from mailbridge.store.retention_interface import AuditLine
 
 _HOURS: Final = 24
 _DATABASE: Final = ("mailbridge.sqlite3", "mailbridge.sqlite3-wal")
@@ -28,7 +30,7 @@ _STATES: Final[tuple[FaxState, ...]] = ("queued", "uploading", "submitted", "in_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One MyFax account. `trouble` is why it does not send: held, account_paused or account_refused."""
+    """One MyFax account. `trouble` is why MyFax gets nothing from it: account_paused or account_refused."""
 
     name: str
     credit: str | None  # as MyFax wrote it after the last fax
@@ -67,6 +69,7 @@ class System:
     counts: Mapping[FaxState, int]
     disk: Disk | None
     chart: Chart
+    holds: Mapping[str, AuditLine | None]  # see sending_actions.holds
 
 
 async def show_system(visit: Visit) -> Response:
@@ -74,9 +77,8 @@ async def show_system(visit: Visit) -> Response:
     store, now, config = visit.console.runtime.store, visit.now, visit.console.config
     contacts = visit.console.services.mailboxes()
 
-    def work(tx: Transaction) -> tuple[list[Account], list[Mailbox], Mapping[FaxState, int]]:
+    def work(tx: Transaction) -> tuple[list[Account], list[Mailbox], Mapping[FaxState, int], Mapping[str, AuditLine | None]]:
         causes = {(one.cause, one.name) for one in tx.alerts.causes(now).values()}
-        causes |= {("held", name) for name in tx.conditions.held_sending()}
         last_mails = tx.mailboxes.last_mails()
         accounts = [_account(tx, name, causes) for name in config.accounts]
         mailboxes = [
@@ -89,9 +91,9 @@ async def show_system(visit: Visit) -> Response:
             )
             for name, box in config.mailboxes.items()
         ]
-        return accounts, mailboxes, tx.faxes.counts()
+        return accounts, mailboxes, tx.faxes.counts(), holds(tx)
 
-    accounts, mailboxes, counts = await store.run(work)
+    accounts, mailboxes, counts, held = await store.run(work)
     disk = await asyncio.to_thread(_disk, config.state_dir)
     system = System(
         version=__version__,
@@ -101,13 +103,14 @@ async def show_system(visit: Visit) -> Response:
         counts=counts,
         disk=disk,
         chart=chart_of(await last_hours(visit)),
+        holds=held,
     )
     return visit.changing_page("system.html", "system_part.html", system=system, states=_STATES)
 
 
 def _account(tx: Transaction, name: str, causes: set[tuple[str, str]]) -> Account:
-    troubles = ("account_refused", "account_paused", "held")
-    trouble = next((one for one in troubles if (one, name) in causes or (one, "") in causes), None)
+    troubles = ("account_refused", "account_paused")
+    trouble = next((one for one in troubles if (one, name) in causes), None)
     return Account(name=name, credit=tx.faxes.credit_left(name), due_since=tx.faxes.next_due("queued", name), trouble=trouble)
 
 

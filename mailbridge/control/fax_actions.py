@@ -17,7 +17,10 @@ from mailbridge.store.interface import Store, Transaction
 Clock = Callable[[], datetime]
 # Who does it, from where and by which way, for the audit; None where that is not known.
 By = Mapping[str, Any] | None
+Check = Callable[[Transaction, Fax], None]
 
+# In the audit: that sending is held, and the subject if it is that of all accounts.
+HOLD, ALL_ACCOUNTS = "sending.hold", "*"
 # Faxes in one transaction, which must be short.
 _BATCH = 100
 _NO_LIMIT = 10_000_000
@@ -58,10 +61,10 @@ async def cancel(store: Store, clock: Clock, *, id: str, by: By = None) -> dict[
     return await store.run(work)
 
 
-async def retry(store: Store, clock: Clock, *, id: str, by: By = None) -> dict[str, Any]:
+async def retry(store: Store, clock: Clock, *, id: str, by: By = None, check: Check | None = None) -> dict[str, Any]:
     """Send a queued fax now, or queue a copy of one that failed or was cancelled; return the fax that is sent.
 
-    Raises NotFound, ControlError.
+    `check` refuses to send a copy. Raises NotFound, ControlError, and what `check` raises.
     """
 
     def work(tx: Transaction) -> dict[str, Any]:
@@ -73,6 +76,8 @@ async def retry(store: Store, clock: Clock, *, id: str, by: By = None) -> dict[s
             raise ControlError(f"{fax.id} cannot be sent again: {_NOT_RETRIED[fax.state]}")
         if not fax.documents or not all(document.path for document in fax.documents):
             raise ControlError(f"{fax.id} cannot be sent again: its documents were deleted (retention.documents)")
+        if check is not None:
+            check(tx, fax)
         copy = _copy(fax, now)
         tx.faxes.add(copy, now)
         _note(tx, by, "fax.retry", fax, now, copy=copy.id)
@@ -161,15 +166,21 @@ def _resolution(fax: Fax, as_: str, fax_code: str | None, now: datetime) -> tupl
     raise ControlError(f"a doubt is resolved as sent, resend or failed, not as {as_!r}")
 
 
-async def hold(store: Store, clock: Clock, *, account: str | None = None) -> dict[str, Any]:
+async def hold(store: Store, clock: Clock, *, account: str | None = None, by: By = None) -> dict[str, Any]:
     """Start no more uploads of an account, or of all. Mail is still accepted, and uploads under way finish."""
-    return await store.run(lambda tx: _held(tx, account, clock(), on=True))
-
-
-async def resume(store: Store, clock: Clock, *, account: str | None = None) -> dict[str, Any]:
-    """Send again what `hold` has kept queued, of an account or of all; `account` None ends every hold."""
 
     def work(tx: Transaction) -> dict[str, Any]:
+        _note_sending(tx, by, HOLD, account, clock())
+        return _held(tx, account, clock(), on=True)
+
+    return await store.run(work)
+
+
+async def resume(store: Store, clock: Clock, *, account: str | None = None, by: By = None) -> dict[str, Any]:
+    """Send again what `hold` has kept queued, of an account or of all; `account` None ends every hold. Raises ControlError."""
+
+    def work(tx: Transaction) -> dict[str, Any]:
+        _note_sending(tx, by, "sending.resume", account, clock())
         if account is None:
             for name in tx.conditions.held_sending():
                 if name:
@@ -185,6 +196,11 @@ async def resume(store: Store, clock: Clock, *, account: str | None = None) -> d
         return answer
 
     return await store.run(work)
+
+
+def _note_sending(tx: Transaction, by: By, what: str, account: str | None, now: datetime) -> None:
+    if by is not None:
+        tx.audit.note(what, account or ALL_ACCOUNTS, None, by, now)
 
 
 def _held(tx: Transaction, account: str | None, now: datetime, *, on: bool) -> dict[str, Any]:

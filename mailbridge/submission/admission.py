@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mailbridge.config import Config, User
 from mailbridge.errors import Refused
-from mailbridge.model import Recipient
+from mailbridge.model import Fax, Recipient
+from mailbridge.store.interface import Transaction
 from mailbridge.submission import policy
 from mailbridge.submission.address import find_numbers
 from mailbridge.submission.daily_limits import DailyLimits
@@ -29,15 +30,23 @@ class Admission:
     ) -> None:
         """Check one RCPT, a number or a contact, and add all its numbers to the transaction, or none."""
         policy.check_null_sender(transaction.sender or "")
-        smtp, rules = self._config.smtp, self._config.numbers
-        numbers = find_numbers(address, smtp.domains, smtp.region, self._config.directory, possible=rules.possible)
-        user = self._user(transaction.user)
+        smtp = self._config.smtp
+        numbers = find_numbers(address, smtp.domains, smtp.region, self._config.directory, possible=self._config.numbers.possible)
         for number in numbers:
-            policy.check_number(number, rules.allow if user is None or user.allow is None else user.allow, rules.deny)
+            self._check_number(transaction.user, number)
         policy.check_recipients(len(transaction.recipients) + len(numbers), smtp.max_recipients)
         wanted = {recipient.number for recipient in transaction.recipients} | set(numbers)
         self._limits.check(transaction.user, len(wanted))
         transaction.recipients += [Recipient(number=number, address=address, notify=notify, orcpt=orcpt) for number in numbers]
+
+    def check_again(self, tx: Transaction, fax: Fax) -> None:
+        """Check whether a fax's user may send it once more, as if it came by mail now."""
+        self._check_number(fax.user, fax.number)
+        self._limits.check_stored(tx, fax.user, 1)
+
+    def _check_number(self, user_name: str | None, number: str) -> None:
+        user, rules = self._user(user_name), self._config.numbers
+        policy.check_number(number, rules.allow if user is None or user.allow is None else user.allow, rules.deny)
 
     def admit(self, transaction: MailTransaction, letter: Letter) -> str:
         """Check a letter's headers; return the MyFax account that sends its faxes."""
@@ -52,12 +61,9 @@ class Admission:
     def _account(self, user_name: str | None, wanted: str | None) -> str:
         if wanted is not None and wanted not in self._config.accounts:
             raise Refused("554 5.6.0 Unknown account in X-Mailbridge-Account, or in send --account")
-        user = self._user(user_name)
-        own = (user.account if user else None) or self._config.default_account
-        if wanted is None or user is None or wanted in user.accounts or wanted == own:
-            return wanted or own
-        if user.account is None and not user.accounts:
-            return wanted
+        allowed = self._config.accounts_of(user_name)
+        if wanted is None or wanted in allowed:
+            return wanted or allowed[0]
         raise Refused(f"554 5.7.1 You may not send faxes with the account {wanted}")
 
     def _user(self, name: str | None) -> User | None:

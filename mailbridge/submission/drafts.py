@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from mailbridge.model import Document
+from mailbridge.model import Document, Fax
 from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Transaction
 from mailbridge.store.spool_file import SpoolFile
 from mailbridge.store.spool_paths import derived_path
+from mailbridge.submission import policy
 from mailbridge.submission.acceptance import Acceptance, ReadLetter
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.daily_limits import DailyLimits
@@ -53,6 +55,7 @@ class Draft:
     passed_over: tuple[str, ...]  # names of files that are not faxed
     transaction: MailTransaction
     file: SpoolFile
+    send_at: datetime | None  # not before this time
     fax_id: str | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -110,6 +113,7 @@ class Drafts:
     async def _judged(self, transaction: MailTransaction, file: SpoolFile) -> Draft:
         letter = await self._read_letter(file.relpath, False, transaction.owner)
         account = self._gateway.admission.admit(transaction, letter)
+        policy.check_send_at(letter.send_at, self._runtime.clock())
         if letter.derived:  # a page of text or converted pictures, which are looked at
             await self._runtime.spool.store_derived(file, letter.derived)
         return Draft(
@@ -122,7 +126,12 @@ class Drafts:
             passed_over=letter.passed_over,
             transaction=transaction,
             file=file,
+            send_at=letter.send_at,
         )
+
+    def check_again(self, tx: Transaction, fax: Fax) -> None:
+        """Check whether the user of an earlier fax may send it again now. Raises Refused."""
+        self._gateway.admission.check_again(tx, fax)
 
     def get(self, key: str, user: str) -> Draft | None:
         """Return this user's draft, also one that was sent; None if there is none, or none any more."""

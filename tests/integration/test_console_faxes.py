@@ -16,7 +16,7 @@ from mailbridge.console.routes import ROUTES
 from mailbridge.console.visit import Visit
 from mailbridge.errors import StoreUnavailable
 from mailbridge.lifecycle import FaxState
-from tests.integration.console_fixtures import Site, check_page, check_part, post, with_console
+from tests.integration.console_fixtures import USERS, Site, check_page, check_part, post, with_console
 from tests.integration.console_store import CONTENT, HOSTILE, add_fax, add_received, fail_deliveries
 from tests.store.factories import ask
 
@@ -265,6 +265,35 @@ def test_a_fax_that_failed_is_sent_again_as_a_new_one(tmp_path: Path) -> None:
         assert (done["subject"], done["copy"]) == (fax.id, new)
 
     with_console(tmp_path, scenario)
+
+
+def test_a_sender_sends_a_fax_that_failed_again_with_the_rules_of_a_new_one(tmp_path: Path) -> None:
+    users = {
+        **USERS,
+        "dana": {**USERS["dana"], "daily_limit": 3},
+        "erez": {**USERS["erez"], "language": "en", "allow": ["+9724"]},
+    }
+
+    async def scenario(site: Site) -> None:
+        mine, other = await add_fax(site, "failed", user="dana"), await add_fax(site, "failed", user="erez")
+        dana, erez = await site.user("dana"), await site.user("erez")
+        assert f"/console/faxes/{mine.id}/retry" in links(check_page(await dana.get(f"/console/faxes/{mine.id}")))
+        check_page(await dana.get(f"/console/faxes/{mine.id}/retry"))
+        for _ in range(2):
+            answer = await post(dana, f"/console/faxes/{mine.id}/retry")
+            assert (await dana.get(answer.headers["location"])).status_code == 200
+        answer = await post(dana, f"/console/faxes/{mine.id}/retry")
+        assert "Your daily limit of 3 faxes is reached" in text_of(check_page(answer, 422))
+        assert "is not allowed here" in text_of(check_page(await post(erez, f"/console/faxes/{other.id}/retry"), 422))
+        for browser, fax in ((dana, other), (erez, mine)):
+            check_page(await browser.get(f"/console/faxes/{fax.id}/retry"), 404)
+            check_page(await post(browser, f"/console/faxes/{fax.id}/retry"), 404)
+        assert len(await site.store.run(lambda tx: tx.faxes.newest())) == 4
+        assert [one["user"] for one in await site.audit("fax.retry")] == ["dana", "dana"]
+        # An operator decides for others.
+        assert (await post(await site.user("office"), f"/console/faxes/{other.id}/retry")).status_code == 303
+
+    with_console(tmp_path, scenario, users)
 
 
 def test_a_fax_without_its_documents_cannot_be_sent_again(tmp_path: Path) -> None:

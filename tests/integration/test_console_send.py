@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import httpx
 import pytest
 from PIL import Image
 
+from mailbridge.config import Config
 from mailbridge.console import upload
 from mailbridge.console.texts import Texts
 from mailbridge.errors import Refused
 from mailbridge.model import Fax
 from mailbridge.page.text_page import render
-from tests.integration.console_fixtures import HASH, SAME_ORIGIN, USERS, Site, check_page, post, with_console
+from tests.integration.console_fixtures import HASH, SAME_ORIGIN, USERS, Site, a_config, check_page, later, post, with_console
 
 PDF = render("the contract " * 600)[0]
 Files = list[tuple[str, tuple[str, bytes, str]]]
@@ -250,6 +252,95 @@ def test_a_document_without_pictures_says_why(tmp_path: Path) -> None:
         path = await draft(browser, "03-9876543", ("a.txt", "שלום".encode(), "text/plain"))
         tree = check_page(await browser.get(path))
         assert "cannot be shown as pictures" in "".join(tree.itertext())
+
+    with_console(tmp_path, scenario)
+
+
+def with_accounts(scenario: Any, **of_dana: Any) -> Any:
+    """Return the scenario with a console of three accounts."""
+
+    async def changed(site: Site) -> None:
+        names = {name: {"email": f"{name}@b.co", "password": "x"} for name in ("office", "second", "סניף")}
+        users = {**USERS, "dana": {**USERS["dana"], **of_dana}}
+        more = Config.model_validate({"account": names})
+        site.use(a_config(site.state, users).model_copy(update={"accounts": more.accounts}))
+        await scenario(site)
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("of_dana", "offered"),
+    [
+        ({}, ["office", "second", "סניף"]),
+        ({"account": "second"}, []),
+        ({"account": "second", "accounts": ["סניף"]}, ["second", "סניף"]),
+        ({"accounts": ["סניף"]}, ["office", "סניף"]),
+    ],
+)
+def test_a_user_chooses_among_the_accounts_that_smtp_allows(tmp_path: Path, of_dana: dict[str, Any], offered: list[str]) -> None:
+    async def scenario(site: Site) -> None:
+        browser = await site.user("dana")
+        tree = check_page(await browser.get("/console/send"))
+        [*choices] = [one for one in tree.iter("select") if one.get("id") == "account"]
+        assert ["".join(one.itertext()) for choice in choices for one in choice.iter("option")] == offered
+        for name in offered:
+            tree = check_page(await browser.get(path := await draft(browser, "03-9876543", pdf(), account=name)))
+            assert name in "".join(tree.itertext())
+            await post(browser, path)
+            assert (await faxes(site))[0].account == name
+        for name in {"office", "second", "סניף", "nobody"} - set(offered) - {of_dana.get("account")}:
+            tree = check_page(await write(browser, "03-9876543", pdf(), account=name), 422)
+            if offered:
+                assert [one.get("id") for one in tree.iter() if one.get("aria-invalid") == "true"] == ["account"]
+        assert len(await faxes(site)) == len(offered)
+
+    with_console(tmp_path, with_accounts(scenario, **of_dana))
+
+
+@pytest.mark.parametrize("language", ["he", "en"])
+def test_a_fax_is_sent_at_a_time_of_the_office(tmp_path: Path, language: str) -> None:
+    async def scenario(site: Site) -> None:
+        browser = await site.user("dana", language=language)
+        path = await draft(browser, "03-9876543", pdf(), send_at="2026-01-05T08:30")
+        tree = check_page(await browser.get(path))
+        assert "05.01.2026 08:30" in "".join(tree.itertext())
+        answer = await post(browser, path)
+        assert answer.headers["location"].endswith("?done=scheduled")
+        (fax,) = await faxes(site)
+        assert fax.due_at == datetime(2026, 1, 5, 6, 30, tzinfo=UTC)
+        scheduled = {"he": "מתוזמן", "en": "scheduled"}[language]
+        for page in (f"/console/faxes/{fax.id}", "/console/waiting"):
+            shown = "".join(check_page(await browser.get(page)).itertext())
+            assert "05.01.2026 08:30" in shown
+            assert scheduled in shown
+        later(site, hours=24)
+        browser = await site.user("dana", language=language)
+        assert scheduled not in "".join(check_page(await browser.get(f"/console/faxes/{fax.id}")).itertext())
+
+    with_console(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("send_at", "says"),
+    [
+        ("2026-01-04T10:00", "has passed"),
+        ("2027-03-01T10:00", "more than a year"),
+        ("9999-12-31T23:59", "more than a year"),
+        ("0001-01-01T00:00", "has passed"),
+        ("tomorrow", "a day and a time"),
+        ("2026-01-05", "a day and a time"),
+        ("2026-01-05T08:30+02:00", "a day and a time"),
+        ("2026-01-05T08:30\r\nX-Mailbridge-Account: x", "a day and a time"),
+    ],
+)
+def test_a_time_at_which_nothing_is_sent_is_said_beside_its_field(tmp_path: Path, send_at: str, says: str) -> None:
+    async def scenario(site: Site) -> None:
+        browser = await site.user("dana")
+        tree = check_page(await write(browser, "03-9876543", pdf(), send_at=send_at, subject="my subject"), 422)
+        assert [one.get("id") for one in tree.iter() if one.get("aria-invalid") == "true"] == ["send_at"]
+        assert says in "".join(next(one for one in tree.iter() if one.get("id") == "send_at-fault").itertext())
+        assert await faxes(site) == []
 
     with_console(tmp_path, scenario)
 

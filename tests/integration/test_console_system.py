@@ -47,7 +47,7 @@ def test_the_page_says_how_everything_is_doing(tmp_path: Path, language: str) ->
         assert states[:7] == ["1", "0", "0", "0", "2", "1", "0"]
         assert len([one for one in tree.iter("{http://www.w3.org/2000/svg}rect") if "x" in one.attrib]) == 2
         rows = {words(row.find("th")): words(row) for row in tree.iter("tr") if row.find("td") is not None}
-        held = {"he": "מוחזק", "en": "held"}[language]
+        held = {"he": "עצור", "en": "held"}[language]
         assert [held in rows[name] for name in ("office", "second")] == [False, True]
         check_part(await browser.get("/console/system?part=1"))
 
