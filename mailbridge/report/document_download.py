@@ -18,6 +18,7 @@ from mailbridge.myfax.transport import default_tls
 DOMAIN: Final = "myfax.co.il"
 MAX_DOCUMENT: Final = 100_000_000
 _MAX_REDIRECTS: Final = 3
+_HOST: Final = re.compile(r"[a-z0-9.-]{1,255}")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # First bytes, media type and file ending.
 _TYPES: Final = (
@@ -104,7 +105,7 @@ class Documents:
             raise NotFetched("the document's address is invalid", retryable=False) from None
         host, service = target.host.lower().rstrip("."), self._service
         at_service = host == service.host.lower() or {host, service.host.lower()} <= set(_LOOPBACK)
-        ours = at_service or host == DOMAIN or host.endswith(f".{DOMAIN}")
+        ours = at_service or (_HOST.fullmatch(host) is not None and f".{host}".endswith(f".{DOMAIN}"))
         usual = target.port is None or target.port == 443 or (at_service and (host in _LOOPBACK or target.port == service.port))
         # Only the MyFax simulator on this machine is without TLS.
         clear = at_service and host in _LOOPBACK and target.scheme == service.scheme == "http"

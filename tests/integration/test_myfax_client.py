@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import InDoubt, Rejected
 from mailbridge.myfax import MyFax, Upload
+from mailbridge.submission.letter.file_name import safe_name
 from tests.integration.myfax_fixtures import send_to, simulator_and_client, with_simulator
 from tests.integration.scripted_servers import (
     PASSWORD,
@@ -180,10 +181,41 @@ def test_several_files_are_attached_in_order_beside_an_empty_thefile() -> None:
     assert [part.split(b'filename="')[1].split(b'"')[0].decode() for part, _ in files] == ["1.pdf", "חשבון.pdf", "3.pdf"]
 
 
-def test_a_file_name_cannot_break_out_of_its_header() -> None:
-    _, parts = request_of(documents=(upload(b"x", 'a"\r\nX-Evil: 1\r\n\r\n.pdf'),))
-    assert [part.split(b'"')[1] for part, _ in parts][-1] == b"theFile"
-    assert b"\r\nX-Evil" not in parts[-1][0]
+@pytest.mark.parametrize(
+    "name",
+    [
+        'a"\r\nX-Evil: 1\r\n\r\n.pdf',
+        "a\r\n\r\n--boundary--.pdf",
+        "a\n.pdf",
+        "a\r.pdf",
+        'a"; name="email"; x=".pdf',
+        'a\\".pdf',
+        "a\\",
+        "a\x00.pdf",
+        "a\u202efdp.exe",
+        "../../etc/passwd",
+        "C:\\windows\\a.pdf",
+        "CON",
+        "a\x1b[2J.pdf",
+        "a\u2028X-Evil: 1.pdf",
+        "a%22%0D%0A.pdf",
+        "=?utf-8?q?a=22?=.pdf",
+    ],
+)
+def test_held_a_file_name_cannot_break_out_of_its_header(name: str) -> None:
+    """Neither as the client gets it, nor as it comes out of a mail."""
+    for written in (name, safe_name(name, "document.pdf")):
+        head, parts = request_of(documents=(upload(b"x", written),))
+        assert [part.split(b'"')[1] for part, _ in parts] == [b"email", b"password", b"faxNumber", b"resultType", b"theFile"]
+        header, content = parts[-1]
+        # The two fields of the part, the name between its quotes, and the content whole.
+        assert [line.partition(b":")[0] for line in header.split(b"\r\n")] == [b"Content-Disposition", b"Content-Type"]
+        assert (header.count(b'"'), content) == (4, b"x")
+        assert not {0, 10, 13} & set(header.split(b'"')[3])
+        assert b"Evil" not in head
+    shown = safe_name(name, "document.pdf")
+    assert shown.isprintable()
+    assert not {"/", "\\", '"', ":"} & set(shown)
 
 
 def test_a_file_of_25_mb_is_streamed_and_not_held_in_memory() -> None:

@@ -160,6 +160,78 @@ def test_attack_18_addresses_that_nobody_routes_are_not_public(address: str) -> 
     assert not is_public(address)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        # Loopback in the spellings that a resolver reads.
+        *("127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001"),
+        *(
+            "localhost",
+            "LOCALHOST",
+            "0",
+            "0.0.0.0",
+            "[::1]",
+            "[::]",
+            "[0:0:0:0:0:0:0:1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+        ),
+        *("[::ffff:127.0.0.1]", "user@127.0.0.1", "crm.example.co.il@127.0.0.1", "user:pw@[::1]"),
+        # The clouds' metadata, private networks, and what leads into them.
+        *(
+            "169.254.169.254",
+            "2852039166",
+            "0xa9fea9fe",
+            "[fd00:ec2::254]",
+            "[fe80::1]",
+            "10.0.0.1",
+            "167772161",
+            "172.31.255.255",
+        ),
+        *(
+            "172.31.255.255",
+            "192.168.0.1",
+            "100.64.0.1",
+            "198.18.0.1",
+            "192.0.2.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "[fc00::1]",
+            "[::127.0.0.1]",
+        ),
+        *("[64:ff9b::a00:1]", "[2002:a00:1::]", "[2001:0:7f00:1::80ff:fffe]", "[::ffff:0:127.0.0.1]"),
+    ],
+)
+def test_held_no_spelling_of_an_inner_address_is_connected_to(host: str) -> None:
+    """The addresses are read by the system's own resolver, as in a webhook's URL."""
+
+    async def main() -> None:
+        async with guarded_client(False, 5) as http:
+            backend: Any = http._transport._pool._network_backend  # type: ignore[attr-defined]  # the guard of this client
+            backend._backend = recorder = Recorder()
+            with pytest.raises((httpx.ConnectError, httpx.InvalidURL), match=r"not a public address|has no address|Invalid"):
+                await http.post(f"https://{host}/")
+            assert recorder.met == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("inner", ["127.0.0.1", "10.0.0.1", "::1", "::ffff:10.0.0.1", "169.254.169.254"])
+@pytest.mark.parametrize("first", [True, False])
+def test_held_a_name_with_one_inner_address_among_public_ones_is_not_connected_to(inner: str, first: bool) -> None:
+    async def mixed(host: str, port: int) -> list[str]:
+        return [inner, "8.8.8.8", "2606:4700::1111"] if first else ["8.8.8.8", "2606:4700::1111", inner]
+
+    async def main() -> None:
+        backend = GuardedBackend(mixed)
+        backend._backend = recorder = Recorder()
+        with pytest.raises(httpcore.ConnectError, match="not a public address"):
+            await backend.connect_tcp("crm.example.co.il", 443)
+        assert recorder.met == []
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("address", ["192.88.98.1", "192.0.1.1", "3ffe:ffff::1", "2600::1"])
 def test_attack_18_their_neighbours_are_public(address: str) -> None:
     assert is_public(address)
