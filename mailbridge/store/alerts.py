@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge.model import Event, new_id
 from mailbridge.store import rows, schema
 from mailbridge.store.counters import counters
 from mailbridge.store.notice_records import Alert, NoticeDraft
 from mailbridge.store.notices import Notices
+from mailbridge.store.on_conflict import insert_or_replace
 from mailbridge.store.sql import Sql
 
 _meta, _fax, _stopped = schema.meta.c, schema.fax.c, schema.stopped_webhook.c
@@ -42,8 +42,7 @@ _ACCEPTED: Final = (
     .order_by(_fax.id.desc())
     .limit(20)
 )
-_save = upsert(schema.meta)
-_SAVE: Final = _save.on_conflict_do_update(index_elements=["key"], set_={"value": _save.excluded.value})
+_SAVE: Final = insert_or_replace(schema.meta, ["key"], ["key", "value"])
 # An account that refuses faxes counts as refused for so long after the last one, unless it accepts one before.
 _REFUSED_FOR: Final = timedelta(hours=1)
 

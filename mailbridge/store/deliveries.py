@@ -12,12 +12,11 @@ from typing import Any, Final
 from sqlalchemy import bindparam, func, insert, select, text, update
 
 from mailbridge import lifecycle, metrics
-from mailbridge.errors import StoreUnavailable
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger
 from mailbridge.model import Delivery, Event, new_id
 from mailbridge.store import rows, schema
 from mailbridge.store.counters import counters
-from mailbridge.store.sql import Sql, any_of
+from mailbridge.store.sql import Overtaken, Sql, any_of
 from mailbridge.store.webhook_records import DeliveryTry
 
 _delivery = schema.delivery.c
@@ -28,6 +27,7 @@ _DUE: Final = (
     .where(*_PENDING, _delivery.due_at <= bindparam("now"))
     .order_by(_delivery.due_at)
     .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)  # where other processes claim too; SQLite has no such clause
 )
 # As it stands in the index: SQLite does not conclude it from the state.
 _UNDELIVERED: Final = text("delivery.state <> 'delivered'")
@@ -114,7 +114,7 @@ class Deliveries:
         claimed = [replace(delivery, state=sending, attempts=delivery.attempts + 1) for delivery in pending]
         ids = {"ids": [delivery.id for delivery in claimed], "to_state": sending}
         if self._sql.execute(_CLAIM, ids).rowcount != len(claimed):
-            raise StoreUnavailable(f"deliveries to {endpoint} were changed by another process")
+            raise Overtaken(f"deliveries to {endpoint} were changed by another process")
         wanted = self._sql.rows(_EVENTS, ids=list({delivery.event_id for delivery in claimed}))
         events = {row["id"]: rows.to_event(row) for row in wanted}
         return [(delivery, events[delivery.event_id]) for delivery in claimed]
@@ -130,7 +130,7 @@ class Deliveries:
         values = {name: getattr(after, name) for name in _CHANGED}
         was = {"was_id": before.id, "was_state": before.state}
         if self._sql.execute(_CHANGE, {**values, **was}).rowcount != 1:
-            raise StoreUnavailable(f"{before.id} was changed by another process")
+            raise Overtaken(f"{before.id} was changed by another process")
         self._sql.after_commit.append(partial(metrics.delivery_moved, after.endpoint, trigger))
         if state == "pending":
             self._sql.topics.add(f"deliver:{after.endpoint}")

@@ -11,7 +11,6 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Executable, Select, Update, bindparam, func, insert, literal_column, select, update
 
 from mailbridge import lifecycle, metrics
-from mailbridge.errors import StoreUnavailable
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Event, Fax
 from mailbridge.store import rows, schema
@@ -19,7 +18,7 @@ from mailbridge.store.counters import counters
 from mailbridge.store.events import Events
 from mailbridge.store.multi_insert import insert_rows
 from mailbridge.store.notices import Notices
-from mailbridge.store.sql import Sql, any_of
+from mailbridge.store.sql import Overtaken, Sql, any_of
 
 _fax = schema.fax.c
 # Statements that every fax needs are built once: building one takes as long as running it.
@@ -69,7 +68,11 @@ _turn = schema.fax.alias("turn")
 _DUE_UPLOADS: Final = (
     select(_turn)
     .join_from(_owners, _turn, _turn.c.id == _FIRST_OF_OWNER)
-    .limit(bindparam("limit"))  # in the order of `owners`: with an ORDER BY, all of them would be read
+    .limit(bindparam("limit"))  # in the order of `owners`: with an ORDER BY, SQLite would read all of them
+)
+# Other processes claim too: what they have claimed since the statement began is left out, and so is what they are claiming.
+_DUE_UPLOADS_OF_ALL: Final = (
+    _DUE_UPLOADS.where(_turn.c.state == _QUEUED).order_by(_owners.c.owner).with_for_update(of=_turn, skip_locked=True)
 )
 _WAITING_FOR_NUMBER: Final = (
     select(_fax.account).distinct().where(_fax.number == bindparam("number"), _fax.state == "queued").limit(100)
@@ -85,7 +88,7 @@ _EXPIRED: Final = (
 _BY_TOKENS: Final = select(schema.fax).where(_fax.token.in_(any_of("tokens")))
 _former = schema.former_token.c
 _BY_FORMER_TOKENS: Final = (
-    select(schema.fax).join(schema.former_token, _fax.id == _former.fax_id).where(_former.token.in_(any_of("tokens"))).distinct()
+    select(schema.fax).join(schema.former_token, _fax.id == _former.fax_id).where(_former.token.in_(any_of("tokens")))
 )
 _ADD_FORMER_TOKEN: Final = insert(schema.former_token)
 _BY_FAX_CODES: Final = select(schema.fax).where(func.lower(_fax.fax_code).in_(any_of("codes")))
@@ -111,10 +114,11 @@ def _change(names: frozenset[str]) -> Update:
 class Faxes:
     """See `store.interface.Faxes`."""
 
-    __slots__ = ("_events", "_notices", "_sql")
+    __slots__ = ("_due_uploads", "_events", "_notices", "_sql")
 
     def __init__(self, sql: Sql, events: Events, notices: Notices) -> None:
         self._sql, self._events, self._notices = sql, events, notices
+        self._due_uploads = _DUE_UPLOADS_OF_ALL if sql.shared else _DUE_UPLOADS
 
     def add(self, fax: Fax, now: datetime) -> None:
         self.add_all([(fax, now)])
@@ -142,10 +146,10 @@ class Faxes:
         return self._found(_DUE_OF_ACCOUNT, state=state, now=now, account=account, limit=limit)
 
     def due_uploads(self, now: datetime, account: str, per_number: int, limit: int, after: str = "") -> list[Fax]:
-        facts = {"now": now, "account": account, "per_number": per_number}
-        found = self._found(_DUE_UPLOADS, **facts, limit=limit, after=after)
+        facts, query = {"now": now, "account": account, "per_number": per_number}, self._due_uploads
+        found = self._found(query, **facts, limit=limit, after=after)
         if len(found) < limit and after and not (found and found[0].owner <= after):
-            found += self._found(_DUE_UPLOADS, **facts, limit=limit - len(found), after="")
+            found += self._found(query, **facts, limit=limit - len(found), after="")
         return list({fax.id: fax for fax in found}.values())
 
     def calls_to(self, number: str) -> int:
@@ -218,7 +222,7 @@ class Faxes:
             return
         was = {"was_id": before.id, "was_state": before.state, "was_seq": before.seq}
         if self._sql.execute(_change(frozenset(changed)), {**changed, **was}).rowcount != 1:
-            raise StoreUnavailable(f"{before.id} was changed by another process")
+            raise Overtaken(f"{before.id} was changed by another process")
         if "token" in changed:
             self._sql.execute(_ADD_FORMER_TOKEN, {"token": before.token, "fax_id": before.id})
         if {"state", "due_at"} & changed.keys():

@@ -1,8 +1,9 @@
 """The interface of a store: one durable place for faxes, events and mailbox cursors, changed in transactions.
 
 `Store.run(work)` calls `work(tx)` in one transaction and returns its result once that transaction is durable. `work` runs in
-another thread than the event loop, and several share one commit. So it must be short, must not block, and may run only once.
-When it raises, only its own changes are undone, and the caller gets the error.
+another thread than the event loop, and several share one commit. So it must be short, and must not block. It runs again if
+another process was in its way, so it changes nothing but the store. When it raises, only its own changes are undone, and the
+caller gets the error.
 
 Every method of a transaction raises StoreUnavailable when the database cannot answer.
 """

@@ -6,22 +6,17 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge.model import Cursor
 from mailbridge.store import schema
+from mailbridge.store.on_conflict import insert_or_ignore, insert_or_replace
 from mailbridge.store.sql import Sql
 
 _cursor = schema.cursor.c
 _CURSOR: Final = select(schema.cursor).where(_cursor.mailbox == bindparam("mailbox"), _cursor.folder == bindparam("folder"))
-_new = upsert(schema.cursor).values({name: bindparam(name) for name in ("mailbox", "folder", "uidvalidity", "last_uid")})
-_SAVE_CURSOR: Final = _new.on_conflict_do_update(
-    index_elements=["mailbox", "folder"],
-    set_={"uidvalidity": _new.excluded.uidvalidity, "last_uid": _new.excluded.last_uid},
-)
-_MARK_PROCESSED: Final = (
-    upsert(schema.processed_mail).values({name: bindparam(name) for name in ("mailbox", "digest", "at")}).on_conflict_do_nothing()
-)
+_KEY: Final = ("mailbox", "folder")
+_SAVE_CURSOR: Final = insert_or_replace(schema.cursor, _KEY, [*_KEY, "uidvalidity", "last_uid"])
+_MARK_PROCESSED: Final = insert_or_ignore(schema.processed_mail)
 _processed = schema.processed_mail.c
 _NEWEST: Final = select(_processed.mailbox, _processed.at).order_by(_processed.at.desc()).limit(2000)
 

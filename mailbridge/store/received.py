@@ -7,19 +7,18 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import delete, select, update
 
 from mailbridge.model import ListingProgress, ReceivedItem
 from mailbridge.store import schema
+from mailbridge.store.on_conflict import insert_or_ignore, insert_or_replace
 from mailbridge.store.received_notes import ReceivedNote, notes, put_note
 from mailbridge.store.sql import Sql
 
 _item, _listing = schema.received_item.c, schema.listing_progress.c
 _NAMES = tuple(field.name for field in fields(ReceivedItem))
-_new = upsert(schema.received_item).values({name: bindparam(name) for name in _NAMES})
-_PUT: Final = _new.on_conflict_do_update(index_elements=["id"], set_={name: _new.excluded[name] for name in _NAMES[1:]})
-_START: Final = upsert(schema.listing_progress).on_conflict_do_nothing()
+_PUT: Final = insert_or_replace(schema.received_item, ["id"], _NAMES)
+_START: Final = insert_or_ignore(schema.listing_progress)
 
 
 class Received:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import delete, select
 
 from mailbridge.store import schema
+from mailbridge.store.on_conflict import insert_or_replace
 from mailbridge.store.sql import Sql, any_of
 
 
@@ -27,8 +27,7 @@ class ReceivedNote:
 
 _note = schema.received_note.c
 _NAMES = tuple(field.name for field in fields(ReceivedNote))
-_new = upsert(schema.received_note).values({name: bindparam(name) for name in _NAMES})
-_PUT: Final = _new.on_conflict_do_update(index_elements=["fax_id"], set_={name: _new.excluded[name] for name in _NAMES[1:]})
+_PUT: Final = insert_or_replace(schema.received_note, ["fax_id"], _NAMES)
 _OF: Final = select(schema.received_note).where(_note.fax_id.in_(any_of("ids")))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Executable, bindparam
 
-from mailbridge.errors import NotFound
+from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.store.hand_over import HandOver
 
 
@@ -16,16 +16,22 @@ def any_of(name: str) -> BindParameter[object]:
     return bindparam(name, expanding=True)
 
 
+class Overtaken(StoreUnavailable):
+    """Another process changed a row after this transaction had read it. `store.writer` runs the transaction again."""
+
+
 class Sql:
     """Runs statements in one transaction. `topics` are those to notify after the commit (see `Store.subscribe`).
 
-    `after_commit` has calls that count for `metrics` what was changed, and that hand new deliveries over.
+    `after_commit` has calls that count for `metrics` what was changed, and that hand new deliveries over. `shared` is whether
+    other processes write the database too.
     """
 
-    __slots__ = ("after_commit", "connection", "execute", "hand_over", "topics")
+    __slots__ = ("after_commit", "connection", "execute", "hand_over", "shared", "topics")
 
     def __init__(self, connection: Connection, hand_over: HandOver) -> None:
         self.connection, self.hand_over = connection, hand_over
+        self.shared = connection.dialect.name != "sqlite"
         self.execute = connection.execute
         self.topics: set[str] = set()
         self.after_commit: list[Callable[[], None]] = []

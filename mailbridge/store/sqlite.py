@@ -6,37 +6,31 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from mailbridge import log
-from mailbridge.errors import RestoreUnfinished, SchemaTooNew, StateLocked, StoreUnavailable
+from mailbridge.errors import RestoreUnfinished, SchemaTooNew, StateLocked, StoreUnavailable, Undecided
 from mailbridge.store import disk_errors, migrations, rows, schema
+from mailbridge.store.database_facts import created_at, record, schema_version, too_new
 from mailbridge.store.events import Describe, Route
-from mailbridge.store.hand_over import HandOver
-from mailbridge.store.interface import Transaction
 from mailbridge.store.notices import NoticePlan
+from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.state_dir import DATABASE, RESTORING, lock_state_dir
-from mailbridge.store.writer import Writer
 
-T = TypeVar("T")
 # Seconds between attempts to lock the state_dir.
 _LOCK_INTERVAL = 0.05
 
 
-class SqliteStore:
-    """A Store (see `store.interface`) in `state_dir/mailbridge.sqlite3`.
+class SqliteStore(SqlStore):
+    """A store in `state_dir/mailbridge.sqlite3`. See `SqlStore`.
 
-    `describe` returns the data of an event about a fax, `route` the endpoints of an event type, and `plan` decides on notices
-    (None: there are none). `patience` is the seconds to wait for another process that has locked the state_dir. Use it as an
-    async context manager; `created_at` is then when the database was created, or None if that is unknown. `restoring` opens it
-    also while a backup is being restored into it.
+    `patience` is the seconds to wait for another process that has locked the state_dir. Use it as an async context manager.
+    `restoring` opens it also while a backup is being restored into it.
 
     Creates the state_dir if its parent exists, and the database. Raises StateLocked if another process uses the state_dir,
     RestoreUnfinished, SchemaTooNew if a newer mailbridge wrote the database, StoreUnavailable.
@@ -52,10 +46,8 @@ class SqliteStore:
         *,
         restoring: bool = False,
     ) -> None:
-        self._state_dir, self._describe, self._route, self._patience, self._plan = state_dir, describe, route, patience, plan
-        self._restoring = restoring
-        self._subscribed: dict[str, asyncio.Event] = {}
-        self._closed = False
+        super().__init__(describe, route, plan)
+        self._state_dir, self._patience, self._restoring = state_dir, patience, restoring
 
     async def __aenter__(self) -> SqliteStore:
         # Not its parents: a wrong path is reported below.
@@ -65,42 +57,30 @@ class SqliteStore:
         try:
             if not self._restoring and (self._state_dir / RESTORING).exists():
                 raise RestoreUnfinished(f"a restore into {self._state_dir} was interrupted; run mailbridge restore again")
-            self._engine, _ = await asyncio.to_thread(_open, self._state_dir / DATABASE)
+            engine, _ = await asyncio.to_thread(_open, self._state_dir / DATABASE)
         except BaseException:
             os.close(self._lock)
             raise
-        self.created_at = await asyncio.to_thread(_created_at, self._engine)
-        self._writer = Writer(self._engine, self._describe, self._route, self._plan, self._notify)
+        self.created_at = await asyncio.to_thread(created_at, engine)
+        self._start(engine, SqliteFaults())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._closed = True
-        await self._writer.close()
-        await asyncio.to_thread(self._engine.dispose)
+        await self._stop()
         os.close(self._lock)
 
-    async def run(self, work: Callable[[Transaction], T]) -> T:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        # A caller that is cancelled cancels the future, not the transaction: the writer sets no result then.
-        return await self._writer.submit(work)
 
-    @property
-    def healthy(self) -> bool:
-        """Whether the last transaction could be written."""
-        return self._writer.healthy
+class SqliteFaults:
+    """The errors of SQLite; see `store.faults.Faults`."""
 
-    @property
-    def hand_over(self) -> HandOver:
-        """Where dispatchers offer to take new deliveries."""
-        return self._writer.hand_over
+    def unavailable(self, error: DBAPIError | OSError, *, committing: bool) -> StoreUnavailable:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        why = f": {disk_errors.FULL}" if disk_errors.is_full(error) else f" ({cause})"
+        kind = Undecided if "FSYNC" in getattr(cause, "sqlite_errorname", "") else StoreUnavailable
+        return kind(f"the database cannot be written{why}")
 
-    def subscribe(self, topic: str) -> asyncio.Event:
-        return self._subscribed.setdefault(topic, asyncio.Event())
-
-    def _notify(self, topics: set[str]) -> None:
-        for topic in topics:
-            self.subscribe(topic).set()
+    def is_rivalry(self, error: DBAPIError | OSError) -> bool:
+        return False  # one process writes the file, through one connection
 
 
 async def _lock_within(state_dir: Path, patience: float) -> int:
@@ -174,25 +154,15 @@ def _create_or_migrate(connection: Connection, path: Path) -> int:
     """Create the tables, or migrate them to the newest schema, in one transaction; return the schema that was found."""
     if not inspect(connection).has_table("meta"):
         schema.metadata.create_all(connection)
-        facts = {"schema": str(schema.SCHEMA_VERSION), "made": datetime.now(UTC).isoformat()}
-        connection.execute(insert(schema.meta), [{"key": key, "value": value} for key, value in facts.items()])
-    stored = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "schema")).scalar()
-    if stored is None or not stored.isdecimal():
+        record(connection)
+    found = schema_version(connection)
+    if found is None:
         raise StoreUnavailable(f"{path} has no schema number; restore a backup into an empty state_dir: mailbridge restore DIR")
-    found = int(stored)
     if found > schema.SCHEMA_VERSION:
-        raise SchemaTooNew(
-            f"{path} has schema {found}, this mailbridge knows {schema.SCHEMA_VERSION}; install the newer version again"
-        )
+        raise SchemaTooNew(too_new(path, found))
     if found < schema.SCHEMA_VERSION:
         migrations.migrate(connection, found, schema.SCHEMA_VERSION)
     return found
-
-
-def _created_at(engine: Engine) -> datetime | None:
-    with engine.begin() as connection:
-        stored = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "made")).scalar()
-    return None if stored is None else datetime.fromisoformat(stored)
 
 
 def _configure(connection: sqlite3.Connection, _: Any) -> None:

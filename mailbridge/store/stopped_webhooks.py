@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from mailbridge.store import schema
+from mailbridge.store.on_conflict import insert_or_ignore
 from mailbridge.store.sql import Sql
 from mailbridge.store.webhook_records import StoppedWebhook
 
 _webhook = schema.stopped_webhook.c
 _GET: Final = select(schema.stopped_webhook).where(_webhook.endpoint == bindparam("endpoint"))
 _NAMES: Final = select(_webhook.endpoint).order_by(_webhook.endpoint)
-_ADD: Final = upsert(schema.stopped_webhook).on_conflict_do_nothing()
+_ADD: Final = insert_or_ignore(schema.stopped_webhook)
 _REMOVE: Final = delete(schema.stopped_webhook).where(_webhook.endpoint == bindparam("name"))
 
 

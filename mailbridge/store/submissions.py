@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, literal_column, select
 
 from mailbridge.model import Envelope, Fax, QueuedMail
 from mailbridge.store import rows, schema
@@ -30,7 +30,7 @@ _COUNT_FAXES: Final = (
     .where(_envelope.user == bindparam("user"), _envelope.received_at >= bindparam("since"))
 )
 # Grouped by an expression: along the groups of a column SQLite would read the whole index.
-_SAME_KEY = func.coalesce(_fax.same_key, "")
+_SAME_KEY = func.coalesce(_fax.same_key, literal_column("''"))
 _SAME_AGAIN: Final = (
     select(_SAME_KEY, func.max(_fax.id))
     .where(_fax.same_key.in_(any_of("keys")), _fax.created_at >= bindparam("since"))

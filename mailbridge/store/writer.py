@@ -16,17 +16,20 @@ from mailbridge.accounting import charged_call
 from mailbridge.errors import IllegalTransition, NotFound, StoreUnavailable, Undecided
 from mailbridge.model import Delivery, new_id
 from mailbridge.store import schema
-from mailbridge.store.disk_errors import FULL, is_full
 from mailbridge.store.events import Describe, Route
+from mailbridge.store.faults import Faults
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
 from mailbridge.store.notices import NoticePlan
+from mailbridge.store.sql import Overtaken
 from mailbridge.store.transaction import SqlTransaction
 
 T = TypeVar("T")
 Job = tuple[Callable[[Transaction], Any], "asyncio.Future[Any]"]
 # Most transactions in a commit: with more, the first would wait for the last, and few flushes would be saved.
 _BATCH = 64
+# Times that a transaction is run while others are in its way.
+_ATTEMPTS = 8
 # Bytes: more than the records of a mail take in the write-ahead log.
 _PROBE = 1 << 16
 
@@ -39,13 +42,20 @@ class Writer:
     """
 
     def __init__(
-        self, engine: Engine, describe: Describe, route: Route, plan: NoticePlan | None, notify: Callable[[set[str]], None]
+        self,
+        engine: Engine,
+        faults: Faults,
+        describe: Describe,
+        route: Route,
+        plan: NoticePlan | None,
+        notify: Callable[[set[str]], None],
     ) -> None:
         self.hand_over = HandOver(self._give_back)
-        self._engine, self._describe, self._route, self._plan, self._notify = engine, describe, route, plan, notify
+        self._engine, self._faults = engine, faults
+        self._describe, self._route, self._plan, self._notify = describe, route, plan, notify
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self.healthy = True
-        self._sync_failed = False
+        self.healthy, self._committing = True, False
+        self._undecided = False  # since a commit failed that may have become durable
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="store")
         self._thread.start()
@@ -93,37 +103,43 @@ class Writer:
     def _commit(
         self, connection: Connection, transaction: SqlTransaction, batch: list[Job]
     ) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
-        outcomes: list[tuple[asyncio.Future[Any], Any]] = []
-        topics: set[str] = set()
-        transaction.after_commit.clear()
         if not self.healthy:
             self._probe(connection)
-        if self._sync_failed:
-            # Data of the failed sync may still be in the write-ahead log, and would be recovered at the next start.
+        if self._undecided:
+            # Data of a failed sync may still be in SQLite's write-ahead log, and would be recovered at the next start.
             return [(future, StoreUnavailable("the database cannot be synced")) for _, future in batch], set()
-        try:
-            with connection.begin():
-                for work, future in batch:
-                    outcomes.append((future, _run(connection, transaction, work, topics)))
-        except (DBAPIError, OSError) as error:
-            # SQLite rolls back the whole transaction when the disk is full, so nothing in the batch is durable.
-            return [(future, self._failed(error)) for _, future in batch], set()
+        more_attempts = _ATTEMPTS
+        while True:
+            more_attempts -= 1
+            try:
+                return self._run_all(connection, transaction, batch)
+            except (DBAPIError, OSError) as error:
+                # The whole transaction was rolled back, so nothing in the batch is durable.
+                if not (more_attempts and self._faults.is_rivalry(error)):
+                    return [(future, self._failed(error)) for _, future in batch], set()
+
+    def _run_all(
+        self, connection: Connection, transaction: SqlTransaction, batch: list[Job]
+    ) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
+        topics: set[str] = set()
+        transaction.after_commit.clear()
+        self._committing = False
+        with connection.begin():
+            outcomes = [(future, _run(connection, transaction, work, topics)) for work, future in batch]
+            self._committing = True
         for count in transaction.after_commit:
             count()
         return outcomes, topics
 
     def _failed(self, error: DBAPIError | OSError) -> StoreUnavailable:
         """Record a failed commit, and return the error for its transactions."""
-        self.healthy = False
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        message = f"the database cannot be written: {FULL}" if is_full(error) else f"the database cannot be written ({cause})"
-        if "FSYNC" not in getattr(cause, "sqlite_errorname", ""):
-            return StoreUnavailable(message)
-        self._sync_failed = True
-        return Undecided(message)
+        self.healthy, failed = False, self._faults.unavailable(error, committing=self._committing)
+        self._undecided = self._undecided or isinstance(failed, Undecided)
+        return failed
 
     def _probe(self, connection: Connection) -> None:
         """After a failed commit, try to write as much as a mail's records take."""
+        self._committing = False
         try:
             with connection.begin():
                 connection.execute(delete(schema.meta).where(schema.meta.c.key == "written"))
@@ -131,7 +147,7 @@ class Writer:
         except (DBAPIError, OSError) as error:
             self._failed(error)
         else:
-            self.healthy, self._sync_failed = True, False
+            self.healthy, self._undecided = True, False
 
     def _set_results(self, outcomes: list[tuple[asyncio.Future[Any], Any]], topics: set[str]) -> None:
         for future, outcome in outcomes:
@@ -146,19 +162,23 @@ class Writer:
 
 def _run(connection: Connection, transaction: SqlTransaction, work: Callable[[Transaction], Any], topics: set[str]) -> Any:
     """Run one job in the transaction of its batch; return its result, or the error that it raised and that undid its changes."""
-    transaction.topics.clear()
     counted = len(transaction.after_commit)
-    # Not SQLAlchemy's begin_nested, which takes as long as two inserts.
-    connection.exec_driver_sql("SAVEPOINT job")
-    try:
-        result = work(transaction)
-    except DBAPIError:
-        raise
-    except Exception as error:
-        del transaction.after_commit[counted:]
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
-        connection.exec_driver_sql("RELEASE SAVEPOINT job")
-        return error
+    for attempt in range(1, _ATTEMPTS + 1):
+        transaction.topics.clear()
+        # Not SQLAlchemy's begin_nested, which takes as long as two inserts.
+        connection.exec_driver_sql("SAVEPOINT job")
+        try:
+            result = work(transaction)
+        except DBAPIError:
+            raise
+        except Exception as error:
+            del transaction.after_commit[counted:]
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
+            connection.exec_driver_sql("RELEASE SAVEPOINT job")
+            if not isinstance(error, Overtaken) or attempt == _ATTEMPTS:
+                return error
+        else:
+            break
     connection.exec_driver_sql("RELEASE SAVEPOINT job")
     topics |= transaction.topics
     return result

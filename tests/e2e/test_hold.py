@@ -11,7 +11,7 @@ from mailbridge.fax.poller import Poller
 from mailbridge.page.text_page import render
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
 from tests.e2e.environment import Environment
 from tests.e2e.test_commands import fax_to, in_environment, refused
 from tests.e2e.test_process import logged
@@ -64,7 +64,7 @@ def test_hold_of_one_account_leaves_the_other_sending(tmp_path: Path) -> None:
 def test_a_held_fax_does_not_expire_and_gets_its_time_again(tmp_path: Path) -> None:
     later = NOW + timedelta(days=3)
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         runtime = Runtime(store, Spool(tmp_path / "spool"), lambda: later, lambda: 0.5)
         poller = Poller({}, FaxOptions(), runtime)
         fax = a_fax()

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Fax
 from mailbridge.store.interface import Store
+from mailbridge.store.postgres import PostgresStore
 from mailbridge.store.spool import Spool
 from mailbridge.store.spool_paths import derived_path
+from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import NOW, a_fax, an_envelope
+from tests.postgres_server import PostgresServer
 
 TRIGGERS_TO: dict[FaxState, tuple[FaxTrigger, ...]] = {
     "queued": (),
@@ -29,9 +33,24 @@ TRIGGERS_TO: dict[FaxState, tuple[FaxTrigger, ...]] = {
 }
 
 
-def with_store(path: Path, scenario: Callable[[SqliteStore], Awaitable[None]]) -> None:
+# The fixture `database` sets it: the tests then run against PostgreSQL.
+server: PostgresServer | None = None
+
+
+def a_store(path: Path) -> SqliteStore | PostgresStore:
+    """Return a store that is not open yet, the same for the same path."""
+
+    def describe(fax: Fax) -> dict[str, Any]:
+        return {"fax_id": fax.id, "status": fax.state}
+
+    if server is None:
+        return SqliteStore(path, describe, lambda type_: ["crm", "erp"])
+    return PostgresStore(server.url(server.database(str(path))), describe, lambda type_: ["crm", "erp"], unsafe=True)
+
+
+def with_store(path: Path, scenario: Callable[[SqlStore], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with SqliteStore(path, lambda fax: {"fax_id": fax.id, "status": fax.state}, lambda type_: ["crm", "erp"]) as store:
+        async with a_store(path) as store:
             await scenario(store)
 
     asyncio.run(main())
@@ -77,8 +96,17 @@ async def settle_all(store: Store, at: datetime = NOW + timedelta(days=3650)) ->
                 await store.run(lambda tx, id_=delivery.id: tx.deliveries.transition(id_, "deliver", at))  # type: ignore[misc]
 
 
-def ask(path: Path, question: str, *values: object) -> list[tuple[Any, ...]]:
-    """Run a statement on the database file, beside the store."""
+def copy_state(origin: Path, path: Path) -> None:
+    """Copy a state_dir with the database of a closed store."""
+    shutil.copytree(origin, path)
+    if server is not None:
+        server.copy(str(origin), str(path))
+
+
+def ask(path: Path, question: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+    """Run a statement on the database, beside the store."""
+    if server is not None:
+        return server.ask(server.database(str(path)), question.replace("?", "%s"), *values)
     database = sqlite3.connect(path / "mailbridge.sqlite3", isolation_level=None)
     try:
         return database.execute(question, values).fetchall()

@@ -9,13 +9,15 @@ import pytest
 
 from mailbridge.control.delivery_actions import replay
 from mailbridge.control.fax_actions import cancel, resolve, resolve_all, retry
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW, a_fax, an_envelope
 from tests.store.factories import go, with_store
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 def test_a_delivery_named_twice_is_replayed_once(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await store.run(lambda tx: tx.submissions.add(an_envelope(), [a_fax()], None, NOW))
         [(delivery, event)] = await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 10))
         await store.run(lambda tx: tx.deliveries.transition(delivery.id, "exhaust", NOW))
@@ -32,7 +34,7 @@ def test_a_resolved_fax_gets_its_whole_time_again_after_it_expired_in_doubt(
     fax = a_fax(created_at=NOW, expires_at=NOW + timedelta(days=1))
     later = NOW + timedelta(days=3)
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await store.run(lambda tx: tx.submissions.add(an_envelope(), [fax], None, NOW))
         await go(store, fax.id, "in_doubt")
         answer = await resolve(store, lambda: later, id=fax.id, as_=word, fax_code=code)  # type: ignore[arg-type]
@@ -47,7 +49,7 @@ def test_a_resolved_fax_gets_its_whole_time_again_after_it_expired_in_doubt(
 def test_who_does_something_is_in_the_audit(tmp_path: Path) -> None:
     by = {"user": "dana", "via": "command line"}
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         queued, failed, doubt, another = (a_fax() for _ in range(4))
         await store.run(lambda tx: tx.submissions.add(an_envelope(), [queued, failed, doubt, another], None, NOW))
         for fax, state in ((failed, "failed"), (doubt, "in_doubt"), (another, "in_doubt")):

@@ -21,6 +21,7 @@ from mailbridge.store.interface import Transaction
 from mailbridge.store.restoration import finish, hold_unsent, restore_files
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
+from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.store.verification import verify
 from tests.factories import NOW, a_fax, an_envelope
@@ -32,7 +33,7 @@ CONTENT = b"%PDF-1.7 a document"
 LATER = NOW + timedelta(days=1)
 
 
-async def a_stored_fax(store: SqliteStore, spool: Spool, *triggers: tuple[str, dict[str, Any]]) -> Fax:
+async def a_stored_fax(store: SqlStore, spool: Spool, *triggers: tuple[str, dict[str, Any]]) -> Fax:
     """Store a mail that is one document, with one fax, and move the fax by triggers."""
     envelope = an_envelope(NOW)
     file = spool.create(envelope.id)
@@ -70,7 +71,7 @@ def a_state(state_dir: Path) -> dict[str, str]:
     """Fill a state_dir with a fax in each state; return its id for each."""
     faxes: dict[str, str] = {}
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(state_dir / "spool")
         for state, triggers in STATES.items():
             faxes[state] = (await a_stored_fax(store, spool, *triggers)).id
@@ -105,7 +106,7 @@ def test_what_was_queued_or_uploading_is_in_doubt_after_a_restore_and_all_else_i
     assert held == sorted([faxes["queued"], faxes["uploading"]])
     assert (tmp_path / "new/link.key").read_bytes() == b"k" * 32
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         for state, id_ in faxes.items():
             fax = await stored(store, id_)
             assert fax.state == ("in_doubt" if id_ in held else state)
@@ -231,7 +232,7 @@ def test_no_daemon_starts_on_an_interrupted_restore_and_it_can_be_repeated(tmp_p
 
 
 def test_retention_deletes_no_file_while_a_backup_holds_it(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         fax = await a_stored_fax(store, spool, *STATES["delivered"])
         path = spool.path(fax.documents[0].path)

@@ -6,19 +6,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mailbridge.model import ReceivedItem, new_id
 from mailbridge.store.hour_counts import HourCounts
 from mailbridge.store.received_notes import ReceivedNote
 from mailbridge.store.spool import Spool
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW
 from tests.store.factories import a_mail, settle_all, with_store
+
+pytestmark = pytest.mark.usefixtures("database")
 
 HOUR = timedelta(hours=1)
 
 
 def test_deliveries_come_a_page_at_a_time(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         for number in range(5):
             await store.run(lambda tx, n=number: tx.events.emit("ping", {"n": n}, NOW))  # type: ignore[misc]  # a default has no type
         first = await store.run(lambda tx: tx.deliveries.newest(endpoint="crm", limit=3))
@@ -40,7 +44,7 @@ def test_deliveries_come_a_page_at_a_time(tmp_path: Path) -> None:
 
 
 def test_the_oldest_waiting_delivery_is_also_one_that_is_being_sent(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         assert await store.run(lambda tx: tx.deliveries.oldest_waiting("crm")) is None
         first = await store.run(lambda tx: tx.events.emit("ping", {}, NOW))
         await store.run(lambda tx: tx.events.emit("ping", {}, NOW + HOUR))
@@ -60,7 +64,7 @@ def test_the_oldest_waiting_delivery_is_also_one_that_is_being_sent(tmp_path: Pa
 
 
 def test_the_faxes_of_an_hour_are_counted(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         faxes = await a_mail(store, Spool(tmp_path / "spool"), "queued", "delivered", "delivered", "failed", "cancelled")
         await store.run(lambda tx: tx.events.emit("fax.received", {}, NOW, "fax_in"))
         facts: dict[str, Any] = {"account": "office", "kind": "incoming", "caller": None, "called": None}
@@ -80,7 +84,7 @@ def test_the_faxes_of_an_hour_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_note_about_a_received_fax_is_replaced_and_deleted_with_it(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await store.run(lambda tx: tx.events.emit("fax.received", {}, NOW, "fax_in"))
         first = ReceivedNote(fax_id="fax_in", changed_by="dana", changed_at=NOW, note="חוזה")
         await store.run(lambda tx: tx.received.put_note(first))

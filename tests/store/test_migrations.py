@@ -14,7 +14,8 @@ import pytest
 from mailbridge.errors import SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.model import Cursor
 from mailbridge.store import migrations, schema
-from mailbridge.store.sqlite import SqliteStore, migrate
+from mailbridge.store.sql_store import SqlStore
+from mailbridge.store.sqlite import migrate
 from tests.factories import NOW
 from tests.store.factories import ask, with_store
 from tests.wait_helpers import PATIENCE
@@ -49,7 +50,7 @@ def make_old(state_dir: Path, number: int) -> Path:
     return state_dir
 
 
-async def nothing(_: SqliteStore) -> None:
+async def nothing(_: SqlStore) -> None:
     pass
 
 
@@ -95,7 +96,7 @@ def test_a_released_schema_is_migrated_at_start_with_every_row(old: Path) -> Non
         *("queued", "uploading", "submitted", "in_doubt", "delivered", "failed", "cancelled")
     }
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         counted = await store.run(lambda tx: tx.faxes.counts())
         assert counted == dict(ask(old, "SELECT state, count(*) FROM fax GROUP BY 1"))
         deliveries = await store.run(lambda tx: tx.deliveries.counts())
@@ -184,7 +185,7 @@ def test_migrate_returns_both_schemas_and_changes_nothing_the_second_time(old: P
     with pytest.raises(StoreUnavailable, match="does not exist"):
         migrate(tmp_path / "empty")
 
-    async def beside_a_daemon(_: SqliteStore) -> None:
+    async def beside_a_daemon(_: SqlStore) -> None:
         with pytest.raises(StateLocked):
             migrate(old)
 

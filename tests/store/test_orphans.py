@@ -12,7 +12,7 @@ from mailbridge.store import orphans
 from mailbridge.store.interface import Transaction
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW
 from tests.store.factories import a_mail, settle_all, with_store
 
@@ -35,7 +35,7 @@ def age_all(spool: Spool) -> None:
 def test_files_without_a_record_are_deleted_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "queued")
         received = spool.store_received("fax_in", b"%PDF")
         await store.run(lambda tx: tx.events.emit("fax.received", {"document": {"path": received}}, NOW, "fax_in"))
@@ -60,7 +60,7 @@ def test_files_of_a_lost_database_are_kept_and_logged(tmp_path: Path, capsys: py
     spool = Spool(tmp_path / "spool")
     made: list[datetime] = []
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         assert store.created_at is not None
         made.append(store.created_at)
         second, later = timedelta(seconds=1), store.created_at + timedelta(days=1)
@@ -79,7 +79,7 @@ def test_files_of_a_lost_database_are_kept_and_logged(tmp_path: Path, capsys: py
 def test_a_file_newer_than_the_start_is_kept(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [young] = left(spool, "mail/00/env_young.eml", at=NOW)
         [old] = left(spool, "mail/00/env_old.eml", at=NOW - timedelta(seconds=1))
         assert await orphans.sweep(store, spool, NOW) == 1
@@ -92,7 +92,7 @@ def test_files_of_pending_deletions_are_not_orphans(tmp_path: Path) -> None:
     """Retention alone deletes and counts them."""
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
         path = spool.store_received("fax_in", b"%PDF")
         await store.run(lambda tx: tx.events.emit("fax.received", {"document": {"path": path}}, NOW, "fax_in"))
@@ -111,7 +111,7 @@ def test_files_of_pending_deletions_are_not_orphans(tmp_path: Path) -> None:
 def test_many_files_are_looked_up_in_one_transaction(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         left(spool, *(f"mail/{n % 64:02x}/env_{n}.eml" for n in range(2000)))
         left(spool, *(f"received/05/fax_{n}" for n in range(1201)))
         real, asked = store.run, [0]
@@ -130,7 +130,7 @@ def test_many_files_are_looked_up_in_one_transaction(tmp_path: Path) -> None:
 def test_known_files_are_mails_and_received_documents(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "queued")
         path = fax.documents[0].path
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, event
 from mailbridge.store.interface import Transaction
 from mailbridge.store.list_filter import FaxGroup, ListFilter
 from mailbridge.store.spool import Spool
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW, NUMBER
 from tests.store.factories import a_mail, settle_all, with_store
 
@@ -84,7 +84,7 @@ FREQUENT: dict[str, Callable[[Transaction], Any]] = {
 }
 
 
-async def plans(store: SqliteStore, work: Callable[[Transaction], Any]) -> list[str]:
+async def plans(store: SqlStore, work: Callable[[Transaction], Any]) -> list[str]:
     """Run `work`, and return the plan of every statement that it ran."""
     found: list[str] = []
 
@@ -102,7 +102,7 @@ async def plans(store: SqliteStore, work: Callable[[Transaction], Any]) -> list[
     return found
 
 
-async def fill(store: SqliteStore, spool: Spool) -> None:
+async def fill(store: SqlStore, spool: Spool) -> None:
     """Store a fax that can be deleted, one whose documents can be, open ones, and deliveries in several states."""
     await a_mail(store, spool, "delivered")
     await store.run(lambda tx: tx.events.emit("fax.received", {"document": {"path": "received/a"}}, NOW, "fax_in"))
@@ -118,7 +118,7 @@ async def fill(store: SqliteStore, spool: Spool) -> None:
 
 @pytest.mark.parametrize("query", FREQUENT)
 def test_a_frequent_query_scans_no_table(tmp_path: Path, query: str) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await fill(store, Spool(tmp_path / "spool"))
         found = await plans(store, FREQUENT[query])
         assert found
@@ -128,7 +128,7 @@ def test_a_frequent_query_scans_no_table(tmp_path: Path, query: str) -> None:
 
 
 def test_a_scan_is_recognised(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         assert await plans(store, lambda tx: tx.faxes.newest(None)) == ["SCAN fax USING INDEX sqlite_autoindex_fax_1"]
 
     with_store(tmp_path, scenario)
@@ -142,7 +142,7 @@ def test_a_scan_is_recognised(tmp_path: Path) -> None:
     ],
 )
 def test_the_next_work_is_found_without_sorting(tmp_path: Path, query: str) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         assert not [line for line in await plans(store, FREQUENT[query]) if "TEMP B-TREE" in line]
 
     with_store(tmp_path, scenario)
@@ -151,7 +151,7 @@ def test_the_next_work_is_found_without_sorting(tmp_path: Path, query: str) -> N
 def test_the_newest_events_are_read_along_an_index(tmp_path: Path) -> None:
     """The scan stops at the limit, and sorts only events of the same time."""
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         first, *rest = await plans(store, lambda tx: tx.events.newest(None, 10))
         assert first == "SCAN event USING INDEX event_at"
         assert [line for line in rest if "RIGHT PART" not in line and "LAST" not in line] == []
@@ -171,7 +171,7 @@ def test_the_newest_events_are_read_along_an_index(tmp_path: Path) -> None:
 def test_neither_many_recipients_nor_many_waiting_faxes_are_searched(tmp_path: Path, query: str, searched: str) -> None:
     """A circular goes to ten thousand numbers, and a thousand faxes may wait for one of them."""
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         assert any(searched in line for line in await plans(store, FREQUENT[query]))
 
     with_store(tmp_path, scenario)
@@ -190,7 +190,7 @@ LISTS = [("open", "fax_open"), ("delivered", "fax_delivered"), ("failed", "fax_n
 def test_a_list_is_read_along_its_own_index(tmp_path: Path, name: FaxGroup | Literal["received"], index: str) -> None:
     """Otherwise a page of the few that failed would read all that did not."""
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         for wanted in (ListFilter(), ListFilter(text="x")):
             found = await plans(store, partial(_list, name, wanted))
             assert [line for line in found if f"INDEX {index}" in line], found

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, LiteralString, get_args
 
+import psycopg
 import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
@@ -22,18 +22,19 @@ from mailbridge.store.interface import Transaction
 from mailbridge.store.retention import Deleted, Retention
 from mailbridge.store.retention_interface import AuditLine
 from mailbridge.store.spool import Spool
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW, NUMBER
-from tests.store.factories import a_mail, ask, go, settle_all, stored, with_store
+from tests.store.factories import a_mail, ask, copy_state, go, settle_all, stored, with_store
 from tests.wait_helpers import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("database")
 DAY = 86400.0
 WEEK, LONG = timedelta(days=7), timedelta(days=730)
 MOMENT = timedelta(microseconds=1)
 STATES = get_args(FaxState)
 
 
-def keeper(store: SqliteStore, spool: Spool, documents: float = 7 * DAY, records: float = 730 * DAY) -> Retention:
+def keeper(store: SqlStore, spool: Spool, documents: float = 7 * DAY, records: float = 730 * DAY) -> Retention:
     return Retention(documents, records, store, spool, lambda: NOW)
 
 
@@ -41,11 +42,11 @@ def files(spool: Spool) -> set[str]:
     return {str(path.relative_to(spool.root)) for path in spool.root.rglob("*") if path.is_file()}
 
 
-async def audited(store: SqliteStore, what: str) -> list[AuditLine]:
+async def audited(store: SqlStore, what: str) -> list[AuditLine]:
     return [line for line in await store.run(lambda tx: tx.audit.newest(limit=10_000)) if line.what == what]
 
 
-async def a_received(store: SqliteStore, spool: Spool, id_: str = "fax_in", at: datetime = NOW) -> str:
+async def a_received(store: SqlStore, spool: Spool, id_: str = "fax_in", at: datetime = NOW) -> str:
     path = spool.store_received(id_, b"%PDF")
     document = {"path": path, "sha256": "cd", "size": 4, "content_type": "application/pdf", "filename": "in.pdf", "pages": None}
     data = {"fax_id": id_, "from": NUMBER, "to": "+97231111111", "document": document}
@@ -56,7 +57,7 @@ async def a_received(store: SqliteStore, spool: Spool, id_: str = "fax_in", at: 
 def test_documents_are_deleted_on_time_and_still_listed(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
         assert len(files(spool)) == 2
         keep = keeper(store, spool)
@@ -78,7 +79,7 @@ def test_only_final_faxes_are_deleted(tmp_path: Path, state: FaxState) -> None:
     """A fax that is not final keeps its mail, and the final faxes of the same mail."""
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         faxes = await a_mail(store, spool, "delivered", state)
         await settle_all(store)
         swept = await keeper(store, spool).sweep(NOW + 9 * LONG)
@@ -94,7 +95,7 @@ def test_only_final_faxes_are_deleted(tmp_path: Path, state: FaxState) -> None:
 def test_a_file_is_kept_until_its_last_fax_has_expired(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         _, late = await a_mail(store, spool, "delivered", "queued")
         await go(store, late.id, "failed", NOW + timedelta(days=3))
         keep = keeper(store, spool)
@@ -107,14 +108,11 @@ def test_a_file_is_kept_until_its_last_fax_has_expired(tmp_path: Path) -> None:
 def test_a_file_is_kept_for_a_fax_of_another_envelope_that_shares_it(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [old] = await a_mail(store, spool, "delivered")
         [again] = await a_mail(store, spool, "queued")
         path = old.documents[0].path
-        database = sqlite3.connect(tmp_path / "mailbridge.sqlite3")
-        database.execute("UPDATE envelope SET path = ? WHERE id = ?", (path, again.envelope_id))
-        database.commit()
-        database.close()
+        ask(tmp_path, "UPDATE envelope SET path = ? WHERE id = ?", path, again.envelope_id)
         assert await keeper(store, spool).sweep(NOW + WEEK) == Deleted(0, 0, 0, 0)
         assert path in files(spool)
 
@@ -124,7 +122,7 @@ def test_a_file_is_kept_for_a_fax_of_another_envelope_that_shares_it(tmp_path: P
 def test_records_are_deleted_on_time_with_their_events_and_deliveries(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         faxes = await a_mail(store, spool, "delivered", "failed", "cancelled")
         [waiting] = await a_mail(store, spool, "queued")
         await settle_all(store)
@@ -146,7 +144,7 @@ def test_records_are_deleted_on_time_with_their_events_and_deliveries(tmp_path: 
 def test_an_event_is_kept_until_it_is_delivered(tmp_path: Path, sending: bool) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
         path = await a_received(store, spool)
         await store.run(lambda tx: tx.events.emit("mailbox.down", {}, NOW))
@@ -170,7 +168,7 @@ def test_an_event_is_kept_until_it_is_delivered(tmp_path: Path, sending: bool) -
 def test_a_received_document_is_deleted_and_still_listed(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await a_received(store, spool)
         await settle_all(store)
         keep = keeper(store, spool)
@@ -187,7 +185,7 @@ def test_a_received_document_is_deleted_and_still_listed(tmp_path: Path) -> None
 
 
 def test_digests_of_processed_mails_are_deleted_with_the_records(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         old, new = NOW, NOW + timedelta(days=1)
         await store.run(lambda tx: [tx.mailboxes.mark_processed("office", f"{n}", old) for n in range(250)])
         await store.run(lambda tx: tx.mailboxes.mark_processed("office", "new", new))
@@ -198,7 +196,7 @@ def test_digests_of_processed_mails_are_deleted_with_the_records(tmp_path: Path)
 
 
 def test_received_items_are_deleted_with_the_records_but_kept_while_they_may_be_listed(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         old = ReceivedItem(id="fax_0", account="office", kind="incoming", caller=NUMBER, called=None, at=NOW, noted_at=NOW)
         more = [replace(old, id=f"fax_{number}", listing_id=f"{number}") for number in range(1, 250)]
         new = replace(old, id="fax_new", noted_at=NOW + timedelta(days=1))
@@ -215,7 +213,7 @@ def test_received_items_are_deleted_with_the_records_but_kept_while_they_may_be_
 def test_the_audit_proves_what_was_deleted(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
         await settle_all(store)
         keep = keeper(store, spool)
@@ -236,11 +234,10 @@ def test_the_audit_proves_what_was_deleted(tmp_path: Path) -> None:
         assert "a.pdf" not in str([gone, kept])
 
     with_store(tmp_path, scenario)
-    database = sqlite3.connect(tmp_path / "mailbridge.sqlite3")
-    for statement in ("DELETE FROM audit", "UPDATE audit SET number = NULL"):
-        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            database.execute(statement)
-    database.close()
+    statements: tuple[LiteralString, ...] = ("DELETE FROM audit", "UPDATE audit SET number = NULL")
+    for statement in statements:
+        with pytest.raises((sqlite3.IntegrityError, psycopg.Error), match="append-only"):
+            ask(tmp_path, statement)
 
 
 def test_the_next_sweep_finishes_after_a_crash_at_any_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +245,7 @@ def test_the_next_sweep_finishes_after_a_crash_at_any_point(tmp_path: Path, monk
     origin = tmp_path / "origin"
     origin.mkdir()
 
-    async def fill(store: SqliteStore) -> None:
+    async def fill(store: SqlStore) -> None:
         spool = Spool(origin / "spool")
         await a_mail(store, spool, "delivered", "failed")
         await a_mail(store, spool, "cancelled")
@@ -260,7 +257,7 @@ def test_the_next_sweep_finishes_after_a_crash_at_any_point(tmp_path: Path, monk
     broken_off = 0
     while True:
         here = tmp_path / f"crash{broken_off}"
-        shutil.copytree(origin, here)
+        copy_state(origin, here)
         ended = crash_at(here, broken_off)
         check_taken_up(here)
         if ended:
@@ -277,7 +274,7 @@ def crash_at(state_dir: Path, transaction: int) -> bool:
     """Sweep, with a power failure before this transaction; return whether the sweep ended earlier."""
     ended = False
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         nonlocal ended
         real, left = store.run, iter(range(transaction))
 
@@ -298,7 +295,7 @@ def crash_at(state_dir: Path, transaction: int) -> bool:
 
 
 def check_taken_up(state_dir: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(state_dir / "spool")
         await keeper(store, spool).sweep(NOW + LONG)
         [left] = await store.run(lambda tx: tx.faxes.newest())
@@ -317,7 +314,7 @@ def test_a_file_that_cannot_be_deleted_is_retried_and_does_not_stop_the_sweep(
 ) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [stuck], [free] = await a_mail(store, spool, "delivered"), await a_mail(store, spool, "delivered")
         real = os.unlink
 
@@ -340,7 +337,7 @@ def test_a_file_that_cannot_be_deleted_is_retried_and_does_not_stop_the_sweep(
 def test_a_deletion_is_audited_only_once_it_survives_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
 
         def broken(path: Path) -> None:
@@ -360,7 +357,7 @@ def test_deletion_in_batches_lets_mail_be_accepted_meanwhile(tmp_path: Path, mon
     spool = Spool(tmp_path / "spool")
     monkeypatch.setattr(retention, "BATCH", 10)
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         for _ in range(12):
             await a_mail(store, spool, "delivered", "failed")
         await settle_all(store)
@@ -384,7 +381,7 @@ def test_records_are_kept_for_at_least_a_day(tmp_path: Path) -> None:
     """They identify a mail that is sent again, which must not be faxed again."""
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
         await settle_all(store)
         keep = keeper(store, spool, documents=0, records=0)
@@ -397,7 +394,7 @@ def test_records_are_kept_for_at_least_a_day(tmp_path: Path) -> None:
 def test_documents_are_deleted_with_their_record_at_the_latest(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
         await settle_all(store)
         assert await keeper(store, spool, documents=99 * DAY, records=2 * DAY).sweep(NOW + timedelta(days=2)) == Deleted(
@@ -413,7 +410,7 @@ def test_the_service_sweeps_at_once_and_continues_after_the_store_was_unavailabl
 ) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
         keep = Retention(0, 730 * DAY, store, spool, lambda: NOW + LONG)
         real, tries = keep.sweep, 0
@@ -443,7 +440,7 @@ def test_a_fax_dialled_again_keeps_its_documents(tmp_path: Path) -> None:
     """A new fax and the pending deletion of its file meet in the store: whichever is first, the fax keeps its file."""
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [failed] = await a_mail(store, spool, "failed")
         again = replace(failed, id="fax_again", token="MB-AGAIN", state="queued", final_at=None)
         await store.run(lambda tx: tx.faxes.add(again, NOW))
@@ -456,7 +453,7 @@ def test_a_fax_dialled_again_keeps_its_documents(tmp_path: Path) -> None:
 def test_a_page_that_no_fax_tells_of_goes_with_its_mail(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
         await store.run(lambda tx: tx.faxes.update(fax.id, documents=fax.documents[:1]))
         await keeper(store, spool).sweep(NOW + WEEK)
@@ -469,7 +466,7 @@ def test_a_batch_ends_soon_after_its_limit_if_mails_have_many_faxes(tmp_path: Pa
     """The first fax of each mail is final early, the others later: selected by time alone, a batch would start on every mail."""
     spool = Spool(tmp_path / "spool")
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         mails = [await a_mail(store, spool, "queued", "queued", "queued", "queued", "queued") for _ in range(4)]
         for late in range(5):
             for faxes in mails:
@@ -482,7 +479,7 @@ def test_a_batch_ends_soon_after_its_limit_if_mails_have_many_faxes(tmp_path: Pa
 
 
 def test_former_tokens_are_deleted_with_their_fax(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         [fax] = await a_mail(store, spool, "failed")
         await store.run(lambda tx: tx.faxes.update(fax.id, token="MB-00000009"))

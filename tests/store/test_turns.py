@@ -7,10 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mailbridge.model import Fax, new_id, new_token
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW, NUMBER, a_fax, an_envelope
 from tests.store.factories import with_store
+
+pytestmark = pytest.mark.usefixtures("database")
 
 _numbers = itertools.count()
 
@@ -21,17 +25,17 @@ def of(user: str | None, second: int = 0, **changes: Any) -> Fax:
     return a_fax(id=new_id("fax"), token=new_token(), user=user, **{**plain, **changes})
 
 
-async def add(store: SqliteStore, *faxes: Fax) -> None:
+async def add(store: SqlStore, *faxes: Fax) -> None:
     await store.run(lambda tx: tx.submissions.add(an_envelope(), faxes, None, NOW))
 
 
-async def turn(store: SqliteStore, after: str = "", limit: int = 9, per_number: int = 1, second: int = 100) -> list[Fax]:
+async def turn(store: SqlStore, after: str = "", limit: int = 9, per_number: int = 1, second: int = 100) -> list[Fax]:
     now = NOW + timedelta(seconds=second)
     return await store.run(lambda tx: tx.faxes.due_uploads(now, "office", per_number, limit, after))
 
 
 def test_attack_10_one_users_five_thousand_faxes_do_not_keep_another_users_single_fax_waiting(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await add(store, *(of("many", number) for number in range(5_000)))
         single = of("single", 6_000)
         await add(store, single)
@@ -47,7 +51,7 @@ def test_attack_10_one_users_five_thousand_faxes_do_not_keep_another_users_singl
 
 
 def test_users_take_turns_and_each_ones_earliest_fax_comes_first(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         late, early = of("b", 5), of("b", 1)
         faxes = [late, early, of("a", 9), of(None, client="127.0.0.1"), of(None), of("c", 500), of("d", account="other")]
         await add(store, *faxes)
@@ -63,7 +67,7 @@ def test_users_take_turns_and_each_ones_earliest_fax_comes_first(tmp_path: Path)
 
 
 def test_a_number_that_is_called_is_passed_over_within_a_users_faxes(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         calling, waiting, other = of("a", number=NUMBER), of("a", 1, number=NUMBER), of("a", 2)
         await add(store, calling, waiting, other, of("b", number=NUMBER))
         await store.run(lambda tx: tx.faxes.transition(calling.id, "claim", NOW))

@@ -27,7 +27,7 @@ from mailbridge.report.report_recorder import ReportRecorder
 from mailbridge.report.trust import is_trusted, verify
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.store.interface import Transaction
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW, NUMBER, a_fax
 from tests.store.factories import with_store
 
@@ -127,7 +127,7 @@ def recorded(tmp_path: Path, raw: bytes, prepare: Callable[[Transaction], Any], 
     ready = SpooledMail(1, verified.report, verified.digest, "fax_received")
     found: list[Event] = []
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         await store.run(prepare)
 
         def record(tx: Transaction) -> None:

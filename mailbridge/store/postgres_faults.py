@@ -1,0 +1,50 @@
+"""The errors of PostgreSQL, by their SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import ExceptionContext
+from sqlalchemy.exc import DBAPIError
+
+from mailbridge.errors import StoreUnavailable, Undecided
+
+_DISK_FULL: Final = "53100"
+_READ_ONLY: Final = "25006"
+# The transaction was rolled back because of another one: serialization failure, deadlock, lock timeout.
+_RIVALRY: Final = ("40001", "40P01", "55P03")
+# The server ends this connection, or it has become a standby: another connection may find the server that works.
+_LEAVE: Final = ("57P01", "57P02", "57P03", "25P03", _READ_ONLY)
+_ENDED: Final = ("08", "57")  # classes: connection exception, operator intervention
+_RIGHTS: Final = "42501"
+_MEANING: Final = {
+    _DISK_FULL: "the disk of the database server is full; make room there: nothing that was accepted is lost",
+    _READ_ONLY: "the database server is read-only, as a standby is; store.url must lead to the server that accepts writes",
+    _RIGHTS: "the database user lacks a right; run mailbridge migrate as the owner of the tables",
+}
+
+
+def sqlstate(error: BaseException | None) -> str:
+    """Return the SQLSTATE of an error, "" if the server has sent none, as after a lost connection."""
+    return str(getattr(error, "sqlstate", None) or "")
+
+
+class PostgresFaults:
+    """The errors of PostgreSQL; see `store.faults.Faults`."""
+
+    def unavailable(self, error: DBAPIError | OSError, *, committing: bool) -> StoreUnavailable:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        state = sqlstate(cause)
+        why = f": {_MEANING[state]}" if state in _MEANING else f" ({' '.join(str(cause).split())})"
+        # If the connection ends before COMMIT is answered, nobody knows whether it happened.
+        lost = committing and (not state or state.startswith(_ENDED))
+        return (Undecided if lost else StoreUnavailable)(f"the database cannot be written{why}")
+
+    def is_rivalry(self, error: DBAPIError | OSError) -> bool:
+        return isinstance(error, DBAPIError) and sqlstate(error.orig) in _RIVALRY
+
+
+def leave_server(context: ExceptionContext) -> None:
+    """Let SQLAlchemy close the connection after an error that another server would not have. A listener of `handle_error`."""
+    if sqlstate(context.original_exception) in _LEAVE:
+        context.is_disconnect = True

@@ -1,0 +1,242 @@
+"""The store in PostgreSQL: several processes in one database, a server that goes away, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import OperationalError
+
+from mailbridge.errors import StoreUnavailable, Undecided
+from mailbridge.model import Fax
+from mailbridge.store import postgres, schema
+from mailbridge.store.interface import Transaction
+from mailbridge.store.postgres import PostgresStore
+from mailbridge.store.postgres_faults import PostgresFaults
+from mailbridge.store.sql_store import SqlStore
+from tests.factories import NOW, a_fax, an_envelope
+from tests.postgres_server import PostgresServer
+from tests.store import factories
+from tests.store.factories import a_store, ask, with_store
+from tests.wait_helpers import PATIENCE
+
+pytestmark = pytest.mark.usefixtures("only_postgres")
+
+
+@pytest.fixture
+def only_postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> PostgresServer:
+    monkeypatch.setattr(factories, "server", postgres_server)
+    return postgres_server
+
+
+def with_two_stores(path: Path, scenario: Callable[[SqlStore, SqlStore], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with a_store(path) as one, a_store(path) as other:
+            await scenario(one, other)
+
+    asyncio.run(main())
+
+
+async def accepted(store: SqlStore, *faxes: Fax) -> None:
+    await store.run(lambda tx: tx.submissions.add(an_envelope(), faxes, None, NOW))
+
+
+def test_no_two_stores_claim_the_same_fax_or_delivery(tmp_path: Path) -> None:
+    def claim_fax(tx: Transaction) -> list[str]:
+        found = tx.faxes.due_uploads(NOW, "office", 0, 1)
+        return [tx.faxes.transition(fax.id, "claim", NOW).id for fax in found]
+
+    def claim_delivery(tx: Transaction) -> list[str]:
+        return [delivery.id for delivery, _ in tx.deliveries.claim("crm", NOW, 2)]
+
+    async def scenario(one: SqlStore, other: SqlStore) -> None:
+        faxes = [a_fax() for _ in range(20)]
+        await accepted(one, *faxes)
+        for work, count in ((claim_fax, 20), (claim_delivery, 20)):
+            claimed: list[str] = []
+            while len(claimed) < count:
+                batches = await asyncio.gather(*(store.run(work) for store in (one, other) * 3))
+                claimed += [id for batch in batches for id in batch]
+            assert len(set(claimed)) == len(claimed) == count
+
+    with_two_stores(tmp_path, scenario)
+
+
+def test_a_deadlock_is_resolved_by_running_one_transaction_again(tmp_path: Path) -> None:
+    async def scenario(one: SqlStore, other: SqlStore) -> None:
+        faxes = [a_fax(), a_fax()]
+        await accepted(one, *faxes)
+        both, ran = threading.Barrier(2), list[int]()
+
+        def move(tx: Transaction, first: Fax, second: Fax) -> None:
+            tx.faxes.update(first.id, polls=tx.faxes.get(first.id).polls + 1)
+            if len(ran) < 2:
+                ran.append(1)
+                both.wait(PATIENCE)
+            tx.faxes.update(second.id, polls=tx.faxes.get(second.id).polls + 1)
+
+        await asyncio.gather(one.run(lambda tx: move(tx, *faxes)), other.run(lambda tx: move(tx, *faxes[::-1])))
+        assert [(await one.run(lambda tx, id=fax.id: tx.faxes.get(id))).polls for fax in faxes] == [2, 2]  # type: ignore[misc]  # a default has no type
+
+    with_two_stores(tmp_path, scenario)
+
+
+def test_a_transaction_runs_again_if_another_process_changed_its_fax_meanwhile(tmp_path: Path) -> None:
+    async def scenario(store: SqlStore) -> None:
+        fax = a_fax()
+        await accepted(store, fax)
+        stored, ran = await store.run(lambda tx: tx.faxes.get(fax.id)), 0
+
+        def note(tx: Transaction) -> None:
+            nonlocal ran
+            ran += 1
+            real = tx.faxes.get
+
+            def get(id: str) -> Fax:
+                found = real(id)
+                if ran == 1:
+                    ask(tmp_path, "UPDATE fax SET seq = seq + 1 WHERE id = ?", id)
+                return found
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(type(tx.faxes), "get", lambda _, id: get(id))
+                tx.faxes.update(fax.id, pages=7)
+
+        await store.run(note)
+        after = await store.run(lambda tx: tx.faxes.get(fax.id))
+        assert (ran, after.seq, after.pages) == (2, stored.seq + 1, 7)
+
+    with_store(tmp_path, scenario)
+
+
+def test_while_the_server_is_gone_nothing_is_accepted_and_afterwards_it_is(tmp_path: Path, only_postgres: PostgresServer) -> None:
+    async def scenario(store: SqlStore) -> None:
+        only_postgres.stop()
+        try:
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match="the database cannot be written"):
+                    await accepted(store, a_fax())
+            assert not store.healthy
+        finally:
+            only_postgres.start()
+        await accepted(store, a_fax())
+        assert store.healthy
+        assert await store.run(lambda tx: tx.faxes.counts()) == {"queued": 1}
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_connection_that_ends_during_the_commit_leaves_the_outcome_open(tmp_path: Path) -> None:
+    async def scenario(store: SqlStore) -> None:
+        def end(connection: Connection) -> None:
+            raw = cast(psycopg.Connection[Any], connection.connection.driver_connection)
+            ask(tmp_path, "SELECT pg_terminate_backend(?, 10000)", raw.info.backend_pid)
+
+        event.listen(store._engine, "commit", end, once=True)
+        with pytest.raises(Undecided):
+            await accepted(store, a_fax())
+        await accepted(store, a_fax())
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_server_that_became_read_only_is_left(tmp_path: Path, only_postgres: PostgresServer) -> None:
+    async def scenario(store: SqlStore) -> None:
+        pids: list[int] = []
+
+        def note(tx: Transaction) -> None:
+            pids.append(cast(Any, tx)._sql.connection.connection.driver_connection.info.backend_pid)
+
+        await store.run(note)
+        database = only_postgres.database(str(tmp_path))
+        with psycopg.connect(only_postgres.url(database), autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+            connection.execute("SELECT pg_terminate_backend(%s, 10000)", (pids[0],))
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable):
+                    await accepted(store, a_fax())
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+        await accepted(store, a_fax())
+
+    with_store(tmp_path, scenario)
+
+
+def test_text_that_postgresql_cannot_hold_is_stored_with_a_replacement(tmp_path: Path) -> None:
+    async def scenario(store: SqlStore) -> None:
+        await accepted(store, a_fax(tags={"a": "x\0y", "b": "\ud800z"}, client="\0"))
+        [fax] = await store.run(lambda tx: tx.faxes.newest())
+        assert (fax.tags, fax.client) == ({"a": "x\ufffdy", "b": "\ufffdz"}, "\ufffd")
+
+    with_store(tmp_path, scenario)
+
+
+def test_migrate_creates_the_tables_once_and_a_store_without_them_says_so(only_postgres: PostgresServer) -> None:
+    url = only_postgres.url(only_postgres.create("empty"))
+
+    async def opened() -> None:
+        async with PostgresStore(url, lambda fax: {}, lambda event: [], unsafe=True):
+            pass
+
+    with pytest.raises(StoreUnavailable, match="run mailbridge migrate"):
+        asyncio.run(opened())
+    assert postgres.migrate(url, unsafe=True) == (0, schema.SCHEMA_VERSION)
+    assert postgres.migrate(url, unsafe=True) == (schema.SCHEMA_VERSION,) * 2
+    asyncio.run(opened())
+    with pytest.raises(StoreUnavailable, match="fsync = off, and would lose faxes in a crash"):
+        postgres.migrate(url)
+
+
+class Server:
+    """A server with these settings."""
+
+    def __init__(self, **settings: str) -> None:
+        self._settings = {
+            **{"server_version_num": "140000", "server_encoding": "UTF8", "transaction_read_only": "off"},
+            **dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "on"),
+            **settings,
+        }
+
+    def exec_driver_sql(self, question: str) -> Server:
+        self._answer = self._settings[question.removeprefix("SHOW ")]
+        return self
+
+    def scalar_one(self) -> str:
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"server_version_num": "130014"}, "PostgreSQL 13 is too old; mailbridge needs 14 or newer"),
+        ({"server_encoding": "SQL_ASCII"}, "does not store UTF-8"),
+        ({"transaction_read_only": "on"}, "is read-only"),
+        ({"fsync": "off"}, "fsync = off"),
+        ({"synchronous_commit": "off"}, "synchronous_commit = off"),
+    ],
+)
+def test_a_server_that_cannot_keep_the_promises_is_refused(settings: dict[str, str], fault: str) -> None:
+    with pytest.raises(StoreUnavailable, match=fault):
+        postgres._check_server(cast(Connection, Server(**settings)), unsafe=False)
+    postgres._check_server(cast(Connection, Server(synchronous_commit="off", fsync="off")), unsafe=True)
+    postgres._check_server(cast(Connection, Server(synchronous_commit="remote_apply")), unsafe=False)
+
+
+def test_a_full_disk_of_the_server_is_reported_with_its_remedy() -> None:
+    error = OperationalError("INSERT", {}, psycopg.errors.DiskFull("could not extend file"))
+    found = PostgresFaults().unavailable(error, committing=False)
+    remedy = "the disk of the database server is full; make room there: nothing that was accepted is lost"
+    assert str(found) == f"the database cannot be written: {remedy}"
+
+
+@pytest.mark.parametrize("url", ["postgresql://", "mysql://x@y/z", "::"])
+def test_a_url_that_cannot_be_used_is_reported_without_repeating_it(url: str) -> None:
+    with pytest.raises(StoreUnavailable) as refused:
+        postgres.migrate(f"{url}hunter2@nowhere")
+    assert "hunter2" not in str(refused.value)
