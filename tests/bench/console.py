@@ -1,6 +1,7 @@
 """Console: how long each page takes at the server with many faxes, and what open pages cost the intake of mails.
 
-Prints one JSON line: for each page the milliseconds (median and 95th percentile, and the median of processor time) and its bytes,
+Takes some minutes, of which the 100,000 faxes need the first; `--state` keeps them for the next time. Says on standard error how far it
+is, and prints one JSON line: for each page the milliseconds (median and 95th percentile, and the median of processor time) and its bytes,
 how much the memory grew over all of them (MiB), and the mails per second that the daemon takes without and with open pages, which
 ask for their changing part every five seconds.
 """
@@ -116,6 +117,7 @@ async def measure_pages(state_dir: Path, repeats: int) -> dict[str, Any]:
                     cpu.append(1000 * (time.process_time() - worked))
                     assert answer.status_code == 200, (name, answer.status_code, answer.text[:500])
                 found[name] = _figures(times, cpu, len(answer.content))
+                say(f"{name}: {found[name]}")
             grown = _memory() - before
     return {"pages": found, "grown_mib": round(grown, 1)}
 
@@ -146,6 +148,7 @@ async def measure_intake(open_pages: int, rounds: int, mails: int) -> dict[str, 
             with _open_pages(url, open_pages if name == "with" else 0):
                 load = await asyncio.to_thread(Load(port, with_pdf(4_000), mails, 50).run)
             rates[name].append(load.rate)
+            say(f"{name} open pages: {load.rate:.1f} mails/s")
         idle = await _busy(url)
         with _open_pages(url, open_pages):
             busy = await _busy(url) - idle
@@ -206,11 +209,17 @@ async def poll(url: str, count: int) -> None:
     await asyncio.gather(*(one(number) for number in range(count)))
 
 
-async def run(faxes: int, repeats: int, open_pages: int, rounds: int, mails: int) -> dict[str, Any]:
-    """Measure everything."""
+def say(text: str) -> None:
+    """Say how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+async def run(faxes: int, repeats: int, open_pages: int, rounds: int, mails: int, kept: Path | None) -> dict[str, Any]:
+    """Measure everything; the pages with the faxes that are in `kept`, or are put there."""
     with tempfile.TemporaryDirectory(prefix="mailbridge-bench-") as directory:
-        state_dir = Path(directory)
-        await fill(state_dir, faxes, 200)
+        state_dir = kept or Path(directory)
+        if not (state_dir / "mailbridge.sqlite3").exists():
+            await fill(state_dir, faxes, 200, lambda done: say(f"{done:,} faxes are stored"))
         found = await measure_pages(state_dir, repeats)
     return {"faxes": faxes, **found, "intake": await measure_intake(open_pages, rounds, mails) if rounds else None}
 
@@ -218,6 +227,7 @@ async def run(faxes: int, repeats: int, open_pages: int, rounds: int, mails: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--faxes", type=int, default=100_000)
+    parser.add_argument("--state", type=Path, help="directory that keeps the faxes for the next time")
     parser.add_argument("--repeats", type=int, default=31)
     parser.add_argument("--open", type=int, default=50, help="pages open at once")
     parser.add_argument("--rounds", type=int, default=5, help="of the intake, without and with open pages")
@@ -228,7 +238,7 @@ def main() -> None:
     if given.poll:
         asyncio.run(poll(given.poll, given.open))
     else:
-        print(json.dumps(asyncio.run(run(given.faxes, given.repeats, given.open, given.rounds, given.mails))))
+        print(json.dumps(asyncio.run(run(given.faxes, given.repeats, given.open, given.rounds, given.mails, given.state))))
 
 
 if __name__ == "__main__":

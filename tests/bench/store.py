@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -88,7 +87,7 @@ def make(number: int, state: FaxState) -> tuple[Envelope, Fax, list[Event]]:
         email=Email(message_id=envelope.message_id, sender=envelope.sender, subject=envelope.subject),
         final_at=at if final else None,
     )
-    types = ("fax.queued", "fax.submitted", "fax.delivered")[: fax.seq]
+    types, data = ("fax.queued", "fax.submitted", "fax.delivered")[: fax.seq], fax_data(fax)
     events = [
         Event(
             id=first_id("evt", at)[:-16] + new_id("evt")[-16:],
@@ -96,7 +95,7 @@ def make(number: int, state: FaxState) -> tuple[Envelope, Fax, list[Event]]:
             at=at,
             fax_id=fax.id,
             seq=seq,
-            data=fax_data(replace(fax, seq=seq)),
+            data={**data, "seq": seq},
         )
         for seq, type_ in enumerate(types, 1)
     ]
@@ -110,12 +109,16 @@ def chunks(finished: int, queued: int) -> Iterator[list[tuple[Envelope, Fax, lis
         yield [make(n, "delivered" if n < finished else "queued") for n in every[start : start + _CHUNK]]
 
 
-async def fill(state_dir: Path, finished: int, queued: int) -> None:
-    """Write the rows as the store would have left them, and a file for every mail."""
+async def fill(state_dir: Path, finished: int, queued: int, report: Callable[[int], None] = lambda done: None) -> None:
+    """Write the rows as the store would have left them, and a file for every mail: about a second for a thousand.
+
+    `report` is called with how many there are, now and then.
+    """
     Spool(state_dir / "spool")
     async with open_store(state_dir) as store:
-        for chunk in chunks(finished, queued):
+        for number, chunk in enumerate(chunks(finished, queued), 1):
             await store.run(partial(write, chunk=chunk))
+            report(min(finished + queued, number * _CHUNK))
             for envelope, _, _ in chunk:
                 (state_dir / "spool" / envelope.path).touch()
 
