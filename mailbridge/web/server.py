@@ -76,6 +76,8 @@ class WebService:
         self._connections = None if most is None else HttpConnections(most)
         quiet |= {"http": "h11" if self._connections is None else _protocol(self._connections, tls), "ws": "none"}
         quiet["backlog"] = _ACCEPTED_AT_ONCE
+        # uvicorn would take the client's address from what any program on this machine writes into X-Forwarded-For.
+        quiet["proxy_headers"] = False
         config = uvicorn.Config(self._serve_app, interface="asgi3", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT, **quiet)
         self._server = QuietServer(config)
 

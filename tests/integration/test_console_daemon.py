@@ -150,6 +150,23 @@ def test_a_guess_at_the_console_delays_the_next_one_by_smtp(tmp_path: Path, monk
     with_daemon(a_daemon_config(tmp_path), scenario)
 
 
+@pytest.mark.parametrize(("proxies", "client"), [(["192.0.2.1"], "127.0.0.1"), (["127.0.0.1"], "192.0.2.7")])
+def test_a_proxy_on_the_same_machine_is_believed_if_it_is_listed_alone(tmp_path: Path, proxies: list[str], client: str) -> None:
+    """The HTTP server itself takes no address from X-Forwarded-For."""
+    forwarded = {"x-forwarded-for": "192.0.2.7", "x-remote-user": "vera", **SAME_ORIGIN}
+
+    async def scenario(daemon: Daemon) -> None:
+        async with browser(daemon) as console:
+            answer = await console.get("/console/sent", headers=forwarded)
+            assert answer.status_code == (200 if "127.0.0.1" in proxies else 303)
+            with capture_logs() as lines:
+                form = {"name": "office", "password": "wrong"}
+                assert (await console.post("/console/login", data=form, headers=forwarded)).status_code == 403
+        assert [line["client"] for line in lines if line["event"] == "login failed"] == [client]
+
+    with_daemon(a_daemon_config(tmp_path, proxies=proxies, proxy_user="X-Remote-User"), scenario)
+
+
 def test_a_reload_takes_the_console_away_and_brings_it_back(tmp_path: Path) -> None:
     async def scenario(daemon: Daemon) -> None:
         async with browser(daemon) as client:
