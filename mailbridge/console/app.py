@@ -10,7 +10,6 @@ from typing import Final
 from urllib.parse import quote
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -25,7 +24,7 @@ from mailbridge.console.security import is_same_origin, security_headers
 from mailbridge.console.visit import ROOT, BadForm, Visit
 from mailbridge.errors import MailbridgeError, NotFound
 
-_HEADERS: Final = security_headers()
+_HEADERS: Final = [(name.encode(), value.encode()) for name, value in security_headers().items()]
 _YEAR: Final = 365 * 24 * 3600
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -98,7 +97,12 @@ async def _checked(visit: Visit, access: Access | None) -> Response:
         return _to_login(visit)
     if access.roles is not None and visit.user.role not in access.roles:
         return visit.message("forbidden", 403)
-    return await _part(visit, access) if visit.is_part and access.method == "GET" else await access.handler(visit)
+    if access.method == "POST":
+        try:
+            return await access.handler(visit)
+        finally:
+            visit.console.parts.forget()
+    return await _part(visit, access) if visit.is_part else await access.handler(visit)
 
 
 async def _part(visit: Visit, access: Access) -> Response:
@@ -126,9 +130,8 @@ def _with_security_headers(app: ASGIApp) -> ASGIApp:
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                given = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in _HEADERS if one[0] not in given)]
             await send(message)
 
         await app(scope, receive, send_with_headers)

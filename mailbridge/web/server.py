@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mailbridge.accounting import charged, charging
 from mailbridge.client_group import client_group
-from mailbridge.web.connections import MAX_CONNECTIONS, HttpConnections, LimitedProtocol, TlsConnection
+from mailbridge.web.connections import MAX_CONNECTIONS, REQUEST_TIMEOUT, HttpConnections, LimitedProtocol, TlsConnection
 
 # Seconds that requests in flight get when the server stops; then their connections are closed.
 _SHUTDOWN_TIMEOUT = 2
@@ -76,6 +76,8 @@ class WebService:
         self._connections = None if most is None else HttpConnections(most)
         quiet |= {"http": "h11" if self._connections is None else _protocol(self._connections, tls), "ws": "none"}
         quiet["backlog"] = _ACCEPTED_AT_ONCE
+        # Longer than the five seconds after which an open page of the console asks again.
+        quiet["timeout_keep_alive"] = int(REQUEST_TIMEOUT) - 1
         # uvicorn would take the client's address from what any program on this machine writes into X-Forwarded-For.
         quiet["proxy_headers"] = False
         config = uvicorn.Config(self._serve_app, interface="asgi3", timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT, **quiet)

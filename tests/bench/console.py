@@ -1,9 +1,9 @@
 """Console: how long each page takes at the server with many faxes, and what open pages cost the intake of mails.
 
-Takes some minutes, of which the 100,000 faxes need the first; `--state` keeps them for the next time. Says on standard error how far it
-is, and prints one JSON line: for each page the milliseconds (median and 95th percentile, and the median of processor time) and its bytes,
-how much the memory grew over all of them (MiB), and the mails per second that the daemon takes without and with open pages, which
-ask for their changing part every five seconds.
+Takes some minutes, of which the 100,000 faxes need the first; `--state` keeps them for the next time. Says on standard error how
+far it is, and prints one JSON line: for each page the milliseconds (median and 95th percentile, and the median of processor time)
+and its bytes, how much the memory grew over all of them (MiB), and the mails per second that the daemon takes with and without
+open pages, which ask for their changing part every five seconds.
 """
 
 from __future__ import annotations
@@ -197,21 +197,24 @@ def _open_pages(url: str, count: int) -> Iterator[None]:
 
 
 async def poll(url: str, count: int) -> None:
-    """Be so many open pages until the process is killed. Plain sockets: a library's work would be taken from the daemon."""
+    """Be so many open pages until the process is killed, each with a connection that it keeps, as browsers do.
+
+    Plain sockets: a library's work would be taken from the daemon.
+    """
     host, _, port = url.removeprefix("http://").rpartition(":")
     fields_ = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
 
     async def one(number: int) -> None:
         path, tag = ("/console/?part=1", "/console/waiting?part=1", "/console/sent?part=1")[number % 3], ""
         await asyncio.sleep(_EVERY * number / count)
+        reader, writer = await asyncio.open_connection(host, int(port))
         while True:
-            reader, writer = await asyncio.open_connection(host, int(port))
-            asked = f"GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\n{fields_}if-none-match: {tag}\r\nconnection: close\r\n\r\n"
-            writer.write(asked.encode())
-            answer = (await reader.read()).decode()
-            writer.close()
-            assert answer[9:12] in ("200", "304"), answer[:500]
-            tag = next(line[6:] for line in answer.split("\r\n") if line.startswith("etag: "))
+            writer.write(f"GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\n{fields_}if-none-match: {tag}\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            assert head[9:12] in ("200", "304"), head
+            facts = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+            await reader.readexactly(int(facts.get("content-length", 0)))
+            tag = facts["etag"]
             await asyncio.sleep(_EVERY)
 
     print("open", flush=True)

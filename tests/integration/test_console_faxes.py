@@ -11,7 +11,7 @@ from typing import Any, get_args
 import httpx
 import pytest
 
-from mailbridge.console import fax_lists, part_cache
+from mailbridge.console import fax_lists
 from mailbridge.console.routes import ROUTES
 from mailbridge.console.visit import Visit
 from mailbridge.errors import StoreUnavailable
@@ -447,7 +447,7 @@ def test_the_changing_part_of_a_page_has_a_tag(tmp_path: Path, monkeypatch: pyte
         same = await office.get(part, headers={"if-none-match": answer.headers["etag"]})
         assert (same.status_code, same.content) == (304, b"")
         await add_fax(site)
-        monkeypatch.setattr(part_cache, "KEPT", 0.0)
+        site.console.parts.forget()
         changed = await office.get(part, headers={"if-none-match": answer.headers["etag"]})
         assert changed.status_code == 200
         assert (await site.browser().get(part)).status_code == 401

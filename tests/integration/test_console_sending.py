@@ -48,9 +48,12 @@ def test_an_operator_holds_and_resumes_one_account_or_all(tmp_path: Path) -> Non
         assert "/console/system/resume?account=second" in links(page)
         check_part(await office.get("/console/system?part=1"))
         page = check_page(await office.get("/console/"))
+        # What an action changed is in the next answer to the pages that are open.
+        assert "resume" in (await office.get("/console/system?part=1")).text
         assert "/console/system/resume?account=second" in links(page)
         check_page(await office.get("/console/system/resume?account=second"))
         await post(office, "/console/system/resume", account="second")
+        assert "resume" not in (await office.get("/console/system?part=1")).text
         assert await held(site) == []
         check_page(await office.get("/console/system/hold"))
         await post(office, "/console/system/hold")
