@@ -36,8 +36,9 @@ class _Process:
 
     async def run(self, config: Config) -> None:
         loop = asyncio.get_running_loop()
-        # The database's thread gives way to the event loop sooner than after the usual 5 ms.
-        sys.setswitchinterval(0.0001)
+        # The database's thread gives way to the event loop sooner than after the usual 5 ms. At 0.1 ms, taking turns costs a
+        # fifth of the processor time of a fax.
+        sys.setswitchinterval(0.001)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_terminate)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)

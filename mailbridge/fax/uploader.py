@@ -176,8 +176,8 @@ class Uploader:
             if fax.expires_at <= now:
                 claimed.append(expire(tx, fax, now))
                 continue
-            if per_number and tx.faxes.calls_to(fax.number) >= per_number:
-                continue  # another fax of this batch calls the number
+            if per_number and fax.number in {one.number for one in claimed} and tx.faxes.calls_to(fax.number) >= per_number:
+                continue  # other faxes of this batch call the number
             digests = tuple(document.sha256 for document in fax.documents)
             # Each upload has its own token, so that a late report of an earlier one cannot end this one.
             token = new_token() if fax.attempts else fax.token

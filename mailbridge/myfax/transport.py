@@ -30,6 +30,9 @@ _PERMANENT: Final = frozenset({400, 401, 403, 404, 405, 411, 413, 415})
 # Linux's TCP_ESTABLISHED, the first byte of its tcp_info.
 _ESTABLISHED: Final = 1
 
+# Bytes of a write, at least: httpx gives each field of a form in two chunks of its own, and each write takes 0.1 ms.
+_WRITE: Final = 1 << 16
+
 BeforeLastChunk = Callable[[], Awaitable[None]]
 Answer = TypeVar("Answer", UploadAnswer, StatusAnswer, RegisterAnswer, ReleaseAnswer, IncomingPage)
 
@@ -79,11 +82,15 @@ class _HeldBody(httpx.AsyncByteStream):
         self._stream, self._call, self._before_last_chunk = stream, call, before_last_chunk
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        held: bytes | None = None
+        held, waiting = b"", b""
         async for chunk in self._stream:
-            if held is not None:
-                yield held
+            waiting = waiting + held if waiting else held
             held = chunk
+            if len(waiting) >= _WRITE:
+                yield waiting
+                waiting = b""
+        if waiting:
+            yield waiting
         if self._before_last_chunk is not None:
             await self._before_last_chunk()
         if self._call.peer_has_closed():
@@ -91,7 +98,7 @@ class _HeldBody(httpx.AsyncByteStream):
             # still reads an answer that came early.
             raise httpcore.WriteError("the connection was closed before the request was whole")
         self._call.whole = True
-        yield held or b""
+        yield held
 
 
 def classify(call: Call, read: Callable[[bytes], Answer]) -> Answer:

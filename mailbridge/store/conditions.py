@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, insert, select
+from typing import Final
+
+from sqlalchemy import bindparam, delete, insert, select
 
 from mailbridge.store import schema
 from mailbridge.store.sql import Sql
@@ -38,10 +40,12 @@ class Conditions:
         return sorted(key.removeprefix(_HELD).strip() for key in found)
 
     def is_sending_held(self, account: str) -> bool:
-        keys = [f"condition: {_held(name)}" for name in (None, account)]
-        return bool(self._sql.rows(select(schema.meta.c.key).where(schema.meta.c.key.in_(keys))))
+        for_all, for_account = (f"condition: {_held(name)}" for name in (None, account))
+        return self._sql.execute(_ANY_OF_TWO, {"first": for_all, "second": for_account}).first() is not None
 
 
+# Asked before each upload: building it would take as long as running it.
+_ANY_OF_TWO: Final = select(schema.meta.c.key).where(schema.meta.c.key.in_((bindparam("first"), bindparam("second")))).limit(1)
 _HELD = "condition: sending is held"
 
 

@@ -12,15 +12,18 @@ from typing import Any, Final
 from sqlalchemy import bindparam, func, insert, select, text, update
 
 from mailbridge import lifecycle, metrics
+from mailbridge.errors import IllegalTransition, NotFound
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger
 from mailbridge.model import Delivery, Event, new_id
 from mailbridge.store import rows, schema
 from mailbridge.store.counters import counters
+from mailbridge.store.delivery_interface import DeliveryChange
 from mailbridge.store.sql import Overtaken, Sql, any_of
 from mailbridge.store.webhook_records import DeliveryTry
 
 _delivery = schema.delivery.c
 _BY_ID: Final = select(schema.delivery).where(_delivery.id == bindparam("id"))
+_BY_IDS: Final = select(schema.delivery).where(_delivery.id.in_(any_of("ids")))
 _PENDING = (_delivery.endpoint == bindparam("endpoint"), _delivery.state == "pending")
 _DUE: Final = (
     select(schema.delivery)
@@ -124,17 +127,44 @@ class Deliveries:
 
     def transition(self, delivery_id: str, trigger: DeliveryTrigger, now: datetime, **changes: Any) -> Delivery:
         before = self.get(delivery_id)
-        state = lifecycle.delivery_transition(before.state, trigger)
-        settled_at = now if state in ("delivered", "dead") else None
-        after = replace(before, state=state, settled_at=settled_at, **changes)
-        values = {name: getattr(after, name) for name in _CHANGED}
-        was = {"was_id": before.id, "was_state": before.state}
-        if self._sql.execute(_CHANGE, {**values, **was}).rowcount != 1:
-            raise Overtaken(f"{before.id} was changed by another process")
-        self._sql.after_commit.append(partial(metrics.delivery_moved, after.endpoint, trigger))
-        if state == "pending":
-            self._sql.topics.add(f"deliver:{after.endpoint}")
+        after = _changed(before, DeliveryChange(delivery_id, trigger, now, changes))
+        self._write([(before, after, trigger)])
         return after
+
+    def transition_all(self, changes: Sequence[DeliveryChange]) -> dict[str, NotFound | IllegalTransition]:
+        if not changes:
+            return {}
+        found = {row["id"]: rows.to_delivery(row) for row in self._sql.rows(_BY_IDS, ids=[one.delivery_id for one in changes])}
+        errors: dict[str, NotFound | IllegalTransition] = {}
+        changed = []
+        for one in changes:
+            before = found.get(one.delivery_id)
+            if before is None:
+                errors[one.delivery_id] = NotFound(f"no delivery has the id {one.delivery_id}")
+                continue
+            try:
+                after = found[one.delivery_id] = _changed(before, one)
+            except IllegalTransition as error:
+                errors[one.delivery_id] = error
+                continue
+            changed.append((before, after, one.trigger))
+        self._write(changed)
+        return errors
+
+    def _write(self, changed: Sequence[tuple[Delivery, Delivery, DeliveryTrigger]]) -> None:
+        """Store deliveries, each given as it was and as it is after its trigger."""
+        if not changed:
+            return
+        values = [
+            {**{name: getattr(after, name) for name in _CHANGED}, "was_id": before.id, "was_state": before.state}
+            for before, after, _ in changed
+        ]
+        if self._sql.execute(_CHANGE, values).rowcount != len(values):
+            raise Overtaken("deliveries were changed by another process")
+        for _, after, trigger in changed:
+            self._sql.after_commit.append(partial(metrics.delivery_moved, after.endpoint, trigger))
+            if after.state == "pending":
+                self._sql.topics.add(f"deliver:{after.endpoint}")
 
     def add_tries(self, tries: Sequence[DeliveryTry]) -> None:
         if tries:
@@ -158,3 +188,10 @@ class Deliveries:
     def _endpoints_with(self, state: DeliveryState) -> list[str]:
         """Return the endpoints that have deliveries in `state`: naming them makes a query use the index by endpoint and state."""
         return [row["endpoint"] for row in counters(self._sql, "delivery") if row["state"] == state]
+
+
+def _changed(before: Delivery, change: DeliveryChange) -> Delivery:
+    """Return a delivery after a change. Raises IllegalTransition."""
+    state = lifecycle.delivery_transition(before.state, change.trigger)
+    settled_at = change.at if state in ("delivered", "dead") else None
+    return replace(before, state=state, settled_at=settled_at, **change.changes)

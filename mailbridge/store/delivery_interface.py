@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from mailbridge.errors import IllegalTransition, NotFound
 from mailbridge.lifecycle import DeliveryState, DeliveryTrigger
 from mailbridge.model import Delivery, Event
 from mailbridge.store.webhook_records import DeliveryTry, StoppedWebhook
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryChange:
+    """A change of one delivery's state."""
+
+    delivery_id: str
+    trigger: DeliveryTrigger
+    at: datetime
+    changes: Mapping[str, Any]  # fields of Delivery: due_at, attempts, status, error
 
 
 class Deliveries(Protocol):
@@ -50,6 +62,9 @@ class Deliveries(Protocol):
 
         Raises NotFound, IllegalTransition.
         """
+
+    def transition_all(self, changes: Sequence[DeliveryChange]) -> dict[str, NotFound | IllegalTransition]:
+        """Change many deliveries as `transition` does, in fewer statements; return, by id, why some could not be changed."""
 
     def add_tries(self, tries: Sequence[DeliveryTry]) -> None:
         """Record requests of deliveries."""

@@ -112,13 +112,18 @@ def _change(names: frozenset[str]) -> Update:
 
 
 class Faxes:
-    """See `store.interface.Faxes`."""
+    """See `store.interface.Faxes`. A fax that this transaction has read is not read again: half of the reads were that."""
 
-    __slots__ = ("_due_uploads", "_events", "_notices", "_sql")
+    __slots__ = ("_due_uploads", "_events", "_known", "_notices", "_sql")
 
     def __init__(self, sql: Sql, events: Events, notices: Notices) -> None:
         self._sql, self._events, self._notices = sql, events, notices
         self._due_uploads = _DUE_UPLOADS_OF_ALL if sql.shared else _DUE_UPLOADS
+        self._known: dict[str, Fax] = {}
+
+    def begin(self) -> None:
+        """Forget what an earlier transaction has read."""
+        self._known.clear()
 
     def add(self, fax: Fax, now: datetime) -> None:
         self.add_all([(fax, now)])
@@ -131,7 +136,10 @@ class Faxes:
         return self._events.emit_fax_events("fax.queued", queued)
 
     def get(self, fax_id: str) -> Fax:
-        return rows.to_fax(self._sql.one(_BY_ID, fax_id, "fax"))
+        known = self._known.get(fax_id)
+        if known is None:
+            known = self._known[fax_id] = rows.to_fax(self._sql.one(_BY_ID, fax_id, "fax"))
+        return known
 
     def newest(self, state: FaxState | None = None, limit: int = 100) -> list[Fax]:
         chosen = select(schema.fax).order_by(_fax.id.desc()).limit(limit)
@@ -181,7 +189,9 @@ class Faxes:
         return unfinished + self._found(_FINAL_TO_NUMBERS, numbers=list(numbers), since=since)
 
     def _found(self, query: Executable, **parameters: Any) -> list[Fax]:
-        return [rows.to_fax(row) for row in self._sql.rows(query, **parameters)]
+        found = [rows.to_fax(row) for row in self._sql.rows(query, **parameters)]
+        self._known.update((fax.id, fax) for fax in found)
+        return found
 
     def transition(self, fax_id: str, trigger: FaxTrigger, now: datetime, **changes: Any) -> Fax:
         before = self.get(fax_id)
@@ -223,6 +233,7 @@ class Faxes:
         was = {"was_id": before.id, "was_state": before.state, "was_seq": before.seq}
         if self._sql.execute(_change(frozenset(changed)), {**changed, **was}).rowcount != 1:
             raise Overtaken(f"{before.id} was changed by another process")
+        self._known[after.id] = after
         if "token" in changed:
             self._sql.execute(_ADD_FORMER_TOKEN, {"token": before.token, "fax_id": before.id})
         if {"state", "due_at"} & changed.keys():

@@ -26,13 +26,13 @@ from mailbridge.store.submissions import Submissions
 
 
 class SqlTransaction:
-    """A Transaction (see `store.interface`). `topics` and `after_commit` are those of `Sql`."""
+    """A Transaction (see `store.interface`). `topics`, `after_commit` and `shared` are those of `Sql`."""
 
     def __init__(
         self, connection: Connection, describe: Describe, route: Route, hand_over: HandOver, plan: NoticePlan | None = None
     ) -> None:
         self._sql = sql = Sql(connection, hand_over)
-        self.topics, self.after_commit = sql.topics, sql.after_commit
+        self.topics, self.after_commit, self.shared = sql.topics, sql.after_commit, sql.shared
         self.search = Search(sql)
         self.deliveries = Deliveries(sql)
         self.notices = Notices(sql, self.deliveries, plan)
@@ -47,6 +47,11 @@ class SqlTransaction:
         self.audit = Audit(sql)
         self.retention = RetentionQueries(sql, self.audit)
         self.console_sessions = ConsoleSessions(sql)
+
+    def begin(self) -> None:
+        """Forget an earlier transaction: there is one object for all of them."""
+        self.topics.clear()
+        self.faxes.begin()
 
     def shift_deadlines(self, by: timedelta, now: datetime) -> int:
         return shift_deadlines(self._sql, by, now)

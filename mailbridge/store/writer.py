@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, delete, insert
+from sqlalchemy import Connection, Engine, RootTransaction, delete, insert
 from sqlalchemy.exc import DBAPIError
 
 from mailbridge.accounting import charged_call
@@ -124,8 +124,9 @@ class Writer:
         topics: set[str] = set()
         transaction.after_commit.clear()
         self._committing = False
-        with connection.begin():
-            outcomes = [(future, _run(connection, transaction, work, topics)) for work, future in batch]
+        with connection.begin() as whole:
+            job = _Savepoint(connection) if len(batch) > 1 or transaction.shared else _Whole(whole)
+            outcomes = [(future, _run(transaction, work, topics, job)) for work, future in batch]
             self._committing = True
         for count in transaction.after_commit:
             count()
@@ -160,25 +161,57 @@ class Writer:
         self._notify(topics)
 
 
-def _run(connection: Connection, transaction: SqlTransaction, work: Callable[[Transaction], Any], topics: set[str]) -> Any:
+class _Savepoint:
+    """Undoes one job of a commit. Not SQLAlchemy's begin_nested, which takes as long as two inserts."""
+
+    attempts = _ATTEMPTS
+
+    def __init__(self, connection: Connection) -> None:
+        self._run = connection.exec_driver_sql
+
+    def begin(self) -> None:
+        self._run("SAVEPOINT job")
+
+    def keep(self) -> None:
+        self._run("RELEASE SAVEPOINT job")
+
+    def undo(self) -> None:
+        self._run("ROLLBACK TO SAVEPOINT job")
+        self._run("RELEASE SAVEPOINT job")
+
+
+class _Whole:
+    """Undoes the only job of a commit, without a savepoint, which takes as long as two queries. It can run only once."""
+
+    attempts = 1
+
+    def __init__(self, whole: RootTransaction) -> None:
+        self.undo = whole.rollback
+
+    def begin(self) -> None:
+        """Do nothing: the commit has begun."""
+
+    def keep(self) -> None:
+        """Do nothing: the commit will keep it."""
+
+
+def _run(transaction: SqlTransaction, work: Callable[[Transaction], Any], topics: set[str], job: _Savepoint | _Whole) -> Any:
     """Run one job in the transaction of its batch; return its result, or the error that it raised and that undid its changes."""
     counted = len(transaction.after_commit)
-    for attempt in range(1, _ATTEMPTS + 1):
-        transaction.topics.clear()
-        # Not SQLAlchemy's begin_nested, which takes as long as two inserts.
-        connection.exec_driver_sql("SAVEPOINT job")
+    for attempt in range(1, job.attempts + 1):
+        transaction.begin()
+        job.begin()
         try:
             result = work(transaction)
         except DBAPIError:
             raise
         except Exception as error:
             del transaction.after_commit[counted:]
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
-            connection.exec_driver_sql("RELEASE SAVEPOINT job")
-            if not isinstance(error, Overtaken) or attempt == _ATTEMPTS:
+            job.undo()
+            if not isinstance(error, Overtaken) or attempt == job.attempts:
                 return error
         else:
             break
-    connection.exec_driver_sql("RELEASE SAVEPOINT job")
+    job.keep()
     topics |= transaction.topics
     return result

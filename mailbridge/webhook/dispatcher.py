@@ -32,9 +32,10 @@ import httpx
 
 from mailbridge import log, metrics
 from mailbridge.config import Webhook
-from mailbridge.errors import IllegalTransition, NotFound, StoreUnavailable
+from mailbridge.errors import StoreUnavailable
 from mailbridge.model import Delivery, Event, rfc3339
 from mailbridge.runtime import Runtime
+from mailbridge.store.delivery_interface import DeliveryChange
 from mailbridge.store.interface import Transaction
 from mailbridge.store.webhook_records import DeliveryTry, StoppedWebhook
 from mailbridge.webhook.client import Result, WebhookClient
@@ -171,11 +172,10 @@ class Dispatcher:
     def _settle_and_claim(
         self, finished: Sequence[_Finished], free: int, now: datetime, was_stopped: bool, tx: Transaction
     ) -> _Turn:
+        changes = [DeliveryChange(one.delivery.id, one.outcome.trigger, one.at, one.outcome.changes) for one in finished]
+        for delivery_id, error in tx.deliveries.transition_all(changes).items():
+            log.delivery_not_settled(self._name, delivery=delivery_id, error=str(error))
         for one in finished:
-            try:
-                tx.deliveries.transition(one.delivery.id, one.outcome.trigger, one.at, **one.outcome.changes)
-            except (NotFound, IllegalTransition) as error:
-                log.delivery_not_settled(self._name, delivery=one.delivery.id, error=str(error))
             if one.outcome.gone:
                 self._stop(tx, one.outcome.changes["error"], one.at)
         tx.deliveries.add_tries([_try(one, one.result) for one in finished if one.result is not None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -15,12 +16,14 @@ import pytest
 from mailbridge.errors import IllegalTransition, NotFound, SchemaTooNew, StoreUnavailable
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor, Failure, Fax
+from mailbridge.store.delivery_interface import DeliveryChange
 from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.rows import plain
 from mailbridge.store.spool import Spool
 from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW, NUMBER, a_fax, an_envelope
 from tests.store.factories import a_mail, ask, go, with_store
+from tests.wait_helpers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -104,6 +107,44 @@ def test_work_that_raises_undoes_only_its_own_changes(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
+def test_the_only_work_of_a_commit_is_undone_when_it_raises(tmp_path: Path) -> None:
+    async def scenario(store: SqlStore) -> None:
+        undone = a_fax()
+
+        def break_off(tx: Transaction) -> None:
+            tx.submissions.add(an_envelope(), [undone], None, NOW)
+            tx.faxes.transition(undone.id, "redial", NOW)
+
+        with pytest.raises(IllegalTransition):
+            await store.run(break_off)
+        assert await store.run(lambda tx: (tx.faxes.newest(), tx.events.newest())) == ([], [])
+        await accepted(store, undone)
+        assert [fax.id for fax in await store.run(lambda tx: tx.faxes.newest())] == [undone.id]
+
+    with_store(tmp_path, scenario)
+
+
+def test_what_work_read_before_it_raised_is_unknown_to_the_next_in_its_commit(tmp_path: Path) -> None:
+    async def scenario(store: SqlStore) -> None:
+        fax, may_go_on = a_fax(), threading.Event()
+        await accepted(store, fax)
+
+        def break_off(tx: Transaction) -> None:
+            tx.faxes.update(fax.id, price="1")
+            assert tx.faxes.get(fax.id).price == "1"
+            tx.faxes.transition(fax.id, "redial", NOW)
+
+        # While the first is at work, the two behind it come together.
+        first = asyncio.ensure_future(store.run(lambda tx: may_go_on.wait(PATIENCE)))
+        others = [asyncio.ensure_future(store.run(work)) for work in (break_off, lambda tx: tx.faxes.get(fax.id).price)]
+        await asyncio.sleep(0)
+        may_go_on.set()
+        refused, price = await asyncio.gather(*others, return_exceptions=True)
+        assert (type(refused), price, await first) == (IllegalTransition, None, True)
+
+    with_store(tmp_path, scenario)
+
+
 def test_due_faxes_are_sorted_by_due_at(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
         late, early, later = (a_fax(due_at=NOW + timedelta(seconds=seconds)) for seconds in (5, 1, 60))
@@ -176,6 +217,33 @@ def test_a_delivery_is_claimed_deferred_and_requeued_after_an_interruption(tmp_p
         assert store.subscribe("deliver:crm").is_set()
         with pytest.raises(IllegalTransition):
             await store.run(lambda tx: tx.deliveries.transition(delivery.id, "deliver", NOW))
+
+    with_store(tmp_path, scenario)
+
+
+def test_deliveries_change_together_except_those_that_cannot(tmp_path: Path) -> None:
+    async def scenario(store: SqlStore) -> None:
+        for _ in range(3):
+            await store.run(lambda tx: tx.events.emit("ping", {}, NOW))
+        first, second, third = [delivery.id for delivery, _ in await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 5))]
+        retry_at = NOW + timedelta(minutes=5)
+        changes = [
+            DeliveryChange(first, "deliver", NOW, {"status": 204}),
+            DeliveryChange("dlv_unknown", "deliver", NOW, {}),
+            DeliveryChange(second, "defer", NOW, {"due_at": retry_at, "status": 503, "error": "busy"}),
+            DeliveryChange(first, "deliver", NOW, {"status": 200}),
+        ]
+        store.subscribe("deliver:crm").clear()
+        errors = await store.run(lambda tx: tx.deliveries.transition_all(changes))
+        assert {id: type(error) for id, error in errors.items()} == {"dlv_unknown": NotFound, first: IllegalTransition}
+        found = await store.run(lambda tx: [tx.deliveries.get(id) for id in (first, second, third)])
+        assert [(one.state, one.status, one.due_at) for one in found] == [
+            ("delivered", 204, NOW),
+            ("pending", 503, retry_at),
+            ("sending", None, NOW),
+        ]
+        assert store.subscribe("deliver:crm").is_set()
+        assert await store.run(lambda tx: tx.deliveries.transition_all([])) == {}
 
     with_store(tmp_path, scenario)
 
