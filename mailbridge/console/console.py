@@ -15,7 +15,7 @@ from mailbridge.console.client_address import TrustedProxies
 from mailbridge.console.drafting import Drafts
 from mailbridge.console.identity import Identity
 from mailbridge.console.part_cache import PartCache
-from mailbridge.console.rendering import Templates
+from mailbridge.console.rendering import Templates, shared_templates
 from mailbridge.console.search_terms import Names
 from mailbridge.model import Document, Event
 from mailbridge.page.shown_page import ShownPage
@@ -66,7 +66,7 @@ class Console:
     config: Config
     runtime: Runtime
     services: Services
-    templates: Templates = field(default_factory=Templates)
+    templates: Templates = field(default_factory=shared_templates)
     tests: dict[str, TestAnswer] = field(default_factory=dict)  # the last one of each webhook
     views: dict[tuple[str, str, str], datetime] = field(default_factory=dict)  # by user, client and fax: its pages, looked at
     hours: dict[datetime, HourCounts] = field(default_factory=dict)  # by their start: what has passed does not change

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -63,6 +64,12 @@ class Templates:
 def _html(template: str, *values: object) -> Markup:
     """Return markup: a template of ours, with escaped values in the place of each %s. Markup.format takes longer."""
     return Markup(template % tuple(map(escape, values)))
+
+
+@cache
+def shared_templates() -> Templates:
+    """Return the templates. They take a third of a second to compile, which no reload may take."""
+    return Templates()
 
 
 def visible(text: str) -> str:

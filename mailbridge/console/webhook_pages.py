@@ -167,7 +167,9 @@ def _body(content: bytes) -> str:
     for document in [data.get("document"), *(data.get("documents") or [])]:
         if isinstance(document, dict):
             document.update({name: "…" for name in ("url", "content") if document.get(name)})
-    return json.dumps(body, ensure_ascii=False, indent=2)
+    written = json.dumps(body, ensure_ascii=False, indent=2)
+    # Whatever is not shown, or changes the direction of what is, stands as JSON has it in ASCII.
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in written)
 
 
 async def replay_one(visit: Visit) -> Response:

@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment
 
 from mailbridge.console.routes import ROUTES
 from mailbridge.submission.password import hash_password
@@ -423,5 +424,16 @@ def test_a_form_that_cannot_be_read_is_refused(tmp_path: Path, body: bytes) -> N
     async def scenario(site: Site) -> None:
         check_page(await site.browser().post("/console/login", content=body, headers=SAME_ORIGIN), 400)
         assert not site.guesses
+
+    with_console(tmp_path, scenario)
+
+
+def test_a_reload_compiles_no_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold the event loop, and with it everybody's mail, for a third of a second and more."""
+
+    async def scenario(site: Site) -> None:
+        monkeypatch.setattr(Environment, "compile", None)
+        site.use(site.config)
+        assert (await site.browser().get("/console/login")).status_code == 200
 
     with_console(tmp_path, scenario)

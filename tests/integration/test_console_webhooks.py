@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,24 @@ def test_the_body_gives_no_document_away(tmp_path: Path) -> None:
         assert "a.pdf" in text
         assert "TOKEN" not in text
         assert "JVBERi0" not in text
+
+    with_console(tmp_path, scenario)
+
+
+def test_the_body_shows_signs_that_cannot_be_seen_as_json_writes_them(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        site.use(config_of(site, "crm"))
+        browser = await site.user("vera")
+        (delivery,) = await events(site)
+        data = {"tags": {"k": "a\u202eb\u2066c\x1bd\u2028e\U000e0001fשלום"}}
+        body = json.dumps({"type": "fax.queued", "data": data}, ensure_ascii=False).encode()
+        object.__setattr__(site.console.services, "render_event", lambda event: body)
+        tree = check_page(await browser.get(f"/console/deliveries/{delivery.id}"))
+        shown = next(one for one in tree.iter("pre") if one.get("aria-labelledby") == "body")
+        text = "".join(shown.itertext())
+        assert all(sign.isprintable() or sign == "\n" for sign in text)
+        assert json.loads(text)["data"] == data
+        assert "שלום" in text
 
     with_console(tmp_path, scenario)
 
