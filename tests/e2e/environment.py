@@ -23,8 +23,9 @@ from mailbridge.control.socket_path import socket_path
 from mailbridge.demo.mailbox import DemoMailbox, report_of
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import SimFax, Simulator
-from tests.e2e.preloaded_daemon import PreloadedDaemon, preloaded
+from tests.e2e.failing_disk import ATTACH_FAULTS, FAULTS
 from tests.loopback_ports import reserved_port
+from tests.preloaded_process import PreloadedProcess, Start, preloaded, with_fork_server
 from tests.wait_helpers import PATIENCE, until
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
@@ -63,15 +64,12 @@ allow_private = true
 _DAEMON = ("-m", "mailbridge")
 
 
-def _program(grace: float | None, probe_kept: float | None) -> str:
+def _program(constants: Mapping[str, float]) -> str:
     """Return the daemon as a program, with other values of these constants."""
-    changed = {"app.GRACE": grace, "web.shared_probe.KEPT": probe_kept}
+    modules = {"cli", *(name.rpartition(".")[0] for name in constants)}
+    imported = ", ".join(f"mailbridge.{module}" for module in sorted(modules))
     return "\n".join(
-        [
-            "import mailbridge.app, mailbridge.cli, mailbridge.web.shared_probe",
-            *(f"mailbridge.{name} = {value}" for name, value in changed.items() if value is not None),
-            "mailbridge.cli.main()",
-        ]
+        [f"import {imported}", *(f"mailbridge.{name} = {value}" for name, value in constants.items()), "mailbridge.cli.main()"]
     )
 
 
@@ -81,8 +79,7 @@ class Environment:
     `more` is appended to the configuration, `http` to its section [http]. `reports` is whether MyFax mails a report at the end of
     each fax. `log` is everything the daemon wrote, over all its starts. `smtp_port` 0 is another free port at each start.
     `strict` makes every warning of Python's development mode an error. `env` is added to the daemon's environment variables;
-    `under` is a command that runs the daemon's. `grace` replaces `app.GRACE`, `probe_kept` the seconds for which
-    /readyz keeps its answer.
+    `under` is a command that runs the daemon's. `constants` are other values of constants of mailbridge, such as `app.GRACE`.
     """
 
     def __init__(
@@ -97,22 +94,21 @@ class Environment:
         uploads: int = 1,
         env: Mapping[str, str] | None = None,
         under: Sequence[str] = (),
-        grace: float | None = None,
-        probe_kept: float | None = None,
+        constants: Mapping[str, float] | None = None,
         http: str = "",
     ) -> None:
         self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
         self._http = http
         self._env, self._under = env or {}, under
-        self._program = _program(grace, probe_kept)
-        self._daemon = _DAEMON if grace is None and probe_kept is None else ("-c", self._program)
+        self._program = _program(constants or {})
+        self._daemon = ("-c", self._program) if constants else _DAEMON
         self.simulator = Simulator(step=step, on_final=self._report)
         self.receiver = Receiver(SECRET)
         self.mailbox = DemoMailbox()
         self.smtp = self.http = ("127.0.0.1", 0)
         self.config, self.log, self.state = state / "config.toml", state / "log", state / "state"
         self._stack = AsyncExitStack()
-        self._process: asyncio.subprocess.Process | PreloadedDaemon | None = None
+        self._process: asyncio.subprocess.Process | PreloadedProcess | None = None
 
     async def __aenter__(self) -> Environment:
         self._myfax_port = self._stack.enter_context(reserved_port())
@@ -158,11 +154,13 @@ class Environment:
 
             await until(is_ready, every=0.01)
 
-    async def _start(self, log: int) -> asyncio.subprocess.Process | PreloadedDaemon:
+    async def _start(self, log: int) -> asyncio.subprocess.Process | PreloadedProcess:
         options = ("-X", "dev", "-W", "error") if self._strict else ()
         arguments, env = ("serve", "--config", str(self.config)), {"PATH": os.environ["PATH"], **self._env}
-        if not self._under and not self._env:
-            return await preloaded(*options).start(self._program, arguments, env, log)
+        if not self._under and set(self._env) <= {*FAULTS}:
+            forker = preloaded(*options, library=env.get("LD_PRELOAD"))
+            program = with_fork_server(f"{ATTACH_FAULTS}\n{self._program}" if self._env else self._program)
+            return await forker.start(Start(arguments=arguments, env=env, program=program), [None, None, log])
         command = [*self._under, sys.executable, *options, *self._daemon, *arguments]
         return await asyncio.create_subprocess_exec(*command, stderr=log, env=env)
 
@@ -238,12 +236,9 @@ class Environment:
         return await self._run(*args, "--config", str(self.config))
 
     async def _run(self, *args: str) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "mailbridge", *args]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-        async with asyncio.timeout(PATIENCE):
-            output, errors = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, output.decode(), errors.decode()
+        start = Start(arguments=args, env=dict(os.environ))
+        status, output, errors = await asyncio.to_thread(preloaded().run, start, b"", PATIENCE)
+        return status, output.decode(), errors.decode()
 
     async def send(self, sender: str, recipients: list[str], mail: bytes) -> str:
         """Send a mail by SMTP; return the reply to its data, or to the first refused command."""

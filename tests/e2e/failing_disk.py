@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -27,11 +28,14 @@ _SHIM = r"""
 #include <unistd.h>
 
 struct control { int fail; volatile int hold; volatile long long skew; volatile char where[240]; };
-static struct control *control;
+static struct control none, *control = &none;
 static int journal = -1;
 
-__attribute__((constructor)) static void begin(void)
+/* A process that was forked with new variables calls it again. */
+__attribute__((constructor)) void attach_faults(void)
 {
+    if (!getenv("FAULTS_CONTROL"))
+        return;
     int file = open(getenv("FAULTS_CONTROL"), O_RDWR | O_CLOEXEC);
     control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);
@@ -42,7 +46,7 @@ static void record(const char *what, const char *path)
 {
     char line[1200];
     int size = snprintf(line, sizeof line, "%s %s\n", what, path);
-    if (write(journal, line, size) != size)
+    if (control != &none && write(journal, line, size) != size)
         abort();
 }
 
@@ -97,6 +101,9 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone)
     return 0;
 }
 """
+# The variables of `Faults.env`, and what lets a process have the faults that was started without them.
+FAULTS: Final = ("FAULTS_CONTROL", "FAULTS_JOURNAL", "LD_PRELOAD")
+ATTACH_FAULTS: Final = "import ctypes; ctypes.CDLL(None).attach_faults()"
 _BLOCK = 4096
 _CONTROL = struct.Struct("iiq240s")
 
@@ -126,8 +133,7 @@ class Faults:
             self._control = mmap.mmap(file.fileno(), _CONTROL.size)
         self._set = {"fail": 0, "hold": 0, "skew": 0}
         self._where = ""
-        names = {"FAULTS_CONTROL": control, "FAULTS_JOURNAL": self._journal, "LD_PRELOAD": library}
-        self.env = {name: str(path) for name, path in names.items()}
+        self.env = dict(zip(FAULTS, map(str, (control, self._journal, library)), strict=True))
 
     def fail(self, where: str, times: int = 1_000_000) -> None:
         """Make the next syncs fail, as on a disk with a bad sector."""

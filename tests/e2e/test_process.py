@@ -282,4 +282,4 @@ def test_sigterm_during_an_upload_leaves_the_fax_in_doubt(tmp_path: Path) -> Non
         await env.becomes(fax, "in_doubt")
         assert len(env.simulator.uploads) == 1
 
-    in_environment(tmp_path, scenario, grace=0.5)
+    in_environment(tmp_path, scenario, constants={"app.GRACE": 0.5})

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.preloaded_process import PROGRAM, PreloadedProcess, Start, preloaded, with_fork_server
 from tests.wait_helpers import PATIENCE
 
 PASSWORD = "hunter2-office"
@@ -47,7 +48,14 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(*arguments: str | Path, stdin: str = "", **more: str) -> Done:
-    """Run `mailbridge` with arguments; `more` is added to its environment."""
+    """Run `mailbridge` with arguments, preloaded; `more` is added to its environment."""
+    start = Start(arguments=list(map(str, arguments)), env=environment(**more))
+    status, output, errors = preloaded().run(start, stdin.encode(), PATIENCE)
+    return Done(status, output.decode(), errors.decode())
+
+
+def run_cold(*arguments: str | Path, stdin: str = "", **more: str) -> Done:
+    """Run `mailbridge` as `run`, from the start of Python."""
     words = [sys.executable, "-m", "mailbridge", *map(str, arguments)]
     done = subprocess.run(words, input=stdin, capture_output=True, encoding="utf-8", timeout=PATIENCE, env=environment(**more))
     return Done(done.returncode, done.stdout, done.stderr)
@@ -76,13 +84,17 @@ def write_config(folder: Path, more: str = "", **values: object) -> Path:
 
 
 @contextlib.contextmanager
-def serving(config: Path) -> Iterator[subprocess.Popen[str]]:
-    words = [sys.executable, "-m", "mailbridge", "serve", "--config", str(config)]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment())
-    try:
-        assert process.stderr is not None
-        assert any('"daemon started"' in line for line in process.stderr)
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE)
+def serving(config: Path) -> Iterator[PreloadedProcess]:
+    """Run a daemon, preloaded."""
+    start = Start(arguments=["serve", "--config", str(config)], env=environment(), program=with_fork_server(PROGRAM))
+    ours, its = os.pipe()
+    with open(ours, encoding="utf-8") as log:
+        with open(its, "wb"):
+            process = preloaded().start_now(start, [None, None, its])
+        try:
+            assert any('"daemon started"' in line for line in log)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            log.read()
+            process.wait_for(PATIENCE)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import pty
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from tests.integration.listing_fixtures import FakeMyFax
+from tests.preloaded_process import Start, preloaded
 from tests.wait_helpers import PATIENCE
 
 PASSWORD, DISTRIBUTOR = "hunter2-office", "hunter2-distributor"
@@ -65,26 +65,22 @@ class CliSetup:
         """Run `mailbridge`; return its exit status, output and errors. With `terminal`, `stdin` is typed there."""
         ours = ("MAILBRIDGE_CONFIG", "STATE_DIRECTORY", "RUNTIME_DIRECTORY")
         env = {**{name: value for name, value in os.environ.items() if name not in ours}, "TERM": "xterm", "COLUMNS": "120"}
-        command = (sys.executable, "-m", "mailbridge", *words, "--config", str(self.folder / "config.toml"))
-        ours_end, its_end = pty.openpty() if terminal else (-1, asyncio.subprocess.PIPE)
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=its_end, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=env
-        )
+        start = Start(arguments=[*words, "--config", str(self.folder / "config.toml")], env=env)
+        ours_end, its_end = pty.openpty() if terminal else (-1, -1)
         if terminal:
             os.write(ours_end, stdin.encode())
         try:
-            async with asyncio.timeout(PATIENCE):
-                output, errors = await process.communicate(None if terminal else stdin.encode())
+            given = its_end if terminal else stdin.encode()
+            status, output, errors = await asyncio.to_thread(preloaded().run, start, given, PATIENCE)
         finally:
             if terminal:
                 os.close(ours_end)
                 os.close(its_end)
-        assert process.returncode is not None
         said = output.decode() + errors.decode()
         assert PASSWORD not in said
         assert DISTRIBUTOR not in said
         assert "Traceback" not in said, said
-        return process.returncode, output.decode(), errors.decode()
+        return status, output.decode(), errors.decode()
 
     async def json(self, *words: str, stdin: str = "") -> Any:
         status, output, errors = await self.run(*words, "--json", stdin=stdin)

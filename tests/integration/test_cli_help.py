@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from mailbridge import __version__
 from mailbridge.cli import COMMANDS, mailbridge
-from tests.integration.cli_fixtures import Done, one_line, run
+from tests.integration.cli_fixtures import Done, one_line, run, run_cold
 
 PAGES = [[], *([name] for name in COMMANDS), ["line", "register"], ["line", "release"], ["user", "list"]]
 
@@ -39,7 +39,7 @@ def test_help_lists_every_command() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str) -> None:
-    done = run(name, "--help")
+    done = run_cold(name, "--help")
     assert (done.status, done.errors) == (0, "")
     assert done.output.startswith(f"Usage: mailbridge {name} ")
     assert "--json" in done.output or name in ("serve", "hash-password", "help", "user")

@@ -20,7 +20,7 @@ def test_second_daemon_on_the_same_state_dir_is_refused(tmp_path: Path) -> None:
         done = run("serve", "--config", config)
         assert done.status == 78
         assert one_line(done) == f"another mailbridge already works on {tmp_path / 'state'}; stop it first"
-        assert first.poll() is None
+        assert first.returncode is None
         assert run("queue", "--config", config).output == "no faxes\n"
 
 

@@ -22,7 +22,7 @@ from mailbridge.config import load
 from mailbridge.model import Attempt, Email, Failure, new_id, rfc3339
 from mailbridge.store.sqlite import SqliteStore
 from tests.factories import a_fax, an_envelope
-from tests.integration.cli_fixtures import SECRET, environment, one_line, run, serving, write_config
+from tests.integration.cli_fixtures import SECRET, environment, one_line, run, run_cold, serving, write_config
 from tests.wait_helpers import PATIENCE
 
 NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
@@ -201,7 +201,7 @@ def test_closed_pipe_prints_no_error(seeded: Seeded) -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_output_in_an_encoding_without_hebrew(seeded: Seeded, encoding: str) -> None:
     for command in (("queue",), ("show", seeded.queued)):
-        done = run(*command, "--config", seeded.config, PYTHONIOENCODING=encoding)
+        done = run_cold(*command, "--config", seeded.config, PYTHONIOENCODING=encoding)
         assert (done.status, done.errors) == (0, ""), command
         assert "dana" in done.output
 
