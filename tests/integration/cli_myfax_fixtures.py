@@ -28,7 +28,7 @@ email = "branch@example.co.il"
 password = "{password}"
 [myfax]
 url = "{url}"
-timeout = "2s"
+timeout = "60s"
 [fax]
 first_poll = "50ms"
 slowest_poll = "100ms"
