@@ -51,15 +51,9 @@ class PreloadedProcess:
 
     async def wait(self) -> int:
         """Return the exit status once the process has ended."""
-        loop = asyncio.get_running_loop()
         while (status := self.returncode) is None:
             with self._status.dup() as waiting:
-                readable = loop.create_future()
-                loop.add_reader(waiting, lambda readable=readable: readable.done() or readable.set_result(None))
-                try:
-                    await readable
-                finally:
-                    loop.remove_reader(waiting)
+                await _readable(waiting)
         return status
 
     def wait_for(self, seconds: float) -> int:
@@ -142,6 +136,16 @@ class Forker:
             files = [nowhere.fileno() if file is None else file for file in standard]
             socket.send_fds(requests, [content], [*files, theirs.fileno()])
         return ours
+
+
+async def _readable(connection: socket.socket) -> None:
+    """Return when there is something to receive, which may be the end."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connection, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(connection)
 
 
 @cache
