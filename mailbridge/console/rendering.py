@@ -99,6 +99,14 @@ class Display:
         shown = local.strftime("%d.%m.%Y %H:%M:%S" if seconds else "%d.%m.%Y %H:%M")
         return _html('<time datetime="%s"><bdi dir="ltr">%s</bdi></time>', local.isoformat(timespec="seconds"), shown)
 
+    def day(self, moment: datetime | str | None) -> Markup:
+        """Return a time for people with the day of the week, as in a list that somebody looks through for last Tuesday."""
+        if moment is None:
+            return Markup("")
+        at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        weekday = self._texts.text(f"weekday.{at.astimezone(self._zone).weekday()}")
+        return _html('<span class="soft">%s</span> %s', weekday, self.time(at))
+
     def hour(self, moment: datetime) -> str:
         """Return the time of day, for a chart, which holds no markup."""
         return moment.astimezone(self._zone).strftime("%H:%M")

@@ -40,9 +40,9 @@ class Todo:
 
 
 async def show_todo(visit: Visit) -> Response:
-    """Show what waits for a person. A sender has nothing to do here, and gets the sent faxes."""
+    """Show what waits for a person. A sender has nothing to do here, and gets all faxes that this user sent."""
     if not visit.user.sees_all:
-        return visit.redirect("/sent")
+        return visit.redirect("/faxes")
     return visit.changing_page("todo.html", "todo_part.html", todo=await find_todo(visit))
 
 

@@ -47,7 +47,12 @@ class Hook:
             return "stopped"
         if self.host is None:
             return "removed"
-        return "failing" if self.oldest is not None and self.oldest.error else "working"
+        return "failing" if self.gave_up or (self.oldest is not None and self.oldest.error) else "working"
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the newest delivery was given up."""
+        return self.last is not None and self.last.state == "dead"
 
     @property
     def waiting(self) -> int:
@@ -61,6 +66,11 @@ class Row:
 
     delivery: Delivery
     event: Event
+
+    @property
+    def number(self) -> str | None:
+        """The number of the other side's fax machine; None for an event that is not about a fax."""
+        return self.event.data.get("from" if self.event.data.get("direction") == "inbound" else "to")
 
 
 async def show_webhooks(visit: Visit) -> Response:

@@ -82,7 +82,7 @@ level = "{level}"
 format = "console"
 """
 _INSTRUCTIONS = """
-See this fax, and those that you send, in the console: http://{console}/console/sent
+See this fax, and those that you send, in the console: http://{console}/console/faxes
 User name: demo, password: {password}
 
 Connect a mail client: outgoing server {host}, port {port}, no password, no encryption. Write to an Israeli number at fax.local,

@@ -66,14 +66,14 @@ def test_demo_keeps_running_for_a_mail_client_and_stops_cleanly(tmp_path: Path) 
 
 def show_console(printed: str) -> None:
     """Log in to the console as the demo says, and look for its fax."""
-    url = re.findall(r"http://127\.0\.0\.1:[0-9]+/console/sent", printed)[0]
+    url = re.findall(r"http://127\.0\.0\.1:[0-9]+/console/faxes", printed)[0]
     name, password = re.findall(r"User name: (\S+), password: (\S+)", printed)[0]
     with httpx.Client(trust_env=False, timeout=PATIENCE, follow_redirects=True) as browser:
         form = browser.get(url)
         assert form.url.path == "/console/login"
-        login = {"name": name, "password": password, "next": "/console/sent"}
+        login = {"name": name, "password": password, "next": "/console/faxes"}
         page = browser.post(form.url, data=login, headers={"sec-fetch-site": "same-origin"})
-        assert page.url.path == "/console/sent"
+        assert page.url.path == "/console/faxes"
         assert "03-9876543" in page.text
         fax = browser.get(page.url.join(re.findall(r'href="(/console/faxes/fax_[^"]+)"', page.text)[0]))
         assert "MB-" in fax.text

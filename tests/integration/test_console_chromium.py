@@ -91,6 +91,33 @@ def test_an_operator_resolves_a_doubt(world: World, language: Language) -> None:
 
 
 @LANGUAGES
+def test_an_operator_holds_and_resumes_sending(world: World, language: Language) -> None:
+    words = TEXTS[language]
+
+    async def scenario() -> None:
+        async with world.visitor("office", language) as visitor:
+            await visitor.click(str(words.text("nav.system")))
+            await visitor.page.get_by_role("link", name=str(words.text("action.hold"))).first.click()
+            await visitor.page.wait_for_url("**/system/hold*")
+            await visitor.click(str(words.text("action.hold")))
+            try:
+                assert str(words.text("done.hold")) in await visitor.text()
+                waiting = await world.send(subject=f"held {language}", state="queued")
+                await visitor.open(f"/console/faxes/{waiting}")
+                assert str(words.text("fax.waits.held")) in await visitor.text()
+                assert await visitor.accessibility_faults() == []
+                await visitor.click(str(words.text("nav.todo")))
+                await visitor.click(str(words.text("action.resume")))
+                await visitor.click(str(words.text("action.resume")))
+                assert str(words.text("done.resume")) in await visitor.text()
+            finally:
+                await world.env.ask("resume")
+            await world.env.becomes(waiting, "delivered")
+
+    world.run(scenario())
+
+
+@LANGUAGES
 def test_an_operator_replays_a_dead_letter(world: World, language: Language) -> None:
     words = TEXTS[language]
 
@@ -157,7 +184,7 @@ async def hostile_pages(world: World) -> list[str]:
     failed = await world.send("03-9876501", subject=HOSTILE, state="failed")
     received = await world.receive()
     draft = await world.draft(HOSTILE)
-    lists = ("", "sent", "waiting", "failed", "faxes", "received", "send", "webhooks", "system", "sessions")
+    lists = ("", "sent", "waiting", "failed", "faxes", "received", "send", "webhooks", "system", "system/hold", "sessions")
     searches = (f"sent?q={quote(HOSTILE)}", f"send?to={quote(HOSTILE)}")
     faxes = (f"faxes/{sent}", f"faxes/{doubt}", f"faxes/{doubt}/resolve", f"faxes/{failed}/retry", f"received/{received}")
     views = (f"faxes/{sent}/documents/0/pages/1/view", f"received/{received}/documents/1/pages/1/view")

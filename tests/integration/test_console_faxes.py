@@ -93,9 +93,9 @@ def test_a_sender_sees_only_his_own_faxes_and_a_foreign_id_is_404(tmp_path: Path
     with_console(tmp_path, scenario)
 
 
-def test_a_sender_has_nothing_to_do_and_begins_with_the_sent_faxes(tmp_path: Path) -> None:
+def test_a_sender_has_nothing_to_do_and_begins_with_all_faxes(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
-        assert (await (await site.user("dana")).get("/console/")).headers["location"] == "/console/sent"
+        assert (await (await site.user("dana")).get("/console/")).headers["location"] == "/console/faxes"
 
     with_console(tmp_path, scenario)
 
@@ -161,6 +161,27 @@ def test_an_id_or_a_token_leads_to_the_fax(tmp_path: Path) -> None:
             assert (await office.get(f"/console/failed?q={id}")).headers["location"] == f"/console/faxes/{fax.id}"
         answer = await office.get(f"/console/failed?q={received}")
         assert (await office.get(answer.headers["location"])).headers["location"] == f"/console/received/{received}"
+
+    with_console(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("language", "day"), [("en", "Sun"), ("he", "יום א׳")])
+def test_the_day_of_the_week_is_in_lists_and_in_a_result(tmp_path: Path, language: str, day: str) -> None:
+    async def scenario(site: Site) -> None:
+        fax, received = await add_fax(site, "delivered", user="dana"), await add_received(site)
+        office = await site.user("office", language=language)
+        for path in ("sent", "faxes", "received", f"faxes/{fax.id}"):
+            assert f"{day} 04.01.2026" in text_of(check_page(await office.get(f"/console/{path}"))), path
+        assert received
+
+    with_console(tmp_path, scenario)
+
+
+def test_a_doubt_says_what_to_do_to_who_can_end_it(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        fax = await add_fax(site, "in_doubt", user="dana")
+        for name, says in (("office", "and resolve the doubt"), ("dana", "Do not send it again")):
+            assert says in text_of(check_page(await (await site.user(name)).get(f"/console/faxes/{fax.id}")))
 
     with_console(tmp_path, scenario)
 
@@ -360,7 +381,7 @@ def test_a_received_fax_has_its_page_note_and_download(tmp_path: Path) -> None:
         received = await add_received(site)
         office, vera = await site.user("office"), await site.user("vera")
         [row] = rows(check_page(await vera.get("/console/received")))
-        assert row.startswith("clalit-haifa 04-8765432 03-9000000 04.01.2026")
+        assert row.startswith("clalit-haifa 04-8765432 03-9000000 Sun 04.01.2026")
         assert row.endswith("not handled")
         check_page(await office.get(f"/console/received/{received}"))
         answer = await post(office, f"/console/received/{received}/note", note=" הועבר לדנה\nלטיפול ", handled="1")
