@@ -17,6 +17,7 @@ from mailbridge.console.identity import Identity
 from mailbridge.console.part_cache import PartCache
 from mailbridge.console.rendering import Templates, shared_templates
 from mailbridge.console.search_terms import Names
+from mailbridge.console.session_cache import SessionCache
 from mailbridge.model import Document, Event
 from mailbridge.page.shown_page import ShownPage
 from mailbridge.runtime import Runtime
@@ -71,6 +72,7 @@ class Console:
     views: dict[tuple[str, str, str], datetime] = field(default_factory=dict)  # by user, client and fax: its pages, looked at
     hours: dict[datetime, HourCounts] = field(default_factory=dict)  # by their start: what has passed does not change
     parts: PartCache = field(default_factory=PartCache)
+    sessions: SessionCache = field(default_factory=SessionCache)
     pages: frozenset[str] = frozenset()  # the paths that the navigation may name
 
     @cached_property

@@ -48,6 +48,7 @@ async def start(console: Console, request: Request, user: str, client: str) -> s
         tx.audit.note("login", user, None, {"client": client, "session": session.id}, now)
 
     await console.runtime.store.run(store)
+    console.sessions.forget(user)  # too many end the oldest
     return token
 
 
@@ -56,8 +57,12 @@ async def find(console: Console, request: Request) -> Identity | None:
     token = request.cookies.get(cookie_name(console))
     if not token:
         return None
-    now = console.runtime.clock()
-    session = await console.runtime.store.run(lambda tx: tx.console_sessions.get(_hash(token), now))
+    now, hash = console.runtime.clock(), _hash(token)
+    session = console.sessions.get(hash, now)
+    if session is None:
+        session = await console.runtime.store.run(lambda tx: tx.console_sessions.get(hash, now))
+        if session is not None:
+            console.sessions.put(session, now)
     if session is None or console.password_digest(session.user) != session.password:
         return None
     return console.identity(session.user, session.id)
@@ -67,13 +72,16 @@ async def end(console: Console, id: str, by: Identity, client: str) -> bool:
     """End a session, of anybody if an operator does it; return whether there was one."""
     now = console.runtime.clock()
 
-    def work(tx: Transaction) -> bool:
+    def work(tx: Transaction) -> ConsoleSession | None:
         ended = tx.console_sessions.end(id, None if by.role == "operator" else by.name)
         if ended is not None:
             tx.audit.note("logout", ended.user, None, {"user": by.name, "client": client, "session": id}, now)
-        return ended is not None
+        return ended
 
-    return await console.runtime.store.run(work)
+    ended = await console.runtime.store.run(work)
+    if ended is not None:
+        console.sessions.forget(ended.user)
+    return ended is not None
 
 
 def set_cookie(console: Console, response: Response, token: str) -> None:

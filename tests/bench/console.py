@@ -33,6 +33,7 @@ from mailbridge.page.shown_page import ShownPage
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
+from mailbridge.submission.password import hash_password
 from mailbridge.web.app import build
 from mailbridge.web.links import Links
 from tests.bench.daemon import daemon_facts
@@ -41,11 +42,12 @@ from tests.bench.smtp_client import Load
 from tests.bench.store import NOW, fill, open_store
 
 _HEADERS = {"x-remote-user": "office", "accept-language": "he"}
-_DAEMON = """
+_PASSWORD = "bench"
+_DAEMON = f"""
 [myfax]
 url = "http://127.0.0.1:9/action/"
 [user.office]
-networks = ["127.0.0.9"]
+password_hash = "{hash_password(_PASSWORD)}"
 role = "operator"
 """
 _EVERY = 5.0  # seconds between two questions of an open page
@@ -202,7 +204,7 @@ async def poll(url: str, count: int) -> None:
     Plain sockets: a library's work would be taken from the daemon.
     """
     host, _, port = url.removeprefix("http://").rpartition(":")
-    fields_ = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
+    fields_ = f"cookie: {await _log_in(url)}\r\naccept-language: he\r\n"
 
     async def one(number: int) -> None:
         path, tag = ("/console/?part=1", "/console/waiting?part=1", "/console/sent?part=1")[number % 3], ""
@@ -224,6 +226,14 @@ async def poll(url: str, count: int) -> None:
 def say(text: str) -> None:
     """Say how far it is."""
     print(text, file=sys.stderr, flush=True)
+
+
+async def _log_in(url: str) -> str:
+    """Return the cookie of a session."""
+    async with httpx.AsyncClient(trust_env=False, timeout=60, headers={"sec-fetch-site": "same-origin"}) as client:
+        answer = await client.post(f"{url}/console/login", data={"name": "office", "password": _PASSWORD})
+        assert answer.status_code == 303, answer.text
+    return answer.headers["set-cookie"].partition(";")[0]
 
 
 async def run(faxes: int, repeats: int, open_pages: int, rounds: int, mails: int, kept: Path | None) -> dict[str, Any]:
