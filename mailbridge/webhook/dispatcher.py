@@ -39,7 +39,7 @@ from mailbridge.store.delivery_interface import DeliveryChange
 from mailbridge.store.interface import Transaction
 from mailbridge.store.webhook_records import DeliveryTry, StoppedWebhook
 from mailbridge.webhook.client import Result, WebhookClient
-from mailbridge.webhook.guard import guarded_client
+from mailbridge.webhook.guard import guarded_transport
 from mailbridge.webhook.outcome import Outcome, may_be_too_large, outcome
 
 # Returns the body of an event's deliveries to one endpoint.
@@ -106,7 +106,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Deliver what is due, then wait for more."""
         more_work = self._more_work
-        async with guarded_client(self._webhook.allow_private, self._webhook.timeout) as http:
+        async with guarded_transport(self._webhook.allow_private) as http:
             self._hand_over.connect(self._name, partial(self._start, http, self._render))
             try:
                 while True:
@@ -130,7 +130,7 @@ class Dispatcher:
     def _free(self) -> int:
         return 0 if self.stopped else CONCURRENCY + self._prefetch - len(self._in_flight)
 
-    async def _turn(self, http: httpx.AsyncClient) -> float | None:
+    async def _turn(self, http: httpx.AsyncBaseTransport) -> float | None:
         """Store what finished and start what is due; return the seconds until more is due, or None if nothing is pending."""
         finished, was_stopped = list(self._finished), self.stopped
         self._prefetch = min(PREFETCH, sum(one.outcome.trigger == "deliver" for one in finished))
@@ -144,7 +144,7 @@ class Dispatcher:
             return 0.0 if turn.stopped is None else None
         return None if turn.next_due is None else max(0.0, (turn.next_due - self._clock()).total_seconds())
 
-    def _start(self, http: httpx.AsyncClient, render: Render, delivery: Delivery, event: Event) -> None:
+    def _start(self, http: httpx.AsyncBaseTransport, render: Render, delivery: Delivery, event: Event) -> None:
         """Deliver an event for which the store has `sending`."""
         task = asyncio.create_task(self._deliver(http, delivery, event, render))
         self._in_flight.add(task)
@@ -230,7 +230,7 @@ class Dispatcher:
         except StoreUnavailable as error:
             log.store_unavailable(self._name, error=str(error))
 
-    async def _deliver(self, http: httpx.AsyncClient, delivery: Delivery, event: Event, render: Render) -> None:
+    async def _deliver(self, http: httpx.AsyncBaseTransport, delivery: Delivery, event: Event, render: Render) -> None:
         async with self._slots:
             began = self._clock()
             result = None if self.stopped else await self._attempt(http, event, render)
@@ -238,7 +238,7 @@ class Dispatcher:
         self._finished.append(_Finished(delivery, event, result, outcome(delivery, result, now, self._random()), began, now))
         self._more_work.set()  # the loop may wait for others, and not know of this one
 
-    async def _attempt(self, http: httpx.AsyncClient, event: Event, render: Render) -> Result:
+    async def _attempt(self, http: httpx.AsyncBaseTransport, event: Event, render: Render) -> Result:
         """POST an event. Any error fails this attempt only: raised, it would leave the delivery `sending`."""
         try:
             content = await self._body(event, render)

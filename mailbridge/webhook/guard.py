@@ -118,10 +118,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         await self._backend.sleep(seconds)
 
 
-def guarded_client(allow_private: bool, timeout: float, resolver: Resolve = resolve) -> httpx.AsyncClient:
-    """Return a client for one endpoint: HTTP/1.1, no redirects or proxies, `timeout` in seconds; `allow_private`: not guarded."""
+def guarded_transport(allow_private: bool, resolver: Resolve = resolve) -> httpx.AsyncHTTPTransport:
+    """Return the connections to one endpoint, by HTTP/1.1 and without a proxy; `allow_private`: not guarded."""
     # Servers close connections that are idle for 2 s (gunicorn) or 5 s (Node, uvicorn). Closing earlier avoids a request that
     # arrives while the server closes.
     transport = httpx.AsyncHTTPTransport(http2=False, limits=httpx.Limits(max_connections=16, keepalive_expiry=1.5))
     transport._pool._network_backend = GuardedBackend(resolver, allow_private)
-    return httpx.AsyncClient(transport=transport, follow_redirects=False, timeout=timeout, trust_env=False)
+    return transport

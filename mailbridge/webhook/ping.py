@@ -9,7 +9,7 @@ from typing import Any
 from mailbridge.config import Webhook
 from mailbridge.model import Event, new_id
 from mailbridge.webhook.client import Result, WebhookClient
-from mailbridge.webhook.guard import guarded_client
+from mailbridge.webhook.guard import guarded_transport
 from mailbridge.webhook.payload import body
 from mailbridge.webhook.samples import sample
 
@@ -23,7 +23,7 @@ async def ping(name: str, webhook: Webhook, clock: Callable[[], datetime], type_
     data: dict[str, Any] = {"webhook": name} if type_ == "ping" else sample(type_, now)
     event = Event(id=new_id("evt"), type=type_, at=now, fax_id=data.get("fax_id"), seq=data.get("seq", 0), data=data)
     content = body(event, webhook.document, link=_no_link(now), read=lambda _: b"%PDF-1.4", inline_limit=webhook.inline_limit)
-    async with guarded_client(webhook.allow_private, webhook.timeout) as http:
+    async with guarded_transport(webhook.allow_private) as http:
         return event, await WebhookClient(webhook, clock).post(http, event, content)
 
 

@@ -15,7 +15,7 @@ from mailbridge.model import Event
 from mailbridge.myfax import MyFax
 from mailbridge.notice.compose import Mail
 from mailbridge.notice.relay import Relay, RelayUnavailable
-from mailbridge.webhook.guard import guarded_client
+from mailbridge.webhook.guard import guarded_transport
 from tests.integration.fax_fixtures import EMAIL, running_simulator
 from tests.integration.relay_stand_in import RelayStandIn, relay_running
 from tests.integration.scripted_servers import PASSWORD
@@ -63,8 +63,8 @@ def test_I2_a_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
         async with receiving() as (receiver, url):
             tried = black_hole_first(monkeypatch, "127.0.0.1")
             body = render(Event(id="evt_1", type="ping", at=now(), fax_id=None, seq=0, data={}))
-            async with guarded_client(True, 20.0, resolver) as http:
-                answer = await http.send(http.build_request("POST", url, content=body))
+            async with guarded_transport(True, resolver) as http:
+                answer = await http.handle_async_request(httpx.Request("POST", url, content=body))
                 assert isinstance(answer, httpx.Response)
             assert tried == [BLACK_HOLE, "127.0.0.1"]
             assert receiver.forged == 1  # it arrived

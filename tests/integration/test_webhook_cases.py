@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from datetime import timedelta
 from http import HTTPStatus
@@ -25,7 +26,7 @@ from tests.integration.webhook_fixtures import NEW, Hooks, Render, in_hooks, now
         ("/hook/", "/hook/; write that as the url"),
         ("//app.example/hook", "HTTP 301 to http://app.example/hook; write that as the url"),
         ("https://app.example/" + "x" * 500, "HTTP 301 to https://app.example/" + "x" * 180 + "…; write that as the url"),
-        ("http://[::1", "Invalid URL in location header: Invalid port: ':1'."),
+        ("http://[::1", "HTTP 301 to an address that is not valid (Invalid port: ':1')"),
     ],
 )
 def test_W1_a_redirect_shows_where_it_points(tmp_path: Path, location: str, words: str) -> None:
@@ -48,6 +49,22 @@ def test_W1_a_3xx_without_an_address_is_a_failure(tmp_path: Path, status: int) -
             receiver.answers.append((status, {}))
             hooks.start("crm", url)
             assert (await hooks.failed(await hooks.emit())).error == f"HTTP {status}"
+
+    in_hooks(tmp_path, scenario)
+
+
+def test_a_user_in_the_url_logs_in_and_a_cookie_is_not_sent_back(tmp_path: Path) -> None:
+    async def scenario(hooks: Hooks) -> None:
+        async with receiving() as (receiver, url):
+            receiver.answers.append((200, {"set-cookie": "session=1; Path=/"}))
+            hooks.start("crm", url.replace("://", "://dana:p%40ss@"))
+            for _ in range(2):
+                await hooks.settled(await hooks.emit(), "delivered")
+        for headers in receiver.requests:
+            assert base64.b64decode(headers["authorization"].removeprefix("Basic ")) == b"dana:p@ss"
+            assert "cookie" not in headers
+            assert "dana" not in headers["host"]
+        assert len(receiver.requests) == 2
 
     in_hooks(tmp_path, scenario)
 

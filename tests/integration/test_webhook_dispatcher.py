@@ -123,8 +123,7 @@ def test_a_lost_connection_has_a_readable_error() -> None:
     async def main() -> None:
         webhook = Webhook.model_validate({"url": "https://crm.example.co.il/", "secret": NEW})
         event = Event(id="evt_1", type="ping", at=now(), fax_id=None, seq=0, data={})
-        async with httpx.AsyncClient(transport=httpx.MockTransport(broken)) as http:
-            result = await WebhookClient(webhook, now).post(http, event, b"{}")
+        result = await WebhookClient(webhook, now).post(httpx.MockTransport(broken), event, b"{}")
         assert result.error == "the connection was lost (ReadError)"
 
     asyncio.run(main())

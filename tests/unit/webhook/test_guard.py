@@ -11,7 +11,7 @@ import httpcore
 import httpx
 import pytest
 
-from mailbridge.webhook.guard import GuardedBackend, guarded_client, is_public, resolve
+from mailbridge.webhook.guard import GuardedBackend, guarded_transport, is_public, resolve
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_every_address_of_a_name_is_checked_when_connecting() -> None:
         return ["8.8.8.8", "127.0.0.1"]
 
     async def main() -> None:
-        async with guarded_client(False, 5, rebinding) as http:
+        async with httpx.AsyncClient(transport=guarded_transport(False, rebinding)) as http:
             with pytest.raises(httpx.ConnectError, match="not a public address"):
                 await http.post("https://crm.example.co.il/")
 
@@ -136,9 +136,9 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
         return ["10.0.0.1"]
 
     async def main() -> None:
-        async with guarded_client(False, 5, inside) as http:
+        async with guarded_transport(False, inside) as http:
             with pytest.raises(httpx.ConnectError, match=r"crm\.example\.co\.il is not a public address"):
-                await http.post("https://crm.example.co.il/")
+                await http.handle_async_request(httpx.Request("POST", "https://crm.example.co.il/"))
 
     asyncio.run(main())
 
@@ -206,11 +206,11 @@ def test_held_no_spelling_of_an_inner_address_is_connected_to(host: str) -> None
     """The addresses are read by the system's own resolver, as in a webhook's URL."""
 
     async def main() -> None:
-        async with guarded_client(False, 5) as http:
-            backend: Any = http._transport._pool._network_backend  # type: ignore[attr-defined]  # the guard of this client
+        async with guarded_transport(False) as http:
+            backend: Any = http._pool._network_backend  # the guard of these connections
             backend._backend = recorder = Recorder()
             with pytest.raises((httpx.ConnectError, httpx.InvalidURL), match=r"not a public address|has no address|Invalid"):
-                await http.post(f"https://{host}/")
+                await http.handle_async_request(httpx.Request("POST", f"https://{host}/"))
             assert recorder.met == []
 
     asyncio.run(main())
