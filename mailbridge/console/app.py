@@ -10,8 +10,8 @@ from typing import Final
 from urllib.parse import quote
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,7 +21,7 @@ from mailbridge.console.console import Console
 from mailbridge.console.identity import Identity
 from mailbridge.console.routes import ROUTES, Access
 from mailbridge.console.security import is_same_origin, security_headers
-from mailbridge.console.visit import ROOT, BadForm, Visit
+from mailbridge.console.visit import MAX_FIELDS, ROOT, BadForm, Visit
 from mailbridge.errors import MailbridgeError, NotFound
 
 _HEADERS: Final = [(name.encode(), value.encode()) for name, value in security_headers().items()]
@@ -60,6 +60,8 @@ def _endpoint(console: Console, methods: dict[str, Access]) -> Endpoint:
     """Return what answers one path: the checks of the request and of the role, then the handler."""
 
     async def answer(request: Request) -> Response:
+        if request.scope["query_string"].count(b"&") >= MAX_FIELDS:
+            return PlainTextResponse("too many parameters\n", 400)
         peer = request.client.host if request.client else ""
         client = console.proxies.client(peer, request.headers)
         visit = Visit(request, console, None, client)
@@ -70,6 +72,8 @@ def _endpoint(console: Console, methods: dict[str, Access]) -> Endpoint:
             return visit.message("not_found", 404)
         except BadForm:
             return visit.message("bad_form", 400)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         except (OSError, MailbridgeError) as error:
             log.http_request_failed("console", path=request.url.path[:100], error=str(error))
             return visit.message("unavailable", 503)

@@ -42,7 +42,10 @@ def is_same_origin(method: str, headers: Mapping[str, str], public_url: str | No
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
-    origin = urlsplit(headers.get("origin", ""))
+    try:
+        origin = urlsplit(headers.get("origin", ""))
+    except ValueError:
+        return False
     if origin.scheme not in ("http", "https") or not origin.netloc:
         return False
     public = urlsplit(public_url or "")

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from mailbridge.console.console import Console
 from mailbridge.console.identity import Identity
+from mailbridge.console.visit import read_cookie
 from mailbridge.model import new_id
 from mailbridge.store.console_interface import ConsoleSession
 from mailbridge.store.interface import Transaction
@@ -54,7 +55,7 @@ async def start(console: Console, request: Request, user: str, client: str) -> s
 
 async def find(console: Console, request: Request) -> Identity | None:
     """Return who has the session of a request's cookie, or None. A user who was removed, or has another password, has none."""
-    token = request.cookies.get(cookie_name(console))
+    token = read_cookie(request, cookie_name(console))
     if not token:
         return None
     now, hash = console.runtime.clock(), _hash(token)

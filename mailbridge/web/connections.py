@@ -7,10 +7,12 @@ must not slow down the rest of the daemon.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mailbridge.client_group import client_group
@@ -24,6 +26,11 @@ REQUEST_TIMEOUT: Final = 10.0  # seconds from the connection, or from the last a
 
 # Bytes a second that the body of a request must come with at least; a file that a person sends may take its time.
 MIN_SPEED: Final = 4_000
+
+
+# Bytes of a request's line and fields.
+MAX_HEAD: Final = 16_384
+_END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 
 
 class Connection(Protocol):
@@ -80,11 +87,27 @@ class HttpConnections:
         self.turns.call(connection.client_group, lambda: connection.read() if connection in self._open else None)
 
 
+class _QuickHttp(h11.Connection):
+    """HTTP/1.1 that takes little time for one read of the socket, whatever that brings. Raises h11.RemoteProtocolError."""
+
+    def next_event(self) -> Any:
+        # h11 looks at the size of a head only while it is not whole, and 256 KB of fields take 0.3 s.
+        unread = self.trailing_data[0] if self.their_state is h11.IDLE else b""
+        if len(unread) > MAX_HEAD and not _END_OF_HEAD.search(unread, 0, MAX_HEAD):
+            raise h11.RemoteProtocolError("the head of the request is too large", 431)
+        event = super().next_event()
+        # Browsers and proxies send a body with its length. One in chunks of a byte takes two seconds for 256 KB.
+        if isinstance(event, h11.Request) and any(name == b"transfer-encoding" for name, _ in event.headers):
+            raise h11.RemoteProtocolError("the body of the request has no length", 411)
+        return event
+
+
 class LimitedProtocol(H11Protocol):
     """One connection to uvicorn."""
 
     def __init__(self, connections: HttpConnections, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.conn = _QuickHttp(h11.SERVER, MAX_HEAD)
         self._connections = connections
         self.client_group = ""
         self._timer: asyncio.TimerHandle | None = None

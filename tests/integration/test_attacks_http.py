@@ -27,6 +27,7 @@ from mailbridge.web.shared_probe import SharedProbe
 from tests.wait_helpers import PATIENCE, until
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /healthz HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n"
 HALF = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
 
 
@@ -91,6 +92,15 @@ class Client:
         except (asyncio.IncompleteReadError, ConnectionError):
             return b""
 
+    async def all(self) -> bytes:
+        """Return everything until the connection is closed."""
+        found = b""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(PATIENCE):
+                while chunk := await self._reader.read(65_536):
+                    found += chunk
+        return found
+
     async def close(self) -> None:
         self._writer.close()
         with contextlib.suppress(ConnectionError):
@@ -150,6 +160,43 @@ def test_attack_7_the_connection_that_waited_longest_for_a_request_gives_way_to_
             for client in busy:
                 assert (await client.answer()).startswith(b"HTTP/1.1 200 OK")
             assert web.open <= 5
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        POST % b"Transfer-Encoding: chunked" + b"1\r\na\r\n" * 40_000,
+        POST % b"Transfer-Encoding: identity, chunked" + b"0\r\n" + b"a:b\r\n" * 40_000 + b"\r\n",
+        POST % b"transfer-encoding : chunked" + b"0\r\n\r\n",
+        GET[:-2] + b"a:b\r\n" * 12_000 + b"\r\n",
+        GET[:-2] + b"a: b\r\n" + b" c\r\n" * 15_000 + b"\r\n",
+        GET[:-2] + b"a: " + b"b" * 17_000 + b"\r\n\r\n",
+        GET[:-2] + b"a:b\n" * 12_000 + b"\n",
+        GET.replace(b"/healthz", b"/" + b"%41" * 20_000),
+        b"\r\n" * 50_000,
+        b"G" * 100_000,
+    ],
+    ids=["chunks", "trailers", "a blank", "fields", "folded", "a long field", "LF", "a long address", "blank lines", "no line"],
+)
+def test_attack_1_a_request_that_takes_long_to_read_is_refused_unread(request_: bytes) -> None:
+    async def scenario() -> None:
+        async with Web() as web:
+            assert (await (await web.connect(request_)).all()).startswith(b"HTTP/1.1 400 Bad Request")
+            assert web.asked == 0
+
+    run(scenario)
+
+
+def test_requests_as_browsers_send_them_are_no_attack() -> None:
+    async def scenario() -> None:
+        async with Web() as web:
+            head = GET[:-2] + b"Cookie: " + b"a=b; " * 3_000 + b"\r\n\r\n"
+            body = POST % b"Content-Length: 900000" + b"x" * 900_000
+            client = await web.connect(head + head + body + GET)
+            for _ in range(4):
+                assert (await client.answer()).startswith(b"HTTP/1.1 200 OK")
 
     run(scenario)
 

@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jinja2 import Environment
+from starlette.requests import Request
+from structlog.testing import capture_logs
 
 from mailbridge.console.routes import ROUTES
+from mailbridge.console.visit import read_cookie
 from mailbridge.submission.password import hash_password
 from tests.integration.console_fixtures import (
     PASSWORD,
@@ -25,6 +29,7 @@ from tests.integration.console_fixtures import (
     with_console,
 )
 from tests.store.factories import ask
+from tests.work_counter import calls
 
 # Every route by method, path and the roles that may use it, written by hand: a change of `routes` must be meant.
 EVERYBODY, USERS_ALL, READERS, OPERATORS, SENDERS = "-sov", "sov", "ov", "o", "so"
@@ -435,5 +440,65 @@ def test_a_reload_compiles_no_template(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(Environment, "compile", None)
         site.use(site.config)
         assert (await site.browser().get("/console/login")).status_code == 200
+
+    with_console(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    ['mailbridge="' + "\\\\1" * 8_000 + '"', 'mailbridge="' + '\\"' * 8_000, "a=b;" * 4_000, "mailbridge" * 1_600, ";" * 16_000],
+    ids=["escapes", "quotes", "many", "one name", "none"],
+)
+def test_attack_1_cookies_are_read_with_little_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cookie: str) -> None:
+    async def scenario(site: Site) -> None:
+        request = Request({"type": "http", "headers": [(b"cookie", cookie.encode()), (b"cookie", b"mailbridge=token")]})
+        assert read_cookie(request, "mailbridge") == "token"
+        assert calls(lambda: read_cookie(request, "mailbridge")) < 100_000
+        # And nothing else reads them.
+        with monkeypatch.context() as patched:
+            patched.setattr("http.cookies._unquote", None)
+            assert (await site.browser(cookie=cookie).get("/console/")).status_code == 303
+
+    with_console(tmp_path, scenario)
+
+
+def test_attack_1_an_address_with_too_many_parameters_is_refused(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        browser = await site.user("office")
+        for path in ("/console/login", "/console/faxes", "/console/nowhere"):
+            assert (await browser.get(f"{path}?{'a=b&' * 100}")).status_code == 400
+        assert (await browser.get(f"/console/faxes?{'a=b&' * 99}")).status_code == 200
+
+    with_console(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[x]", "http://]:1", "["])
+def test_an_origin_that_is_no_url_is_another_origin(tmp_path: Path, origin: str) -> None:
+    async def scenario(site: Site) -> None:
+        answer = await site.browser(origin=origin).post("/console/login", data={"name": "office", "password": "secret"})
+        check_page(answer, 403)
+
+    with_console(tmp_path, scenario)
+
+
+def test_a_browser_that_leaves_while_it_sends_a_form_is_no_fault(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        async def receive() -> dict[str, object]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, object]) -> None:
+            pass
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/console/login",
+            "query_string": b"",
+            "headers": [(b"sec-fetch-site", b"same-origin")],
+        }
+        app: Any = site.app
+        with capture_logs() as logged:
+            await app({**scope, "client": ("127.0.0.1", 1)}, receive, send)
+        assert logged == []
 
     with_console(tmp_path, scenario)

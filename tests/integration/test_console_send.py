@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -196,6 +199,29 @@ def test_a_form_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest
         assert [path for path in (site.spool.root / "mail").rglob("*") if path.is_file()] == []
 
     with_console(tmp_path, scenario)
+
+
+def test_attack_1_a_large_piece_of_a_form_is_read_in_many_turns() -> None:
+    async def main() -> None:
+        turns = 0
+
+        async def stream() -> AsyncIterator[bytes]:
+            yield b"x" * (10 * upload.PIECE)
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        visit: Any = SimpleNamespace(request=SimpleNamespace(stream=stream))
+        pieces = [piece async for piece in upload._limited(visit, 1_000_000)]
+        assert (b"".join(pieces), max(map(len, pieces))) == (b"x" * (10 * upload.PIECE), upload.PIECE)
+        assert turns >= 10
+        beside.cancel()
+
+    asyncio.run(main())
 
 
 FIELD = b'--x\r\nContent-Disposition: form-data; name="to"\r\n\r\n'
