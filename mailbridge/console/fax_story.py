@@ -45,7 +45,17 @@ def _event(event: Mapping[str, Any], texts: Texts, show: Display) -> Markup:
         "code": show.code(data.get("fax_code")),
     }
     key = f"event.{type_}"
-    return texts.text(key, **values) if texts.has(key) else show.code(type_)
+    text = texts.text(key, **values) if texts.has(key) else show.code(type_)
+    return text + _report(type_, data, texts, show)
+
+
+def _report(type_: str, data: Mapping[str, Any], texts: Texts, show: Display) -> Markup:
+    """Return what the report mail said that decided a result, or that decided nothing."""
+    report = data.get("report") or {}
+    if not report or (type_ != "report.received" and data.get("source") != "report"):
+        return Markup("")
+    said = Markup(" ") + texts.text("report.subject", subject=show.foreign(report.get("subject")))
+    return said if report.get("trusted") else said + Markup(" ") + texts.text("report.untrusted")
 
 
 def _attempts(attempts: Iterable[Mapping[str, Any]], texts: Texts, show: Display) -> Iterator[Moment]:

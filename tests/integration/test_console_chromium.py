@@ -292,3 +292,24 @@ def test_what_changes_is_shown_without_a_reload(world: World) -> None:
             assert await visitor.page.evaluate("window.kept") is True
 
     world.run(scenario())
+
+
+def test_a_page_that_nobody_sees_asks_for_nothing(world: World) -> None:
+    look = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
+    look += " document.dispatchEvent(new Event('visibilitychange')); }"
+
+    async def scenario() -> None:
+        async with world.visitor("office") as visitor:
+            await visitor.page.clock.install()
+            await visitor.open("/console/sent")
+            asked: list[str] = []
+            visitor.page.on("request", lambda request: asked.append(request.url) if "part=1" in request.url else None)
+            await visitor.page.evaluate(look, True)
+            await visitor.page.clock.run_for(60_000)
+            assert asked == []
+            async with visitor.page.expect_response("**/console/sent?part=1"):
+                await visitor.page.evaluate(look, False)
+            async with visitor.page.expect_response("**/console/sent?part=1"):
+                await visitor.page.clock.run_for(5_000)
+
+    world.run(scenario())

@@ -71,6 +71,37 @@ def test_the_story_of_a_fax_is_in_order(tmp_path: Path) -> None:
     with_console(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_reports_about_a_fax_are_in_its_story(tmp_path: Path, trusted: bool) -> None:
+    async def scenario(site: Site) -> None:
+        fax = await add_fax(site, "submitted")
+        report = {
+            "status": "Success",
+            "status_code": 0,
+            "subject": HOSTILE,
+            "trusted": trusted,
+            "message_id": "<r@x>",
+            "match": "token",
+        }
+
+        def arrive(tx: Any) -> None:
+            if trusted:
+                tx.faxes.transition(fax.id, "confirm", site.now, source="report", report=report)
+            else:
+                tx.events.emit("report.received", {"matched": fax.id, "trusted": False, "report": report}, site.now, fax.id)
+
+        await site.store.run(arrive)
+        page = check_page(await (await site.user("office")).get(f"/console/faxes/{fax.id}"))
+        story = [text_of(one.find("span")) for one in page.find(".//ol[@class='story']").findall("li")]
+        said = next(one for one in story if "The report:" in one)
+        assert said.startswith("Delivered, as known from MyFax's report" if trusted else "A report by mail about it came")
+        assert "<script>alert(1)</script>" in said
+        assert ("could not be verified" in said) is not trusted
+        assert "<1@x>" in text_of(page)
+
+    with_console(tmp_path, scenario)
+
+
 def test_a_sender_sees_only_his_own_faxes_and_a_foreign_id_is_404(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
         mine, other = await add_fax(site, user="dana"), await add_fax(site, "delivered", user="erez")
