@@ -220,7 +220,7 @@ class Connection:
         if idle.done():  # refused, or ended by the server, which may do so again at once
             await asyncio.wait({exists}, timeout=min(seconds, POLL_SECONDS))
         else:
-            protocol.idle_done()
+            protocol.end_idle()
             await asyncio.wait({idle}, timeout=self._timeout)
             if not idle.done():
                 protocol.fail("the server does not answer any more")

@@ -35,6 +35,7 @@ class ImapProtocol(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]  #
         # What is left to answer to the server's continuations of a login, and the error that it sent in one.
         self.replies, self.sasl_error = list[bytes](), b""
         self._kept = 0
+        self._ended: Command | None = None  # the IDLE that was asked to end
         self._reader = ResponseReader(max_literal, max_literal + BATCH * (FIRST_BYTES + 4096) + MAX_LINE)
 
     def data_received(self, data: bytes) -> None:
@@ -72,6 +73,13 @@ class ImapProtocol(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]  #
         """The event that is set when the server has begun to idle."""
         event: asyncio.Event = self._idle_event
         return event
+
+    def end_idle(self) -> None:
+        """Ask the server to end IDLE (RFC 2177), once, if it idles."""
+        command = self.pending_sync_command
+        if command is not None and command.name == "IDLE" and command is not self._ended and self._idle_event.is_set():
+            self._ended = command
+            self.idle_done()
 
     @property
     def has_unread(self) -> bool:
@@ -137,6 +145,7 @@ class ImapProtocol(IMAP4ClientProtocol):  # type: ignore[misc, unused-ignore]  #
             return
         if numbered:
             self.exists.set()
+            self.end_idle()  # here, not in the task that waits for it, which runs only two turns of the loop later
         word, _, words = text.partition(b" ")
         if word.upper() == b"BYE" and self.state != "LOGOUT":
             raise Abort(f"the server said goodbye ({words[:200].decode('utf-8', 'replace')})")

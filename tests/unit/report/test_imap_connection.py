@@ -119,6 +119,28 @@ def test_an_exists_ends_the_wait_at_once() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_idle_is_ended_once_and_in_the_moment_of_the_exists(together: bool) -> None:
+    async def main() -> None:
+        server = Server()
+        waiting = asyncio.create_task(server.connection.wait_for_exists(240.0))
+        while not server.commands:
+            await asyncio.sleep(0)
+        server.protocol.data_received(b"* 4 EXISTS\r\n")
+        assert server.commands == ["IDLE"]  # the server has not begun to idle
+        server.protocol.exists.clear()
+        for data in [b"+ idling\r\n* 5 EXISTS\r\n"] if together else [b"+ idling\r\n", b"* 5 EXISTS\r\n"]:
+            server.protocol.data_received(data)
+        assert server.commands == ["IDLE", "DONE"]
+        server.protocol.data_received(b"* 6 EXISTS\r\n")
+        await asyncio.sleep(0)
+        server.protocol.data_received(b"* 7 EXISTS\r\n" + server.tag + b" OK\r\n")
+        await waiting
+        assert server.commands == ["IDLE", "DONE"]
+
+    run(main())
+
+
 def test_a_quiet_idle_ends_when_it_should() -> None:
     async def main() -> None:
         server = Server(IDLE=idle, DONE=ok)
