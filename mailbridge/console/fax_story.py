@@ -69,10 +69,11 @@ def _attempts(attempts: Iterable[Mapping[str, Any]], texts: Texts, show: Display
 
 def _person(line: AuditLine, texts: Texts, show: Display) -> Moment:
     record = line.record
-    as_ = record.get("resolved_as")
+    as_, document = record.get("resolved_as"), record.get("document", "")
+    looked_at = f"looked_at.{document}"
     values = {
         "who": show.foreign(record.get("user", "")),
-        "document": show.foreign(record.get("document", "")),
+        "document": texts.text(looked_at) if texts.has(looked_at) else show.foreign(document),
         "resolved_as": texts.text(f"resolve.{as_}") if as_ else "",
     }
     return Moment(line.at, texts.text(f"did.{line.what}", **values))

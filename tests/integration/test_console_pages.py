@@ -69,6 +69,8 @@ def test_the_pages_of_a_sent_fax_are_shown_and_noted_once(tmp_path: Path) -> Non
         assert (line["user"], line["client"], line["document"]) == ("dana", "127.0.0.1", "pages")
         await (await site.user("vera")).get(shown[0])
         assert [line["user"] for line in await site.audit("document.view")] == ["dana", "vera"]
+        for language, says in (("en", "dana looked at the pages."), ("he", "נצפה על ידי dana: העמודים.")):
+            assert says in "".join(check_page(await (await site.user("vera", language=language)).get(path)).itertext())
 
     with_console(tmp_path, scenario)
 
