@@ -18,6 +18,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from mailbridge import log
+from mailbridge.answer_limits import limit_answers
 from mailbridge.assembly import Assembly, Part, document_links, link_renderer
 from mailbridge.background import Background, MyFaxCalls, follow_clock_jumps
 from mailbridge.clock import Clock
@@ -141,6 +142,7 @@ class Daemon:
         """
         load_plans()
         load_modules()
+        limit_answers()
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT, route=self._route, plan=self._plan))
             self._store = store

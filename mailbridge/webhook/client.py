@@ -21,9 +21,10 @@ from mailbridge.model import Event
 HUNG_UP = "the connection was lost"
 # Bytes of an answer's body that the history of tries keeps.
 ANSWER_LIMIT = 512
-# Only the status matters. The body of an answer is read so that the connection can be used again, up to these bytes and seconds.
+# Only the status matters. The body of an answer is read so that the connection can be used again, up to these limits (seconds).
 _BODY_LIMIT = 64 * 1024
 _BODY_TIMEOUT = 1.0
+_BODY_CHUNKS = 100
 # Characters of the address in a redirect.
 _ADDRESS_LIMIT = 200
 # Seconds.
@@ -148,11 +149,11 @@ async def _read(answer: httpx.Response) -> bytes:
     start = b""
     try:
         async with asyncio.timeout(_BODY_TIMEOUT):
-            read = 0
+            read = chunks = 0
             async for chunk in answer.aiter_raw():
                 start += chunk[: ANSWER_LIMIT - len(start)]
-                read += len(chunk)
-                if read > _BODY_LIMIT:
+                read, chunks = read + len(chunk), chunks + 1
+                if read > _BODY_LIMIT or chunks > _BODY_CHUNKS:
                     break
     except (TimeoutError, httpx.HTTPError):
         pass

@@ -9,11 +9,14 @@ from datetime import UTC, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
+import h11
+import httpcore
 import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 from structlog.testing import capture_logs
 
+from mailbridge.answer_limits import READ_SIZE, limit_answers
 from mailbridge.control import delivery_actions
 from mailbridge.errors import NotFound
 from mailbridge.model import Event, rfc3339
@@ -94,6 +97,60 @@ def test_the_status_counts_although_the_body_after_it_is_slow(
             delivered = await hooks.settled(event, "delivered")
             assert (delivered.status, receiver.posts) == (200, 1)
             await until(lambda: receiver.cut)
+
+    in_hooks(tmp_path, scenario)
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits that a daemon sets when it starts."""
+    for name in ("READ_NUM_BYTES", "MAX_INCOMPLETE_EVENT_SIZE"):
+        monkeypatch.setattr(httpcore.AsyncHTTP11Connection, name, getattr(httpcore.AsyncHTTP11Connection, name))
+    limit_answers()
+
+
+@pytest.mark.usefixtures("limited")
+def test_attack_1_an_answer_is_read_in_little_pieces_and_not_in_endless_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, events = list[int](), 0
+    receive, next_event = h11.Connection.receive_data, h11.Connection.next_event
+
+    def received(connection: h11.Connection, data: bytes) -> None:
+        sizes.append(len(data))
+        receive(connection, data)
+
+    def counted(connection: h11.Connection) -> object:
+        nonlocal events
+        events += 1
+        return next_event(connection)
+
+    async def tiny_chunks(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 100_000)
+
+    async def scenario(hooks: Hooks) -> None:
+        async with raw(tiny_chunks) as (_, url):
+            hooks.start("crm", url)
+            await hooks.settled(await hooks.emit(), "delivered")
+
+    monkeypatch.setattr(h11.Connection, "receive_data", received)
+    monkeypatch.setattr(h11.Connection, "next_event", counted)
+    in_hooks(tmp_path, scenario)
+    assert max(sizes) <= READ_SIZE
+    assert events < 500
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("field", [b"a:b\r\n", b"a: b\r\n c\r\n", b"Set-Cookie: a=b\r\n"])
+def test_attack_1_an_answer_with_endless_fields_is_a_failure(tmp_path: Path, field: bytes) -> None:
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n" + field * (90_000 // len(field)) + b"\r\n")
+
+    async def scenario(hooks: Hooks) -> None:
+        async with raw(endless) as (_, url):
+            hooks.start("crm", url)
+            failed = await hooks.failed(await hooks.emit())
+            assert "too long" in (failed.error or "")
 
     in_hooks(tmp_path, scenario)
 
