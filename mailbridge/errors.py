@@ -6,6 +6,7 @@ MailbridgeError
 ├── RestoreUnfinished    a restore into the state_dir was interrupted (exit 78)
 ├── SchemaTooNew         the database was written by a newer mailbridge (exit 78)
 ├── NotFound             no fax, event or delivery has this id
+├── UploadSuperseded     an upload that may not go on: its fax has changed meanwhile
 ├── IllegalTransition    the lifecycle has no such transition from the present state
 ├── Refused              a mail or recipient that is rejected, with its SMTP reply (permanent)
 ├── StoreUnavailable     the disk or the database does not work now (transient)
@@ -71,6 +72,10 @@ class SchemaTooNew(MailbridgeError):
 
 class NotFound(MailbridgeError):
     """No object has this id."""
+
+
+class UploadSuperseded(MailbridgeError):
+    """An upload that may not send its last bytes: its fax has another state, or another attempt, meanwhile."""
 
 
 class IllegalTransition(MailbridgeError):

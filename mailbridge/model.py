@@ -175,6 +175,7 @@ class Fax:
     final_at: datetime | None = None  # when it became delivered, failed or cancelled
     client: str | None = None  # IP address of the SMTP client that sent it; None for `mailbridge send`
     restored_at: datetime | None = None  # when a restored backup put it in doubt; None once a person resolved that
+    node: str | None = None  # nod_…, which began its last upload; None with SQLite
 
     @property
     def owner(self) -> str:
@@ -228,6 +229,7 @@ class Delivery:
     address: str | None = None  # where a notice goes: an address, or a directory
     envelope_id: str | None = None  # of the mail whose faxes a notice is about
     notice: Mapping[str, Any] | None = None  # what a notice says: `kind`, `form`, `blocks`; see `store.notice_records`
+    node: str | None = None  # nod_…, which made its last attempt; None with SQLite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,13 @@ did not take it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mailbridge.errors import InDoubt, MailbridgeError, NeedsPerson, NotFound, Rejected
 from mailbridge.fax.verified_document import Damaged
-from mailbridge.lifecycle import FaxTrigger
+from mailbridge.lifecycle import FAX_FINAL, FaxTrigger
 from mailbridge.model import Failure, Fax, last_attempt
 from mailbridge.myfax import StatusAnswer, UploadAnswer
 from mailbridge.store.interface import Transaction
@@ -25,6 +25,8 @@ _FAILED_ON_DOUBT = Failure(
     code="abandoned", message="it is not known whether MyFax took this fax; by fax.on_doubt it counts as failed"
 )
 _ANSWER_FIELDS = ("fax_code", "price", "currency", "credit_left", "pages")
+# What an answer means for a fax that is in doubt since another node gave its upload up.
+_ENDS_DOUBT: Final[Mapping[FaxTrigger, FaxTrigger]] = {"accept": "accept", "reject": "fail"}
 _ATTEMPT_ERROR_CODES = {"lose": "in_doubt", "defer": "not_taken"}
 
 
@@ -81,14 +83,25 @@ def _reject(failure: Failure, alert: Alert | None = None, **changes: Any) -> Upl
     return UploadOutcome("reject", {"failure": failure, **changes}, failure.message, alert)
 
 
-def apply_outcome(tx: Transaction, fax_id: str, outcome: UploadOutcome, on_doubt: OnDoubt, now: datetime) -> Fax:
-    """Move a fax by the outcome of its upload; return the fax afterwards.
+def apply_outcome(tx: Transaction, fax_id: str, n: int, outcome: UploadOutcome, on_doubt: OnDoubt, now: datetime) -> Fax:
+    """Move a fax by the outcome of its nth upload; return the fax afterwards.
 
-    If a report has already ended the fax, it stays as it is, and only the answer's FAX_CODE and amounts are noted.
+    If a report has already ended the fax, it stays as it is, and only the answer's FAX_CODE and amounts are noted. If this upload
+    has been given up meanwhile, its outcome can still end the doubt about it, and otherwise goes into the audit.
     """
+    before = tx.faxes.get(fax_id)
+    if len(before.attempts) != n or before.state in ("queued", "submitted"):
+        _note_late(tx, before, n, outcome, now)
+        return before
+    if before.state in FAX_FINAL and outcome.trigger == "defer":
+        return before  # a report has ended it, and this upload did not reach MyFax
+    if before.state == "in_doubt":
+        if outcome.trigger not in _ENDS_DOUBT:
+            return before
+        outcome = replace(outcome, trigger=_ENDS_DOUBT[outcome.trigger])
     failure = outcome.changes.get("failure")
     attempts = last_attempt(
-        tx.faxes.get(fax_id),
+        before,
         ended_at=now,
         fax_code=outcome.changes.get("fax_code"),
         error_code=failure.code if failure else _ATTEMPT_ERROR_CODES.get(outcome.trigger),
@@ -98,6 +111,13 @@ def apply_outcome(tx: Transaction, fax_id: str, outcome: UploadOutcome, on_doubt
         answer = {name: outcome.changes[name] for name in _ANSWER_FIELDS if name in outcome.changes}
         return tx.faxes.update(fax_id, attempts=last_attempt(after, fax_code=answer["fax_code"]), **answer)
     return apply_on_doubt(tx, after, on_doubt, now) if after.state == "in_doubt" else after
+
+
+def _note_late(tx: Transaction, fax: Fax, n: int, outcome: UploadOutcome, now: datetime) -> None:
+    """Note what MyFax answered to an upload that does not count any more. What did not reach MyFax is of no interest."""
+    if outcome.trigger in _ENDS_DOUBT:
+        record = {"attempt": n, "answer": outcome.trigger, "fax_code": outcome.changes.get("fax_code"), "reason": outcome.reason}
+        tx.audit.note("fax.late_answer", fax.id, fax.number, record, now)
 
 
 def apply_on_doubt(tx: Transaction, fax: Fax, on_doubt: OnDoubt, now: datetime) -> Fax:

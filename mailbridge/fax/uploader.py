@@ -10,7 +10,8 @@ upload, and what a crash (kill -9, a power cut) leaves after each:
    Content-Length says how long the body is, so MyFax cannot take a shorter one for a fax. `VerifiedDocument` checks size and
    digest of each document meanwhile; a damaged one fails its fax here, before the request is whole. After a crash: as after 1.
 3. *Mark.* `_mark_whole` commits `whole_at` while the last chunk is held back. If that commit fails, the last chunk never leaves,
-   and the fax is deferred. After a crash, the next start finds `uploading` with `whole_at` and moves the fax to `in_doubt`.
+   and the fax is deferred. The same if the fax is not in this upload any more: a report has ended it, or another node has taken
+   it over. After a crash, the next start finds `uploading` with `whole_at` and moves the fax to `in_doubt`.
 4. *Finish.* The last chunk leaves, and from now on MyFax may have the fax. After a crash: as after 3.
 5. *Answer.* `outcome` decides what the answer, or its absence, means. After a crash the answer is lost: as after 3.
 6. *Store.* `_store_outcome` commits `submitted` with the FAX_CODE, `queued`, `failed` or `in_doubt`, and tries until the store
@@ -61,14 +62,15 @@ def upload_name(document: Document, token: str) -> str:
 
 
 async def recover_interrupted(runtime: Runtime, on_doubt: OnDoubt = "hold", accounts: Collection[str] | None = None) -> None:
-    """Settle the uploads that an earlier run did not finish: in doubt if the last chunk may have left, otherwise queued again.
+    """Settle the uploads that nobody goes on with: in doubt if the last chunk may have left, otherwise queued again.
 
-    With `accounts`, only theirs: the uploaders of the others may be working. Raises StoreUnavailable.
+    They are those of an earlier run, or of nodes that have ended. With `accounts`, those that this run has begun for them: the
+    uploaders of the others may be working. Raises StoreUnavailable.
     """
     now = runtime.clock()
 
     def unfinished(tx: Transaction) -> list[Fax]:
-        found = tx.faxes.newest("uploading", limit=1000)
+        found = tx.faxes.interrupted(own=accounts is not None)
         return found if accounts is None else [fax for fax in found if fax.account in accounts]
 
     def settle(tx: Transaction) -> list[tuple[Fax, FaxTrigger]]:
@@ -172,12 +174,14 @@ class Uploader:
         now = self._clock()
         self._held = tx.conditions.is_sending_held(self._name)
         claimed, per_number = list[Fax](), self._options.per_number
+        slots = min(slots, tx.faxes.free_uploads(self._name, self._account.uploads))
         for fax in [] if self._held else tx.faxes.due_uploads(now, self._name, per_number, slots, self._last_owner):
             if fax.expires_at <= now:
                 claimed.append(expire(tx, fax, now))
                 continue
-            if per_number and fax.number in {one.number for one in claimed} and tx.faxes.calls_to(fax.number) >= per_number:
-                continue  # other faxes of this batch call the number
+            again = fax.number in {one.number for one in claimed}
+            if per_number and not tx.faxes.may_call(fax.number, per_number, again=again):
+                continue  # other faxes of this batch call the number, or one of another node
             digests = tuple(document.sha256 for document in fax.documents)
             # Each upload has its own token, so that a late report of an earlier one cannot end this one.
             token = new_token() if fax.attempts else fax.token
@@ -195,7 +199,7 @@ class Uploader:
         self._update_pause(outcome)
         while True:
             try:
-                after = await self._store.run(partial(self._store_outcome, fax_id=fax.id, outcome=outcome))
+                after = await self._store.run(partial(self._store_outcome, fax_id=fax.id, n=len(fax.attempts), outcome=outcome))
                 break
             except StoreUnavailable as error:
                 # MyFax has answered: the outcome must be stored before anything else happens to this fax.
@@ -211,7 +215,7 @@ class Uploader:
 
         async def before_last_chunk() -> None:
             nonlocal whole
-            await self._store.run(partial(self._mark_whole, fax_id=fax.id))
+            await self._store.run(partial(self._mark_whole, fax_id=fax.id, n=len(fax.attempts)))
             whole = True
 
         try:
@@ -235,14 +239,14 @@ class Uploader:
             for document in fax.documents
         ]
 
-    def _mark_whole(self, tx: Transaction, fax_id: str) -> None:
-        """Step 3: record that the request may be whole from now on."""
-        tx.faxes.update(fax_id, attempts=last_attempt(tx.faxes.get(fax_id), whole_at=self._clock()))
+    def _mark_whole(self, tx: Transaction, fax_id: str, n: int) -> None:
+        """Step 3: record that the request may be whole from now on, unless the fax is not in the nth upload any more."""
+        tx.faxes.mark_whole(fax_id, n, self._clock())
 
-    def _store_outcome(self, tx: Transaction, fax_id: str, outcome: UploadOutcome) -> Fax:
+    def _store_outcome(self, tx: Transaction, fax_id: str, n: int, outcome: UploadOutcome) -> Fax:
         """Step 6: move the fax by its outcome, and emit what else it means: `credit.low`, and a pause that began or ended."""
         now = self._clock()
-        after = apply_outcome(tx, fax_id, outcome, self._options.on_doubt, now)
+        after = apply_outcome(tx, fax_id, n, outcome, self._options.on_doubt, now)
         credit = outcome.changes.get("credit_left")
         low = self._is_low(credit)
         if low is not None and tx.conditions.set(f"credit of {self._name} is low", on=low) and low:
@@ -292,7 +296,7 @@ class Uploader:
             log.document_damaged(fax.id, error=outcome.reason)
         if outcome.trigger == "accept":
             log.fax_submitted(fax.id, fax_code=outcome.changes["fax_code"])
-        elif outcome.trigger == "defer":
+        elif outcome.trigger == "defer" and fax.state == "queued":
             log.fax_deferred(fax.id, reason=outcome.reason, until=fax.due_at.isoformat())
         elif outcome.trigger == "lose":
             log.fax_in_doubt(fax.id, reason=outcome.reason, state=fax.state)

@@ -18,6 +18,7 @@ from mailbridge.model import Delivery, Event, new_id
 from mailbridge.store import rows, schema
 from mailbridge.store.counters import counters
 from mailbridge.store.delivery_interface import DeliveryChange
+from mailbridge.store.rivals import nobody_works_on
 from mailbridge.store.sql import Overtaken, Sql, any_of
 from mailbridge.store.webhook_records import DeliveryTry
 
@@ -44,7 +45,7 @@ _NEXT_DUE: Final = select(func.min(_delivery.due_at)).where(*_PENDING)
 _CLAIM: Final = (
     update(schema.delivery)
     .where(_delivery.id.in_(any_of("ids")), _delivery.state == "pending")
-    .values(state=bindparam("to_state"), attempts=_delivery.attempts + 1, settled_at=None)
+    .values(state=bindparam("to_state"), attempts=_delivery.attempts + 1, settled_at=None, node=bindparam("by_node"))
 )
 _EVENTS: Final = select(schema.event).where(schema.event.c.id.in_(any_of("ids")))
 _ADD_TRY: Final = insert(schema.delivery_try)
@@ -114,8 +115,8 @@ class Deliveries:
         if not pending:
             return []
         sending = lifecycle.delivery_transition("pending", "claim")
-        claimed = [replace(delivery, state=sending, attempts=delivery.attempts + 1) for delivery in pending]
-        ids = {"ids": [delivery.id for delivery in claimed], "to_state": sending}
+        claimed = [replace(one, state=sending, attempts=one.attempts + 1, node=self._sql.node_id) for one in pending]
+        ids = {"ids": [delivery.id for delivery in claimed], "to_state": sending, "by_node": self._sql.node_id}
         if self._sql.execute(_CLAIM, ids).rowcount != len(claimed):
             raise Overtaken(f"deliveries to {endpoint} were changed by another process")
         wanted = self._sql.rows(_EVENTS, ids=list({delivery.event_id for delivery in claimed}))
@@ -179,7 +180,8 @@ class Deliveries:
         for endpoint in self._endpoints_with("sending"):
             if endpoints is not None and endpoint not in endpoints:
                 continue
-            sending = (_delivery.endpoint == endpoint, _delivery.state == "sending")
+            left = nobody_works_on("delivery", self._sql, own=endpoints is not None)
+            sending = (_delivery.endpoint == endpoint, _delivery.state == "sending", left)
             requeue = update(schema.delivery).where(*sending).values(state=pending, settled_at=None)
             requeued += self._sql.execute(requeue).rowcount
             self._sql.topics.add(f"deliver:{endpoint}")

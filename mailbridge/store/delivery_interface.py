@@ -75,7 +75,8 @@ class Deliveries(Protocol):
     def requeue_interrupted(self, endpoints: Collection[str] | None = None) -> int:
         """Change deliveries that an earlier run left in `sending` to `pending`, and return how many.
 
-        With `endpoints`, only theirs. They may be sent twice: receivers ignore a repeated webhook-id.
+        With `endpoints`, those that this node has begun to send to them, otherwise those of nodes that have ended; with SQLite
+        there is one node, which has ended. They may be sent twice: receivers ignore a repeated webhook-id.
         """
 
 

@@ -59,12 +59,13 @@ class Events:
     def _delivery(self, event: Event, endpoint: str) -> dict[str, Any]:
         """Return a new delivery's row: pending, or already claimed for its dispatcher."""
         hand_over, id = self._sql.hand_over, new_id("dlv")
-        row = {"id": id, "event_id": event.id, "endpoint": endpoint, "due_at": event.at}
+        node = self._sql.node_id
+        row = {"id": id, "event_id": event.id, "endpoint": endpoint, "due_at": event.at, "node": node}
         if not hand_over.reserve(endpoint):
             self._sql.topics.add(f"deliver:{endpoint}")
             return {**row, "state": "pending", "attempts": 0}
         sending = lifecycle.delivery_transition("pending", "claim")
-        one = Delivery(id=id, event_id=event.id, endpoint=endpoint, state=sending, due_at=event.at, attempts=1)
+        one = Delivery(id=id, event_id=event.id, endpoint=endpoint, state=sending, due_at=event.at, attempts=1, node=node)
         self._sql.after_commit.append(partial(hand_over.hand, one, event))
         return {**row, "state": sending, "attempts": 1}
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Executable, Select, Update, bindparam, func, insert, literal_column, select, update
 
 from mailbridge import lifecycle, metrics
+from mailbridge.errors import UploadSuperseded
 from mailbridge.lifecycle import FaxState, FaxTrigger
-from mailbridge.model import Event, Fax
-from mailbridge.store import rows, schema
+from mailbridge.model import Event, Fax, last_attempt
+from mailbridge.store import rivals, rows, schema
 from mailbridge.store.counters import counters
 from mailbridge.store.events import Events
 from mailbridge.store.multi_insert import insert_rows
@@ -30,8 +31,6 @@ _DUE_OF_ACCOUNT: Final = _ALL_DUE.where(_OF_ACCOUNT).order_by(_fax.due_at).limit
 # A call that is under way: the fax is on its way to MyFax, or MyFax has it and dials.
 _calling = schema.fax.alias("calling")
 _CALLING: Final[tuple[ColumnElement[str], ...]] = (literal_column("'uploading'"), literal_column("'submitted'"))
-# The states stand in the statement as written, as in the index `fax_calls`, or SQLite would not use it.
-_CALLS: Final = select(func.count()).where(_fax.number == bindparam("number"), _fax.state.in_(_CALLING))
 _CALLS_TO_ITS_NUMBER = (
     select(func.count())
     .where(_calling.c.number == _fax.number, _calling.c.state.in_(_CALLING))
@@ -106,8 +105,12 @@ _CREDIT: Final = (
 
 @lru_cache(maxsize=256)
 def _change(names: frozenset[str]) -> Update:
-    """Return the compare-and-set that changes these columns of the fax `was_id` in `was_state` after `was_seq` events."""
-    unchanged = (_fax.id == bindparam("was_id"), _fax.state == bindparam("was_state"), _fax.seq == bindparam("was_seq"))
+    """Return the compare-and-set that changes these columns of the fax `was_id` in `was_state` after `was_seq` events.
+
+    Each upload has its own token: an upload that another one has replaced changes nothing.
+    """
+    was = {_fax.state: "was_state", _fax.seq: "was_seq", _fax.token: "was_token"}
+    unchanged = (_fax.id == bindparam("was_id"), *(column == bindparam(name) for column, name in was.items()))
     return update(schema.fax).where(*unchanged).values({name: bindparam(name) for name in names})
 
 
@@ -160,8 +163,16 @@ class Faxes:
             found += self._found(query, **facts, limit=limit - len(found), after="")
         return list({fax.id: fax for fax in found}.values())
 
-    def calls_to(self, number: str) -> int:
-        return int(self._sql.execute(_CALLS, {"number": number}).scalar_one())
+    def may_call(self, number: str, per_number: int, *, again: bool) -> bool:
+        return rivals.may_call(self._sql, number, per_number, again=again)
+
+    def free_uploads(self, account: str, uploads: int) -> int:
+        return rivals.free_uploads(self._sql, account, uploads)
+
+    def interrupted(self, *, own: bool = False, limit: int = 1000) -> list[Fax]:
+        left = rivals.nobody_works_on("fax", self._sql, own=own)
+        chosen = select(schema.fax).where(_fax.state == "uploading", left).order_by(_fax.id.desc()).limit(limit)
+        return self._found(chosen)
 
     def next_due(self, state: FaxState, account: str | None = None) -> datetime | None:
         if account is None:
@@ -201,6 +212,9 @@ class Faxes:
         else:
             final_at = now if transition.state in lifecycle.FAX_FINAL else None
             after = replace(before, state=transition.state, final_at=final_at, **changes)
+        if trigger == "claim":
+            self._sql.check_lease()
+            after = replace(after, node=self._sql.node_id)
         event_id = ""
         for type_ in transition.events:
             after = replace(after, seq=after.seq + 1)
@@ -219,6 +233,13 @@ class Faxes:
     def credit_left(self, account: str) -> str | None:
         return self._sql.execute(_CREDIT, {"account": account}).scalar()
 
+    def mark_whole(self, fax_id: str, n: int, at: datetime) -> None:
+        self._sql.check_lease()
+        before = self.get(fax_id)
+        if before.state != "uploading" or len(before.attempts) != n or before.node != self._sql.node_id:
+            raise UploadSuperseded(f"{fax_id} is {before.state}, and upload {n} is not the present one")
+        self._write(before, replace(before, attempts=last_attempt(before, whole_at=at)))
+
     def update(self, fax_id: str, **changes: Any) -> Fax:
         before = self.get(fax_id)
         after = replace(before, **changes)
@@ -230,7 +251,7 @@ class Faxes:
         changed = rows.fax_values({name: value for name, value in values.items() if value != getattr(before, name)})
         if not changed:
             return
-        was = {"was_id": before.id, "was_state": before.state, "was_seq": before.seq}
+        was = {"was_id": before.id, "was_state": before.state, "was_seq": before.seq, "was_token": before.token}
         if self._sql.execute(_change(frozenset(changed)), {**changed, **was}).rowcount != 1:
             raise Overtaken(f"{before.id} was changed by another process")
         self._known[after.id] = after

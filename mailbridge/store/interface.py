@@ -76,8 +76,30 @@ class Faxes(Protocol):
         The users come in their order, beginning with the one behind `after` (see `Fax.owner`), so that they take turns.
         """
 
-    def calls_to(self, number: str) -> int:
-        """Return how many faxes of any account to this number are uploading or submitted."""
+    def may_call(self, number: str, per_number: int, *, again: bool) -> bool:
+        """Return whether fewer faxes than `per_number`, of any account, to this number are uploading or submitted.
+
+        It is for a fax that `due_uploads` has just found. `again` is whether the transaction has claimed another one to this number
+        since. Until the end of the transaction no other node gets True for this number.
+        """
+
+    def free_uploads(self, account: str, uploads: int) -> int:
+        """Return how many more uploads of this account all nodes together may begin, if `uploads` is the limit.
+
+        With SQLite that is the limit: the one process counts them itself.
+        """
+
+    def mark_whole(self, fax_id: str, n: int, at: datetime) -> None:
+        """Record that the request of the nth upload may be whole from now on.
+
+        Raises UploadSuperseded if the fax is not in this upload any more: its last bytes must not be sent.
+        """
+
+    def interrupted(self, *, own: bool = False, limit: int = 1000) -> list[Fax]:
+        """Return faxes that are uploading though nobody uploads them: those of nodes that have ended, with SQLite all.
+
+        With `own`, those that this node itself has begun: it knows which of its uploads it has cancelled.
+        """
 
     def next_due(self, state: FaxState, account: str | None = None) -> datetime | None:
         """Return the earliest due_at in `state`, or None."""

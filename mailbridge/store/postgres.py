@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, Final
 
 import psycopg
@@ -16,6 +17,7 @@ from mailbridge.store import database_facts, postgres_schema, rows, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.postgres_faults import PostgresFaults, leave_server
+from mailbridge.store.postgres_node import PostgresNode
 from mailbridge.store.sql_store import SqlStore
 
 _OLDEST_SERVER: Final = 14
@@ -40,25 +42,40 @@ _UNSAFE: Final = (("fsync", "off"), ("synchronous_commit", "off"), ("full_page_w
 class PostgresStore(SqlStore):
     """A store in the database at `url` (postgresql://…). See `SqlStore`.
 
-    With `unsafe` also a server is used that loses commits in a crash. Use it as an async context manager.
+    While it is open it is a node, which others see as `name`. With `unsafe` also a server is used that loses commits in a crash.
+    Use it as an async context manager.
 
     Raises StoreUnavailable: the server cannot be used, or the tables are not there; SchemaTooNew.
     """
 
     def __init__(
-        self, url: str, describe: Describe, route: Route, plan: NoticePlan | None = None, *, unsafe: bool = False
+        self,
+        url: str,
+        describe: Describe,
+        route: Route,
+        plan: NoticePlan | None = None,
+        *,
+        name: str = "",
+        unsafe: bool = False,
     ) -> None:
         super().__init__(describe, route, plan)
-        self._url, self._unsafe = url, unsafe
+        self._url, self._name, self._unsafe = url, name or socket.gethostname(), unsafe
 
     async def __aenter__(self) -> PostgresStore:
         engine = await asyncio.to_thread(_open, self._url, self._unsafe)
-        self.created_at = await asyncio.to_thread(database_facts.created_at, engine)
-        self._start(engine, PostgresFaults())
+        try:
+            self.created_at = await asyncio.to_thread(database_facts.created_at, engine)
+            self.node = PostgresNode(_engine(self._url), self._name)
+            await asyncio.to_thread(self.node.start)
+        except DBAPIError as error:
+            engine.dispose()
+            raise PostgresFaults().unavailable(error, committing=False) from None
+        self._start(engine, PostgresFaults(), self.node)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
+        await asyncio.to_thread(self.node.stop)
 
 
 def migrate(url: str, *, unsafe: bool = False) -> tuple[int, int]:

@@ -38,6 +38,20 @@ CREATE TRIGGER {kind}_count_rows AFTER INSERT OR DELETE ON {kind} FOR EACH ROW E
 CREATE TRIGGER {kind}_count_state AFTER UPDATE OF state ON {kind} FOR EACH ROW
     WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION {kind}_count();
 """
+# `at` and `seen_at` are by the database's clock, in microseconds since 1970.
+_NODES: Final = """
+CREATE TABLE node (
+    id text COLLATE "C" PRIMARY KEY,
+    name text NOT NULL,
+    version text NOT NULL,
+    started_at bigint NOT NULL,
+    seen_at bigint NOT NULL
+);
+COMMENT ON TABLE node IS 'The daemons that use this database. Each writes its own row every few seconds.';
+COMMENT ON COLUMN node.seen_at IS 'its last heartbeat; long ago: it has ended, and others go on with its work';
+CREATE TABLE lease (name text COLLATE "C" PRIMARY KEY, node text COLLATE "C" NOT NULL, taken_at bigint NOT NULL);
+COMMENT ON TABLE lease IS 'What one node at a time does, such as watching a mailbox. A lease ends with its node.';
+"""
 _AUDIT: Final = """
 CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -49,6 +63,7 @@ _STATEMENTS: Final = (
     _COUNTER,
     _COUNT.format(kind="fax", old="''", new="''"),
     _COUNT.format(kind="delivery", old="OLD.endpoint", new="NEW.endpoint"),
+    _NODES,
     _AUDIT,
 )
 

@@ -15,7 +15,7 @@ from sqlalchemy import DDL, JSON, BigInteger, Boolean, Column, Dialect, Index, I
 from sqlalchemy import event as hook
 
 SCHEMA_VERSION = 4
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Instant(TypeDecorator[datetime]):
@@ -25,10 +25,10 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
 class Elapsed(TypeDecorator[timedelta]):
@@ -119,6 +119,7 @@ fax = Table(
     Column("client", Text),  # IP address of the SMTP client; NULL for `mailbridge send`
     Column("restored_at", Instant),  # when a restored backup put it in doubt; NULL once a person resolved that
     Column("currency", Text),  # of the price, by ISO 4217; NULL if MyFax writes none
+    Column("node", Text),  # nod_…, which began its last upload; NULL with SQLite
     Index("fax_due", "state", "account", "due_at"),
     Index("fax_turn", "account", text(OWNER), "due_at", sqlite_where=_QUEUED),
     Index("fax_next", "state", "due_at"),
@@ -176,6 +177,7 @@ delivery = Table(
     Column("address", Text),  # of a notice: the mail address or directory; NULL for webhooks
     Column("envelope_id", Text),  # of a sender's notice: the mail that it is about
     Column("notice", JSON(none_as_null=True)),  # of a notice: its kind, form, and the faxes that it is about
+    Column("node", Text),  # nod_…, which made its last attempt; NULL with SQLite
     Index("delivery_due", "endpoint", "state", "due_at"),
     Index("delivery_listed", "endpoint", "id"),
     Index("delivery_undelivered", "endpoint", "state", "id", sqlite_where=_UNDELIVERED),

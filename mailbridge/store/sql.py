@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Executable, bindparam
+from sqlalchemy import BindParameter, Connection, Executable, bindparam, text
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.store.hand_over import HandOver
+from mailbridge.store.node import Node
+
+# PostgreSQL's locks that end with their transaction: those of a connection would not pass pgbouncer.
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
 def any_of(name: str) -> BindParameter[object]:
@@ -24,14 +29,15 @@ class Sql:
     """Runs statements in one transaction. `topics` are those to notify after the commit (see `Store.subscribe`).
 
     `after_commit` has calls that count for `metrics` what was changed, and that hand new deliveries over. `shared` is whether
-    other processes write the database too.
+    other nodes write the database too, and `node_id` the id of this one.
     """
 
-    __slots__ = ("after_commit", "connection", "execute", "hand_over", "shared", "topics")
+    __slots__ = ("_node", "after_commit", "connection", "execute", "hand_over", "node_id", "shared", "topics")
 
-    def __init__(self, connection: Connection, hand_over: HandOver) -> None:
-        self.connection, self.hand_over = connection, hand_over
+    def __init__(self, connection: Connection, hand_over: HandOver, node: Node | None = None) -> None:
+        self.connection, self.hand_over, self._node = connection, hand_over, node
         self.shared = connection.dialect.name != "sqlite"
+        self.node_id = None if node is None else node.id
         self.execute = connection.execute
         self.topics: set[str] = set()
         self.after_commit: list[Callable[[], None]] = []
@@ -39,6 +45,21 @@ class Sql:
     def rows(self, statement: Executable, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of a query, each by column name."""
         return [dict(row) for row in self.connection.execute(statement, parameters).mappings()]
+
+    def check_lease(self) -> None:
+        """Raise StoreUnavailable if other nodes may think that this one has ended."""
+        if self._node is not None:
+            self._node.check_lease()
+
+    def lock(self, names: Iterable[str]) -> None:
+        """Let no other node have these locks until the end of the transaction; wait for a node that has one."""
+        if self.shared:
+            for name in sorted(set(names)):
+                self.connection.execute(_LOCK, {"name": name})
+
+    def try_lock(self, name: str) -> bool:
+        """Do the same without waiting; return False if another node has the lock."""
+        return not self.shared or bool(self.connection.execute(_TRY_LOCK, {"name": name}).scalar_one())
 
     def one(self, statement: Executable, id_: str, kind: str) -> dict[str, Any]:
         """Return the row that a query by `id` finds. Raises NotFound, naming the `kind`."""

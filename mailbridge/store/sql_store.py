@@ -14,6 +14,7 @@ from mailbridge.store.events import Describe, Route
 from mailbridge.store.faults import Faults
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
+from mailbridge.store.node import Node
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.writer import Writer
 
@@ -35,9 +36,9 @@ class SqlStore:
         self._subscribed: dict[str, asyncio.Event] = {}
         self._closed = False
 
-    def _start(self, engine: Engine, faults: Faults) -> None:
+    def _start(self, engine: Engine, faults: Faults, node: Node | None = None) -> None:
         self._engine = engine
-        self._writer = Writer(engine, faults, self._describe, self._route, self._plan, self._notify)
+        self._writer = Writer(engine, faults, self._describe, self._route, self._plan, self._notify, node)
 
     async def _stop(self) -> None:
         """Finish what was submitted."""

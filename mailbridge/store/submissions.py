@@ -57,6 +57,7 @@ class Submissions:
         self._notices.mails_accepted(mails, events)
 
     def fax_ids(self, keys: Collection[str], since: datetime) -> dict[str, list[str]]:
+        self._sql.lock(f"mail {key}" for key in keys)  # the same mail may be given to two nodes at a time
         first: dict[str, str] = {}
         found: dict[str, list[str]] = {}
         for key, envelope_id, fax_id in self._sql.execute(_FAX_IDS, {"keys": list(keys), "since": since}):
@@ -73,4 +74,5 @@ class Submissions:
         return list((record or {}).get("passed_over", []))
 
     def count_faxes(self, user: str, since: datetime) -> int:
+        self._sql.lock([f"faxes of {user}"])
         return int(self._sql.execute(_COUNT_FAXES, {"user": user, "since": since}).scalar_one())

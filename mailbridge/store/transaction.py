@@ -16,6 +16,7 @@ from mailbridge.store.events import Describe, Events, Route
 from mailbridge.store.faxes import Faxes
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.mailboxes import Mailboxes
+from mailbridge.store.node import Node
 from mailbridge.store.notices import NoticePlan, Notices
 from mailbridge.store.received import Received
 from mailbridge.store.retention_queries import RetentionQueries
@@ -29,9 +30,15 @@ class SqlTransaction:
     """A Transaction (see `store.interface`). `topics`, `after_commit` and `shared` are those of `Sql`."""
 
     def __init__(
-        self, connection: Connection, describe: Describe, route: Route, hand_over: HandOver, plan: NoticePlan | None = None
+        self,
+        connection: Connection,
+        describe: Describe,
+        route: Route,
+        hand_over: HandOver,
+        plan: NoticePlan | None = None,
+        node: Node | None = None,
     ) -> None:
-        self._sql = sql = Sql(connection, hand_over)
+        self._sql = sql = Sql(connection, hand_over, node)
         self.topics, self.after_commit, self.shared = sql.topics, sql.after_commit, sql.shared
         self.search = Search(sql)
         self.deliveries = Deliveries(sql)

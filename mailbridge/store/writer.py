@@ -20,6 +20,7 @@ from mailbridge.store.events import Describe, Route
 from mailbridge.store.faults import Faults
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
+from mailbridge.store.node import Node
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.sql import Overtaken
 from mailbridge.store.transaction import SqlTransaction
@@ -49,9 +50,10 @@ class Writer:
         route: Route,
         plan: NoticePlan | None,
         notify: Callable[[set[str]], None],
+        node: Node | None,
     ) -> None:
         self.hand_over = HandOver(self._give_back)
-        self._engine, self._faults = engine, faults
+        self._engine, self._faults, self._node = engine, faults, node
         self._describe, self._route, self._plan, self._notify = describe, route, plan, notify
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.healthy, self._committing = True, False
@@ -84,7 +86,7 @@ class Writer:
     def _work(self) -> None:
         with self._engine.connect() as connection:
             # One object for all transactions: they are on the same connection, one at a time.
-            transaction = SqlTransaction(connection, self._describe, self._route, self.hand_over, self._plan)
+            transaction = SqlTransaction(connection, self._describe, self._route, self.hand_over, self._plan, self._node)
             while batch := self._next_batch():
                 outcomes, topics = self._commit(connection, transaction, [job for job in batch if job is not None])
                 self._loop.call_soon_threadsafe(self._set_results, outcomes, topics)

@@ -881,7 +881,12 @@ def test_a_report_that_overtakes_the_answer_gives_one_final_event(
     async def scenario(env: FaxEnvironment, server: RawServer) -> None:
         env.uploader()
         [fax] = await env.queued()
-        await until(lambda: server.connections == 1)
+
+        async def whole() -> bool:
+            attempts = (await env.now(fax)).attempts
+            return bool(attempts and attempts[-1].whole_at)
+
+        await until(whole)
         failure = None if trigger == "confirm" else Failure(code="busy", message="busy", provider_code=3)
         await env.store.run(lambda tx: tx.faxes.transition(fax.id, trigger, env.clock(), source="report", failure=failure))
         gate.set()
@@ -895,6 +900,26 @@ def test_a_report_that_overtakes_the_answer_gives_one_final_event(
         await env.becomes(next_one, "submitted", "in_doubt", "failed")
 
     with_server(tmp_path, late, scenario)
+
+
+def test_a_report_that_comes_before_the_last_bytes_keeps_them_back(tmp_path: Path) -> None:
+    """It is about an earlier upload: the fax has arrived, and must not be sent once more."""
+
+    async def scenario(env: FaxEnvironment, simulator: Simulator) -> None:
+        env.store.hold["_mark_whole"] = gate = asyncio.Event()
+        env.uploader()
+        [fax] = await env.queued()
+        await env.becomes(fax, "uploading")
+        await env.store.run(lambda tx: tx.faxes.transition(fax.id, "confirm", env.clock(), source="report"))
+        gate.set()
+        [other] = await env.queued()
+        await env.becomes(other, "submitted")
+        assert len(simulator.uploads) == 1
+        assert await env.events(fax) == ["fax.queued", "fax.delivered"]
+        assert [attempt.whole_at for attempt in (await env.now(fax)).attempts] == [None]
+        assert not env.logged("fax deferred", fax.id)
+
+    with_simulator(tmp_path, scenario)
 
 
 def test_an_unexpected_error_before_the_body_is_whole_defers_the_fax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -933,9 +958,9 @@ def test_an_unexpected_error_after_the_body_is_whole_is_a_doubt(tmp_path: Path, 
     with_simulator(tmp_path, scenario)
 
 
-def test_an_error_while_the_outcome_is_stored_is_logged_and_others_go_on(tmp_path: Path) -> None:
+def test_an_answer_to_an_upload_that_does_not_count_any_more_goes_into_the_audit(tmp_path: Path) -> None:
     async def scenario(env: FaxEnvironment, simulator: Simulator) -> None:
-        def vanish(tx: Transaction, fax_id: str) -> None:
+        def go_on(tx: Transaction, fax_id: str) -> None:
             tx.faxes.transition(fax_id, "accept", env.clock(), fax_code="other")
             tx.faxes.transition(fax_id, "redial", env.clock(), due_at=env.clock() + timedelta(hours=1))
 
@@ -943,10 +968,29 @@ def test_an_error_while_the_outcome_is_stored_is_logged_and_others_go_on(tmp_pat
         env.uploader()
         [fax] = await env.queued()
         await until(lambda: len(simulator.uploads) == 1)
-        await env.store.run(partial(vanish, fax_id=fax.id))
+        await env.store.run(partial(go_on, fax_id=fax.id))
         gate.set()
-        await until(lambda: bool(env.logged("upload outcome not stored", fax.id)))
-        assert "IllegalTransition" in env.logged("upload outcome not stored", fax.id)[0]["error"]
+        [other] = await env.queued()
+        await env.becomes(other, "submitted")
+        [line] = await env.store.run(lambda tx: tx.audit.newest(fax.id))
+        assert (line.what, line.record["answer"]) == ("fax.late_answer", "accept")
+        after = await env.now(fax)
+        assert (after.state, after.fax_code) == ("queued", "other")
+
+    with_simulator(tmp_path, scenario)
+
+
+def test_an_error_while_the_outcome_is_stored_is_logged_and_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(env: FaxEnvironment, simulator: Simulator) -> None:
+        def bug(*_: object) -> Fax:
+            raise KeyError("a bug")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("mailbridge.fax.uploader.apply_outcome", bug)
+            env.uploader()
+            [fax] = await env.queued()
+            await until(lambda: bool(env.logged("upload outcome not stored", fax.id)))
+        assert "KeyError" in env.logged("upload outcome not stored", fax.id)[0]["error"]
         [other] = await env.queued()
         await env.becomes(other, "submitted")
 

@@ -26,11 +26,12 @@ LATER = NOW + timedelta(days=999)
 FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "due faxes": lambda tx: tx.faxes.due("queued", NOW, "office"),
     "due uploads": lambda tx: tx.faxes.due_uploads(NOW, "office", 1, 8),
-    "calls to a number": lambda tx: tx.faxes.calls_to(NUMBER),
+    "calls to a number": lambda tx: tx.faxes.may_call(NUMBER, 1, again=True),
     "due faxes of any account": lambda tx: tx.faxes.due("submitted", NOW, limit=8),
     "next due": lambda tx: tx.faxes.next_due("queued", "office"),
     "next due of any account": lambda tx: tx.faxes.next_due("submitted"),
     "expired faxes": lambda tx: tx.faxes.expired(NOW),
+    "interrupted uploads": lambda tx: tx.faxes.interrupted(),
     "faxes in a state": lambda tx: tx.faxes.newest("uploading", 1000),
     "counts of faxes": lambda tx: tx.faxes.counts(),
     "counts of deliveries": lambda tx: tx.deliveries.counts(),

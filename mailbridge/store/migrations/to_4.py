@@ -27,6 +27,7 @@ def upgrade(op: Operations) -> None:
         op.add_column("fax", sa.Column(name, sa.Text))
     op.add_column("fax", sa.Column("restored_at", sa.BigInteger))
     op.add_column("fax", sa.Column("currency", sa.Text))
+    op.add_column("fax", sa.Column("node", sa.Text))
     op.create_table("former_token", sa.Column("token", sa.Text, primary_key=True), sa.Column("fax_id", sa.Text, nullable=False))
     op.create_index("ix_former_token_fax_id", "former_token", ["fax_id"])
     turn: list[str | sa.TextClause] = ["account", sa.text("coalesce(\"user\", client, '-')"), "due_at"]
@@ -91,7 +92,12 @@ def _stopped_webhook(op: Operations) -> None:
 
 
 def _notices(op: Operations) -> None:
-    for column in (sa.Column("address", sa.Text), sa.Column("envelope_id", sa.Text), sa.Column("notice", sa.JSON)):
+    for column in (
+        sa.Column("address", sa.Text),
+        sa.Column("envelope_id", sa.Text),
+        sa.Column("notice", sa.JSON),
+        sa.Column("node", sa.Text),
+    ):
         op.add_column("delivery", column)
     op.create_index("delivery_envelope", "delivery", ["envelope_id"], sqlite_where=sa.text("envelope_id IS NOT NULL"))
     op.create_index("delivery_address", "delivery", ["address", "settled_at"], sqlite_where=sa.text("address IS NOT NULL"))

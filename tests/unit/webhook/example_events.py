@@ -199,7 +199,7 @@ async def _credit(store: SqliteStore, spool: Spool) -> None:
     await store.run(lambda tx: tx.faxes.add(fax, AT))
     await store.run(lambda tx: tx.faxes.transition(fax.id, "claim", AT, **_changes("claim", fax)))
     await store.run(
-        lambda tx: uploader._store_outcome(tx, fax.id, UploadOutcome("accept", {**changes, "due_at": AT, "credit_left": "18"}))
+        lambda tx: uploader._store_outcome(tx, fax.id, 1, UploadOutcome("accept", {**changes, "due_at": AT, "credit_left": "18"}))
     )
 
 

@@ -1,0 +1,256 @@
+"""Several nodes on one PostgreSQL: who is alive, who goes on with whose work, and what a node that was cut off may still do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailbridge.errors import StoreUnavailable, UploadSuperseded
+from mailbridge.fax.outcome import UploadOutcome, apply_outcome
+from mailbridge.fax.uploader import recover_interrupted
+from mailbridge.lifecycle import FaxState
+from mailbridge.model import Attempt, Fax, new_token
+from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Transaction
+from mailbridge.store.postgres import PostgresStore
+from mailbridge.store.rivals import LEASE
+from tests.factories import NOW, a_fax, an_envelope
+from tests.postgres_server import PostgresServer
+from tests.store import factories
+from tests.store.factories import a_store, ask
+
+pytestmark = pytest.mark.usefixtures("only_postgres")
+Nodes = Callable[[PostgresStore, PostgresStore], Awaitable[None]]
+
+
+@pytest.fixture
+def only_postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> PostgresServer:
+    monkeypatch.setattr(factories, "server", postgres_server)
+    return postgres_server
+
+
+@asynccontextmanager
+async def a_node(path: Path) -> AsyncIterator[PostgresStore]:
+    store = a_store(path)
+    assert isinstance(store, PostgresStore)
+    async with store:
+        yield store
+
+
+def with_two_nodes(path: Path, scenario: Nodes) -> None:
+    async def main() -> None:
+        async with a_node(path) as one, a_node(path) as other:
+            await scenario(one, other)
+
+    asyncio.run(main())
+
+
+def fall_silent(path: Path, node: PostgresStore) -> None:
+    """Let a node's last heartbeat be older than its lease, as if it had been killed, paused or cut off."""
+    ask(path, "UPDATE node SET seen_at = seen_at - ? WHERE id = ?", (LEASE + 1) * 1_000_000, node.node.id)
+
+
+async def claimed(node: PostgresStore) -> Fax:
+    """Store a fax, and let a node claim it as the uploader does."""
+    fax = a_fax()
+    await node.run(lambda tx: tx.submissions.add(an_envelope(), [fax], None, NOW))
+    return await claim(node, fax.id)
+
+
+async def claim(node: PostgresStore, fax_id: str) -> Fax:
+    def work(tx: Transaction) -> Fax:
+        fax = tx.faxes.get(fax_id)
+        token = new_token() if fax.attempts else fax.token
+        attempts = (*fax.attempts, Attempt(n=len(fax.attempts) + 1, started_at=NOW, token=token))
+        return tx.faxes.transition(fax_id, "claim", NOW, attempts=attempts, token=token)
+
+    return await node.run(work)
+
+
+async def take_over(node: PostgresStore) -> None:
+    spool: Any = None
+    await recover_interrupted(Runtime(node, spool, lambda: NOW, lambda: 0.0))
+
+
+async def state(node: PostgresStore, fax: Fax) -> FaxState:
+    return (await node.run(lambda tx: tx.faxes.get(fax.id))).state
+
+
+def answer(fax: Fax, trigger: Any, **changes: Any) -> Callable[[Transaction], Fax]:
+    outcome = UploadOutcome(trigger, {"fax_code": "code", **changes} if trigger == "accept" else changes)
+    return lambda tx: apply_outcome(tx, fax.id, len(fax.attempts), outcome, "hold", NOW)
+
+
+def test_p5_a_start_changes_nothing_of_what_another_node_has_under_way(tmp_path: Path) -> None:
+    async def scenario(one: PostgresStore, other: PostgresStore) -> None:
+        faxes = [await claimed(one) for _ in range(50)]
+        deliveries = await one.run(lambda tx: tx.deliveries.claim("crm", NOW, 50))
+        assert (len(deliveries), deliveries[0][0].node, faxes[0].node) == (50, one.node.id, one.node.id)
+        await take_over(other)
+        assert await other.run(lambda tx: tx.deliveries.requeue_interrupted()) == 0
+        assert await other.run(lambda tx: tx.faxes.counts()) == {"uploading": 50}
+        fall_silent(tmp_path, one)
+        await take_over(other)
+        assert await other.run(lambda tx: tx.deliveries.requeue_interrupted()) == 50
+        assert await other.run(lambda tx: tx.faxes.counts()) == {"queued": 50}
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p2_a_node_that_was_paused_before_the_mark_sends_no_last_bytes(tmp_path: Path) -> None:
+    async def scenario(paused: PostgresStore, other: PostgresStore) -> None:
+        fax = await claimed(paused)
+        fall_silent(tmp_path, paused)
+        await take_over(other)
+        with pytest.raises(UploadSuperseded):
+            await paused.run(lambda tx: tx.faxes.mark_whole(fax.id, 1, NOW))
+        again = await claim(other, fax.id)
+        with pytest.raises(UploadSuperseded):
+            await paused.run(lambda tx: tx.faxes.mark_whole(fax.id, 1, NOW))
+        await paused.run(answer(fax, "defer", due_at=NOW))  # what its unfinished request ends with
+        await other.run(lambda tx: tx.faxes.mark_whole(fax.id, 2, NOW))
+        after = await other.run(lambda tx: tx.faxes.get(fax.id))
+        assert (after.state, after.node, after.token) == ("uploading", other.node.id, again.token)
+        assert [attempt.whole_at for attempt in after.attempts] == [None, NOW]
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p3_a_node_that_was_paused_after_the_mark_leaves_a_doubt_which_its_answer_ends(tmp_path: Path) -> None:
+    async def scenario(paused: PostgresStore, other: PostgresStore) -> None:
+        sent, refused, unknown = [await claimed(paused) for _ in range(3)]
+        for fax in (sent, refused, unknown):
+            await paused.run(lambda tx, id=fax.id: tx.faxes.mark_whole(id, 1, NOW))  # type: ignore[misc]  # a default has no type
+        fall_silent(tmp_path, paused)
+        await take_over(other)
+        assert await other.run(lambda tx: tx.faxes.counts()) == {"in_doubt": 3}
+        await paused.run(answer(sent, "accept", due_at=NOW))
+        await paused.run(answer(refused, "reject"))
+        await paused.run(answer(unknown, "lose"))
+        states = [await state(other, fax) for fax in (sent, refused, unknown)]
+        assert states == ["submitted", "failed", "in_doubt"]
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p3_an_answer_after_the_fax_has_gone_on_goes_into_the_audit(tmp_path: Path) -> None:
+    async def scenario(paused: PostgresStore, other: PostgresStore) -> None:
+        fax = await claimed(paused)
+        await paused.run(lambda tx: tx.faxes.mark_whole(fax.id, 1, NOW))
+        fall_silent(tmp_path, paused)
+        await take_over(other)
+        await other.run(lambda tx: tx.faxes.transition(fax.id, "resend", NOW))
+        again = await claim(other, fax.id)
+        await paused.run(answer(fax, "accept", due_at=NOW))
+        after = await other.run(lambda tx: tx.faxes.get(fax.id))
+        assert (after.state, after.token, after.fax_code) == ("uploading", again.token, None)
+        [line] = await other.run(lambda tx: tx.audit.newest(fax.id))
+        assert (line.what, line.record["fax_code"], line.record["attempt"]) == ("fax.late_answer", "code", 1)
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p12_a_node_that_the_database_has_not_heard_of_claims_and_marks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(cut_off: PostgresStore, other: PostgresStore) -> None:
+        fax, waiting = await claimed(cut_off), a_fax()
+        await cut_off.run(lambda tx: tx.submissions.add(an_envelope(), [waiting], None, NOW))
+        real = cut_off.node._monotonic
+        monkeypatch.setattr(cut_off.node, "_monotonic", lambda: real() + LEASE - 1)
+        with pytest.raises(StoreUnavailable, match="taken over"):
+            await cut_off.run(lambda tx: tx.faxes.mark_whole(fax.id, 1, NOW))
+        with pytest.raises(StoreUnavailable, match="taken over"):
+            await claim(cut_off, waiting.id)
+        cut_off.node.beat()
+        await cut_off.run(lambda tx: tx.faxes.mark_whole(fax.id, 1, NOW))
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p6_one_mail_given_to_two_nodes_is_one_envelope(tmp_path: Path) -> None:
+    def accept(fax: Fax, tx: Transaction) -> list[str]:
+        since = NOW - timedelta(days=1)
+        if known := tx.submissions.fax_ids(["key"], since):
+            return known["key"]
+        tx.submissions.add(an_envelope(), [fax], "key", NOW)
+        return [fax.id]
+
+    async def scenario(one: PostgresStore, other: PostgresStore) -> None:
+        for _ in range(50):
+            faxes = a_fax(), a_fax()
+            pairs = zip((one, other), faxes, strict=True)
+            answers = await asyncio.gather(*(node.run(lambda tx, fax=fax: accept(fax, tx)) for node, fax in pairs))  # type: ignore[misc]  # a default has no type
+            assert answers[0] == answers[1]
+            ask(tmp_path, "DELETE FROM envelope")
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p17_one_call_per_number_and_the_uploads_of_an_account_hold_over_all_nodes(tmp_path: Path) -> None:
+    def work(tx: Transaction) -> list[str]:
+        free = tx.faxes.free_uploads("office", 2)
+        found = tx.faxes.due_uploads(NOW, "office", 1, free) if free else []
+        return [tx.faxes.transition(fax.id, "claim", NOW).id for fax in found if tx.faxes.may_call(fax.number, 1, again=False)]
+
+    async def scenario(one: PostgresStore, other: PostgresStore) -> None:
+        for n in range(4):
+            faxes = [a_fax(number=f"+97239876{number}", user=f"user{n}") for number in (100, 100, 200, 300)]
+            await one.run(lambda tx, faxes=faxes: tx.submissions.add(an_envelope(), faxes, None, NOW))  # type: ignore[misc]  # a default has no type
+        for _ in range(10):
+            await asyncio.gather(*(node.run(work) for node in (one, other) * 4))
+            uploading = await one.run(lambda tx: tx.faxes.newest("uploading"))
+            numbers = [fax.number for fax in uploading]
+            assert 1 <= len(numbers) == len(set(numbers)) <= 2
+            for fax in uploading:
+                await one.run(lambda tx, id=fax.id: tx.faxes.transition(id, "defer", NOW))  # type: ignore[misc]  # a default has no type
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p10_a_lease_has_one_node_at_a_time_and_passes_on_when_that_ends_or_falls_silent(tmp_path: Path) -> None:
+    async def scenario(one: PostgresStore, other: PostgresStore) -> None:
+        assert (one.node.take("poller"), other.node.take("poller"), one.node.take("poller")) == (True, False, True)
+        fall_silent(tmp_path, one)
+        assert (other.node.take("poller"), one.node.take("poller")) == (True, False)
+        one.node.beat()
+        assert not one.node.take("poller")
+        other.node.give_back("poller")
+        assert one.node.take("poller")
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p18_a_node_that_stops_gives_its_leases_back_and_is_no_longer_listed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with a_node(tmp_path) as one:
+            async with a_node(tmp_path) as other:
+                assert other.node.take("mailbox office")
+                [mine, its] = one.node.nodes()
+                assert (mine.id, mine.leases, its.leases) == (one.node.id, (), ("mailbox office",))
+                assert mine.alive
+                assert its.alive
+            assert [node.id for node in one.node.nodes()] == [one.node.id]
+            assert one.node.take("mailbox office")
+
+    asyncio.run(main())
+
+
+def test_p7_a_nodes_time_is_the_databases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with a_node(tmp_path) as node:
+            [(micros,)] = ask(tmp_path, "SELECT seen_at FROM node")
+            real = node.node._monotonic()
+            monkeypatch.setattr(node.node, "_monotonic", lambda: real)
+            first = node.node.now()
+            monkeypatch.setattr(node.node, "_monotonic", lambda: real + 60)
+            assert node.node.now() - first == timedelta(seconds=60)
+            assert abs(first.timestamp() - micros / 1e6) < 3600
+
+    asyncio.run(main())
