@@ -156,7 +156,7 @@ def test_an_event_is_kept_until_it_is_delivered(tmp_path: Path, sending: bool) -
         assert files(spool) == {path}
         await stored(store, fax.id)
         if sending:
-            await store.run(lambda tx: tx.deliveries.requeue_interrupted())
+            await store.run(lambda tx: tx.deliveries.requeue_interrupted(["crm", "erp"]))
         await settle_all(store)
         # The received document first, then its event.
         assert await keep.sweep(NOW + LONG) == Deleted(1, 1, 2, 0)

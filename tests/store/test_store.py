@@ -213,7 +213,7 @@ def test_a_delivery_is_claimed_deferred_and_requeued_after_an_interruption(tmp_p
         [(again, _)] = await store.run(lambda tx: tx.deliveries.claim("crm", retry_at, 5))
         assert again.attempts == 2
         store.subscribe("deliver:crm").clear()
-        assert await store.run(lambda tx: tx.deliveries.requeue_interrupted()) == 1
+        assert await store.run(lambda tx: tx.deliveries.requeue_interrupted(["crm"])) == 1
         assert store.subscribe("deliver:crm").is_set()
         with pytest.raises(IllegalTransition):
             await store.run(lambda tx: tx.deliveries.transition(delivery.id, "deliver", NOW))
