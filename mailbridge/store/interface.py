@@ -79,8 +79,8 @@ class Faxes(Protocol):
     def may_call(self, number: str, per_number: int, *, again: bool) -> bool:
         """Return whether fewer faxes than `per_number`, of any account, to this number are uploading or submitted.
 
-        It is for a fax that `due_uploads` has just found. `again` is whether the transaction has since claimed another one to this
-        number. Until the end of the transaction no other node gets True for this number.
+        It is for a fax that `due_uploads` has just found. `again` is whether the transaction has since claimed another one to
+        this number. Until the end of the transaction no other node gets True for this number.
         """
 
     def free_uploads(self, account: str, uploads: int) -> int:
