@@ -28,7 +28,7 @@ from mailbridge.control.commands import bind
 from mailbridge.control.server import Command, ControlService
 from mailbridge.control.socket_path import socket_path
 from mailbridge.errors import ConfigError
-from mailbridge.fax.uploader import recover_interrupted
+from mailbridge.fax.interrupted_uploads import recover_interrupted
 from mailbridge.http_assembly import console_app, http_listener, open_http, renew_certificate
 from mailbridge.model import Event
 from mailbridge.notice.assembly import confirmation_of

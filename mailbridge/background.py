@@ -13,8 +13,9 @@ from mailbridge.assembly import Part, myfax_client
 from mailbridge.clock import Clock
 from mailbridge.config import Config
 from mailbridge.errors import StoreUnavailable
+from mailbridge.fax.interrupted_uploads import recover_interrupted
 from mailbridge.fax.outcome import OnDoubt
-from mailbridge.fax.uploader import Uploader, recover_interrupted
+from mailbridge.fax.uploader import Uploader
 from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents
 from mailbridge.runtime import Runtime

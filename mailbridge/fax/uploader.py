@@ -10,8 +10,8 @@ upload, and what a crash (kill -9, a power cut) leaves after each:
    Content-Length says how long the body is, so MyFax cannot take a shorter one for a fax. `VerifiedDocument` checks size and
    digest of each document meanwhile; a damaged one fails its fax here, before the request is whole. After a crash: as after 1.
 3. *Mark.* `_mark_whole` commits `whole_at` while the last chunk is held back. If that commit fails, the last chunk never leaves,
-   and the fax is deferred. The same if the fax is not in this upload any more: a report has ended it, or another node has taken
-   it over. After a crash, the next start finds `uploading` with `whole_at` and moves the fax to `in_doubt`.
+   and the fax is deferred; nor does it if a report has ended the fax meanwhile, or another node has taken it over. After a crash,
+   the next start finds `uploading` with `whole_at` and moves the fax to `in_doubt`.
 4. *Finish.* The last chunk leaves, and from now on MyFax may have the fax. After a crash: as after 3.
 5. *Answer.* `outcome` decides what the answer, or its absence, means. After a crash the answer is lost: as after 3.
 6. *Store.* `_store_outcome` commits `submitted` with the FAX_CODE, `queued`, `failed` or `in_doubt`, and tries until the store
@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
@@ -36,10 +35,9 @@ from mailbridge import log, metrics, retry
 from mailbridge.config import Account, FaxOptions
 from mailbridge.errors import MailbridgeError, StoreUnavailable
 from mailbridge.fax.in_flight import InFlightCalls, crash_site
-from mailbridge.fax.outcome import OnDoubt, UploadOutcome, accepted, apply_on_doubt, apply_outcome, expire, failed
+from mailbridge.fax.outcome import UploadOutcome, accepted, apply_outcome, expire, failed
 from mailbridge.fax.verified_document import VerifiedDocument
-from mailbridge.lifecycle import FaxTrigger
-from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt, new_token, rfc3339
+from mailbridge.model import EXTERNAL, Attempt, Document, Fax, new_token, rfc3339
 from mailbridge.myfax import MyFax, Upload
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
@@ -59,34 +57,6 @@ def upload_name(document: Document, token: str) -> str:
     """Return the file name for MyFax, with the token by which a report may be matched: `invoice MB-7K3QXA2M.pdf`."""
     name = PurePosixPath(document.name)
     return f"{name.stem} {token}{name.suffix}"
-
-
-async def recover_interrupted(runtime: Runtime, on_doubt: OnDoubt = "hold", accounts: Collection[str] | None = None) -> None:
-    """Settle the uploads that nobody goes on with: in doubt if the last chunk may have left, otherwise queued again.
-
-    They are those of an earlier run, or of nodes that have ended. With `accounts`, those that this run has begun for them: the
-    uploaders of the others may be working. Raises StoreUnavailable.
-    """
-    now = runtime.clock()
-
-    def unfinished(tx: Transaction) -> list[Fax]:
-        found = tx.faxes.interrupted(own=accounts is not None)
-        return found if accounts is None else [fax for fax in found if fax.account in accounts]
-
-    def settle(tx: Transaction) -> list[tuple[Fax, FaxTrigger]]:
-        settled: list[tuple[Fax, FaxTrigger]] = []
-        while interrupted := unfinished(tx):
-            for fax in interrupted:
-                whole = bool(fax.attempts and fax.attempts[-1].whole_at)
-                trigger: FaxTrigger = "lose" if whole else "defer"
-                attempts = last_attempt(fax, ended_at=now, error_code="in_doubt" if whole else "interrupted")
-                after = tx.faxes.transition(fax.id, trigger, now, attempts=attempts, due_at=now)
-                settled.append((apply_on_doubt(tx, after, on_doubt, now) if whole else after, trigger))
-        return settled
-
-    for fax, trigger in await runtime.store.run(settle):
-        event = log.fax_in_doubt if trigger == "lose" else log.fax_deferred
-        event(fax.id, reason="mailbridge was stopped during the upload", state=fax.state)
 
 
 class Uploader:

@@ -115,7 +115,7 @@ def _change(names: frozenset[str]) -> Update:
 
 
 class Faxes:
-    """See `store.interface.Faxes`. A fax that this transaction has read is not read again: half of the reads were that."""
+    """See `store.fax_interface.Faxes`. A fax that this transaction has read is not read again: half of the reads were that."""
 
     __slots__ = ("_due_uploads", "_events", "_known", "_notices", "_sql")
 

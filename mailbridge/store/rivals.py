@@ -24,7 +24,7 @@ _UPLOADS: Final = select(func.count()).where(_fax.account == bindparam("account"
 
 
 def may_call(sql: Sql, number: str, per_number: int, *, again: bool) -> bool:
-    """See `store.interface.Faxes.may_call`."""
+    """See `store.fax_interface.Faxes.may_call`."""
     if not (sql.shared or again):
         return True
     # Not waiting: two nodes that claim faxes to the same numbers in another order would wait for each other.
@@ -34,7 +34,7 @@ def may_call(sql: Sql, number: str, per_number: int, *, again: bool) -> bool:
 
 
 def free_uploads(sql: Sql, account: str, uploads: int) -> int:
-    """See `store.interface.Faxes.free_uploads`."""
+    """See `store.fax_interface.Faxes.free_uploads`."""
     if not sql.shared:
         return uploads
     sql.lock([f"uploads of {account}"])

@@ -39,7 +39,7 @@ _SAME_AGAIN: Final = (
 
 
 class Submissions:
-    """See `store.interface.Submissions`."""
+    """See `store.fax_interface.Submissions`."""
 
     __slots__ = ("_faxes", "_notices", "_sql")
 

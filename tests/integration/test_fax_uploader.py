@@ -19,7 +19,8 @@ import pytest
 from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import StoreUnavailable
 from mailbridge.fax import uploader as module
-from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, PAUSE, recover_interrupted, upload_name
+from mailbridge.fax.interrupted_uploads import recover_interrupted
+from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, PAUSE, upload_name
 from mailbridge.model import Attempt, Document, Failure, Fax, new_id
 from mailbridge.store.interface import Transaction
 from tests.factories import NUMBER

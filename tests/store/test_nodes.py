@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from mailbridge.errors import StoreUnavailable, UploadSuperseded
+from mailbridge.fax.interrupted_uploads import recover_interrupted
 from mailbridge.fax.outcome import UploadOutcome, apply_outcome
-from mailbridge.fax.uploader import recover_interrupted
 from mailbridge.lifecycle import FaxState
 from mailbridge.model import Attempt, Fax, new_token
 from mailbridge.runtime import Runtime
