@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from time import perf_counter
 
 from mailbridge import log, metrics
 from mailbridge.config import is_loopback
@@ -21,7 +22,7 @@ from mailbridge.submission.limits import LOGGED_REFUSALS, MAX_FAILED_LOGINS, Ses
 from mailbridge.submission.login import LoginFailed, check_syntax
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.session_context import SessionOptions, SessionServices
-from mailbridge.submission.turns import RECIPIENT
+from mailbridge.submission.turns import DEAR_COMMAND, RECIPIENT
 from mailbridge.tls_handshake import client_address
 
 
@@ -175,11 +176,15 @@ class Session(ClientConnection):
         return "250 2.1.5 OK"
 
     async def _answer(self, command: Callable[[str | None], str], arg: str | None) -> None:
+        began = perf_counter()
         try:
             reply = command(arg)
         except Refused as refusal:
             reply = refusal.reply
             self._log_refusal(reply)
+        # Such as a name for which a like one is looked for among the contacts.
+        if (seconds := perf_counter() - began) > DEAR_COMMAND:
+            self._services.turns.rest(self.client_group, 2 * seconds)
         await self.push(reply)
 
     def _log_refusal(self, reply: str) -> None:

@@ -23,6 +23,8 @@ CHUNK: Final = 4  # the most that one read of a socket brings, 256 KB
 DEAR_CHUNK: Final = 2 * SHARE
 # Seconds for 64 KB of data: base64 takes half of that at most. A client whose data takes longer rests for twice the time.
 DEAR_DATA: Final = 0.0004
+# Seconds for a command that costs no more than others do. A client whose command takes longer rests for twice the time.
+DEAR_COMMAND: Final = 0.002
 # Data that is read at once, also from a client whose share is spent: to put it off would cost more than to read it.
 LITTLE_DATA: Final = 16_384
 UNIT: Final = 65_536

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mailbridge import log
-from mailbridge.submission import client_connection, limits, login
+from mailbridge.submission import client_connection, limits, login, session
 from mailbridge.submission.limits import CommandLimits
 from mailbridge.submission.turns import SHARE, Turns
 from tests.integration.scripted_servers import certificate
@@ -107,6 +107,21 @@ def test_attack_1_pipelined_commands_are_answered_in_turns_and_end_with_421(
     refused = [line for line in lines if line["event"] == "mail_refused"]
     assert len(refused) <= 5 * CONNECTIONS
     assert len(lines) < 110
+
+
+def test_attack_1_a_client_whose_command_takes_long_rests_for_twice_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1000))
+    rests: list[tuple[str, float]] = []
+    with gateway(tmp_path, contacts={f"contact-{number}": "03-9876543" for number in range(5)}) as mx:
+        connection = connect(mx.port, b"EHLO x", b"MAIL FROM:<a@b>")
+        monkeypatch.setattr(session, "perf_counter", lambda: float(next(clock)))
+        monkeypatch.setattr(Turns, "rest", lambda _, client, seconds: rests.append((client, seconds)))
+        connection.sendall(b"RCPT TO:<contact-x@fax.local>\r\n")
+        assert read_reply(connection).startswith(b"550 5.1.1 ")
+        assert rests == [("127.0.0.1", 2.0)]
+        connection.close()
 
 
 def test_attack_1_the_last_reply_is_421_and_says_why(tmp_path: Path) -> None:

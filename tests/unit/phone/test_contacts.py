@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies
 
-from mailbridge.phone.contacts import DEEPEST, Entry, build, normal
+from mailbridge.phone.contacts import DEEPEST, Directory, Entry, build, normal
+from tests.work_counter import calls
 
 OFFICE: dict[str, Entry] = {
     "clalit-haifa": "04-8765432",
@@ -49,6 +50,12 @@ def test_names_and_lists_become_numbers_each_once() -> None:
 )
 def test_a_name_is_found_however_it_is_written(asked: str, name: str) -> None:
     assert build(OFFICE, "IL")[0].find(asked) == NUMBERS[name]
+
+
+def test_attack_1_a_like_name_among_many_is_found_with_little_work() -> None:
+    directory = Directory({f"clalit-haifa-{number:05}": ("+97248765432",) for number in range(20_000)})
+    assert directory.nearest("clalit-haifa-00017x")[0] == "clalit-haifa-00017"
+    assert calls(lambda: directory.nearest("clalit-haifa-x")) < 60_000
 
 
 def test_an_unknown_name_is_not_found_and_the_nearest_are_named() -> None:
