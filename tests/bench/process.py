@@ -23,8 +23,7 @@ class MeasuredProcess:
 
     def children(self) -> list[int]:
         """Return the process ids of its children, and of theirs."""
-        found = _children(self.process.pid)
-        return found + [pid for child in found for pid in _children(child)]
+        return descendants(self.process.pid)
 
     def set_baseline(self) -> None:
         """Take the memory resident now as the baseline, and reset the peaks."""
@@ -41,7 +40,7 @@ class MeasuredProcess:
 
     def cpu(self) -> dict[str, float]:
         """Return the seconds of processor time used so far by the process and by its children."""
-        return {"daemon": _cpu(self.process.pid), "children": sum(map(_cpu, self.children()))}
+        return cpu_seconds(self.process.pid)
 
 
 @contextmanager
@@ -67,6 +66,17 @@ def measured(arguments: Sequence[str], log: Path) -> Iterator[MeasuredProcess]:
             process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def cpu_seconds(pid: int) -> dict[str, float]:
+    """Return the seconds of processor time used so far by a process and by its children."""
+    return {"daemon": _cpu(pid), "children": sum(map(_cpu, descendants(pid)))}
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the process ids of a process's children, and of theirs."""
+    found = _children(pid)
+    return found + [inner for child in found for inner in _children(child)]
 
 
 def _children(pid: int) -> list[int]:

@@ -1,8 +1,9 @@
 """Soak: the whole daemon under load, from mails at the highest rate to the MyFax simulator, reports by IMAP and webhooks.
 
-Prints faxes per second from the first mail to the last webhook, the daemon's peak memory, and whether every number occurs exactly
-once in the 250s, the uploads, the store and the webhooks. Exits with 1 if one was lost or doubled. The simulator, the mailbox and
-the receiver run on the same machine and take their share of its time.
+Prints faxes per second from the first mail to the last webhook, the milliseconds of processor time that the daemon and its
+children take for a fax, the daemon's peak memory, and whether every number is exactly once in the 250s, the uploads, the store
+and the webhooks. Exits with 1 if one was lost or doubled. The simulator, the mailbox and the receiver run on the same machine and
+take their share of its time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.mails import MailKind, with_pdf
+from tests.bench.process import cpu_seconds
 from tests.bench.smtp_client import SmtpClient
 from tests.e2e.environment import Environment
 
@@ -58,7 +60,7 @@ async def soak(count: int, connections: int, size: int, uploads: int, reports: b
             await env.start_myfax()
             await env.start()
             clients = [Client(env.smtp[1], kind, wanted[start::connections]) for start in range(connections)]
-            begun = time.monotonic()
+            begun, before = time.monotonic(), cpu_seconds(env.pid)
             for client in clients:
                 client.start()
             await asyncio.gather(*(asyncio.to_thread(client.join) for client in clients))
@@ -66,13 +68,14 @@ async def soak(count: int, connections: int, size: int, uploads: int, reports: b
             async with asyncio.timeout(_PATIENCE):
                 while sum(event["type"] == "fax.delivered" for event in env.receiver.events) < count:
                     await asyncio.sleep(0.2)
-            seconds = time.monotonic() - begun
+            seconds, after = time.monotonic() - begun, cpu_seconds(env.pid)
             return {
                 "faxes": count,
                 "connections": connections,
                 "mail_bytes": size,
                 "mails_per_second_in": round(count / accepted, 1),
                 "faxes_per_second_end_to_end": round(count / seconds, 1),
+                "cpu_ms_per_fax": {name: round(1000 * (after[name] - before[name]) / count, 1) for name in after},
                 "peak_mib": round(peak_kib(env.pid) / 1024, 1),
                 "once_everywhere": await once_everywhere(env, wanted, sum(client.accepted for client in clients)),
             }
