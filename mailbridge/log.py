@@ -6,6 +6,7 @@ docs/troubleshooting.md, one row for each.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -103,7 +104,10 @@ def _event(text: str, level: Literal["debug", "info", "warning", "error"] = "inf
     def emit(id: str, /, **facts: object) -> None:
         if level in ("warning", "error"):
             observe(level, text)
-        getattr(structlog.get_logger(), level)(text, id=id, **facts)
+        # A full disk, or a pipe that nobody reads any more, loses the line. It must not fail the work that the line is about: after
+        # a commit that would be a mail answered 451 and sent again, or a fax that stays `uploading`.
+        with contextlib.suppress(OSError):
+            getattr(structlog.get_logger(), level)(text, id=id, **facts)
 
     return emit
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import sys
@@ -43,6 +45,22 @@ def test_secrets_are_redacted_and_lower_levels_are_not_logged(capsys: pytest.Cap
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "hunter2" not in err
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), BrokenPipeError(errno.EPIPE, "Broken pipe")])
+def test_a_log_that_cannot_be_written_loses_the_line_and_fails_nothing(
+    error: OSError, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str, /) -> int:
+            raise error
+
+    log.setup("info", "json")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Broken())
+        log.fax_queued("fax_1")
+    log.fax_queued("fax_2")
+    assert json.loads(capsys.readouterr().err)["id"] == "fax_2"
 
 
 def test_lines_in_the_journal_have_their_priority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
