@@ -91,9 +91,13 @@ class ConnectionLimits:
         return total >= self._maximum or total - len(self._logged_in) >= self._maximum_before_login
 
     def _of_greediest(self, newcomers: int, now: float) -> Connection | None:
-        """Return the connection that gives way to a client with `newcomers` connections: one of a client that has more."""
-        most = max(len(own) for own in self._open.values())
-        greedy = [connection for own in self._open.values() if len(own) == most for connection in own]
+        """Return the connection that gives way to a client with `newcomers` connections: one of a client that has more.
+
+        Only connections that give way count: a client that has logged in many times must not shield those who say nothing.
+        """
+        yielding = [[each for each in own if each.gives_way] for own in self._open.values()]
+        most = max(map(len, yielding), default=0)
+        greedy = [connection for own in yielding if len(own) == most for connection in own]
         return _longest_silent(greedy, now if most > newcomers + 1 else now - _LEAST_SILENCE)
 
 

@@ -70,6 +70,18 @@ def test_a_full_service_takes_from_the_client_that_has_most() -> None:
     assert not single.is_cut
 
 
+def test_a_client_that_has_logged_in_often_does_not_shield_those_that_say_nothing() -> None:
+    limits = ConnectionLimits(20, 10, login_required=True)
+    office = [busy() for _ in range(6)]
+    for connection in office:
+        assert limits.acquire("office", connection, 0)
+        limits.logged_in(connection)
+    silent = [FakeConnection() for _ in range(14)]
+    assert all(limits.acquire(f"silent {number % 4}", each, 0) for number, each in enumerate(silent))
+    assert limits.acquire("new", FakeConnection(100.0), 100)
+    assert sum(each.is_cut for each in silent) == 1
+
+
 def test_clients_that_must_log_in_and_have_not_leave_a_share_to_those_who_have() -> None:
     limits = ConnectionLimits(10, 10, login_required=True)
     first = [busy() for _ in range(8)]
