@@ -104,8 +104,8 @@ def _event(text: str, level: Literal["debug", "info", "warning", "error"] = "inf
     def emit(id: str, /, **facts: object) -> None:
         if level in ("warning", "error"):
             observe(level, text)
-        # A full disk, or a pipe that nobody reads any more, loses the line. It must not fail the work that the line is about: after
-        # a commit that would be a mail answered 451 and sent again, or a fax that stays `uploading`.
+        # A full disk, or a pipe that nobody reads any more, loses the line, and must not fail the work that it is about: a stored
+        # mail would be answered 451, and a fax would stay `uploading`.
         with contextlib.suppress(OSError):
             getattr(structlog.get_logger(), level)(text, id=id, **facts)
 

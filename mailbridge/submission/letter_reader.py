@@ -145,7 +145,9 @@ class LetterReader:
             self._rested = asyncio.get_running_loop().call_later(seconds, self._assign_waiting)
 
     def _assign(self, worker: WorkerProcess, job: Job) -> None:
-        if not job.response.done():
+        if job.is_cancelled:
+            job.close()  # it may have been assigned before, to a worker that was killed
+        else:
             worker.assign(job)
 
     async def _serve(self, worker: WorkerProcess) -> None:
@@ -165,7 +167,9 @@ class LetterReader:
             job.finish(result)
             worker.jobs.popleft()
             killed = isinstance(result, Refused)
-            self._waiting.ended(job.client, loop.time() - started, loop.time(), out_of_time=killed)
+            # A worker that was killed because nobody waits any more says nothing about the mail.
+            out_of_time = killed and not job.is_cancelled
+            self._waiting.ended(job.client, loop.time() - started, loop.time(), out_of_time=out_of_time)
             if killed:
                 # The new process gets them when it is their client's turn.
                 self._waiting.add_first(job.client, worker.remove_jobs())
@@ -177,7 +181,8 @@ class LetterReader:
                 await asyncio.wait_for(worker.start(), MAX_SECONDS)
         except (OSError, RuntimeError) as error:  # also a TimeoutError; a RuntimeError where no thread can be started
             await worker.kill()
-            reason = error.strerror if isinstance(error, OSError) else str(error)
+            timed_out = isinstance(error, TimeoutError)
+            reason = "it takes too long" if timed_out else getattr(error, "strerror", None) or str(error)
             raise StoreUnavailable(f"no worker process can be started: {reason}") from None
         try:
             async with asyncio.timeout(self._seconds):

@@ -49,7 +49,7 @@ class Job:
             for path in self._paths:
                 self._descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
-            self._close()
+            self.close()
             raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
 
     def send(self, connection: socket.socket) -> None:
@@ -58,7 +58,7 @@ class Job:
 
     def finish(self, result: Response | Exception) -> None:
         """Give the caller its response, or the error to raise, unless it no longer waits."""
-        self._close()
+        self.close()
         if self.response.done():
             return
         if isinstance(result, Exception):
@@ -66,7 +66,13 @@ class Job:
         else:
             self.response.set_result(result)
 
-    def _close(self) -> None:
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the caller no longer waits."""
+        return self.response.cancelled()
+
+    def close(self) -> None:
+        """Close the files."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -36,6 +37,15 @@ def root(tmp_path: Path) -> Path:
 
 def pids(reader: LetterReader) -> list[int]:
     return [worker.pid for worker in reader._workers if worker.pid is not None]
+
+
+def open_files(directory: Path) -> list[str]:
+    """Return the files below a directory that this process has open."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(entry.readlink()))
+    return [path for path in found if path.startswith(f"{directory}/")]
 
 
 def test_mails_read_at_once_yield_complete_letters(root: Path) -> None:
@@ -113,6 +123,55 @@ def test_a_cancelled_call_leaves_no_response_for_the_next(root: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await first
             assert (await reader("mail/a.eml", client="other")).subject == "s"
+        finally:
+            await reader.stop()
+
+    asyncio.run(run())
+
+
+def test_a_client_whose_call_was_cancelled_does_not_rest(root: Path) -> None:
+    """Somebody who leaves a page of the console must not delay the pages of everybody else."""
+
+    async def run() -> None:
+        reader = LetterReader(root, "auto", workers=1)
+        await reader.start()
+        try:
+            (first,) = pids(reader)
+            os.kill(first, signal.SIGSTOP)
+            left = asyncio.create_task(reader("mail/a.eml", client="same"))
+            await asyncio.sleep(0)
+            left.cancel()
+            await asyncio.gather(left, return_exceptions=True)
+            await until(lambda: not reader._workers[0].jobs)
+            assert reader._waiting._rest("same", asyncio.get_running_loop().time()) == 0
+            assert (await reader("mail/a.eml", client="same")).subject == "s"
+        finally:
+            await reader.stop()
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_call_behind_one_that_killed_the_worker_leaves_no_file_open(root: Path) -> None:
+    async def run() -> None:
+        reader = LetterReader(root, "auto", workers=1)
+        await reader.start()
+        loop = asyncio.get_running_loop()
+        now, skipped = loop.time, 0.0
+        loop.time = lambda: now() + skipped  # type: ignore[method-assign]  # the client's rest is skipped
+        try:
+            assert (await reader("mail/a.eml", client="same")).subject == "s"
+            (first,) = pids(reader)
+            os.kill(first, signal.SIGSTOP)
+            calls = [asyncio.create_task(reader("mail/a.eml", client="same")) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert len(reader._workers[0].jobs) == 3
+            os.kill(first, signal.SIGKILL)
+            await asyncio.wait([calls[0]])
+            calls[1].cancel()
+            await asyncio.gather(calls[1], return_exceptions=True)
+            skipped = 6.0
+            assert (await calls[2]).subject == "s"
+            assert not open_files(root)
         finally:
             await reader.stop()
 
