@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from email.utils import formataddr, parseaddr
 from typing import Annotated
@@ -28,7 +29,11 @@ def _named(value: object) -> object:
     if not name.isprintable():
         raise wrong("the display name has control characters", 'write "Fax <fax@example.co.il>"')
     valid = _address(address or value)
-    return formataddr((name, valid), "utf-8") if name.isascii() else f"{name} <{valid}>"
+    if f"{name}{valid}".isascii():
+        return formataddr((name, valid))
+    # In quotes, as a name with a comma would otherwise be read as two addresses. formataddr takes ASCII addresses alone.
+    quoted = re.sub(r'(["\\])', r"\\\1", name)
+    return f'"{quoted}" <{valid}>' if name else valid
 
 
 def _addresses(value: object) -> object:

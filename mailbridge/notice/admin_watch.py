@@ -95,7 +95,9 @@ class AdminWatch:
             connection = await self._relay.connect()
             try:
                 for address in self._addresses:
-                    await connection.send(mail(_unstored(alert, address, now), self._letterhead, Original(), now))
+                    result = await connection.send(mail(_unstored(alert, address, now), self._letterhead, Original(), now))
+                    if result.kind != "sent":
+                        log.notice_dead("notice.admin", kind="admin", to=address, status=result.status, error=result.error)
             finally:
                 await connection.close()
         except RelayUnavailable as error:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import mailbridge.notice.mime_writer as mime
@@ -23,6 +24,8 @@ from mailbridge.store.notice_records import DueNotice, received_documents
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
 _REPLY = re.compile(r"\s*(re|aw|sv|השב|תגובה)\s*:", re.IGNORECASE)
+# What can be the local part of an address at the gateway: MyFax, or whoever forges its mail, may name a caller by any text.
+_DIALLED = re.compile(r"\+?[0-9][0-9-]{0,40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +117,21 @@ def mail(
     if attachments:
         files = [mime.attachment(one.content_type, one.content, one.filename) for one in attachments]
         body = mime.multipart("mixed", [body, *files], boundary)
-    caller = due.event.data.get("from") if _kind(due) == "received" else None
+    caller = _answerable(due.event.data) if _kind(due) == "received" else None
     reply_to = f"{caller}@{letterhead.gateway}" if caller else ""
     content = head(due, letterhead, original, now, subject_of(due, said), reply_to=reply_to) + body
-    to = str(due.delivery.address)
-    return Mail(to=to, content=content, smtputf8=not (to + letterhead.sender.rpartition("<")[2]).isascii())
+    return Mail(to=str(due.delivery.address), content=content, smtputf8=needs_smtputf8(due, letterhead))
+
+
+def needs_smtputf8(due: DueNotice, letterhead: Letterhead) -> bool:
+    """Whether the address of the reader or of the gateway is not ASCII, so that only SMTPUTF8 (RFC 6531) can carry the header."""
+    return not (str(due.delivery.address) + letterhead.sender.rpartition("<")[2]).isascii()
+
+
+def _answerable(data: Mapping[str, Any]) -> str | None:
+    """Return the caller's number of a received fax, None where the caller is not known by a number."""
+    caller = str(data.get("from") or "")
+    return caller if _DIALLED.fullmatch(caller) else None
 
 
 def subject_of(due: DueNotice, said: list[Section]) -> str:
@@ -268,7 +281,7 @@ def _received(due: DueNotice, letterhead: Letterhead, language: Language) -> Sec
     remarks = [
         *([_RECEIVED["untrusted"][language]] if data.get("trusted") is False else []),
         *([_RECEIVED["no_document"][language]] if not any(one.get("path") for one in documents) else []),
-        *([_RECEIVED["reply"][language]] if data.get("from") else []),
+        *([_RECEIVED["reply"][language]] if _answerable(data) else []),
     ]
     end = {"he": ".", "en": " arrived."}[language]
     lines = tuple(Row(LABELS[name][language], value) for name, value in rows)

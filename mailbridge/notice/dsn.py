@@ -12,7 +12,7 @@ from email.utils import format_datetime
 
 import mailbridge.notice.mime_writer as mime
 from mailbridge.model import Envelope, Fax
-from mailbridge.notice.compose import Letterhead, Mail, error_code, head, meaning, sections, subject_of
+from mailbridge.notice.compose import Letterhead, Mail, error_code, head, meaning, needs_smtputf8, sections, subject_of
 from mailbridge.notice.original import Original, bits
 from mailbridge.notice.wording import as_text
 from mailbridge.store.notice_records import DueNotice
@@ -42,7 +42,7 @@ def compose_dsn(due: DueNotice, letterhead: Letterhead, original: Original, now:
     report = "global-delivery-status" if utf8 else "delivery-status"
     body = mime.multipart(f"report; report-type={report}", parts, f"=_{due.delivery.id}")
     content = head(due, letterhead, original, now, subject_of(due, said)) + body
-    return Mail(to=to, content=content, smtputf8=utf8, eight_bit=needs_eight or utf8)
+    return Mail(to=to, content=content, smtputf8=needs_smtputf8(due, letterhead), eight_bit=needs_eight or utf8)
 
 
 def decode_xtext(value: str) -> str:

@@ -154,6 +154,23 @@ def test_a_disk_that_cannot_be_written_is_mailed_without_the_store(tmp_path: Pat
     watching(tmp_path, scenario)
 
 
+def test_a_mail_about_the_disk_that_the_relay_refuses_is_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario(office: Office, watch: AdminWatch) -> None:
+        class Broken:
+            async def run(self, work: Any) -> Any:
+                raise StoreUnavailable("disk I/O error")
+
+        watch._store = Broken()  # type: ignore[assignment]
+        office.relay.refuse["RCPT TO:<it@"] = "550 no such user"
+        await watch.look()
+        assert [mail.rcpt_to.split(" ")[0] for mail in office.relay.taken] == ["<boss@example.co.il>"]
+        logged = "".join(capsys.readouterr())
+        assert "notice dead" in logged
+        assert "it@example.co.il" in logged
+
+    watching(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("cause", CAUSES)
 @pytest.mark.parametrize("language", ["he", "en"])
 def test_each_cause_has_its_words(cause: str, language: Any) -> None:

@@ -214,3 +214,42 @@ def test_N17_a_relay_without_SMTPUTF8_gets_no_mangled_address(tmp_path: Path, ca
         assert "notice dead" in "".join(capsys.readouterr())
 
     in_office(tmp_path, scenario, relay=RelayStandIn(offers=("8BITMIME", "DSN")))
+
+
+@pytest.mark.parametrize("notify", ["FAILURE", None])
+def test_N17_a_gateway_beyond_ascii_needs_SMTPUTF8_too(tmp_path: Path, notify: str | None) -> None:
+    """From has the gateway's address, in a DSN as in an ordinary mail."""
+
+    async def scenario(office: Office) -> None:
+        [fax] = await office.accept(a_recipient("03-9876543", notify=notify))
+        await office.move(fax, "fail")
+        await office.settled()
+        [one] = await office.deliveries()
+        assert (one.state, one.error) == ("dead", "the relay does not offer SMTPUTF8, which this address needs")
+
+    in_office(tmp_path, scenario, 'sender = "Fax <פקס@example.co.il>"', relay=RelayStandIn(offers=("8BITMIME", "DSN")))
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "address"),
+    [
+        ("Fax <fax@example.co.il>", "Fax", "fax@example.co.il"),
+        ("fax@example.co.il", "", "fax@example.co.il"),
+        ('"כהן, לוי ושות׳" <fax@example.co.il>', "כהן, לוי ושות׳", "fax@example.co.il"),
+        ('"בע\\"מ" <fax@example.co.il>', 'בע"מ', "fax@example.co.il"),
+        ('"Cohen, Levi" <fax@example.co.il>', "Cohen, Levi", "fax@example.co.il"),
+        ("פקס <פקס@example.co.il>", "פקס", "פקס@example.co.il"),
+        ("פקס@example.co.il", "", "פקס@example.co.il"),
+    ],
+)
+def test_the_sender_of_notices_is_the_one_that_is_configured(tmp_path: Path, written: str, name: str, address: str) -> None:
+    async def scenario(office: Office) -> None:
+        [fax] = await office.accept("03-9876543")
+        await office.move(fax, "fail")
+        [mail] = await office.mails()
+        [sender] = mail.message["From"].addresses
+        # Python keeps the bytes of an address in UTF-8 as surrogates.
+        found = sender.addr_spec.encode("utf-8", "surrogateescape").decode()
+        assert (sender.display_name, found) == (name, address)
+
+    in_office(tmp_path, scenario, f"sender = '{written}'")

@@ -128,6 +128,19 @@ def test_N23_an_untrusted_fax_only_follows_a_route_that_takes_it(tmp_path: Path)
     in_office(tmp_path, scenario, more=more)
 
 
+@pytest.mark.parametrize("caller", ["<evil7@attacker.example>", "evil7@attacker.example <", "Anonymous 7", "7 <a@b>", None])
+def test_a_caller_who_is_no_number_gets_no_answer(tmp_path: Path, caller: str | None) -> None:
+    """X-Fax-Sender of a forged mail must not choose the address that an answer, with a document, goes to."""
+
+    async def scenario(office: Office) -> None:
+        await receive(office, trusted=False, **{"from": caller})
+        [mail] = await office.mails()
+        assert "Reply-To" not in mail.message
+        assert "תשובה" not in texts([mail])[0]
+
+    in_office(tmp_path, scenario, more='[route.a]\nmail = "a@example.co.il"\nuntrusted = true\n')
+
+
 def test_N23_a_full_folder_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = tmp_path / "archive"
     archive.mkdir()
