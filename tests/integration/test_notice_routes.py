@@ -133,7 +133,8 @@ def test_a_caller_who_is_no_number_gets_no_answer(tmp_path: Path, caller: str | 
     """X-Fax-Sender of a forged mail must not choose the address that an answer, with a document, goes to."""
 
     async def scenario(office: Office) -> None:
-        await receive(office, trusted=False, **{"from": caller})
+        named: dict[str, Any] = {"from": caller}
+        await receive(office, trusted=False, **named)
         [mail] = await office.mails()
         assert "Reply-To" not in mail.message
         assert "תשובה" not in texts([mail])[0]
