@@ -106,7 +106,7 @@ async def _checked(visit: Visit, access: Access | None) -> Response:
             return await access.handler(visit)
         finally:
             visit.console.parts.forget()
-    return await _part(visit, access) if visit.is_part else await access.handler(visit)
+    return await _part(visit, access) if visit.is_part and access.has_part else await access.handler(visit)
 
 
 async def _part(visit: Visit, access: Access) -> Response:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
-from mailbridge.console.fax_lookup import find_fax
+from mailbridge.console.fax_lookup import find_fax, find_sent_fax
 from mailbridge.console.security import security_headers
 from mailbridge.console.visit import Visit
 from mailbridge.control import queries
@@ -24,7 +24,11 @@ async def download_document(visit: Visit) -> Response:
     fax = await find_fax(visit)
     document = await find_document(visit, fax["id"])
     file = await asyncio.to_thread(visit.console.runtime.spool.open_document, document)
-    await note_view(visit, fax, document.name)
+    try:
+        await note_view(visit, fax, document.name)
+    except BaseException:
+        file.close()
+        raise
     headers = attachment(document.name, document.content_type, document.size)
     return StreamingResponse(_chunks(file), headers=headers)
 
@@ -48,9 +52,7 @@ async def find_documents(visit: Visit, fax_id: str) -> list[Document]:
 
 async def download_confirmation(visit: Visit) -> Response:
     """Return the confirmation of a sent fax."""
-    fax = await find_fax(visit)
-    if fax.get("direction") == "inbound":
-        raise NotFound("a received fax has no confirmation")
+    fax = await find_sent_fax(visit)
     content = await visit.console.services.confirmation(fax["id"])
     await note_view(visit, fax, "confirmation")
     return Response(content, headers=attachment(f"confirmation-{fax['id'][-8:]}.pdf", "application/pdf", len(content)))

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from starlette.responses import Response
 
-from mailbridge.console.fax_lookup import find_fax
+from mailbridge.console.fax_lookup import find_sent_fax
 from mailbridge.console.fax_page import actions_of
 from mailbridge.console.visit import Visit
 from mailbridge.control import fax_actions
@@ -37,7 +37,7 @@ async def ask_resolve(visit: Visit) -> Response:
 
 
 async def _ask(visit: Visit, action: str, error: str | None = None) -> Response:
-    fax = await find_fax(visit)
+    fax = await find_sent_fax(visit)
     if action not in actions_of(visit, fax):
         return _not_possible(visit, fax)
     return visit.page("fax_action.html", 400 if error else 200, fax=fax, action=action, outcomes=_OUTCOMES, error=error)
@@ -73,7 +73,7 @@ async def resolve(visit: Visit) -> Response:
 
 
 async def _act(visit: Visit, action: str, arguments: dict[str, Any]) -> Response:
-    fax = await find_fax(visit)
+    fax = await find_sent_fax(visit)
     if action not in actions_of(visit, fax):
         return _not_possible(visit, fax)
     runtime = visit.console.runtime
@@ -81,5 +81,5 @@ async def _act(visit: Visit, action: str, arguments: dict[str, Any]) -> Response
         changed = await _COMMANDS[action](runtime.store, runtime.clock, id=fax["id"], by=visit.actor(), **arguments)
     except ControlError:
         # It has changed since the page was read.
-        return _not_possible(visit, await find_fax(visit))
+        return _not_possible(visit, await find_sent_fax(visit))
     return visit.redirect(f"/faxes/{changed['id']}", action)

@@ -43,18 +43,19 @@ class Access(NamedTuple):
     path: str  # below /console
     handler: Handler
     roles: frozenset[Role] | None
+    has_part: bool = False  # whether a part of it is asked for again and again, and shared by all who may see the same
 
 
 ROUTES: Final = (
-    Access("GET", "/", todo.show_todo, USERS),
+    Access("GET", "/", todo.show_todo, USERS, has_part=True),
     Access("GET", "/login", login.show_login, ANYBODY),
     Access("POST", "/login", login.log_in, ANYBODY),
     Access("POST", "/logout", login.log_out, USERS),
     Access("POST", "/language", login.choose_language, ANYBODY),
-    *(Access("GET", f"/{one.name}", partial(fax_lists.show_list, one), USERS) for one in fax_lists.LISTS),
+    *(Access("GET", f"/{one.name}", partial(fax_lists.show_list, one), USERS, has_part=True) for one in fax_lists.LISTS),
     *(Access("GET", f"/{one.name}/csv", partial(csv_pages.download_faxes, one), USERS) for one in fax_lists.LISTS),
     Access("GET", "/received/csv", csv_pages.download_received, READERS),
-    Access("GET", "/faxes/{id}", fax_page.show_fax, USERS),
+    Access("GET", "/faxes/{id}", fax_page.show_fax, USERS, has_part=True),
     Access("GET", "/faxes/{id}/cancel", fax_actions.ask_cancel, SENDERS),
     Access("POST", "/faxes/{id}/cancel", fax_actions.cancel, SENDERS),
     Access("GET", "/faxes/{id}/retry", fax_actions.ask_retry, SENDERS),
@@ -67,17 +68,17 @@ ROUTES: Final = (
     Access("GET", "/received/{id}/documents/{n}/pages/{page}/view", page_images.show_page_view, READERS),
     Access("GET", "/received/{id}/documents/{n}/pages/{page}", page_images.show_page, READERS),
     Access("GET", "/faxes/{id}/confirmation", downloads.download_confirmation, USERS),
-    Access("GET", "/received", received_pages.show_received, READERS),
+    Access("GET", "/received", received_pages.show_received, READERS, has_part=True),
     Access("GET", "/received/{id}", received_pages.show_received_fax, READERS),
     Access("POST", "/received/{id}/note", received_pages.save_note, OPERATORS),
     Access("GET", "/received/{id}/documents/{n}", downloads.download_document, READERS),
-    Access("GET", "/webhooks", webhook_pages.show_webhooks, READERS),
-    Access("GET", "/webhooks/{name}", webhook_pages.show_webhook, READERS),
+    Access("GET", "/webhooks", webhook_pages.show_webhooks, READERS, has_part=True),
+    Access("GET", "/webhooks/{name}", webhook_pages.show_webhook, READERS, has_part=True),
     Access("POST", "/webhooks/{name}/test", webhook_pages.send_test, OPERATORS),
     Access("POST", "/webhooks/{name}/replay", webhook_pages.replay_all, OPERATORS),
     Access("GET", "/deliveries/{id}", webhook_pages.show_delivery, READERS),
     Access("POST", "/deliveries/{id}/replay", webhook_pages.replay_one, OPERATORS),
-    Access("GET", "/system", system_page.show_system, READERS),
+    Access("GET", "/system", system_page.show_system, READERS, has_part=True),
     Access("GET", "/system/hold", partial(sending_actions.ask, "hold"), OPERATORS),
     Access("POST", "/system/hold", partial(sending_actions.act, "hold"), OPERATORS),
     Access("GET", "/system/resume", partial(sending_actions.ask, "resume"), OPERATORS),

@@ -57,9 +57,9 @@ async def _limited(visit: Visit, most: int) -> AsyncGenerator[bytes, None]:
 
 
 def text_of(form: FormData, name: str) -> str:
-    """Return a field; empty if it is missing."""
+    """Return a field; empty if it is missing. A form may name a charset with halves of surrogate pairs, such as UTF-7."""
     value = form.get(name)
-    return value if isinstance(value, str) else ""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def files_of(form: FormData, name: str) -> list[Attachment]:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import httpx
 import pytest
 
-from mailbridge.console import fax_lists
+from mailbridge.console import downloads, fax_lists
 from mailbridge.console.routes import ROUTES
 from mailbridge.console.visit import Visit
 from mailbridge.errors import StoreUnavailable
@@ -635,5 +635,64 @@ def test_what_people_did_is_kept_when_the_fax_is_deleted(tmp_path: Path) -> None
         await post(await site.user("office"), f"/console/faxes/{fax.id}/cancel")
         record = ask(site.state, "SELECT record FROM audit WHERE what = 'fax.cancel'")
         assert json.loads(record[0][0]) == {"user": "office", "client": "127.0.0.1", "via": "console"}
+
+    with_console(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry", "resolve"])
+def test_a_received_fax_has_none_of_the_actions_of_a_sent_one(tmp_path: Path, action: str) -> None:
+    async def scenario(site: Site) -> None:
+        received = await add_received(site)
+        office = await site.user("office")
+        check_page(await office.get(f"/console/faxes/{received}/{action}"), 404)
+        check_page(await post(office, f"/console/faxes/{received}/{action}", **{"as": "failed"}), 404)
+        check_page(await office.get(f"/console/faxes/{received}/confirmation"), 404)
+
+    with_console(tmp_path, scenario)
+
+
+def test_the_end_of_several_ids_is_not_found(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        for letter in "AB":
+            await add_fax(site, id=f"fax_01KE3Y00000000000000{letter}XXXXX")
+        check_page(await (await site.user("office")).get("/console/faxes/XXXXX"), 404)
+
+    with_console(tmp_path, scenario)
+
+
+def test_only_what_changes_is_shared_as_a_part(tmp_path: Path) -> None:
+    """A download is made, and noted in the audit, for each who asks; one user's sessions are not shown to another."""
+
+    async def scenario(site: Site) -> None:
+        fax = await add_fax(site)
+        vera, yossi = await site.user("vera"), await site.user("yossi")
+        for _ in range(2):
+            assert (await vera.get(f"/console/faxes/{fax.id}/documents/0?part=1")).content == CONTENT
+            assert (await vera.get("/console/faxes/csv?part=1")).text.count("\n") == 2
+        assert len(await site.audit("document.view")) == 2
+        for name, browser in (("vera", vera), ("yossi", yossi)):
+            page = check_page(await browser.get("/console/sessions?part=1"))
+            assert [row.split()[0] for row in rows(page)] == [name]
+
+    with_console(tmp_path, scenario, {**USERS, "yossi": USERS["vera"]})
+
+
+def test_a_document_that_cannot_be_noted_in_the_audit_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(site: Site) -> None:
+        fax, opened = await add_fax(site), list[Any]()
+        office, open_document = await site.user("office"), type(site.spool).open_document
+
+        def remember(*arguments: Any) -> Any:
+            opened.append(open_document(*arguments))
+            return opened[-1]
+
+        async def fail(*_: Any) -> None:
+            raise StoreUnavailable("disk I/O error")
+
+        monkeypatch.setattr(type(site.spool), "open_document", remember)
+        monkeypatch.setattr(downloads, "note_view", fail)
+        check_page(await office.get(f"/console/faxes/{fax.id}/documents/0"), 503)
+        with pytest.raises(ValueError, match="closed"):
+            opened[0].read(1)
 
     with_console(tmp_path, scenario)

@@ -409,3 +409,18 @@ def test_a_failed_store_does_not_send(tmp_path: Path, monkeypatch: pytest.Monkey
         assert "gone wrong" in "".join(check_page(await post(browser, path), 422).itertext())
 
     with_console(tmp_path, scenario)
+
+
+def test_a_form_in_a_charset_with_halves_of_letters_is_a_fax_all_the_same(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        browser = await site.user("dana")
+        fields = {"to": b"03-9876543", "subject": b"+2AA-", "text": b"hello +2AA-"}
+        parts = [
+            f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + value for name, value in fields.items()
+        ]
+        headers = {**SAME_ORIGIN, "content-type": "multipart/form-data; boundary=x; charset=utf-7"}
+        answer = await browser.post("/console/send", content=b"\r\n".join(parts) + b"\r\n--x--\r\n", headers=headers)
+        assert answer.status_code == 303, answer.text
+        check_page(await browser.get(answer.headers["location"]))
+
+    with_console(tmp_path, scenario)
