@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
@@ -63,8 +64,8 @@ class NoticeWriter:
             return Original()
         whole = self._form(due) == "dsn" and envelope.size <= self._return_limit
         try:
-            with open(self._spool.path(envelope.path), "rb") as file:
-                content = file.read() if whole else file.read(2 * MAX_HEADER)
+            with io.BufferedReader(self._spool.open(envelope.path)) as file:
+                content = file.read(envelope.size if whole else min(envelope.size, 2 * MAX_HEADER))
         except (OSError, NotFound):
             return Original()
         return Original(header=header_of(content), whole=content if whole else None)

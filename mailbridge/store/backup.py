@@ -18,13 +18,13 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from mailbridge.errors import StoreUnavailable
 from mailbridge.store.fsync import sync_directory
-from mailbridge.store.spool import BESIDE_MAIL
+from mailbridge.store.spool_paths import file_of, files_beside
 from mailbridge.store.state_dir import DATABASE, RESTORING
 
 MANIFEST = "backup.json"
@@ -125,10 +125,12 @@ def named_files(database: Path) -> Iterator[tuple[str, bool]]:
         mails: dict[str, bool] = {}
         for path, required in found.execute(f"SELECT path, {undeleted} FROM envelope"):
             mails[path] = mails.get(path, False) or bool(required)
+        files: dict[str, bool] = {}
         for path, required in mails.items():
-            yield path, required
-            for suffix in BESIDE_MAIL:
-                yield str(PurePosixPath(path).with_suffix(suffix)), False
+            file = file_of(path)
+            files[file] = files.get(file, False) or required
+            files |= dict.fromkeys(files_beside(path), False)
+        yield from files.items()
         each = "SELECT json_extract(value, '$.path') FROM event, json_each(event.data, '$.documents')"
         for (path,) in found.execute(
             f"SELECT document FROM event WHERE document IS NOT NULL UNION {each} WHERE document IS NOT NULL"
@@ -137,14 +139,22 @@ def named_files(database: Path) -> Iterator[tuple[str, bool]]:
 
 
 def copy_file(source: Path, target: Path) -> dict[str, Any]:
-    """Copy a file, for its owner alone, and return its size and digest. Raises OSError; the copy is not synced."""
+    """Copy a file, for its owner alone, and return its size and digest. Raises OSError; the copy is not synced.
+
+    Holes stay holes: in a segment they are deleted mails.
+    """
     digest, size = hashlib.sha256(), 0
     with open(source, "rb", buffering=0) as original:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy:
             while chunk := original.read(_CHUNK):
                 digest.update(chunk)
-                size += copy.write(chunk)
+                size += len(chunk)
+                if chunk.count(0) == len(chunk):
+                    copy.seek(size)
+                else:
+                    copy.write(chunk)
+            copy.truncate(size)
     return {"size": size, "sha256": digest.hexdigest()}
 
 

@@ -14,7 +14,7 @@ _CHUNK = 64 * 1024
 class DocumentReader(io.RawIOBase):
     """The decoded content of one document as a read-only file. It has no fileno, because the bytes on disk are encoded."""
 
-    def __init__(self, file: io.FileIO, document: Document) -> None:
+    def __init__(self, file: io.RawIOBase, document: Document) -> None:
         self._file, self._document = file, document
         self._position = 0
         self._rewind()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from mailbridge import log
 from mailbridge.store.interface import Store, Transaction
-from mailbridge.store.spool import BESIDE_MAIL, Spool, received_owner
+from mailbridge.store.spool import Spool, received_owner
+from mailbridge.store.spool_paths import BESIDE_MAIL, SEGMENT
 
 # Paths in one query: SQLite accepts up to 32,766 values, and a few hundred take no longer for each.
 _BATCH = 500
@@ -30,6 +31,7 @@ async def sweep(store: Store, spool: Spool, started: datetime, created: datetime
     for directory in sorted(path for kind in ("mail", "received") for path in (spool.root / kind).iterdir() if path.is_dir()):
         owners = await asyncio.to_thread(_owners, directory, str(directory.relative_to(spool.root)))
         known = await _known(store, sorted(set(owners.values())))
+        known |= await _known_segments(store, [owner for owner in owners.values() if owner.endswith(SEGMENT)])
         unknown = [name for name, owner in owners.items() if owner not in known]
         if unknown:
             orphans, older = await asyncio.to_thread(_by_age, directory, unknown, since)
@@ -50,6 +52,8 @@ def _owner(name: str, is_mail: bool) -> Iterator[str]:
     if not is_mail:
         yield received_owner(name)
         return
+    if name.endswith(SEGMENT):
+        yield name
     for suffix in (".eml", *BESIDE_MAIL):
         if name.endswith(suffix):
             yield f"{name.removesuffix(suffix)}.eml"
@@ -62,6 +66,10 @@ async def _known(store: Store, paths: list[str]) -> set[str]:
         return {path for batch in batches for path in tx.retention.known_files(batch)}
 
     return await store.run(work) if batches else set()
+
+
+async def _known_segments(store: Store, paths: list[str]) -> set[str]:
+    return await store.run(lambda tx: tx.retention.known_segments(paths)) if paths else set()
 
 
 def _by_age(directory: Path, names: list[str], since: float) -> tuple[list[str], list[str]]:

@@ -73,3 +73,6 @@ class Retention(Protocol):
 
     def known_files(self, paths: Collection[str]) -> set[str]:
         """Return which of these paths belong to a mail, an event's document or a pending deletion."""
+
+    def known_segments(self, segments: Collection[str]) -> set[str]:
+        """Return which of these segments have a mail whose documents are not deleted, or a pending deletion."""

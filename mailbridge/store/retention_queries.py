@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, insert, or_, select, tuple_, update
 
 from mailbridge.model import received_documents
 from mailbridge.store import schema
 from mailbridge.store.audit import Audit, event_line, fax_line
 from mailbridge.store.received_notes import delete_notes
 from mailbridge.store.retention_interface import AuditLine, PendingDeletion
-from mailbridge.store.spool import BESIDE_MAIL
+from mailbridge.store.spool_paths import files_beside
 from mailbridge.store.sql import Sql
 
 _fax, _event, _delivery, _envelope = schema.fax.c, schema.event.c, schema.delivery.c, schema.envelope.c
@@ -47,7 +46,7 @@ class RetentionQueries:
 
     def _discard_mail(self, path: str, faxes: list[dict[str, Any]], now: datetime) -> int:
         paths = {document["path"] for fax in faxes for document in fax["documents"]} - {""}
-        beside = {str(PurePosixPath(path).with_suffix(suffix)) for suffix in BESIDE_MAIL}
+        beside = set(files_beside(path))
         self._record_pending(path, sorted({path, *beside, *paths}), [fax_line("document.deleted", fax) for fax in faxes])
         for fax in faxes:
             without_path = [{**document, "path": ""} for document in fax["documents"]]
@@ -93,6 +92,17 @@ class RetentionQueries:
     def known_files(self, paths: Collection[str]) -> set[str]:
         columns = (_envelope.path, _event.document, _deletion.path)
         return {path for column in columns for path in self._sql.connection.scalars(select(column).where(column.in_(paths)))}
+
+    def known_segments(self, segments: Collection[str]) -> set[str]:
+        undeleted = exists().where(_fax.envelope_id == _envelope.id, _fax.documents_deleted_at.is_(None))
+        known = select(_envelope.path).where(undeleted), select(_deletion.path)
+        return {path for path in segments if any(self._has_stretches(question, path) for question in known)}
+
+    def _has_stretches(self, paths: Select[str], segment: str) -> bool:
+        """Whether one of the paths is a stretch of the segment: they sort between its name with "/" and with "0" behind it."""
+        (column,) = paths.selected_columns
+        first = paths.where(column > f"{segment}/", column < f"{segment}0").limit(1)
+        return self._sql.connection.scalar(first) is not None
 
     # records
 

@@ -1,7 +1,8 @@
 """The spool: mails and received documents as files, made durable on request, and read back decoded.
 
 `root/mail/XX/ID.eml` is a mail as received. `ID.derived` beside it is what was made of the mail: the page of its text, files that
-were packed in it, converted pictures. `root/received/XX/ID` is a received document, and `ID.2` the second of the same fax. XX
+were packed in it, converted pictures. A small mail shares `root/mail/XX/ID.segment` with others, and has what was derived from it
+behind it (see `segments`). `root/received/XX/ID` is a received document, and `ID.2` the second of the same fax. XX
 spreads the files over directories, because some file systems are slow to create a file in a directory with many deleted entries.
 XX depends on the half minute in the id: mails received together share a directory, which is synced once for all of them. Paths
 are relative to the root.
@@ -19,16 +20,20 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
+from mailbridge.store.arriving_mail import ArrivingMail
 from mailbridge.store.disk_errors import fault
 from mailbridge.store.document_reader import DocumentReader
 from mailbridge.store.fsync import sync_directory
-from mailbridge.store.spool_file import SpoolFile, write_all
-from mailbridge.store.spool_paths import DERIVED, derived_path
-from mailbridge.store.sync_batches import SyncBatches
+from mailbridge.store.segments import Segments
+from mailbridge.store.spool_file import SpoolFile
+from mailbridge.store.spool_paths import derived_path
+from mailbridge.store.stored_files import open_stored, path_in, write_all
+from mailbridge.store.sync_batches import SyncBatches, sync_files
 from mailbridge.threads import start_threads
 
 _DIRECTORIES = 64
@@ -40,14 +45,18 @@ _SMALL_MAIL = 1 << 16
 _LARGE_FILE = 1 << 20
 # Threads that write large mails: a slow disk holds a write up.
 _BULK_THREADS = 3
+# Bytes of arriving mails in memory. Beyond that each has a file.
+MEMORY = 32 << 20
 # Seconds after a failed fsync in which a good one of a probe proves nothing.
 _SUSPECT_SECONDS = 10.0
-# Files beside a mail, which are deleted with it. Version 0.1.0 stored the page of the text as a PDF of its own.
-BESIDE_MAIL = (DERIVED, ".page.pdf")
 
 
 def _directory(id: str) -> str:
     return f"{zlib.crc32(id[:_ID_PREFIX].encode()) % _DIRECTORIES:02x}"
+
+
+def _mail_directory(id: str) -> str:
+    return f"mail/{_directory(id)}"
 
 
 def received_name(fax_id: str, n: int) -> str:
@@ -68,14 +77,19 @@ def _close_all(directories: dict[Path, int]) -> None:
 class Spool:
     """The directory of spooled files. `healthy` becomes False after a failed write or fsync, and True after the next good fsync.
 
-    Creates the directories. `monotonic` returns seconds. Raises StoreUnavailable.
+    `memory` is how many more bytes of arriving mails may be in memory. Creates the directories. `monotonic` returns seconds.
+    Raises StoreUnavailable.
     """
 
     def __init__(self, root: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.root, self._monotonic = root, monotonic
         self.healthy, self._suspect_until = True, 0.0
-        self._small_files = SyncBatches(self.make_names_durable, threads=3, files=16)
-        self._large_files = SyncBatches(self.make_names_durable, threads=2, files=1)
+        self.memory = MEMORY
+        sync = partial(sync_files, self.make_names_durable)
+        self._small_files: SyncBatches[SpoolFile] = SyncBatches(sync, threads=3, mails=16)
+        self._large_files: SyncBatches[SpoolFile] = SyncBatches(sync, threads=2, mails=1)
+        self.segments = Segments(root, _mail_directory, self.make_durable, self.make_names_durable, self._failed)
+        self._appended: SyncBatches[ArrivingMail] = SyncBatches(self.segments.append, threads=2, mails=64)
         self._bulk_threads: ThreadPoolExecutor | None = None
         self._open_directories: dict[Path, int] = {}
         self._opening = threading.Lock()
@@ -92,10 +106,21 @@ class Spool:
     def create(self, id: str) -> SpoolFile:
         """Create the file of the mail with this envelope id, mode 0600, under its final name. Raises StoreUnavailable."""
         try:
-            return SpoolFile(self, self.root / "mail" / _directory(id) / f"{id}.eml")
+            return SpoolFile(self, self.root / _mail_directory(id) / f"{id}.eml")
         except OSError as error:
             self.healthy = False
             raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
+
+    def receive(self, id: str) -> ArrivingMail:
+        """Begin a mail that arrives in the event loop: it stays in memory while it is small."""
+        return ArrivingMail(self, id)
+
+    def append(self, mail: ArrivingMail) -> asyncio.Future[None]:
+        """Make a small mail durable, in one batch with the others that wait for it."""
+        return self._appended.add(mail)
+
+    def _failed(self) -> None:
+        self.healthy = False
 
     async def store_derived(self, mail: SpoolFile, content: bytes) -> None:
         """Write what was derived from a mail to its `derived_path`, durably. It is deleted with the mail.
@@ -203,6 +228,10 @@ class Spool:
         """Return the absolute path of a spooled file. Raises NotFound for a path outside the spool."""
         return path_in(self.root, relpath)
 
+    def open(self, relpath: str) -> io.RawIOBase:
+        """Open what a path names. A mail is as long as its envelope says; what follows was derived. Raises OSError, NotFound."""
+        return open_stored(self.root, relpath)
+
     def delete(self, relpath: str) -> None:
         """Delete a spooled file, if it exists. Raises StoreUnavailable."""
         try:
@@ -215,20 +244,12 @@ class Spool:
         return document_in(self.root, document)
 
 
-def path_in(root: Path, relpath: str) -> Path:
-    """Return the absolute path of a file in the spool at `root`. Raises NotFound for a path outside the spool."""
-    path = (root / relpath).absolute()
-    if ".." in path.parts or not path.is_relative_to(root.absolute()):
-        raise NotFound("no such file in the spool")
-    return path
-
-
 def document_in(root: Path, document: Document) -> DocumentReader:
     """Open a document in the spool at `root`; see `Spool.open_document`, which does not change the spool either."""
     if not document.path:
         raise NotFound("the document was deleted (retention.documents)")
     try:
-        file = io.FileIO(path_in(root, document.path))
+        file = open_stored(root, document.path)
     except FileNotFoundError:
         raise NotFound("the document's file is no longer in the spool") from None
     except OSError as error:

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailbridge.errors import StoreUnavailable
+from mailbridge.model import Document
 from mailbridge.store.disk_errors import fault
 from mailbridge.store.spool_paths import DERIVED
+from mailbridge.store.stored_files import write_all
 
 if TYPE_CHECKING:
     from mailbridge.store.spool import Spool
@@ -19,13 +22,6 @@ if TYPE_CHECKING:
 
 # Unsynced bytes of a large mail: a sync of any file on the disk may have to wait for them.
 _SYNC_EVERY = 8 << 20
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, blocking. Raises OSError."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 class SpoolFile:
@@ -43,7 +39,12 @@ class SpoolFile:
         self.relpath = f"mail/{path.parent.name}/{path.name}"  # to the spool's root
         self.size = self._synced = 0  # bytes written, and bytes known to be durable before the commit
 
-    def write(self, data: bytes) -> None:
+    @contextlib.contextmanager
+    def source(self) -> Iterator[str]:
+        """Yield the path by which the mail can be read now."""
+        yield self.relpath
+
+    def write(self, data: bytes | bytearray) -> None:
         """Append `data`, blocking. Raises StoreUnavailable if the disk is full or fails."""
         try:
             with self._lock:
@@ -74,7 +75,7 @@ class SpoolFile:
         finally:
             self._remove_if_aborted()
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes | bytearray) -> None:
         try:
             write_all(self._descriptor, data)
         except OSError as error:
@@ -89,6 +90,18 @@ class SpoolFile:
     def begin_commit(self) -> asyncio.Future[None]:
         """Start a commit, in one batch with the other files that wait; the future raises what `commit` raises."""
         return self._spool.sync_with_others(self)
+
+    async def store(self, derived: bytes) -> None:
+        """Store what was derived from a mail whose commit was begun. Raises StoreUnavailable."""
+        if derived:
+            await self._spool.store_derived(self, derived)
+
+    def stored(self, document: Document) -> Document:
+        """Return a document as it is stored."""
+        return document
+
+    def keep(self) -> None:
+        """Note that a record names the mail."""
 
     def sync(self) -> None:
         """Make the content durable, blocking; the name is durable after a sync of `directory`. Raises StoreUnavailable.

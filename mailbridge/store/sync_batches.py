@@ -1,4 +1,4 @@
-"""Makes files durable in batches: syncs each file, then each of their directories once."""
+"""Makes mails durable in batches, in threads."""
 
 from __future__ import annotations
 
@@ -7,45 +7,50 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from mailbridge.errors import StoreUnavailable
 
 
-class _File(Protocol):
-    directory: Path
-
-    def sync(self) -> None: ...
-
+class _Mail(Protocol):
     def close(self) -> None: ...
 
     def abort(self) -> None: ...
 
 
-class SyncBatches:
-    """Syncs files in `threads`, since disks merge concurrent flushes; up to `files` that wait share a batch in one thread.
+class _File(_Mail, Protocol):
+    directory: Path
 
-    `sync_names` makes the names in a directory durable.
+    def sync(self) -> None: ...
+
+
+_T = TypeVar("_T", bound=_Mail)
+
+
+class SyncBatches(Generic[_T]):
+    """Makes mails durable in `threads`, since disks merge concurrent flushes; up to `mails` that wait share a batch in a thread.
+
+    `sync` makes a batch durable, blocking, and returns the error of each mail, or None.
     """
 
-    def __init__(self, sync_names: Callable[[Path], None], *, threads: int, files: int) -> None:
-        self._sync_names, self._most_threads, self._most_files = sync_names, threads, files
-        self._waiting: deque[tuple[_File, asyncio.Future[None]]] = deque()
+    def __init__(self, sync: Callable[[Sequence[_T]], Sequence[Exception | None]], *, threads: int, mails: int) -> None:
+        self._sync, self._most_threads, self._most_mails = sync, threads, mails
+        self._waiting: deque[tuple[_T, asyncio.Future[None]]] = deque()
         self._threads = 0
 
-    def add(self, file: _File) -> asyncio.Future[None]:
-        """Sync a file; return a future that ends once it is durable, or raises StoreUnavailable: the file is then deleted."""
+    def add(self, mail: _T) -> asyncio.Future[None]:
+        """Return a future that ends once the mail is durable, or raises StoreUnavailable: the mail is then deleted."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         done.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
-        self._waiting.append((file, done))
+        self._waiting.append((mail, done))
         if self._threads < self._most_threads:
             self._threads += 1
             self._begin(loop)
         return done
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(self._most_files, len(self._waiting)))]
+        batch = [self._waiting.popleft() for _ in range(min(self._most_mails, len(self._waiting)))]
         if not batch:
             self._threads -= 1
             return
@@ -55,26 +60,26 @@ class SyncBatches:
         def work() -> None:
             if given_up:
                 return
-            errors = self._sync([file for file, _ in batch])
+            errors = self._sync([mail for mail, _ in batch])
             loop.call_soon_threadsafe(self._end, loop, batch, errors)
 
         try:
             loop.run_in_executor(None, work)
         except RuntimeError as error:  # no thread can be started, or the loop is closing; the executor may still call `work`
             given_up = True
-            for file, _ in batch:
-                file.abort()
+            for mail, _ in batch:
+                mail.abort()
             failed = StoreUnavailable(f"the spool cannot be synced: {error}")
             loop.call_soon(self._end, loop, batch, [failed] * len(batch))
 
     def _end(
         self,
         loop: asyncio.AbstractEventLoop,
-        batch: Sequence[tuple[_File, asyncio.Future[None]]],
+        batch: Sequence[tuple[_T, asyncio.Future[None]]],
         errors: Sequence[Exception | None],
     ) -> None:
-        for (file, done), error in zip(batch, errors, strict=True):
-            file.close()
+        for (mail, done), error in zip(batch, errors, strict=True):
+            mail.close()
             if done.done():
                 continue
             if error is None:
@@ -83,16 +88,17 @@ class SyncBatches:
                 done.set_exception(error)
         self._begin(loop)
 
-    def _sync(self, files: Sequence[_File]) -> list[Exception | None]:
-        """Sync a batch, blocking; return the error of each file, or None."""
-        errors = [_error_of(file.sync) for file in files]
-        durable = {file.directory for file, error in zip(files, errors, strict=True) if error is None}
-        failed = {directory: _error_of(partial(self._sync_names, directory)) for directory in durable}
-        for number, file in enumerate(files):
-            if errors[number] is None and failed[file.directory] is not None:
-                file.abort()
-                errors[number] = failed[file.directory]
-        return errors
+
+def sync_files(sync_names: Callable[[Path], None], files: Sequence[_File]) -> list[Exception | None]:
+    """Sync files, blocking, then the names in each of their directories once; return the error of each file, or None."""
+    errors = [_error_of(file.sync) for file in files]
+    durable = {file.directory for file, error in zip(files, errors, strict=True) if error is None}
+    failed = {directory: _error_of(partial(sync_names, directory)) for directory in durable}
+    for number, file in enumerate(files):
+        if errors[number] is None and failed[file.directory] is not None:
+            file.abort()
+            errors[number] = failed[file.directory]
+    return errors
 
 
 def _error_of(work: Callable[[], None]) -> Exception | None:

@@ -1,10 +1,10 @@
 """Acceptance: the way of a mail from its spool file to queued faxes in the store.
 
-Before the reply 250 these are durable, in this order: the mail's file and its name, the file of what was derived from it and its
-name, and then the transaction with the envelope, the faxes and their events. A crash before that transaction leaves at most files
-that no record names, which the next start deletes; the client got no 250 and sends the mail again. A crash after it, but before
-the client read the 250, leaves a mail that the client sends again: its Message-ID and recipients are known for 24 hours, so it is
-answered with the first id, and faxed once.
+Before the reply 250 these are durable, in this order: the mail and what was derived from it (a small mail in a segment, by one
+sync; a large one in files, with their names), and then the transaction with the envelope, the faxes and their events. A crash
+before that transaction leaves at most what no record names, and the next start deletes such files; the client got no 250 and
+sends the mail again. A crash after it, but before the client read the 250, leaves a mail that the client sends again: its
+Message-ID and recipients are known for 24 hours, so it is answered with the first id, and faxed once.
 
 The same content from the same user to the same number under another Message-ID, within `fax.same_again`, is faxed: a person may
 mean it. The event and the log name the earlier fax.
@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from mailbridge import log, metrics
 from mailbridge.config import FaxOptions
 from mailbridge.errors import NotFound, StoreUnavailable, Undecided
 from mailbridge.model import QueuedMail
 from mailbridge.runtime import Runtime
+from mailbridge.store.arriving_mail import ArrivingMail
 from mailbridge.store.spool_file import SpoolFile
 from mailbridge.submission import policy
 from mailbridge.submission.admission import Admission
@@ -47,21 +49,25 @@ class Acceptance:
         self._batches = MailBatches(runtime.store, limits.check_stored, options.same_again)
 
     def create_file(self, transaction: MailTransaction) -> SpoolFile:
-        """Begin the spool file of a mail. Raises StoreUnavailable."""
+        """Begin a mail in a file of its own, for any thread. Raises StoreUnavailable."""
         return self._runtime.spool.create(transaction.id)
 
-    async def accept(self, transaction: MailTransaction, file: SpoolFile) -> str:
-        """Make a spooled mail and its faxes durable, and return the reply: `250 2.0.0 queued as fax_01J…`.
+    def receive(self, transaction: MailTransaction) -> ArrivingMail:
+        """Begin a mail that arrives in the event loop."""
+        return self._runtime.spool.receive(transaction.id)
 
-        Raises Refused or StoreUnavailable; the file is gone then, unless the store may hold the mail after all.
+    async def accept(self, transaction: MailTransaction, file: SpoolFile | ArrivingMail) -> str:
+        """Make a mail and its faxes durable, and return the reply: `250 2.0.0 queued as fax_01J…`.
+
+        Raises Refused or StoreUnavailable; the mail is gone then, unless the store may hold it after all.
         """
         begun = asyncio.get_running_loop().time()
         try:
             letter = await self._read_and_sync(transaction, file)
             account, now = self._admission.admit(transaction, letter), self._runtime.clock()
             policy.check_send_at(letter.send_at, now)
-            if letter.derived:
-                await self._runtime.spool.store_derived(file, letter.derived)
+            await file.store(letter.derived)
+            letter = replace(letter, documents=tuple(map(file.stored, letter.documents)))
             envelope = envelope_of(transaction, letter, file, account, now)
             mail = queue_mail(envelope, letter, self._options.give_up)
         except BaseException:
@@ -74,6 +80,7 @@ class Acceptance:
             who = {"sender": envelope.sender, "user": envelope.user, "client": envelope.client}
             log.mail_repeated(stored.repeated[0], envelope=envelope.id, message_id=envelope.message_id, **who)
             return _queued_reply(stored.repeated)
+        file.keep()
         self._limits.add(transaction.user, len(stored.faxes))
         facts = {"envelope": envelope.id, "account": account, "documents": len(letter.documents)}
         facts |= {"sender": envelope.sender, "user": envelope.user, "client": envelope.client}
@@ -85,17 +92,18 @@ class Acceptance:
             log.fax_queued(fax.id, to=fax.number, **facts, **({"repeat_of": fax.repeat_of} if fax.repeat_of else {}))
         return _queued_reply(mail.fax_ids)
 
-    async def _read_and_sync(self, transaction: MailTransaction, file: SpoolFile) -> Letter:
-        """Read the mail while the disk makes it durable: neither needs the other."""
-        synced = file.begin_commit()
-        try:
-            return await self._read_letter(file.relpath, transaction.line_ends_changed, transaction.owner)
-        finally:
-            # Also after a refusal: no thread may still use the file when it is deleted, and a failing disk is reported first.
-            await synced
+    async def _read_and_sync(self, transaction: MailTransaction, file: SpoolFile | ArrivingMail) -> Letter:
+        """Read the mail while the disk makes a large one durable: neither needs the other."""
+        with file.source() as path:
+            synced = file.begin_commit()
+            try:
+                return await self._read_letter(path, transaction.line_ends_changed, transaction.owner)
+            finally:
+                # Also after a refusal: no thread may still use the file when it is deleted, and a failing disk is reported first.
+                await synced
 
-    async def _store(self, mail: QueuedMail, owner: str, file: SpoolFile) -> StoredMail:
-        """Store a mail. Raises Refused, StoreUnavailable; the file is gone then, unless the store may hold the mail after all."""
+    async def _store(self, mail: QueuedMail, owner: str, file: SpoolFile | ArrivingMail) -> StoredMail:
+        """Store a mail. Raises Refused, StoreUnavailable; the mail is gone then, unless the store may hold the mail after all."""
         try:
             return await self._batches.store(mail, owner)
         except Undecided:
@@ -105,8 +113,8 @@ class Acceptance:
             file.abort()
             raise
 
-    async def _abort_unless_stored(self, fax_id: str, file: SpoolFile) -> None:
-        """Delete the file of a failed commit, unless that reached the disk after all: then the store has the fax."""
+    async def _abort_unless_stored(self, fax_id: str, file: SpoolFile | ArrivingMail) -> None:
+        """Delete the mail of a failed commit, unless that reached the disk after all: then the store has the fax."""
         try:
             await self._runtime.store.run(lambda tx: tx.faxes.get(fax_id))
         except NotFound:

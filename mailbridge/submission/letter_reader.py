@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mailbridge import log
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.page.confirmation_text import ConfirmationText
-from mailbridge.store.spool_paths import derived_path
+from mailbridge.store.spool_paths import derived_path, file_of
+from mailbridge.store.stored_files import open_descriptor
 from mailbridge.submission.fork_server_process import ForkServerProcess
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
@@ -78,13 +81,13 @@ class LetterReader:
         return session in [worker.pid for worker in self._workers]
 
     async def __call__(self, relpath: str, line_ends_changed: bool = False, client: str = "") -> Letter:
-        """Read the spooled mail at `relpath`. `client` is whose it is: clients take turns.
+        """Read the mail at `relpath` in the spool, or at an absolute path. `client` is whose it is: clients take turns.
 
         Raises Refused for a mail that cannot be faxed, also when its worker died or took too long, and StoreUnavailable where the
         disk or the machine fails at the moment.
         """
         request = LetterRequest(path=relpath, page_mode=self.page_mode, line_ends_changed=line_ends_changed)
-        return checked_letter(await self._ask(Job(request, [self._spool_root / relpath], client)), relpath)
+        return checked_letter(await self._ask(Job(request, [self._opener(relpath)], client)), relpath)
 
     async def confirmation(self, text: ConfirmationText, document: Document | None) -> bytes:
         """Return a confirmation as PDF, with the first page of a document where that can be shown.
@@ -93,8 +96,8 @@ class LetterReader:
         """
         shown = document if document is not None and document.path and document.content_type != EXTERNAL else None
         if shown is not None:
-            paths = [self._spool_root / shown.path]
-            response = await self._ask(Job(ConfirmationRequest(text=text, document=shown), paths, _CONFIRMATIONS))
+            request = ConfirmationRequest(text=text, document=shown)
+            response = await self._ask(Job(request, [self._opener(shown.path)], _CONFIRMATIONS))
             if response.page:
                 return response.page
         response = await self._ask(Job(ConfirmationRequest(text=text), [], _CONFIRMATIONS))
@@ -107,14 +110,16 @@ class LetterReader:
 
         Raises StoreUnavailable, and Refused where a worker's limits do not suffice for it.
         """
-        path = self._spool_root / document.path
-        if not path.exists():
+        if not (self._spool_root / file_of(document.path)).exists():
             return Response(page=b"", not_shown="deleted")
         request = PictureRequest(document=document, number=number, width=width)
-        response = await self._ask(Job(request, [path], _PICTURES))
+        response = await self._ask(Job(request, [self._opener(document.path)], _PICTURES))
         if response.unavailable is not None:
             raise StoreUnavailable(response.unavailable[:200])
         return response
+
+    def _opener(self, path: str) -> Callable[[], int]:
+        return partial(open_descriptor, self._spool_root, path)
 
     async def _ask(self, job: Job) -> Response:
         self._waiting.add(job.client, job)

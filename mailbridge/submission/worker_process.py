@@ -10,8 +10,7 @@ import io
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from mailbridge.errors import StoreUnavailable
 from mailbridge.submission.fork_server_process import Forked, ForkServerProcess
@@ -32,12 +31,12 @@ _KILL_SECONDS = 10.0  # a killed process takes milliseconds to end, or longer on
 
 
 class Job:
-    """One request of a client, with the files that it needs, and the promise of its response."""
+    """One request of a client, with the files that it needs, and the promise of its response. Each of `files` opens one."""
 
-    __slots__ = ("_descriptors", "_paths", "_request", "client", "response")
+    __slots__ = ("_descriptors", "_files", "_request", "client", "response")
 
-    def __init__(self, request: Request, paths: Sequence[Path], client: str = "") -> None:
-        self._request, self._paths, self.client = request, paths, client
+    def __init__(self, request: Request, files: Sequence[Callable[[], int]], client: str = "") -> None:
+        self._request, self._files, self.client = request, files, client
         self._descriptors: list[int] = []
         self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
@@ -46,8 +45,8 @@ class Job:
         if self._descriptors:
             return
         try:
-            for path in self._paths:
-                self._descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            for open_file in self._files:
+                self._descriptors.append(open_file())
         except OSError as error:
             self.close()
             raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None

@@ -65,7 +65,8 @@ def install(faults: Faults) -> None:
     """Put the faults between the daemon and the system."""
     for module, name in ((builtins, "open"), (io, "open"), (os, "open")):
         setattr(module, name, _wrapped(faults, "open", _OPENING, getattr(module, name)))
-    for name in ("fsync", "fdatasync", "rename", "replace", "link", "unlink"):
+    os.memfd_create = _wrapped(faults, "memfd_create", _OPENING, os.memfd_create)
+    for name in ("fsync", "fdatasync", "pwritev", "ftruncate", "rename", "replace", "link", "unlink"):
         setattr(os, name, _wrapped(faults, name, _SYNCS, getattr(os, name)))
     plain = socket.socket.__init__
 

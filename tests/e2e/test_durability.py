@@ -23,6 +23,7 @@ from mailbridge.errors import ControlError
 from mailbridge.page.text_page import render
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
+from mailbridge.store.spool_paths import stretch_of
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
 from tests.e2e.environment import SECRET, Environment
@@ -33,7 +34,7 @@ from tests.factories import a_fax, an_envelope
 from tests.wait_helpers import PATIENCE, until
 
 NUMBER = "03-9876543"
-MAIL_FILE, DATABASE = ".eml", "mailbridge.sqlite3-wal"
+MAIL_FILE, DATABASE = ".segment", "mailbridge.sqlite3-wal"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,11 @@ def assert_deferred(env: Environment, answer: str) -> None:
 
 def spool_files(env: Environment) -> list[Path]:
     return [path for path in (env.state / "spool").rglob("*") if path.is_file()]
+
+
+async def stored_mails(env: Environment) -> list[str]:
+    """Return where the spool has the document of each fax."""
+    return [(await env.ask("stored_documents", id=fax["id"]))[0]["path"] for fax in await env.ask("queue")]
 
 
 async def retry_now(env: Environment, fax: str) -> None:
@@ -197,7 +203,7 @@ def test_a_repeated_mail_is_answered_with_the_first_id(tmp_path: Path) -> None:
         others = {await accepted(env, a_mail(), "03-9876544"), await accepted(env, a_mail("<two@example.co.il>"))}
         assert len({fax, *others}) == 3
         assert len(await env.ask("queue")) == 3
-        assert len(spool_files(env)) == 3
+        assert len(set(await stored_mails(env))) == 3
 
     in_bare_environment(tmp_path, scenario)
 
@@ -233,14 +239,19 @@ def test_a_page_made_of_the_text_is_stored_and_deleted_with_its_mail(tmp_path: P
         assert_deferred(env, await send(env, text))
         assert spool_files(env) == []
         fax = await accepted(env, text)
-        assert sorted(path.suffix for path in spool_files(env)) == [".derived", ".eml"]
+        [path] = await stored_mails(env)
         assert await accepted(env, text) == fax
-        assert len(spool_files(env)) == 2
+        assert await stored_mails(env) == [path]
+        # The repeat was erased: of what is allocated, the first mail is all.
+        [segment] = spool_files(env)
+        stretch = stretch_of(path)
+        assert stretch is not None
+        assert segment.read_bytes()[stretch.start + stretch.length :].strip(b"\0") == b""
 
     in_bare_environment(tmp_path, scenario, env=faults.env)
 
 
-@pytest.mark.parametrize("where", ["/spool/mail/", ".eml"], ids=["files-and-directories", "files"])
+@pytest.mark.parametrize("where", ["/spool/mail/", ".segment"], ids=["files-and-directories", "files"])
 def test_a_failed_sync_of_a_spool_file_defers_the_mail_and_is_not_repeated(tmp_path: Path, faults: Faults, where: str) -> None:
     async def scenario(env: Environment) -> None:
         faults.fail(where)
@@ -376,7 +387,7 @@ def test_a_damaged_spool_file_fails_only_its_own_fax_with_a_reason(tmp_path: Pat
         faxes: dict[str, str] = {}
         for harm in ("changed", "truncated", "removed", "none"):
             before = set(spool_files(env))
-            faxes[harm] = await accepted(env, a_mail(f"<{harm}@example.co.il>"))
+            faxes[harm] = await accepted(env, a_mail(f"<{harm}@example.co.il>", size=1_000_000))
             [file] = set(spool_files(env)) - before
             content = file.read_bytes()
             middle = content.index(b"base64") + len(content) // 4
@@ -405,6 +416,45 @@ def test_a_damaged_spool_file_fails_only_its_own_fax_with_a_reason(tmp_path: Pat
         assert len(env.simulator.uploads) == 1
 
     in_bare_environment(tmp_path, scenario)
+
+
+def test_a_damaged_stretch_of_a_segment_fails_only_its_own_fax(tmp_path: Path) -> None:
+    async def scenario(env: Environment) -> None:
+        faxes = [await accepted(env, a_mail(f"<{number}@example.co.il>")) for number in range(3)]
+        [segment] = spool_files(env)
+        content = segment.read_bytes()
+        place = content.index(b"base64", content.index(b"<1@example.co.il>")) + 200
+        other = b"A" if content[place : place + 1] != b"A" else b"B"
+        segment.write_bytes(content[:place] + other + content[place + 1 :])
+        await env.start_myfax()
+        for fax in faxes:
+            await retry_now(env, fax)
+        for number, fax in enumerate(faxes):
+            shown = await env.becomes(fax, "failed" if number == 1 else "delivered")
+            assert number != 1 or "damaged in the spool" in shown["failure"]["message"]
+        assert len(env.simulator.uploads) == 2
+
+    in_bare_environment(tmp_path, scenario)
+
+
+def test_a_full_disk_in_the_middle_of_a_segment_harms_no_mail_before_it(tmp_path: Path) -> None:
+    async def scenario(env: Environment) -> None:
+        faxes = [await accepted(env, a_mail("<0@example.co.il>"))]
+        before = spool_files(env)[0].read_bytes()
+        filler = fill(env.state, left=300_000)
+        assert_deferred(env, await send(env, a_mail("<1@example.co.il>", size=500_000)))
+        [segment] = spool_files(env)
+        assert segment.read_bytes() == before
+        filler.unlink()
+        faxes += [await accepted(env, a_mail(f"<{number}@example.co.il>")) for number in (1, 2)]
+        assert len({path.rpartition("/")[0] for path in await stored_mails(env)}) == 2
+        await env.start_myfax()
+        for fax in faxes:
+            await retry_now(env, fax)
+            await env.becomes(fax, "delivered")
+
+    with small_disk(tmp_path / "state", "16m"):
+        in_bare_environment(tmp_path, scenario)
 
 
 def in_half_an_hour() -> bytes:
@@ -476,7 +526,7 @@ def test_a_clock_set_back_an_hour_starts_no_fax_early_and_repeats_none(tmp_path:
         last = await accepted(env, a_mail("<three@example.co.il>"), "03-9876546")
         await env.becomes(last, "delivered")
         assert (await env.ask("show", id=later))["state"] == "queued"
-        assert len(spool_files(env)) == len(await env.ask("queue")) == 4
+        assert len(set(await stored_mails(env))) == len(await env.ask("queue")) == 4
         assert [upload.number[-2:] for upload in env.simulator.uploads] == ["45", "43", "46"]
         await until(lambda: all(events_of(env, fax, "fax.delivered") for fax in (waiting, fresh, last)))
         assert_ended_once(env, waiting, fresh, last)
@@ -503,7 +553,7 @@ def test_a_clock_set_forward_a_day_loses_and_repeats_no_fax(tmp_path: Path, faul
             await env.start()
             await logged(env, '"fax polled"', env.log.read_text().count('"fax polled"') + 1)
         assert not any(document["deleted"] for document in (await env.ask("show", id=done))["documents"])
-        assert len(spool_files(env)) == len(await env.ask("queue")) == 3
+        assert len(set(await stored_mails(env))) == len(await env.ask("queue")) == 3
         assert len(env.simulator.uploads) == 3
         await until(lambda: events_of(env, fresh, "fax.delivered"))
         assert_ended_once(env, done, fresh)
@@ -601,7 +651,7 @@ def test_sigterm_ends_an_unfinished_mail_with_421(tmp_path: Path) -> None:
             await reply(reader)
             writer.write(line + b"\r\n")
         assert (await reply(reader)).startswith(b"354")
-        writer.write(a_mail()[:500])
+        writer.write(a_mail(size=2_000_000)[:1_500_000])
         await until(lambda: spool_files(env) and spool_files(env)[0].stat().st_size)
         stopping = asyncio.create_task(env.stop())
         async with asyncio.timeout(PATIENCE):

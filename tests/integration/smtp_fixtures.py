@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import smtplib
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,7 @@ from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
 from mailbridge.store.spool_paths import derived_path
 from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.state_dir import DATABASE
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.password import hash_password
 from mailbridge.submission.server import SmtpService
@@ -104,7 +107,18 @@ class Gateway:
         return asyncio.run_coroutine_threadsafe(self.store.run(lambda tx: tx.faxes.newest()), self.loop).result(PATIENCE)
 
     def files(self) -> list[Path]:
-        return list((self.spool.root / "mail").rglob("*.eml"))
+        """Return every file of the spool that has mails, or a mail that arrives."""
+        return [path for path in (self.spool.root / "mail").rglob("*") if path.is_file()]
+
+    def mails(self) -> list[bytes]:
+        """Return the accepted mails, in the order of their ids."""
+        with closing(sqlite3.connect(self.spool.root.parent / DATABASE)) as database:
+            found = database.execute("SELECT path, json_extract(record, '$.size') FROM envelope ORDER BY id").fetchall()
+        contents = []
+        for path, size in found:
+            with io.BufferedReader(self.spool.open(path)) as file:
+                contents.append(file.read(size))
+        return contents
 
     def send(self, mail: bytes = MAIL, to: str = "03-9876543@fax.local") -> tuple[int, bytes]:
         with self.client() as client:

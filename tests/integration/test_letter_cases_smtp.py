@@ -361,8 +361,8 @@ def test_34_changed_line_ends_are_noted(tmp_path: Path, data: bytes, changed: bo
         assert read_reply(connection).startswith(b"250 ")
         connection.close()
         assert mx.line_ends_changed is changed
-        [spooled] = mx.files()
-        assert b"\n" not in spooled.read_bytes().replace(b"\r\n", b"")
+        [spooled] = mx.mails()
+        assert b"\n" not in spooled.replace(b"\r\n", b"")
 
 
 def test_09_cr_cr_lf_is_one_line_end(tmp_path: Path) -> None:
@@ -373,5 +373,5 @@ def test_09_cr_cr_lf_is_one_line_end(tmp_path: Path) -> None:
             connection.sendall(bytes([byte]))
         assert read_reply(connection).startswith(b"250 ")
         connection.close()
-        [spooled] = mx.files()
-        assert spooled.read_bytes() == b"From: a@b\r\n\r\nbody\r\n"
+        [spooled] = mx.mails()
+        assert spooled == b"From: a@b\r\n\r\nbody\r\n"

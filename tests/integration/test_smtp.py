@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mailbridge.store.spool import MEMORY
 from tests.integration.smtp_fixtures import MAIL, connect, gateway, greeting_of, read_reply, until
 from tests.wait_helpers import PATIENCE
 
@@ -26,7 +27,7 @@ def test_mail_becomes_one_fax_for_each_number(tmp_path: Path) -> None:
         assert set(faxes) == {"+97239876543", "+972501234567"}
         assert (code, reply) == (250, f"2.0.0 queued as {faxes['+97239876543'].id} and 1 more".encode())
         assert all(fax.state == "queued" and fax.account == "office" for fax in faxes.values())
-        assert mx.files()[0].read_bytes() == b".dot\r\n..two\r\n"
+        assert mx.mails()[0] == b".dot\r\n..two\r\n"
         assert faxes["+97239876543"].email.envelope_id == "Qq+2B1"
 
 
@@ -82,7 +83,8 @@ def test_mail_over_the_size_limit_is_refused_and_far_over_it_ends_the_session(tm
             answer = b"421 cut"
         assert answer.startswith(b"421")
         connection.close()
-        until(lambda: len(mx.files()) == 1)
+        until(lambda: mx.spool.memory == MEMORY)
+        assert len(mx.mails()) == 1
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_smuggling_variants_make_one_mail(tmp_path: Path, fake: bytes) -> None:
         assert b"\n221" in answer
         connection.close()
         assert [fax.number for fax in mx.faxes()] == ["+97239876543"]
-        content = mx.files()[0].read_bytes()
+        [content] = mx.mails()
         assert b"\n" not in content.replace(b"\r\n", b"")
 
 

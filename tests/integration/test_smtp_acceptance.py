@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mailbridge import log
-from mailbridge.errors import Refused, StoreUnavailable
-from mailbridge.store.spool_file import SpoolFile
+from mailbridge.errors import Refused
+from mailbridge.store.arriving_mail import SMALL
+from mailbridge.store.spool import MEMORY
 from tests.integration.smtp_fixtures import MAIL, connect, gateway, read_reply, until
 from tests.wait_helpers import PATIENCE
 
@@ -43,16 +45,20 @@ def test_unexpected_error_is_answered_451_without_details(tmp_path: Path) -> Non
 def test_full_disk_is_answered_451_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with gateway(tmp_path) as mx:
 
-        def full(self: SpoolFile, data: bytes) -> None:
-            raise StoreUnavailable("the spool cannot be written: No space left on device")
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/secret/path")
 
-        with monkeypatch.context() as patch:
-            patch.setattr(SpoolFile, "write", full)
-            status, words = mx.send()
-        assert (status, words[:5]) == (451, b"4.3.0")
-        assert str(tmp_path).encode() not in words
-        assert mx.files() == []
-        assert mx.send()[0] == 250
+        for mail, call in ((MAIL, "pwritev"), (MAIL * 50_000, "write")):
+            before = mx.files()
+            with monkeypatch.context() as patch:
+                patch.setattr(os, call, full)
+                status, words = mx.send(mail)
+            assert (status, words[:5]) == (451, b"4.3.0")
+            assert b"/" not in words
+            assert mx.files() == before
+            assert not mx.spool.healthy
+            assert mx.send()[0] == 250
+            assert mx.spool.healthy
 
 
 def test_derived_content_lies_beside_the_mail(tmp_path: Path) -> None:
@@ -62,8 +68,48 @@ def test_derived_content_lies_beside_the_mail(tmp_path: Path) -> None:
         [fax] = mx.faxes()
         page, attached = fax.documents
         assert (page.name, attached.name) == ("page.pdf", "a.txt")
+        with mx.spool.open_document(page) as content:
+            assert content.read() == b"%PDF-page"
+        with mx.spool.open_document(attached) as content:
+            assert content.read() == MAIL[:1]
+        assert page.path == attached.path
+        assert page.offset == len(MAIL)
+        # Beside a large mail it is a file.
+        assert mx.send(MAIL * 50_000)[0] == 250
+        page, attached = mx.faxes()[0].documents
         assert mx.spool.path(page.path).read_bytes() == b"%PDF-page"
-        assert mx.spool.path(page.path).with_suffix(".eml") == mx.files()[0]
+        assert mx.spool.path(page.path).with_suffix(".eml") == mx.spool.path(attached.path)
+
+
+def test_a_small_mail_with_much_derived_content_has_files(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        mx.letter["derived"] = bytes(SMALL)
+        assert mx.send()[0] == 250
+        [fax] = mx.faxes()
+        page, attached = fax.documents
+        assert sorted(path.suffix for path in mx.files()) == [".derived", ".eml"]
+        for document, size in ((page, SMALL), (attached, 1)):
+            with mx.spool.open_document(document) as content:
+                assert len(content.read()) == size
+        assert mx.spool.memory == MEMORY
+
+
+def test_mails_beyond_the_memory_that_they_share_have_files(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        mx.spool.memory = len(MAIL)
+        commands = (b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<039876543@fax.local>", b"DATA")
+        first, second = (connect(mx.port, *commands) for _ in range(2))
+        first.sendall(MAIL)
+        until(lambda: mx.spool.memory < len(MAIL))
+        assert mx.files() == []
+        second.sendall(MAIL)
+        until(lambda: [path.suffix for path in mx.files()] == [".eml"])
+        for connection in (first, second):
+            connection.sendall(b".\r\n")
+            assert read_reply(connection).startswith(b"250 ")
+            connection.close()
+        assert mx.mails() == [MAIL, MAIL]
+        assert mx.spool.memory == len(MAIL)
 
 
 def test_parts_that_are_passed_over_are_logged_and_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,17 +132,18 @@ def test_derived_content_that_cannot_be_synced_leaves_neither_mail_nor_fax(
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".derived"):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith((".derived", ".segment")):
             raise OSError(5, "Input/output error")
         real(descriptor)
 
     with gateway(tmp_path) as mx:
         mx.letter["derived"] = b"%PDF-page"
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", fsync)
-            assert mx.send()[1].startswith(b"4.3.0 ")
-        assert [path for path in (mx.spool.root / "mail").rglob("*") if path.is_file()] == []
-        assert mx.faxes() == []
+        for mail in (MAIL, MAIL * 50_000):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", fsync)
+                assert mx.send(mail)[1].startswith(b"4.3.0 ")
+            assert mx.files() == []
+            assert mx.faxes() == []
         assert mx.send()[0] == 250
 
 
@@ -105,7 +152,7 @@ def test_repeated_mail_is_answered_with_the_first_id(tmp_path: Path) -> None:
         mx.letter["message_id"] = "<1@example.co.il>"
         first = mx.send()
         assert mx.send() == first
-        assert len(mx.faxes()) == len(mx.files()) == 1
+        assert len(mx.faxes()) == len(mx.mails()) == len(mx.files()) == 1
         assert mx.send(to="0501234567@fax.local")[1] != first[1]
         assert len(mx.faxes()) == 2
 
@@ -134,13 +181,13 @@ def test_client_that_hangs_up_during_the_commit_has_its_fax(tmp_path: Path) -> N
         connection.close()
         go_on.set()
         until(lambda: len(mx.faxes()) == 1)
-        assert len(mx.files()) == 1
+        assert len(mx.mails()) == 1
 
 
 def test_client_that_hangs_up_during_the_data_leaves_nothing(tmp_path: Path) -> None:
     with gateway(tmp_path) as mx:
         connection = connect(mx.port, b"EHLO x", b"MAIL FROM:<a@b>", b"RCPT TO:<039876543@fax.local>", b"DATA")
-        connection.sendall(b"x" * 500_000)
+        connection.sendall(b"x" * 2_000_000)
         until(lambda: len(mx.files()) == 1)
         connection.close()
         until(lambda: mx.files() == [])
@@ -180,7 +227,7 @@ def test_attack_16_a_fax_is_sent_at_most_a_year_ahead(tmp_path: Path, ahead: tim
     with gateway(tmp_path) as mx:
         mx.letter["send_at"] = datetime.now(UTC) + ahead
         status, words = mx.send()
-        assert (status, len(mx.faxes()), len(mx.files())) == ((250, 1, 1) if accepted else (554, 0, 0))
+        assert (status, len(mx.faxes()), len(mx.mails())) == ((250, 1, 1) if accepted else (554, 0, 0))
         assert accepted or words == (
             b"5.6.0 The time in X-Mailbridge-Send-At is more than a year away; send the mail again nearer to it"
         )

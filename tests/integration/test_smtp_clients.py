@@ -25,7 +25,7 @@ def test_mail_by_curl(tmp_path: Path) -> None:
         command = ["curl", "-sv", f"smtp://127.0.0.1:{mx.port}/client.test", "--mail-from", "anna@example.co.il"]
         done = run([*command, "--mail-rcpt", "03-9876543@fax.local", "-T", str(tmp_path / "mail")])
         assert done.returncode == 0, done.stderr
-        assert mx.files()[0].read_bytes() == MAIL * 2000
+        assert mx.mails()[0] == MAIL * 2000
 
 
 def test_mail_by_swaks(tmp_path: Path) -> None:

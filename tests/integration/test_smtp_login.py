@@ -55,7 +55,7 @@ def test_daily_limit_holds_over_sessions_and_restarts(tmp_path: Path) -> None:
         assert (status, words[:5], b"midnight" in words) == (452, b"4.7.1", True)
         assert sent(mx, "039876546") == b"4.7.1"
         assert len(mx.faxes()) == 2
-        assert len(mx.files()) == 2
+        assert len(mx.mails()) == 2
 
 
 def test_from_header_outside_the_users_senders_is_refused(tmp_path: Path) -> None:

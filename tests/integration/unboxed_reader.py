@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mailbridge.errors import Refused
 from mailbridge.model import Document
+from mailbridge.store.stored_files import open_descriptor
 from mailbridge.submission import worker
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.letter_reader import checked_letter
@@ -33,7 +34,7 @@ class UnboxedReader:
         return response
 
     async def _respond(self, request: Request, relpath: str) -> Response:
-        file = os.open(self._root / relpath, os.O_RDONLY)
+        file = open_descriptor(self._root, relpath)
         try:
             return await asyncio.to_thread(worker.respond, request, [file])
         finally:

@@ -344,7 +344,7 @@ def test_a_deletion_is_audited_only_once_it_survives_a_power_failure(tmp_path: P
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr(retention, "sync_directory", broken)
+            patch.setattr(retention, "sync", broken)
             with pytest.raises(StoreUnavailable, match="synced"):
                 await keeper(store, spool).sweep(NOW + WEEK)
         assert await audited(store, "document.deleted") == []
