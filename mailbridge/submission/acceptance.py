@@ -119,7 +119,7 @@ class Acceptance:
             await self._runtime.store.run(lambda tx: tx.faxes.get(fax_id))
         except NotFound:
             file.abort()
-        except StoreUnavailable:
+        except StoreUnavailable:  # a segment with such a mail is kept until the next start
             log.spool_file_kept("store", error="the database did not answer; a mail's file stays in the spool", path=file.relpath)
 
 

@@ -63,6 +63,7 @@ FREQUENT: dict[str, Callable[[Transaction], Any]] = {
     "delete events": lambda tx: tx.retention.delete_events(LATER, LATER, 1),
     "delete processed mails": lambda tx: tx.retention.delete_processed_mails(LATER, 1),
     "known files": lambda tx: tx.retention.known_files(["a", "b"]),
+    "known segments": lambda tx: tx.retention.known_segments(["mail/00/a.segment"]),
     "listing progress": lambda tx: tx.received.progress("office", "incoming", NOW),
     "save listing progress": lambda tx: tx.received.save_progress("office", "incoming", NOW),
     "known listing ids": lambda tx: tx.received.known_listing_ids("office", "incoming", ["a", "b"]),

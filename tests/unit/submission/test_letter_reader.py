@@ -19,6 +19,9 @@ import pytest
 
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import Document
+from mailbridge.page.confirmation_text import ConfirmationText
+from mailbridge.store.spool import Spool
+from mailbridge.store.spool_paths import file_of
 from mailbridge.submission import worker
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.letter_reader import LetterReader, checked_letter
@@ -388,3 +391,30 @@ def test_attack_5_the_processor_time_of_one_mail_is_limited(root: Path) -> None:
     assert (done.returncode, done.stderr) == (-signal.SIGPROF, "")
     assert worker.processor_seconds(0) == 5.0
     assert worker.processor_seconds(40_000_000) == 17.0
+
+
+def test_pages_of_a_mail_in_a_segment_are_shown_until_it_is_gone(root: Path) -> None:
+    async def run() -> None:
+        spool = Spool(root / "spool")
+        reader = LetterReader(spool.root, "auto", workers=1)
+        await reader.start()
+        try:
+            mail = spool.receive("env_1")
+            mail.write(MAIL)
+            with mail.source() as source:
+                letter = await reader(source)
+            await mail.store(letter.derived)
+            mail.keep()
+            [page] = map(mail.stored, letter.documents)
+            with spool.open_document(page) as content:
+                assert hashlib.sha256(content.read()).hexdigest() == page.sha256
+            shown = await reader.picture(page, 1, 300)
+            assert (shown.pages, (shown.page or b"")[:4]) == (1, b"\x89PNG")
+            text = ConfirmationText(title="Delivered", rows=(("To", "+97239876543"),))
+            assert len(await reader.confirmation(text, page)) > len(await reader.confirmation(text, None))
+            spool.path(file_of(page.path)).unlink()
+            assert (await reader.picture(page, 1, 300)).not_shown == "deleted"
+        finally:
+            await reader.stop()
+
+    asyncio.run(run())
