@@ -114,7 +114,7 @@ def test_files_are_kept_for_a_backup_also_over_a_reload(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         fax = await fax_to(env, "03-9876543")
         await env.becomes(fax, "delivered")
-        [mail] = (env.state / "spool/mail").rglob("*.eml")
+        [mail] = (env.state / "spool/mail").rglob("*.segment")
         await env.ask("hold_retention", seconds=3600.0)
         config = env.config.read_text(encoding="utf-8")
         env.config.write_text(config + '\n[retention]\ndocuments = "1s"\n', encoding="utf-8")

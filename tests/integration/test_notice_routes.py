@@ -227,7 +227,7 @@ def test_N7_a_notice_that_comes_back_is_dropped(tmp_path: Path, monkeypatch: pyt
     assert len(contents) == 20
 
     async def read(self: Gateway, path: str, line_ends_changed: bool, page_mode: str) -> Letter:
-        return await asyncio.to_thread(read_letter, self.spool.path(path), path, page_mode)
+        return await asyncio.to_thread(read_letter, self.spool.root / path, path, page_mode)
 
     monkeypatch.setattr(Gateway, "_read_letter", read)
     with gateway(tmp_path / "gateway") as running:
