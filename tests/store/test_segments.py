@@ -26,7 +26,7 @@ from mailbridge.store.restoration import restore_files
 from mailbridge.store.retention import Deleted, Retention
 from mailbridge.store.spool import MEMORY, Spool
 from mailbridge.store.spool_paths import Stretch, file_of, files_beside, stretch_of
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.stored_files import StretchFile, open_descriptor
 from mailbridge.store.verification import verify
 from tests.factories import NOW, a_fax, an_envelope
@@ -72,7 +72,7 @@ def files(spool: Spool) -> list[Path]:
     return [path for path in spool.root.rglob("*") if path.is_file()]
 
 
-async def a_fax_of(store: SqliteStore, spool: Spool, text: bytes, keep: bool = True) -> Fax:
+async def a_fax_of(store: SqlStore, spool: Spool, text: bytes, keep: bool = True) -> Fax:
     """Store a mail whose only document is itself, with a queued fax."""
     mail = arrived(spool, text)
     with mail.source() as source:
@@ -91,7 +91,7 @@ def path_of(spool: Spool, fax: Fax) -> Path:
     return spool.root / file_of(fax.documents[0].path)
 
 
-def keeper(store: SqliteStore, spool: Spool) -> Retention:
+def keeper(store: SqlStore, spool: Spool) -> Retention:
     return Retention(WEEK.total_seconds(), WEEK.total_seconds() * 100, store, spool, lambda: NOW)
 
 
@@ -388,8 +388,9 @@ def test_an_aborted_mail_takes_no_more_memory(spool: Spool) -> None:
 # a crash
 
 
+@pytest.mark.usefixtures("database")
 def test_a_start_after_a_crash_keeps_what_has_a_record_and_deletes_other_segments(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"accepted")
         segment = path_of(spool, fax)
@@ -415,8 +416,9 @@ def test_a_start_after_a_crash_keeps_what_has_a_record_and_deletes_other_segment
     with_store(tmp_path, scenario)
 
 
+@pytest.mark.usefixtures("database")
 def test_a_segment_older_than_the_database_is_kept(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         await appended(spool, b"of a lost database")
         os.utime(files(spool)[0], ((NOW - timedelta(days=2)).timestamp(),) * 2)
@@ -429,7 +431,7 @@ def test_a_segment_older_than_the_database_is_kept(tmp_path: Path) -> None:
 def test_a_crash_between_the_last_deletion_and_the_segment_leaves_an_orphan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"x")
         await go(store, fax.id, "delivered")
@@ -452,7 +454,7 @@ def test_a_crash_between_the_last_deletion_and_the_segment_leaves_an_orphan(
 
 
 def test_a_damaged_stretch_concerns_its_own_mail_only(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         faxes = [await a_fax_of(store, spool, text * 2000) for text in (b"one", b"two", b"six")]
         [segment] = files(spool)
@@ -516,6 +518,7 @@ def test_a_worker_gets_a_copy_of_the_stretch_that_it_cannot_write(spool: Spool) 
 # deletion
 
 
+@pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("holes", [True, False], ids=["holes", "zeros"])
 def test_retention_frees_the_disk_mail_by_mail_and_then_the_segment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holes: bool
@@ -523,7 +526,7 @@ def test_retention_frees_the_disk_mail_by_mail_and_then_the_segment(
     if not holes:
         monkeypatch.setattr(stored_files, "_fallocate", lambda *_: -1)
 
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         first, second = [await a_fax_of(store, spool, text * 100_000) for text in (b"one", b"two")]
         [segment] = files(spool)
@@ -547,8 +550,9 @@ def test_retention_frees_the_disk_mail_by_mail_and_then_the_segment(
     with_store(tmp_path, scenario)
 
 
+@pytest.mark.usefixtures("database")
 def test_a_segment_is_kept_while_a_mail_in_it_may_still_get_its_record(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"old")
         arriving = arrived(spool, b"arriving")
@@ -564,7 +568,7 @@ def test_a_segment_is_kept_while_a_mail_in_it_may_still_get_its_record(tmp_path:
 
 
 def test_a_deletion_that_was_not_synced_is_not_audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"x")
         await go(store, fax.id, "delivered")
@@ -586,8 +590,9 @@ def test_a_deletion_that_was_not_synced_is_not_audited(tmp_path: Path, monkeypat
     with_store(tmp_path, scenario)
 
 
+@pytest.mark.usefixtures("database")
 def test_a_deletion_of_a_stretch_whose_segment_is_gone_is_done(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"x")
         files(spool)[0].unlink()
@@ -601,7 +606,7 @@ def test_a_deletion_of_a_stretch_whose_segment_is_gone_is_done(tmp_path: Path) -
 
 
 def test_a_backup_has_the_segments_and_deleted_mails_stay_holes(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "state" / "spool")
         texts = [bytes([65 + number]) * (1 << 19) for number in range(6)]
         faxes = [await a_fax_of(store, spool, text) for text in texts]
@@ -628,7 +633,7 @@ def test_a_backup_has_the_segments_and_deleted_mails_stay_holes(tmp_path: Path) 
 
 
 def test_a_backup_without_a_segment_that_it_needs_is_found_out(tmp_path: Path) -> None:
-    async def scenario(store: SqliteStore) -> None:
+    async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "state" / "spool")
         fax = await a_fax_of(store, spool, b"x")
         path_of(spool, fax).unlink()
