@@ -6,7 +6,9 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -173,6 +175,7 @@ ROOT_FOLDERS = ("mailbridge", "systemd", "tests", "docs")
 # What tools leave behind; .gitignore keeps it out of the repository.
 LEFT_BEHIND = ("build", "*.egg-info", "__pycache__")
 
+_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
@@ -180,14 +183,39 @@ def tree(module: str) -> ast.Module:
     return ast.parse((PACKAGE / module).read_text(encoding="utf-8"), module)
 
 
-def imports(module: str) -> Iterator[tuple[str, str]]:
-    """Every import of a module, also inside functions and `if TYPE_CHECKING`: (module, name), the name empty for the whole."""
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}:{node.lineno}: a relative import hides where it leads"
-            yield from ((node.module or "", alias.name) for alias in node.names)
+@dataclass(frozen=True)
+class Facts:
+    """What the tests ask of every module, which is read once.
+
+    `imports` is every import, also inside functions and `if TYPE_CHECKING`: (module, name), the name empty for the whole.
+    `docstring` is None for an empty module. `silent` are the public functions and classes without a docstring.
+    """
+
+    imports: tuple[tuple[str, str], ...]
+    docstring: str | None
+    silent: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+@cache
+def facts(module: str) -> Facts:
+    parsed = tree(module)
+    nodes = list(ast.walk(parsed))
+    public = [node for node in parsed.body if isinstance(node, _NAMED) and not node.name.startswith("_")]
+    return Facts(
+        imports=tuple(found for node in nodes for found in _imported(module, node)),
+        docstring=(ast.get_docstring(parsed) or "") if parsed.body else None,
+        silent=tuple(node.name for node in public if ast.get_docstring(node) is None),
+        classes=tuple(node.name for node in nodes if isinstance(node, ast.ClassDef)),
+    )
+
+
+def _imported(module: str, node: ast.AST) -> Iterator[tuple[str, str]]:
+    if isinstance(node, ast.Import):
+        yield from ((alias.name, "") for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{module}:{node.lineno}: a relative import hides where it leads"
+        yield from ((node.module or "", alias.name) for alias in node.names)
 
 
 def package(dotted: str) -> str:
@@ -197,7 +225,7 @@ def package(dotted: str) -> str:
 def packages_used(module: str) -> set[str]:
     """The packages of mailbridge that a module imports; `from mailbridge import log` uses the package log."""
     found = set()
-    for target, name in imports(module):
+    for target, name in facts(module).imports:
         if target == "mailbridge":
             found.add(name if (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir() else "")
         elif target.startswith("mailbridge."):
@@ -245,19 +273,19 @@ def test_the_console_uses_the_actions_of_the_control_socket_and_no_other_stage()
 
 def test_app_alone_picks_a_store() -> None:
     concrete = {"mailbridge.store.sqlite", "mailbridge.store.postgres"}
-    users = {module for module in MODULES for target, _ in imports(module) if target in concrete}
+    users = {module for module in MODULES for target, _ in facts(module).imports if target in concrete}
     assert {module for module in users if own_package(module) != "store"} == {"app.py"}
 
 
 def test_config_alone_reads_toml() -> None:
     # `queue` must work for a person who may not read the secrets, so the command line looks up the one key state_dir itself.
-    users = {module for module in MODULES for target, _ in imports(module) if target == "tomllib"}
+    users = {module for module in MODULES for target, _ in facts(module).imports if target == "tomllib"}
     assert users == {"config/loader.py", "cli/store_query.py"}
 
 
 @pytest.mark.parametrize("module", [module for module in PURE if (PACKAGE / module).exists()])
 def test_pure_modules_reach_for_nothing(module: str) -> None:
-    for target, name in imports(module):
+    for target, name in facts(module).imports:
         top = target.split(".")[0]
         if top != "mailbridge":
             assert top in HARMLESS_IMPORTS, f"{module} imports {target}"
@@ -274,17 +302,17 @@ def test_pure_modules_reach_for_nothing(module: str) -> None:
 
 def test_the_pure_ones_that_the_plan_names_are_listed() -> None:
     """A module that calls itself pure is held to it."""
-    pure = {module for module in MODULES if "Pure" in (ast.get_docstring(tree(module)) or "")}
+    pure = {module for module in MODULES if "Pure" in (facts(module).docstring or "")}
     assert pure <= set(PURE)
     assert not [module for module in PURE if not (PACKAGE / module).exists()]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_its_job(module: str) -> None:
-    if not tree(module).body:
+    text = facts(module).docstring
+    if text is None:
         assert module.endswith("/__init__.py"), f"{module} is empty"
         return
-    text = ast.get_docstring(tree(module)) or ""
     first = text.split("\n", 1)[0]
     assert first.endswith((".", ":", "?")), f"{module} does not say what it is for"
     assert len(first) <= 130
@@ -292,14 +320,7 @@ def test_every_module_says_its_job(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_public_names_say_their_job(module: str) -> None:
-    bare = [
-        node.name
-        for node in tree(module).body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        and not node.name.startswith("_")
-        and ast.get_docstring(node) is None
-    ]
-    assert not bare, bare
+    assert not facts(module).silent
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -316,7 +337,7 @@ def test_long_files_are_listed_only_while_they_are_long() -> None:
 def test_nobody_is_called_manager() -> None:
     words = ("manager", "helper", "util")
     assert not [module for module in MODULES for word in words if word in module.lower()]
-    named = {node.name for module in MODULES for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef)}
+    named = {name for module in MODULES for name in facts(module).classes}
     assert not [name for name in named for word in words if word in name.lower()]
 
 
