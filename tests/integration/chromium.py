@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -41,11 +42,28 @@ Language = Literal["he", "en"]
 _LOCALES: Final[dict[Language, str]] = {"he": "he-IL", "en": "en-US"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How a browser window is set up. With `axe`, axe-core is in each of its pages; so Chromium compiles it only once."""
+
+    base_url: str
+    language: Language = "en"
+    dark: bool = False
+    script: bool = True
+    axe: bool = False
+    width: int = 1280
+    height: int = 800
+
+
 class Chromium:
-    """A running browser; each `visitor` is a profile of its own."""
+    """A running browser; each `visitor` has a profile that nobody else has at the time, and no cookies.
+
+    A window is used again by the next visitor with the same profile: a new one takes two seconds of processor time.
+    """
 
     def __init__(self, playwright: Playwright) -> None:
         self._playwright = playwright
+        self._idle: dict[Profile, list[Visitor]] = {}
 
     async def start(self) -> None:
         """Start the browser."""
@@ -64,31 +82,31 @@ class Chromium:
         await self._browser.close()
 
     @asynccontextmanager
-    async def visitor(
-        self,
-        base_url: str,
-        language: Language = "en",
-        *,
-        dark: bool = False,
-        script: bool = True,
-        width: int = 1280,
-        height: int = 800,
-    ) -> AsyncIterator[Visitor]:
+    async def visitor(self, profile: Profile) -> AsyncIterator[Visitor]:
         """Yield somebody's browser window. Raises AssertionError at the end if something was wrong on one of its pages."""
-        context = await self._browser.new_context(
-            base_url=base_url,
-            locale=_LOCALES[language],
-            color_scheme="dark" if dark else "light",
-            java_script_enabled=script,
-            viewport={"width": width, "height": height},
-        )
-        context.set_default_timeout(PATIENCE * 1000)
+        idle = self._idle.setdefault(profile, [])
+        visitor = idle.pop() if idle else await self._new_visitor(profile)
         try:
-            visitor = Visitor(context, await context.new_page(), base_url)
             yield visitor
             assert visitor.faults == [], "\n".join(visitor.faults)
-        finally:
-            await context.close()
+            await visitor.forget(profile)
+        except BaseException:
+            await visitor.context.close()
+            raise
+        idle.append(visitor)
+
+    async def _new_visitor(self, profile: Profile) -> Visitor:
+        context = await self._browser.new_context(
+            base_url=profile.base_url,
+            locale=_LOCALES[profile.language],
+            color_scheme="dark" if profile.dark else "light",
+            java_script_enabled=profile.script,
+            viewport={"width": profile.width, "height": profile.height},
+        )
+        context.set_default_timeout(PATIENCE * 1000)
+        if profile.axe:
+            await context.add_init_script(_AXE)
+        return Visitor(context, await context.new_page(), profile.base_url)
 
 
 class Visitor:
@@ -102,6 +120,14 @@ class Visitor:
         page.on("pageerror", lambda error: self._fault(f"a script failed: {error}"))
         page.on("dialog", lambda dialog: self._fault(f"a script of others ran: {dialog.message}"))
         page.on("request", lambda request: self._check_host(request.url))
+
+    async def forget(self, profile: Profile) -> None:
+        """Be as a new window is with this profile."""
+        await self.page.unroute_all()
+        await self.page.goto("about:blank")
+        await self.page.emulate_media(color_scheme="dark" if profile.dark else "light")
+        await self.page.set_viewport_size({"width": profile.width, "height": profile.height})
+        await self.context.clear_cookies()
 
     async def open(self, path: str, *, status: int = 200) -> None:
         """Open a page, which answers with this status."""
@@ -129,9 +155,7 @@ class Visitor:
         return await self.page.inner_text(selector)
 
     async def accessibility_faults(self, *, colours_alone: bool = False) -> list[str]:
-        """Return what axe-core finds on the page, or only which colours are hard to tell apart."""
-        if not await self.page.evaluate("'axe' in window"):
-            await self.page.evaluate(_AXE)
+        """Return what axe-core finds on the page, or only which colours are hard to tell apart. The profile has `axe`."""
         rules = {"type": "rule", "values": ["color-contrast"]} if colours_alone else {"type": "tag", "values": _RULES}
         found: list[str] = await self.page.evaluate(_CHECK, rules)
         return found

@@ -15,7 +15,7 @@ from mailbridge.console.texts import Texts
 from mailbridge.demo.http import HttpRequest, HttpServer
 from mailbridge.page.text_page import render
 from tests.e2e.environment import Environment
-from tests.integration.chromium import Chromium, Language, Visitor, chromium
+from tests.integration.chromium import Chromium, Language, Profile, Visitor, chromium
 from tests.integration.console_fixtures import HASH, PASSWORD
 from tests.wait_helpers import PATIENCE, until
 
@@ -52,6 +52,7 @@ class World:
         self._runner, self._stack = runner, AsyncExitStack()
         self.answer = (204, b"")
         self.pages: list[str] = []
+        self._sessions: dict[str, list[Any]] = {}
 
     def run(self, scenario: Awaitable[Any]) -> Any:
         """Run a scenario to its end."""
@@ -89,10 +90,20 @@ class World:
     @asynccontextmanager
     async def visitor(self, user: str | None = "office", language: Language = "en", **options: Any) -> AsyncIterator[Visitor]:
         """Yield the browser window of a user who has logged in, or of somebody who has not."""
-        async with self.chromium.visitor(self.url, language, **options) as visitor:
+        async with self.chromium.visitor(Profile(base_url=self.url, language=language, **options)) as visitor:
             if user is not None:
-                await log_in(visitor, user, language)
+                await self._log_in(visitor, user, language)
             yield visitor
+
+    async def _log_in(self, visitor: Visitor, user: str, language: Language) -> None:
+        """Log in with the form, or with the session of the last time."""
+        await visitor.context.add_cookies(self._sessions.get(user, []))
+        await visitor.open("/console")
+        if "/login" in visitor.page.url:
+            await log_in(visitor, user, language)
+            names = ("name", "value", "domain", "path")
+            session = [cookie for cookie in await visitor.context.cookies() if "language" not in cookie["name"]]
+            self._sessions[user] = [{name: cookie[name] for name in names} for cookie in session]
 
     async def send(
         self, number: str = "03-9876543", *, subject: str = "contract", name: str = "a.pdf", state: str = "delivered"

@@ -149,7 +149,7 @@ def test_every_page_is_accessible_fits_a_small_window_and_runs_nothing_of_others
 
     async def scenario() -> None:
         paths = await hostile_pages(world)
-        async with world.visitor("office", language) as visitor:
+        async with world.visitor("office", language, axe=True) as visitor:
             await visitor.keep()
             for path in paths:
                 await visitor.open(path)
@@ -163,7 +163,7 @@ def test_every_page_is_accessible_fits_a_small_window_and_runs_nothing_of_others
                 await visitor.page.set_viewport_size({"width": 1280, "height": 800})
             await visitor.open("/console/faxes/fax_01KE3Y0000000000000000000A", status=404)
             assert await visitor.accessibility_faults() == []
-        async with world.visitor(None, language) as visitor:
+        async with world.visitor(None, language, axe=True) as visitor:
             await visitor.open("/console/login")
             assert await visitor.accessibility_faults() == []
             await visitor.page.emulate_media(color_scheme="dark")
