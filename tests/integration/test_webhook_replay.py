@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -50,9 +51,10 @@ async def dead_deliveries(store: SqliteStore, count: int) -> list[Event]:
     """Emit an event every hour from DAY on, and make the deliveries of each to both endpoints dead."""
     events = []
     for n in range(count):
-        event = await store.run(lambda tx, n=n: tx.events.emit("ping", {"n": n}, DAY + timedelta(hours=n)))  # type: ignore[misc]  # a default has no type
-        events.append(event)
-        await asyncio.sleep(0.002)  # ids of one millisecond are in no order
+        at = DAY + timedelta(hours=n)
+        with patch("mailbridge.model.time") as time:  # ids of one millisecond are in no order
+            time.time_ns.return_value = int(at.timestamp()) * 1_000_000_000
+            events.append(await store.run(lambda tx, n=n, at=at: tx.events.emit("ping", {"n": n}, at)))  # type: ignore[misc]  # a default has no type
     for endpoint in ("crm", "old"):
         for delivery, _ in await store.run(lambda tx, e=endpoint: tx.deliveries.claim(e, clock(), count)):  # type: ignore[misc]  # a default has no type
             await store.run(lambda tx, id=delivery.id: tx.deliveries.transition(id, "exhaust", DAY, error="HTTP 500"))  # type: ignore[misc]  # a default has no type

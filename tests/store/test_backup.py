@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from mailbridge.errors import RestoreUnfinished, StoreUnavailable
 from mailbridge.model import Attempt, Failure, Fax
+from mailbridge.store import retention as retention_module
 from mailbridge.store.backup import back_up
 from mailbridge.store.interface import Transaction
 from mailbridge.store.restoration import finish, hold_unsent, restore_files
@@ -231,16 +232,29 @@ def test_no_daemon_starts_on_an_interrupted_restore_and_it_can_be_repeated(tmp_p
     assert len(restored(tmp_path / "backup", tmp_path / "new")) == 2
 
 
-def test_retention_deletes_no_file_while_a_backup_holds_it(tmp_path: Path) -> None:
+class CountedLock(asyncio.Lock):
+    """A lock that counts who has asked for it: a sweep does before each look at whether files are held."""
+
+    count = 0
+
+    async def acquire(self) -> Literal[True]:
+        self.count += 1
+        return await super().acquire()
+
+
+def test_retention_deletes_no_file_while_a_backup_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention_module, "_HOLD_CHECK", 0.0)
+
     async def scenario(store: SqlStore) -> None:
         spool = Spool(tmp_path / "spool")
         fax = await a_stored_fax(store, spool, *STATES["delivered"])
         path = spool.path(fax.documents[0].path)
         retention = Retention(1.0, 1.0, store, spool, lambda: LATER)
         await retention.hold(3600.0)
+        retention._working = checks = CountedLock()
         sweep = asyncio.create_task(retention.sweep(LATER))
-        await until(lambda: store.run(lambda tx: tx.retention.pending_deletions(1)))
-        await asyncio.sleep(0.05)
+        await until(lambda: checks.count >= 3)
+        assert await store.run(lambda tx: tx.retention.pending_deletions(1))
         assert path.exists()
         assert not sweep.done()
         await retention.hold(0.0)
