@@ -155,7 +155,9 @@ class Visitor:
         return await self.page.inner_text(selector)
 
     async def accessibility_faults(self, *, colours_alone: bool = False) -> list[str]:
-        """Return what axe-core finds on the page, or only which colours are hard to tell apart. The profile has `axe`."""
+        """Return what axe-core finds on the page, or only which colours are hard to tell apart."""
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(_AXE)
         rules = {"type": "rule", "values": ["color-contrast"]} if colours_alone else {"type": "tag", "values": _RULES}
         found: list[str] = await self.page.evaluate(_CHECK, rules)
         return found
