@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from mailbridge.console.texts import Texts
+from mailbridge.console.visit import LANGUAGE_COOKIE
 from mailbridge.demo.http import HttpRequest, HttpServer
 from mailbridge.page.text_page import render
 from tests.e2e.environment import Environment
@@ -101,9 +102,12 @@ class World:
         await visitor.open("/console")
         if "/login" in visitor.page.url:
             await log_in(visitor, user, language)
-            names = ("name", "value", "domain", "path")
-            session = [cookie for cookie in await visitor.context.cookies() if "language" not in cookie["name"]]
-            self._sessions[user] = [{name: cookie[name] for name in names} for cookie in session]
+            found = await visitor.context.cookies()
+            self._sessions[user] = [
+                {"name": cookie["name"], "value": cookie["value"], "url": self.url}
+                for cookie in found
+                if cookie["name"] != LANGUAGE_COOKIE
+            ]
 
     async def send(
         self, number: str = "03-9876543", *, subject: str = "contract", name: str = "a.pdf", state: str = "delivered"
