@@ -105,7 +105,7 @@ class Display:
             return Markup("")
         at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
         weekday = self._texts.text(f"weekday.{at.astimezone(self._zone).weekday()}")
-        return _html('<span class="soft">%s</span> %s', weekday, self.time(at))
+        return _html("%s %s", weekday, self.time(at))
 
     def hour(self, moment: datetime) -> str:
         """Return the time of day, for a chart, which holds no markup."""
