@@ -16,6 +16,7 @@ from mailbridge.errors import SchemaTooNew, StoreUnavailable
 from mailbridge.store import database_facts, postgres_schema, rows, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.notices import NoticePlan
+from mailbridge.store.postgres_bodies import PostgresBodies
 from mailbridge.store.postgres_faults import PostgresFaults, leave_server
 from mailbridge.store.postgres_node import PostgresNode
 from mailbridge.store.sql_store import SqlStore
@@ -35,6 +36,8 @@ _LIMITS: Final = "SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_s
 _MIGRATION_LIMITS: Final = "SET LOCAL lock_timeout = '2s'"
 # A number of our own, for the lock under which one process at a time migrates.
 _MIGRATION_LOCK: Final = 0x6D61696C
+# Bodies that are read or written at a time.
+_BODY_CONNECTIONS: Final = 4
 # Settings that lose what was committed: (name, value).
 _UNSAFE: Final = (("fsync", "off"), ("synchronous_commit", "off"), ("full_page_writes", "off"))
 
@@ -65,6 +68,7 @@ class PostgresStore(SqlStore):
         engine = await asyncio.to_thread(_open, self._url, self._unsafe)
         try:
             self.created_at = await asyncio.to_thread(database_facts.created_at, engine)
+            self.bodies = PostgresBodies(_engine(self._url, _BODY_CONNECTIONS))
             self.node = PostgresNode(_engine(self._url), self._name)
             await asyncio.to_thread(self.node.start)
         except DBAPIError as error:
@@ -75,6 +79,7 @@ class PostgresStore(SqlStore):
 
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
+        await asyncio.to_thread(self.bodies.close)
         await asyncio.to_thread(self.node.stop)
 
 
@@ -118,7 +123,7 @@ def _open(url: str, unsafe: bool) -> Engine:
     return engine
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, connections: int = 1) -> Engine:
     try:
         address = make_url(url).set(drivername="postgresql+psycopg")
     except ArgumentError:
@@ -126,7 +131,7 @@ def _engine(url: str) -> Engine:
     engine = create_engine(
         _with_patience(address),
         isolation_level="READ COMMITTED",
-        pool_size=1,
+        pool_size=connections,
         max_overflow=0,
         json_serializer=_to_json,
         # Positions instead of names, as in SQLite: see `multi_insert`.

@@ -52,6 +52,13 @@ COMMENT ON COLUMN node.seen_at IS 'its last heartbeat; long ago: it has ended, a
 CREATE TABLE lease (name text COLLATE "C" PRIMARY KEY, node text COLLATE "C" NOT NULL, taken_at bigint NOT NULL);
 COMMENT ON TABLE lease IS 'What one node at a time does, such as watching a mailbox. A lease ends with its node.';
 """
+# Not compressed: documents are so already, and a part of a compressed value could not be read alone.
+_BODIES: Final = """
+CREATE TABLE body (name text COLLATE "C" PRIMARY KEY, size bigint NOT NULL, stored_at bigint NOT NULL);
+CREATE TABLE body_piece (name text COLLATE "C", n integer, bytes bytea NOT NULL, PRIMARY KEY (name, n));
+ALTER TABLE body_piece ALTER COLUMN bytes SET STORAGE EXTERNAL;
+COMMENT ON TABLE body IS 'Mails and received documents; their bytes are in body_piece, 256 KiB in each row.';
+"""
 _AUDIT: Final = """
 CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -64,6 +71,7 @@ _STATEMENTS: Final = (
     _COUNT.format(kind="fax", old="''", new="''"),
     _COUNT.format(kind="delivery", old="OLD.endpoint", new="NEW.endpoint"),
     _NODES,
+    _BODIES,
     _AUDIT,
 )
 
