@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, select
 
 from mailbridge.store import schema
+from mailbridge.store.on_conflict import insert_or_ignore
 from mailbridge.store.sql import Sql
 
 
@@ -21,12 +22,11 @@ class Conditions:
     def set(self, name: str, *, on: bool) -> bool:
         key = f"condition: {name}"
         this = schema.meta.c.key == key
-        was_on = bool(self._sql.rows(select(schema.meta).where(this)))
-        if on and not was_on:
-            self._sql.execute(insert(schema.meta), {"key": key, "value": "on"})
-        elif was_on and not on:
-            self._sql.execute(delete(schema.meta).where(this))
-        return was_on != on
+        if bool(self._sql.rows(select(schema.meta).where(this))) == on:
+            return False
+        if on:
+            return bool(self._sql.execute(_ADD, {"key": key, "value": "on"}).rowcount)
+        return bool(self._sql.execute(delete(schema.meta).where(this)).rowcount)
 
     def hold_sending(self, account: str | None, *, on: bool) -> bool:
         changed = self.set(_held(account), on=on)
@@ -44,6 +44,7 @@ class Conditions:
         return self._sql.execute(_ANY_OF_TWO, {"first": for_all, "second": for_account}).first() is not None
 
 
+_ADD: Final = insert_or_ignore(schema.meta)
 # Asked before each upload: building it would take as long as running it.
 _ANY_OF_TWO: Final = select(schema.meta.c.key).where(schema.meta.c.key.in_((bindparam("first"), bindparam("second")))).limit(1)
 _HELD = "condition: sending is held"

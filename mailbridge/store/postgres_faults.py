@@ -11,8 +11,8 @@ from mailbridge.errors import StoreUnavailable, Undecided
 
 _DISK_FULL: Final = "53100"
 _READ_ONLY: Final = "25006"
-# The transaction was rolled back because of another one: serialization failure, deadlock, lock timeout.
-_RIVALRY: Final = ("40001", "40P01", "55P03")
+# Another transaction was in the way: serialization failure, deadlock, lock timeout, a key that has just been taken.
+_RIVALRY: Final = ("40001", "40P01", "55P03", "23505")
 # The server ends this connection, or it has become a standby: another connection may find the server that works.
 _LEAVE: Final = ("57P01", "57P02", "57P03", "25P03", _READ_ONLY)
 _ENDED: Final = ("08", "57")  # classes: connection exception, operator intervention

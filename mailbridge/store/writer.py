@@ -87,15 +87,17 @@ class Writer:
         with self._engine.connect() as connection:
             # One object for all transactions: they are on the same connection, one at a time.
             transaction = SqlTransaction(connection, self._describe, self._route, self.hand_over, self._plan, self._node)
-            while batch := self._next_batch():
+            # Where other nodes write too, jobs that share a commit would hold locks for each other, and deadlock.
+            most = 1 if transaction.shared else _BATCH
+            while batch := self._next_batch(most):
                 outcomes, topics = self._commit(connection, transaction, [job for job in batch if job is not None])
                 self._loop.call_soon_threadsafe(self._set_results, outcomes, topics)
                 if batch[-1] is None:
                     break
 
-    def _next_batch(self) -> list[Job | None]:
+    def _next_batch(self, most: int) -> list[Job | None]:
         batch = [self._jobs.get()]
-        while len(batch) < _BATCH and batch[-1] is not None:
+        while len(batch) < most and batch[-1] is not None:
             try:
                 batch.append(self._jobs.get_nowait())
             except queue.Empty:
