@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.model import Attempt
+from mailbridge.model import Attempt, Fax
 from mailbridge.store.delivery_interface import DeliveryChange
 from mailbridge.store.interface import Transaction
 from mailbridge.store.postgres import PostgresStore
@@ -40,7 +40,7 @@ def accept(tx: Transaction, keys: list[str]) -> None:
 
 def upload(tx: Transaction) -> list[str]:
     free = tx.faxes.free_uploads("office", 5)
-    claimed = []
+    claimed: list[Fax] = []
     for fax in tx.faxes.due_uploads(NOW, "office", 1, free) if free else []:
         if tx.faxes.may_call(fax.number, 1, again=fax.number in {one.number for one in claimed}):
             claimed.append(tx.faxes.transition(fax.id, "claim", NOW, attempts=(Attempt(n=1, started_at=NOW),)))
