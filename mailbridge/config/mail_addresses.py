@@ -8,19 +8,15 @@ from email.utils import formataddr, parseaddr
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import BeforeValidator
 
-from mailbridge.config.values import wrong
+from mailbridge.config.values import email_address, wrong
 
 _RELAY_REMEDY = "write smtp://[user:password@]host:port, or smtps://"
 
 
 def _address(value: object) -> str:
-    try:
-        return validate_email(str(value), check_deliverability=False, test_environment=True).normalized
-    except EmailNotValidError as error:
-        raise wrong(f"{value!r} is not a valid email address ({error})", 'write an address such as "fax@example.co.il"') from None
+    return email_address(value, 'write an address such as "fax@example.co.il"')
 
 
 def _named(value: object) -> object:

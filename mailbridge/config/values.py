@@ -72,11 +72,16 @@ def _bytes(value: object) -> object:
     return int(_quantity(value, "size", _SIZE, "40MB"))
 
 
-def _email(value: object) -> object:
+def email_address(value: object, remedy: str) -> str:
+    """Return a valid email address in its usual form. Raises a validation error with this remedy."""
     try:
         return validate_email(str(value), check_deliverability=False, test_environment=True).normalized
     except EmailNotValidError as error:
-        raise wrong(f"{value!r} is not a valid email address ({error})", "write the email address of your MyFax login") from None
+        raise wrong(f"{value!r} is not a valid email address ({error})", remedy) from None
+
+
+def _login(value: object) -> object:
+    return email_address(value, "write the email address of your MyFax login")
 
 
 def _filled(value: object) -> object:
@@ -185,7 +190,7 @@ Duration = Annotated[float, BeforeValidator(seconds), Written(_duration)]
 PositiveDuration = Annotated[float, BeforeValidator(seconds), AfterValidator(_positive), Written(_duration)]
 Interval = Annotated[float | None, BeforeValidator(_interval), Written(_duration)]
 Size = Annotated[int, BeforeValidator(_bytes), Written(_size)]
-Address = Annotated[str, BeforeValidator(_email)]
+Address = Annotated[str, BeforeValidator(_login)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Secret = Annotated[SecretStr, BeforeValidator(_filled)]
 WebhookSecrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_webhook_secrets)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,9 +20,9 @@ from mailbridge.lifecycle import FaxState
 from mailbridge.store.hour_counts import HOUR, HourCounts
 from mailbridge.store.interface import Transaction
 from mailbridge.store.retention_interface import AuditLine
+from mailbridge.store.state_dir import DiskSpace, disk_space
 
 _HOURS: Final = 24
-_DATABASE: Final = ("mailbridge.sqlite3", "mailbridge.sqlite3-wal")
 # In the order of a fax's life.
 _STATES: Final[tuple[FaxState, ...]] = ("queued", "uploading", "submitted", "in_doubt", "delivered", "failed", "cancelled")
 
@@ -50,15 +49,6 @@ class Mailbox:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
-    """The disk of the state, in bytes."""
-
-    free: int
-    size: int
-    database: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """What the page shows."""
 
@@ -67,7 +57,7 @@ class System:
     accounts: Sequence[Account]
     mailboxes: Sequence[Mailbox]
     counts: Mapping[FaxState, int]
-    disk: Disk | None
+    disk: DiskSpace | None
     chart: Chart
     holds: Mapping[str, AuditLine | None]  # see sending_actions.holds
 
@@ -114,13 +104,11 @@ def _account(tx: Transaction, name: str, causes: set[tuple[str, str]]) -> Accoun
     return Account(name=name, credit=tx.faxes.credit_left(name), due_since=tx.faxes.next_due("queued", name), trouble=trouble)
 
 
-def _disk(state_dir: Path) -> Disk | None:
+def _disk(state_dir: Path) -> DiskSpace | None:
     try:
-        disk = os.statvfs(state_dir)
-        database = sum((state_dir / name).stat().st_size for name in _DATABASE if (state_dir / name).exists())
+        return disk_space(state_dir)
     except OSError:
         return None
-    return Disk(free=disk.f_bavail * disk.f_frsize, size=disk.f_blocks * disk.f_frsize, database=database)
 
 
 def _count(tx: Transaction, start: datetime) -> HourCounts:

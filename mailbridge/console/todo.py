@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +14,7 @@ from mailbridge.errors import StoreUnavailable
 from mailbridge.model import Fax
 from mailbridge.store.interface import Transaction
 from mailbridge.store.notice_records import Alert
+from mailbridge.store.state_dir import disk_space
 
 _DOUBTS: Final = 10  # that are listed
 _LEAST_FREE: Final = 0.05  # of the disk
@@ -64,9 +64,9 @@ async def find_todo(visit: Visit) -> Todo:
 def _disk(visit: Visit) -> list[Alert]:
     """Return whether the disk is nearly full, or cannot be written."""
     try:
-        disk = os.statvfs(visit.console.config.state_dir)
+        disk = disk_space(visit.console.config.state_dir)
     except OSError as error:
         raise StoreUnavailable(f"the state_dir cannot be read ({error.strerror})") from None
-    if disk.f_blocks and disk.f_bavail / disk.f_blocks < _LEAST_FREE:
-        return [Alert(cause="disk", since=visit.now, count=disk.f_bavail * disk.f_frsize)]
+    if disk.size and disk.free / disk.size < _LEAST_FREE:
+        return [Alert(cause="disk", since=visit.now, count=disk.free)]
     return []

@@ -57,7 +57,7 @@ async def replay(
     """
     if not ids:
         selection = Selection.read(clock(), **given)
-        return await (_retire(store, clock, selection) if retire else _replay_selected(store, clock, selection, by))
+        return await (_retire(store, clock, selection, by) if retire else _replay_selected(store, clock, selection, by))
 
     def work(tx: Transaction) -> list[dict[str, Any]]:
         dead: dict[str, Delivery] = {}
@@ -128,13 +128,19 @@ def _check_known(tx: Transaction, endpoint: str) -> None:
         raise ControlError(f"no deliveries for an endpoint {endpoint!r}; there are some for {', '.join(names) or 'none'}")
 
 
-async def _retire(store: Store, clock: Clock, selection: Selection) -> dict[str, Any]:
+async def _retire(store: Store, clock: Clock, selection: Selection, by: By = None) -> dict[str, Any]:
     """Make the pending deliveries of an endpoint dead, such as one that left the configuration. `replay` can restore them."""
     endpoint = selection.endpoint
     if endpoint is None or (selection.since, selection.until, selection.limit) != (None, None, None):
         raise ControlError("retire goes with an endpoint and nothing else; name the endpoint whose deliveries are to be given up")
     name: str = endpoint
-    await store.run(lambda tx: _check_known(tx, name))
+
+    def begin(tx: Transaction) -> None:
+        _check_known(tx, name)
+        if by is not None:
+            tx.audit.note("webhook.retire", name, None, by, clock())
+
+    await store.run(begin)
 
     def retire_batch(tx: Transaction) -> int:
         claimed = tx.deliveries.claim(name, datetime.max.replace(tzinfo=UTC), _BATCH)

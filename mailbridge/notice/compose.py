@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 
 import mailbridge.notice.mime_writer as mime
 from mailbridge.error_table import MEANINGS, Language, Meaning
-from mailbridge.model import Delivery, Envelope, Fax
+from mailbridge.model import Delivery, Envelope, Fax, received_documents
 from mailbridge.notice.admin_text import admin_sections
 from mailbridge.notice.original import Original
 from mailbridge.notice.wording import LABELS, RESULTS, UNKNOWN, Phrase, Row, Section, as_html, as_text, local_time, phone_number
-from mailbridge.store.notice_records import DueNotice, received_documents
+from mailbridge.store.notice_records import DueNotice
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
 _REPLY = re.compile(r"\s*(re|aw|sv|השב|תגובה)\s*:", re.IGNORECASE)

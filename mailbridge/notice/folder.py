@@ -19,13 +19,14 @@ from zoneinfo import ZoneInfo
 
 from mailbridge import log
 from mailbridge.errors import NotFound, StoreUnavailable
+from mailbridge.model import received_documents
 from mailbridge.notice.dispatcher import log_finished, settle, wait_for_work
 from mailbridge.notice.outcome import Finished, finished
 from mailbridge.notice.relay import Result
 from mailbridge.runtime import Runtime
 from mailbridge.store.fsync import sync_directory
 from mailbridge.store.interface import Transaction
-from mailbridge.store.notice_records import DueNotice, received_documents
+from mailbridge.store.notice_records import DueNotice
 from mailbridge.store.spool import Spool
 
 ENDPOINT = "folder"

@@ -11,13 +11,13 @@ from typing import Any
 
 from mailbridge import log
 from mailbridge.errors import MailbridgeError, NotFound
-from mailbridge.model import Document
+from mailbridge.model import Document, received_documents
 from mailbridge.notice.compose import Attachment, Letterhead, Mail, mail
 from mailbridge.notice.confirmation import confirmation_text
 from mailbridge.notice.dsn import compose_dsn
 from mailbridge.notice.original import MAX_HEADER, Original, header_of
 from mailbridge.page.confirmation_text import ConfirmationText
-from mailbridge.store.notice_records import DueNotice, received_documents
+from mailbridge.store.notice_records import DueNotice
 from mailbridge.store.spool import Spool
 
 # Makes a confirmation as PDF, with the first page of a document. Raises MailbridgeError.

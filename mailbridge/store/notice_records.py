@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -60,12 +60,6 @@ class Alert:
 
 def _json(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
-
-
-def received_documents(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the documents of a received fax, as its event holds them: each with its `path`, empty once it was deleted."""
-    documents: Sequence[Mapping[str, Any]] = data.get("documents") or [one for one in (data.get("document"),) if one]
-    return list(documents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

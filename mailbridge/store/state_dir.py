@@ -1,10 +1,13 @@
-"""The state_dir: the names of its files, and the lock that only one process may hold."""
+"""The state_dir: the names of its files, the space on its disk, and the lock that only one process may hold."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mailbridge.errors import StateLocked, StoreUnavailable
 from mailbridge.store.disk_errors import FULL, is_full
@@ -12,6 +15,25 @@ from mailbridge.store.disk_errors import FULL, is_full
 DATABASE = "mailbridge.sqlite3"
 # In the state_dir while a backup is restored into it.
 RESTORING = "restoring"
+_DATABASE_FILES: Final = (DATABASE, f"{DATABASE}-wal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSpace:
+    """The disk of the state_dir, in bytes. `database` is the size of the database with its write-ahead log."""
+
+    free: int
+    size: int
+    database: int
+
+
+def disk_space(state_dir: Path) -> DiskSpace:
+    """Return the space on the disk of the state_dir, blocking. Raises OSError."""
+    disk, database = os.statvfs(state_dir), 0
+    for name in _DATABASE_FILES:
+        with suppress(FileNotFoundError):
+            database += (state_dir / name).stat().st_size
+    return DiskSpace(free=disk.f_bavail * disk.f_frsize, size=disk.f_blocks * disk.f_frsize, database=database)
 
 
 def lock_state_dir(state_dir: Path) -> int:

@@ -21,9 +21,9 @@ from mailbridge import __version__
 from mailbridge.lifecycle import DeliveryState, FaxState
 from mailbridge.metrics import REGISTRY
 from mailbridge.store.interface import Transaction
+from mailbridge.store.state_dir import disk_space
 
 _STARTED_AT = time.time()
-_DATABASE_FILES = ("mailbridge.sqlite3", "mailbridge.sqlite3-wal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +123,12 @@ def _disk(state_dir: Path | None) -> Iterable[Metric]:
     if state_dir is None:
         return
     try:
-        disk = os.statvfs(state_dir)
-        database = sum((state_dir / name).stat().st_size for name in _DATABASE_FILES if (state_dir / name).exists())
+        disk = disk_space(state_dir)
     except OSError:
         return
-    yield GaugeMetricFamily("mailbridge_disk_free_bytes", "Free space for the state", value=disk.f_bavail * disk.f_frsize)
-    yield GaugeMetricFamily("mailbridge_disk_size_bytes", "Size of the state's file system", value=disk.f_blocks * disk.f_frsize)
-    yield GaugeMetricFamily("mailbridge_database_bytes", "Size of the database with its write-ahead log", value=database)
+    yield GaugeMetricFamily("mailbridge_disk_free_bytes", "Free space for the state", value=disk.free)
+    yield GaugeMetricFamily("mailbridge_disk_size_bytes", "Size of the state's file system", value=disk.size)
+    yield GaugeMetricFamily("mailbridge_database_bytes", "Size of the database with its write-ahead log", value=disk.database)
 
 
 def _process() -> Iterable[Metric]:

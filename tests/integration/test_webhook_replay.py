@@ -145,7 +145,9 @@ def test_pending_deliveries_of_a_removed_webhook_are_logged_discarded_and_can_be
             assert await log_removed_endpoints(store, {"crm"}) == {"old": 5}
         assert [line["id"] for line in lines] == ["old"]
         assert "mailbridge replay --endpoint old --retire" in lines[0]["error"]
-        answer = await delivery_actions.replay(store, clock, endpoint="old", retire=True)
+        answer = await delivery_actions.replay(store, clock, endpoint="old", retire=True, by={"user": "office"})
+        [line] = await store.run(lambda tx: tx.audit.newest("old"))
+        assert (line.what, line.record) == ("webhook.retire", {"user": "office"})
         assert (answer["retired"], answer["endpoints"]) == (5, {"old": 5})
         assert len(await pending(store, "crm")) == 5
         retired = await store.run(lambda tx: tx.deliveries.newest("dead"))
