@@ -59,8 +59,7 @@ async def compose(visit: Visit) -> Response:
                 account=values["account"] or None,
                 send_at=read_minute(values["send_at"], visit.console.zone),
             )
-            faults = _check_choices(visit, composition, values)
-            faults, draft = (faults, None) if faults else await _draft(visit, composition, most)
+            faults, draft = await _draft(visit, composition, most, _check_choices(visit, composition, values))
     except TooLarge:
         return _form(visit, {"sender": sender_of(visit)}, {"files": _Fault("5.3.4", "")})
     if draft is None:
@@ -102,8 +101,11 @@ class _Fault:
         return cls(code, sentence)
 
 
-async def _draft(visit: Visit, composition: Composition, most: int) -> tuple[dict[str, _Fault], Draft | None]:
-    drafts, faults = visit.console.services.drafts, dict[str, _Fault]()
+async def _draft(
+    visit: Visit, composition: Composition, most: int, faults: dict[str, _Fault]
+) -> tuple[dict[str, _Fault], Draft | None]:
+    """Return the draft, or everything that is wrong: `faults`, and what the gateway refuses."""
+    drafts = visit.console.services.drafts
     if not composition.to:
         faults["to"] = _Fault("to_missing", "")
     if not _ADDRESS.fullmatch(composition.sender):

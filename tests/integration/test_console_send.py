@@ -371,6 +371,19 @@ def test_a_time_at_which_nothing_is_sent_is_said_beside_its_field(tmp_path: Path
     with_console(tmp_path, scenario)
 
 
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    """A browser forgets the files that were chosen, so that each correction costs a person a choice."""
+
+    async def scenario(site: Site) -> None:
+        browser = await site.user("dana")
+        for wrong in ({"sender": "nobody"}, {}):
+            tree = check_page(await write(browser, "12", pdf(), send_at="2026-01-04T10:00", account="nobody", **wrong), 422)
+            faulty = {one.get("id") for one in tree.iter() if one.get("aria-invalid") == "true"}
+            assert faulty >= {"send_at", *wrong, *(() if wrong else ("to",))}
+
+    with_console(tmp_path, scenario)
+
+
 HOSTILE = "\"><img src=x onerror=alert(1)><script>alert(1)</script>'"
 
 
