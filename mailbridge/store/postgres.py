@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -19,6 +20,7 @@ from mailbridge.store.notices import NoticePlan
 from mailbridge.store.postgres_bodies import PostgresBodies
 from mailbridge.store.postgres_faults import PostgresFaults, leave_server
 from mailbridge.store.postgres_node import PostgresNode
+from mailbridge.store.postgres_waking import Waking
 from mailbridge.store.sql_store import SqlStore
 
 _OLDEST_SERVER: Final = 14
@@ -45,7 +47,8 @@ _UNSAFE: Final = (("fsync", "off"), ("synchronous_commit", "off"), ("full_page_w
 class PostgresStore(SqlStore):
     """A store in the database at `url` (postgresql://…). See `SqlStore`.
 
-    While it is open it is a node, which others see as `name`. With `unsafe` also a server is used that loses commits in a crash.
+    While it is open it is a node, which others see as `name`. `listen_url` is where it listens for notifications: a pool, which
+    `url` may lead to, passes none on. With `unsafe` also a server is used that loses commits in a crash.
     Use it as an async context manager.
 
     Raises StoreUnavailable: the server cannot be used, or the tables are not there; SchemaTooNew.
@@ -58,11 +61,12 @@ class PostgresStore(SqlStore):
         route: Route,
         plan: NoticePlan | None = None,
         *,
+        listen_url: str | None = None,
         name: str = "",
         unsafe: bool = False,
     ) -> None:
         super().__init__(describe, route, plan)
-        self._url, self._name, self._unsafe = url, name or socket.gethostname(), unsafe
+        self._url, self._listen_url, self._name, self._unsafe = url, listen_url or url, name or socket.gethostname(), unsafe
 
     async def __aenter__(self) -> PostgresStore:
         engine = await asyncio.to_thread(_open, self._url, self._unsafe)
@@ -75,12 +79,24 @@ class PostgresStore(SqlStore):
             engine.dispose()
             raise PostgresFaults().unavailable(error, committing=False) from None
         self._start(engine, PostgresFaults(), self.node)
+        self._waking = Waking(_engine(self._url), partial(_connect, self._listen_url), self.node.id, self._woken)
+        self._loop = asyncio.get_running_loop()
+        self._waking.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
+        await asyncio.to_thread(self._waking.stop)
         await asyncio.to_thread(self.bodies.close)
         await asyncio.to_thread(self.node.stop)
+
+    def _notify(self, topics: set[str]) -> None:
+        super()._notify(topics)
+        self._waking.announce(topics)
+
+    def _woken(self, topics: set[str] | None) -> None:
+        """Let services look for work of other nodes; None is work of any kind. Called in another thread."""
+        self._loop.call_soon_threadsafe(lambda: SqlStore._notify(self, set(self._subscribed) if topics is None else topics))
 
 
 def migrate(url: str, *, unsafe: bool = False) -> tuple[int, int]:
@@ -143,6 +159,11 @@ def _engine(url: str, connections: int = 1) -> Engine:
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_LIMITS))
     event.listen(engine, "handle_error", leave_server)
     return engine
+
+
+def _connect(url: str) -> psycopg.Connection[Any]:
+    address = _with_patience(make_url(url).set(drivername="postgresql"))
+    return psycopg.connect(address.render_as_string(hide_password=False), autocommit=True)
 
 
 def _with_patience(address: URL) -> URL:

@@ -1,0 +1,96 @@
+"""Wakes the other nodes when there is work for them, by NOTIFY. Nothing depends on it: every service also looks by itself.
+
+A commit with a NOTIFY takes a lock of the whole server, so it is a transaction of its own, after the one that made the work, and
+there are few: what comes up meanwhile shares the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import psycopg
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+_CHANNEL: Final = "mailbridge"
+_NOTIFY: Final = text(f"SELECT pg_notify('{_CHANNEL}', :payload)")
+# Seconds: between two notifications; until the listener sees that it must end; between queries that keep its connection alive and
+# show that it is dead; and until it connects again.
+_PAUSE: Final = 0.05
+_LOOK: Final = 0.5
+_PING: Final = 10.0
+_RETRY: Final = 5.0
+
+Connect = Callable[[], "psycopg.Connection[Any]"]
+
+
+class Waking:
+    """Wakes other nodes, and calls `wake` in its thread with the topics of theirs; with None when any topic may have work.
+
+    `engine` has a connection for notifications alone, `connect` makes the one that listens. `node_id` is this node's.
+    """
+
+    def __init__(self, engine: Engine, connect: Connect, node_id: str, wake: Callable[[set[str] | None], None]) -> None:
+        self._engine, self._connect, self._node_id, self._wake = engine, connect, node_id, wake
+        self._topics: set[str] = set()
+        self._lock = threading.Lock()
+        self._waiting, self._ended = threading.Event(), threading.Event()
+        self._threads = [threading.Thread(target=work, name="waking", daemon=True) for work in (self._notify, self._listen)]
+
+    def start(self) -> None:
+        """Start both threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End both threads, blocking."""
+        self._ended.set()
+        self._waiting.set()
+        for thread in self._threads:
+            thread.join()
+        self._engine.dispose()
+
+    def announce(self, topics: Iterable[str]) -> None:
+        """Wake the other nodes soon."""
+        with self._lock:
+            self._topics.update(topics)
+            if self._topics:
+                self._waiting.set()
+
+    def _notify(self) -> None:
+        while self._waiting.wait() and not self._ended.is_set():
+            with self._lock:
+                topics, self._topics = self._topics, set()
+                self._waiting.clear()
+            # Without the server there is nobody to be woken.
+            with contextlib.suppress(DBAPIError):
+                self._send(topics)
+            self._ended.wait(_PAUSE)
+
+    def _send(self, topics: Iterable[str]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(_NOTIFY, [{"payload": f"{self._node_id} {topic}"} for topic in sorted(topics)])
+
+    def _listen(self) -> None:
+        while not self._ended.is_set():
+            with contextlib.suppress(psycopg.Error), self._connect() as connection:
+                connection.execute(f"LISTEN {_CHANNEL}")
+                self._wake(None)  # what was notified before is not heard
+                self._hear(connection)
+            self._ended.wait(_RETRY)
+
+    def _hear(self, connection: psycopg.Connection[Any]) -> None:
+        """Pass notifications on until this node ends, or the connection does: psycopg.Error."""
+        pinged = time.monotonic()
+        while not self._ended.is_set():
+            for heard in connection.notifies(timeout=_LOOK, stop_after=1):
+                sender, _, topic = heard.payload.partition(" ")
+                if sender != self._node_id:
+                    self._wake({topic})
+            if time.monotonic() - pinged > _PING:
+                connection.execute("SELECT 1")
+                pinged = time.monotonic()
