@@ -31,9 +31,9 @@ class LogIn(Protocol):
 
 
 class ShowPage(Protocol):
-    """Shows page `number` (1 for the first) of a document, `width` pixels wide or less. Raises StoreUnavailable."""
+    """Shows page `number` (1 for the first) of a document, `width` pixels wide or less, to a user. Raises StoreUnavailable."""
 
-    async def __call__(self, document: Document, number: int, width: int) -> ShownPage: ...
+    async def __call__(self, document: Document, number: int, width: int, viewer: str) -> ShownPage: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

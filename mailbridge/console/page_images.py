@@ -127,7 +127,7 @@ def _named(visit: Visit, documents: Sequence[Document]) -> tuple[int, Document, 
 
 async def _page(visit: Visit, document: Document, number: int, size: str) -> ShownPage:
     try:
-        return await visit.console.services.pictures(document, number, WIDTHS.get(size, WIDTHS["small"]))
+        return await visit.console.services.pictures(document, number, WIDTHS.get(size, WIDTHS["small"]), visit.user.name)
     except StoreUnavailable:
         return ShownPage(not_shown="limits")
 

@@ -9,12 +9,11 @@ from mailbridge.config import Config
 from mailbridge.config.mail_addresses import relay_address
 from mailbridge.notice.admin_watch import AdminWatch
 from mailbridge.notice.compose import Letterhead
-from mailbridge.notice.confirmation import confirmation_text
 from mailbridge.notice.dispatcher import NoticeDispatcher
 from mailbridge.notice.folder import FolderDispatcher
 from mailbridge.notice.planner import sender_of
 from mailbridge.notice.relay import Relay
-from mailbridge.notice.writer import Confirm, NoticeWriter
+from mailbridge.notice.writer import Confirm, NoticeWriter, confirmation_of_fax
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Store
 
@@ -66,5 +65,4 @@ def build_folders(config: Config, runtime: Runtime) -> FolderDispatcher | None:
 async def confirmation_of(fax_id: str, store: Store, config: Config, confirm: Confirm) -> str:
     """Return the confirmation of a sent fax: a PDF in base64. Raises NotFound, StoreUnavailable, Refused."""
     fax = await store.run(lambda tx: tx.faxes.get(fax_id))
-    document = next(iter(fax.documents), None)
-    return base64.b64encode(await confirm(confirmation_text(fax, letterhead(config)), document)).decode()
+    return base64.b64encode(await confirmation_of_fax(fax, letterhead(config), confirm)).decode()

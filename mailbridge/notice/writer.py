@@ -11,7 +11,7 @@ from typing import Any
 
 from mailbridge import log
 from mailbridge.errors import MailbridgeError, NotFound
-from mailbridge.model import Document, received_documents
+from mailbridge.model import Document, Fax, received_documents
 from mailbridge.notice.compose import Attachment, Letterhead, Mail, mail
 from mailbridge.notice.confirmation import confirmation_text
 from mailbridge.notice.dsn import compose_dsn
@@ -21,7 +21,7 @@ from mailbridge.store.notice_records import DueNotice
 from mailbridge.store.spool import Spool
 
 # Makes a confirmation as PDF, with the first page of a document. Raises MailbridgeError.
-Confirm = Callable[[ConfirmationText, Document | None], Awaitable[bytes]]
+Confirm = Callable[[ConfirmationText, Document | None, str], Awaitable[bytes]]
 # Kinds with a confirmation, and how many one mail carries.
 _CONFIRMED = ("delivered", "failed")
 _MOST_CONFIRMATIONS = 20
@@ -90,12 +90,18 @@ class NoticeWriter:
         made = []
         for fax in list(due.faxes.values())[:_MOST_CONFIRMATIONS]:
             try:
-                content = await self._confirm(confirmation_text(fax, self._letterhead), next(iter(fax.documents), None))
+                content = await confirmation_of_fax(fax, self._letterhead, self._confirm)
             except MailbridgeError as error:  # the notice is more important
                 log.confirmation_not_made(fax.id, error=str(error))
             else:
                 made.append(Attachment(filename=f"{fax.id}.pdf", content_type="application/pdf", content=content))
         return made
+
+
+async def confirmation_of_fax(fax: Fax, letterhead: Letterhead, confirm: Confirm) -> bytes:
+    """Return the confirmation of a fax. One that takes long delays those of the same user, or client, alone."""
+    owner = f"user {fax.user}" if fax.user is not None else fax.client or ""
+    return await confirm(confirmation_text(fax, letterhead), next(iter(fax.documents), None), owner)
 
 
 def _read(path: Path) -> bytes:

@@ -35,7 +35,7 @@ from mailbridge.submission.worker_shares import WorkerShares
 
 WORKERS = 3  # one more than a client may hold
 MAX_JOBS = 4  # of one worker
-_CONFIRMATIONS, _PICTURES = "confirmations", "pictures"  # stand for their clients
+_CONFIRMATIONS, _PICTURES = "confirmations", "pictures"  # with whose they are, they stand for clients
 _REFUSAL = re.compile(r"5\d\d 5\.\d{1,3}\.\d{1,3} [^\r\n]{1,600}")
 
 
@@ -89,23 +89,24 @@ class LetterReader:
         request = LetterRequest(path=relpath, page_mode=self.page_mode, line_ends_changed=line_ends_changed)
         return checked_letter(await self._ask(Job(request, [self._opener(relpath)], client)), relpath)
 
-    async def confirmation(self, text: ConfirmationText, document: Document | None) -> bytes:
-        """Return a confirmation as PDF, with the first page of a document where that can be shown.
+    async def confirmation(self, text: ConfirmationText, document: Document | None, owner: str) -> bytes:
+        """Return a confirmation as PDF, with the first page of a document where that can be shown. `owner` is whose fax it is.
 
         Raises StoreUnavailable, and Refused if it cannot be made.
         """
         shown = document if document is not None and document.path and document.content_type != EXTERNAL else None
+        client = f"{_CONFIRMATIONS} of {owner}"
         if shown is not None:
             request = ConfirmationRequest(text=text, document=shown)
-            response = await self._ask(Job(request, [self._opener(shown.path)], _CONFIRMATIONS))
+            response = await self._ask(Job(request, [self._opener(shown.path)], client))
             if response.page:
                 return response.page
-        response = await self._ask(Job(ConfirmationRequest(text=text), [], _CONFIRMATIONS))
+        response = await self._ask(Job(ConfirmationRequest(text=text), [], client))
         if not response.page:
             raise Refused(response.refused or UNREADABLE)
         return response.page
 
-    async def picture(self, document: Document, number: int, width: int) -> Response:
+    async def picture(self, document: Document, number: int, width: int, viewer: str) -> Response:
         """Return a worker's response with a page as PNG (see `page_pictures`).
 
         Raises StoreUnavailable, and Refused where a worker's limits do not suffice for it.
@@ -113,7 +114,7 @@ class LetterReader:
         if not (self._spool_root / file_of(document.path)).exists():
             return Response(page=b"", not_shown="deleted")
         request = PictureRequest(document=document, number=number, width=width)
-        response = await self._ask(Job(request, [self._opener(document.path)], _PICTURES))
+        response = await self._ask(Job(request, [self._opener(document.path)], f"{_PICTURES} of {viewer}"))
         if response.unavailable is not None:
             raise StoreUnavailable(response.unavailable[:200])
         return response

@@ -1,4 +1,4 @@
-"""Pictures of documents' pages, made by the workers one at a time, so that people who look cost the mails little.
+"""Pictures of documents' pages, made by the workers, one at a time for each person, who so costs the mails and others little.
 
 The newest pictures are kept in memory. So is what could not be shown: a hostile document takes a worker's time once.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from typing import Final, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Document
@@ -32,19 +33,22 @@ class _Key(NamedTuple):
 class Render(Protocol):
     """Asks a worker for a page. Raises Refused where its time or memory ran out, StoreUnavailable."""
 
-    async def __call__(self, document: Document, number: int, width: int) -> Response: ...
+    async def __call__(self, document: Document, number: int, width: int, viewer: str) -> Response: ...
 
 
 class PagePictures:
-    """`await pictures(document, number, width)` shows page `number` (1 for the first), `width` pixels wide or less."""
+    """`await pictures(document, number, width, viewer)` shows page `number` (1 for the first), `width` pixels wide or less.
+
+    Whoever looks at a document that takes long waits for it alone: `viewer` is the name of a user.
+    """
 
     def __init__(self, render: Render) -> None:
         self._render = render
-        self._turn = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by viewer
         self._kept: OrderedDict[_Key, ShownPage] = OrderedDict()
         self._size = 0
 
-    async def __call__(self, document: Document, number: int, width: int) -> ShownPage:
+    async def __call__(self, document: Document, number: int, width: int, viewer: str) -> ShownPage:
         """Return the picture, or why there is none. Raises StoreUnavailable if it cannot be made at the moment."""
         if not document.path:
             return ShownPage(not_shown="deleted")
@@ -53,17 +57,18 @@ class PagePictures:
         if document.size > _LARGEST_DOCUMENT:
             return ShownPage(not_shown="limits")
         key = _Key(document.sha256, document.path, document.offset, number, width)
-        async with self._turn:
+        turn = self._turns.setdefault(viewer, asyncio.Lock())
+        async with turn:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-            picture = await self._picture(document, number, width)
+            picture = await self._picture(document, number, width, viewer)
             self._keep(key, picture)
             return picture
 
-    async def _picture(self, document: Document, number: int, width: int) -> ShownPage:
+    async def _picture(self, document: Document, number: int, width: int, viewer: str) -> ShownPage:
         try:
-            response = await self._render(document, number, width)
+            response = await self._render(document, number, width, viewer)
         except Refused:
             return ShownPage(not_shown="limits")
         content = response.page or b""
@@ -75,6 +80,8 @@ class PagePictures:
         return ShownPage(png=content, pages=response.pages)
 
     def _keep(self, key: _Key, picture: ShownPage) -> None:
+        if (earlier := self._kept.pop(key, None)) is not None:  # two have looked at once
+            self._size -= len(earlier.png) + _ENTRY
         self._kept[key] = picture
         self._size += len(picture.png) + _ENTRY
         while self._size > _KEPT:

@@ -72,7 +72,7 @@ def console_of(store: SqliteStore, state_dir: Path) -> Any:
     )
 
 
-async def _no_picture(document: Document, number: int, width: int) -> ShownPage:
+async def _no_picture(document: Document, number: int, width: int, viewer: str) -> ShownPage:
     return ShownPage(not_shown="kind")
 
 

@@ -128,7 +128,7 @@ def test_a_page_does_not_wait_for_pictures_that_take_long(tmp_path: Path, monkey
     async def scenario(site: Site) -> None:
         go_on = asyncio.Event()
 
-        async def slow(document: Document, number: int, width: int) -> ShownPage:
+        async def slow(document: Document, number: int, width: int, viewer: str) -> ShownPage:
             await go_on.wait()
             return ShownPage(png=b"\x89PNG\r\n\x1a\n", pages=5)
 
@@ -146,7 +146,7 @@ def test_a_page_does_not_wait_for_pictures_that_take_long(tmp_path: Path, monkey
 
 def test_without_a_worker_the_rest_of_the_page_is_shown(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
-        async def fail(document: Document, number: int, width: int) -> ShownPage:
+        async def fail(document: Document, number: int, width: int, viewer: str) -> ShownPage:
             raise StoreUnavailable("no worker")
 
         object.__setattr__(site.console.services, "pictures", fail)

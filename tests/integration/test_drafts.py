@@ -77,7 +77,7 @@ def test_a_draft_is_shown_before_it_is_sent_and_sent_once(tmp_path: Path) -> Non
         draft = await office.draft("03-9876543", "board")
         assert draft.numbers == ["+97239876543", "+97297654321"]
         assert (draft.subject, draft.account, draft.pages) == ("contract", "office", 1)
-        assert (await PagePictures(office.gateway._read_letter.picture)(draft.documents[0], 1, 300)).pages == 1  # type: ignore[attr-defined]
+        assert (await PagePictures(office.gateway._read_letter.picture)(draft.documents[0], 1, 300, "dana")).pages == 1  # type: ignore[attr-defined]
         assert await office.faxes() == []
         sent = await asyncio.gather(*(office.drafts.send(draft.key, "dana") for _ in range(5)))
         again = await office.drafts.send(draft.key, "dana")

@@ -18,6 +18,7 @@ from PIL import Image
 from mailbridge.model import Document, Email, Failure, Fax
 from mailbridge.notice.compose import Letterhead
 from mailbridge.notice.confirmation import confirmation_text
+from mailbridge.notice.writer import confirmation_of_fax
 from mailbridge.page.text_page import render
 from mailbridge.submission.letter_reader import LetterReader
 from tests.factories import NOW, a_fax
@@ -75,7 +76,7 @@ def made(spool: Path, fax: Fax, language: Any = "en") -> tuple[str, int]:
     async def main() -> bytes:
         async with asyncio.timeout(PATIENCE), a_reader(spool) as reader:
             text = confirmation_text(fax, replace(LETTERHEAD, language=language))
-            return await reader.confirmation(text, next(iter(fax.documents), None))
+            return await reader.confirmation(text, next(iter(fax.documents), None), "user dana")
 
     return read(asyncio.run(main()))
 
@@ -183,3 +184,18 @@ def test_a_notice_leaves_without_a_confirmation_that_cannot_be_made(tmp_path: Pa
             assert "confirmation not made" in "".join(capsys.readouterr())
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("user", "client", "owner"), [("dana", "10.0.0.9", "user dana"), (None, "10.0.0.9", "10.0.0.9"), (None, None, "")]
+)
+def test_attack_5_a_confirmation_counts_for_whoever_sent_the_fax(user: str | None, client: str | None, owner: str) -> None:
+    owners: list[str] = []
+
+    async def confirm(text: object, document: object, of: str) -> bytes:
+        owners.append(of)
+        return b"%PDF"
+
+    fax = a_fax(user=user, client=client)
+    assert asyncio.run(confirmation_of_fax(fax, LETTERHEAD, confirm)) == b"%PDF"
+    assert owners == [owner]

@@ -26,7 +26,7 @@ class UnboxedReader:
         request = LetterRequest(path=relpath, page_mode="auto", line_ends_changed=line_ends_changed)
         return checked_letter(await self._respond(request, relpath), relpath)
 
-    async def picture(self, document: Document, number: int, width: int) -> Response:
+    async def picture(self, document: Document, number: int, width: int, viewer: str) -> Response:
         """Return a response with a page."""
         response = await self._respond(PictureRequest(document=document, number=number, width=width), document.path)
         if response.unavailable:

@@ -408,12 +408,14 @@ def test_pages_of_a_mail_in_a_segment_are_shown_until_it_is_gone(root: Path) -> 
             [page] = map(mail.stored, letter.documents)
             with spool.open_document(page) as content:
                 assert hashlib.sha256(content.read()).hexdigest() == page.sha256
-            shown = await reader.picture(page, 1, 300)
+            shown = await reader.picture(page, 1, 300, "dana")
             assert (shown.pages, (shown.page or b"")[:4]) == (1, b"\x89PNG")
             text = ConfirmationText(title="Delivered", rows=(("To", "+97239876543"),))
-            assert len(await reader.confirmation(text, page)) > len(await reader.confirmation(text, None))
+            assert len(await reader.confirmation(text, page, "user dana")) > len(
+                await reader.confirmation(text, None, "user dana")
+            )
             spool.path(file_of(page.path)).unlink()
-            assert (await reader.picture(page, 1, 300)).not_shown == "deleted"
+            assert (await reader.picture(page, 1, 300, "dana")).not_shown == "deleted"
         finally:
             await reader.stop()
 

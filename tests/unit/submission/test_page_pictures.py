@@ -16,10 +16,12 @@ from PIL import Image
 
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
+from mailbridge.page.confirmation_text import ConfirmationText
 from mailbridge.page.text_page import render
 from mailbridge.submission import page_pictures
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.page_pictures import PagePictures
+from mailbridge.submission.worker_process import Job
 from mailbridge.submission.worker_protocol import Response
 from tests.wait_helpers import PATIENCE
 
@@ -40,7 +42,7 @@ class Worker:
         self.asked: list[tuple[int, int]] = []
         self.at_once = self.most_at_once = 0
 
-    async def __call__(self, document: Document, number: int, width: int) -> Response:
+    async def __call__(self, document: Document, number: int, width: int, viewer: str) -> Response:
         self.asked.append((number, width))
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
@@ -56,13 +58,67 @@ def test_a_picture_is_made_once_and_kept() -> None:
     pictures = PagePictures(worker)
 
     async def run() -> None:
-        shown = await asyncio.gather(*(pictures(document(), 1, 300) for _ in range(5)))
+        shown = await asyncio.gather(*(pictures(document(), 1, 300, "dana") for _ in range(5)))
         assert {(one.png, one.pages, one.not_shown) for one in shown} == {(PNG, 3, None)}
-        await asyncio.gather(pictures(document(), 2, 300), pictures(document(), 1, 900), pictures(document(offset=9), 1, 300))
+        others = [(document(), 2, 300), (document(), 1, 900), (document(offset=9), 1, 300)]
+        await asyncio.gather(*(pictures(*other, "dana") for other in others))
 
     asyncio.run(run())
     assert worker.asked == [(1, 300), (2, 300), (1, 900), (1, 300)]
     assert worker.most_at_once == 1
+
+
+def test_attack_5_pictures_that_take_long_delay_their_viewer_alone() -> None:
+    asked, go = list[str](), asyncio.Event()
+
+    async def slow(document: Document, number: int, width: int, viewer: str) -> Response:
+        asked.append(viewer)
+        if viewer == "dana":
+            await go.wait()
+        return Response(page=PNG, pages=9)
+
+    async def run() -> None:
+        pictures = PagePictures(slow)
+        waiting = [asyncio.create_task(pictures(document(), number, 300, "dana")) for number in (1, 2)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE):
+            assert (await pictures(document(), 3, 300, "office")).png == PNG
+            assert (await pictures(document(), 1, 300, "office")).png == PNG
+        assert asked == ["dana", "office", "office"]
+        go.set()
+        await asyncio.gather(*waiting)
+        assert asked == ["dana", "office", "office", "dana"]
+        # The page that both looked at counts once.
+        assert pictures._size == sum(len(picture.png) + 200 for picture in pictures._kept.values())
+        assert not pictures._turns
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["picture", "confirmation"])
+def test_attack_5_whose_page_ran_out_of_time_rests_and_others_do_not(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients: list[str] = []
+
+    async def ask(reader: LetterReader, job: Job) -> Response:
+        clients.append(job.client)
+        return Response(page=PNG, pages=1)
+
+    monkeypatch.setattr(LetterReader, "_ask", ask)
+
+    async def run() -> None:
+        reader, text = LetterReader(tmp_path, "auto"), ConfirmationText(title="", rows=())
+        (tmp_path / "a.pdf").write_bytes(b"")
+        for who in ("dana", "office"):
+            if kind == "picture":
+                await reader.picture(document(path="a.pdf"), 1, 300, who)
+            else:
+                await reader.confirmation(text, document(path="a.pdf"), who)
+
+    asyncio.run(run())
+    # Workers are shared by these names (see `worker_shares`).
+    assert clients == [f"{kind}s of dana", f"{kind}s of office"]
 
 
 def test_memory_stays_flat(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +127,7 @@ def test_memory_stays_flat(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def run() -> None:
         for number in range(1, 50):
-            await pictures(document(), number, 300)
+            await pictures(document(), number, 300, "dana")
 
     asyncio.run(run())
     assert len(pictures._kept) == 1000 // (len(PNG) + 200)
@@ -97,7 +153,7 @@ def test_what_cannot_be_shown_is_asked_once(response: Response | Exception, reas
 
     async def run() -> None:
         for _ in range(3):
-            shown = await pictures(document(), 1, 300)
+            shown = await pictures(document(), 1, 300, "dana")
             assert (shown.png, shown.not_shown) == (b"", reason)
 
     asyncio.run(run())
@@ -109,7 +165,7 @@ def test_no_worker_is_asked_for_what_is_not_here() -> None:
     pictures = PagePictures(worker)
 
     async def why(**changes: Any) -> str | None:
-        return (await pictures(document(**changes), 1, 300)).not_shown
+        return (await pictures(document(**changes), 1, 300, "dana")).not_shown
 
     assert asyncio.run(why(path="")) == "deleted"
     assert asyncio.run(why(content_type=EXTERNAL)) == "elsewhere"
@@ -123,9 +179,9 @@ def test_what_fails_for_the_moment_is_asked_again() -> None:
 
     async def run() -> None:
         with pytest.raises(StoreUnavailable):
-            await pictures(document(), 1, 300)
+            await pictures(document(), 1, 300, "dana")
         worker.response = Response(page=PNG, pages=1)
-        assert (await pictures(document(), 1, 300)).png == PNG
+        assert (await pictures(document(), 1, 300, "dana")).png == PNG
 
     asyncio.run(run())
 
@@ -152,11 +208,11 @@ def test_a_page_is_made_in_a_worker(tmp_path: Path) -> None:
     page = spooled(tmp_path, "page", render("hello " * 2000)[0])
 
     async def work(reader: LetterReader, pictures: PagePictures) -> None:
-        shown = await pictures(page, 2, 300)
+        shown = await pictures(page, 2, 300, "dana")
         assert Image.open(io.BytesIO(shown.png)).width == 300
         assert shown.pages > 1
-        assert (await pictures(page, 99, 300)).not_shown == "page"
-        assert (await pictures(replace(page, path="gone"), 1, 300)).not_shown == "deleted"
+        assert (await pictures(page, 99, 300, "dana")).not_shown == "page"
+        assert (await pictures(replace(page, path="gone"), 1, 300, "dana")).not_shown == "deleted"
 
     with_reader(tmp_path, work)
 
@@ -190,7 +246,7 @@ def test_a_document_that_is_never_drawn_is_over_the_limits_and_mail_is_read_mean
     hostile = spooled(tmp_path, "hostile", loop_forever())
 
     async def work(reader: LetterReader, pictures: PagePictures) -> None:
-        showing = asyncio.create_task(pictures(hostile, 1, 900))
+        showing = asyncio.create_task(pictures(hostile, 1, 900, "dana"))
         while not any(worker.jobs for worker in reader._workers):
             await asyncio.sleep(0)
         (drawing,) = [worker.pid for worker in reader._workers if worker.jobs]
@@ -201,6 +257,6 @@ def test_a_document_that_is_never_drawn_is_over_the_limits_and_mail_is_read_mean
         assert not showing.done()
         os.kill(drawing, signal.SIGCONT)
         assert (await showing).not_shown == "limits"
-        assert (await pictures(hostile, 1, 900)).not_shown == "limits"
+        assert (await pictures(hostile, 1, 900, "dana")).not_shown == "limits"
 
     with_reader(tmp_path, work, workers=2)
