@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from mailbridge import __version__, log
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import new_id
+from mailbridge.store.postgres_faults import PostgresFaults
 from mailbridge.store.rivals import LEASE, NOW
 from mailbridge.store.schema import EPOCH
 
@@ -59,7 +61,10 @@ class NodeRow(NamedTuple):
 
 
 class PostgresNode:
-    """See `store.node.Node`. `engine` has a connection for this node alone; `monotonic` returns seconds."""
+    """See `store.node.Node` and `store.leased_service.Leases`.
+
+    `engine` has a connection for this node alone, and `monotonic` returns seconds.
+    """
 
     def __init__(self, engine: Engine, name: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.id = new_id("nod")
@@ -119,19 +124,27 @@ class PostgresNode:
         return at + timedelta(seconds=self._monotonic() - monotonic)
 
     def take(self, name: str) -> bool:
-        """Take a lease, blocking, unless another node that works has it; return whether this node has it. Raises DBAPIError."""
-        with self._using, self._engine.begin() as connection:
-            values = {"name": name, "id": self.id}
+        """See `store.leased_service.Leases`."""
+        values = {"name": name, "id": self.id}
+        with self._transaction() as connection:
             return any(connection.execute(statement, values).scalar() for statement in (_TAKE, _HELD))
 
     def give_back(self, name: str) -> None:
-        """Give a lease back, blocking. Raises DBAPIError."""
-        with self._using, self._engine.begin() as connection:
+        """See `store.leased_service.Leases`."""
+        with self._transaction() as connection:
             connection.execute(_RETURN, {"name": name, "id": self.id})
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._using, self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise PostgresFaults().unavailable(error, committing=False) from None
+
     def nodes(self) -> list[NodeRow]:
-        """Return every node that was seen in the last day, blocking, in the order of their starts. Raises DBAPIError."""
-        with self._using, self._engine.begin() as connection:
+        """Return every node that was seen in the last day, blocking, in the order of their starts. Raises StoreUnavailable."""
+        with self._transaction() as connection:
             leases = connection.execute(_LEASES).all()
             found = connection.execute(_LIST).all()
         nodes = []

@@ -1,0 +1,135 @@
+"""P10: a service runs on one node at a time, on another one when that ends, and never on two."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mailbridge.errors import StoreUnavailable
+from mailbridge.store import leased_service
+from mailbridge.store.leased_service import LeasedService
+from tests.wait_helpers import until
+
+
+class Database:
+    """Leases of several nodes, as the database has them."""
+
+    def __init__(self) -> None:
+        self.holder: str | None = None
+
+
+class Node:
+    """One node, which can be cut off from the database."""
+
+    def __init__(self, name: str, database: Database) -> None:
+        self._name, self._database = name, database
+        self.cut_off = self.lease_is_over = False
+        self.running, self.runs, self.asked = 0, 0, 0
+        self.fails = False
+
+    def take(self, _: str) -> bool:
+        self._connect()
+        if self._database.holder is None:
+            self._database.holder = self._name
+        return self._database.holder == self._name
+
+    def give_back(self, _: str) -> None:
+        self._connect()
+        if self._database.holder == self._name:
+            self._database.holder = None
+
+    def check_lease(self) -> None:
+        if self.lease_is_over:
+            raise StoreUnavailable("the lease is over")
+
+    def _connect(self) -> None:
+        self.asked += 1
+        if self.cut_off:
+            raise StoreUnavailable("the database does not answer")
+
+    async def service(self) -> None:
+        self.running += 1
+        self.runs += 1
+        try:
+            if self.fails:
+                raise ValueError("a bug")
+            await asyncio.Event().wait()
+        finally:
+            self.running -= 1
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leased_service, "_EVERY", 0.001)
+
+
+@contextlib.asynccontextmanager
+async def serving(*nodes: Node) -> AsyncIterator[list[asyncio.Task[None]]]:
+    tasks = [asyncio.create_task(LeasedService("poller", node.service, node).run()) for node in nodes]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_one_of_two_nodes_runs_it_and_the_other_when_that_stops() -> None:
+    async def main() -> None:
+        database = Database()
+        one, other = Node("one", database), Node("other", database)
+        async with serving(one, other) as tasks:
+            await until(lambda: one.running + other.running == 1)
+            first, second = (one, other) if one.running else (other, one)
+            tasks[0 if first is one else 1].cancel()
+            await until(lambda: second.running == 1)
+            assert (first.running, first.runs) == (0, 1)
+        assert (second.running, database.holder) == (0, None)
+
+    asyncio.run(main())
+
+
+def test_a_node_that_is_cut_off_goes_on_until_its_lease_may_be_over() -> None:
+    async def main() -> None:
+        database = Database()
+        node = Node("one", database)
+        async with serving(node):
+            await until(lambda: node.running == 1)
+            node.cut_off = True
+            asked = node.asked
+            await until(lambda: node.asked > asked + 3)
+            assert (node.running, node.runs) == (1, 1)
+            node.lease_is_over = True
+            await until(lambda: node.running == 0)
+            node.cut_off = node.lease_is_over = False
+            await until(lambda: node.running == 1)
+
+    asyncio.run(main())
+
+
+def test_a_lease_that_another_node_has_taken_ends_the_service() -> None:
+    async def main() -> None:
+        database = Database()
+        node = Node("one", database)
+        async with serving(node):
+            await until(lambda: node.running == 1)
+            database.holder = "other"
+            await until(lambda: node.running == 0)
+            assert database.holder == "other"
+
+    asyncio.run(main())
+
+
+def test_an_error_of_the_service_is_its_own() -> None:
+    async def main() -> None:
+        database = Database()
+        node = Node("one", database)
+        node.fails = True
+        with pytest.raises(ValueError, match="a bug"):
+            await LeasedService("poller", node.service, node).run()
+        assert database.holder is None
+
+    asyncio.run(main())
