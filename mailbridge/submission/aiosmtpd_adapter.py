@@ -255,8 +255,9 @@ class SmtpProtocol(SMTP):
             self._timeout_handle.cancel()
 
     def restart_idle_timer(self) -> None:
-        """Let `idle_timeout` begin anew."""
-        self._reset_timeout()
+        """Let `idle_timeout` begin anew, unless the client is gone: a timer would keep its session in memory."""
+        if self.transport is not None:
+            self._reset_timeout()
 
     def hang_up(self, reply: str) -> None:
         """Send a last reply and close, whatever is under way; unread input is dropped. Cuts the connection after 5 s."""

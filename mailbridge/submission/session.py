@@ -188,9 +188,9 @@ class Session(ClientConnection):
         await self.push(reply)
 
     def _log_refusal(self, reply: str) -> None:
+        metrics.refused(reply)
         if self.limits.refusals <= LOGGED_REFUSALS:
             last = {"note": "further ones of this session have no line"} if self.limits.refusals == LOGGED_REFUSALS else {}
-            metrics.refused(reply)
             self.log_line(log.mail_refused, self._transaction.id, **self._who(), reply=reply, **last)
 
     def _who(self) -> dict[str, str | None]:
@@ -231,8 +231,9 @@ class Session(ClientConnection):
             self.busy = self.is_committing = False
             self._services.active.mail_answered()
             self.restart_idle_timer()
+            # Also after an unexpected error (RFC 5321 section 4.1.1.4): the client's next mail would get a 503.
+            self.end_transaction()
         self.limits.mail_answered()
-        self.end_transaction()
         await self.push(reply)
 
     def _check_data(self, arg: str | None) -> None:
@@ -265,9 +266,13 @@ class Session(ClientConnection):
             with self.raw_input(reader.put):
                 await self.push("354 End data with <CR><LF>.<CR><LF>")
                 rest = await reader.end()
-        except BaseException:
+        except BaseException as error:
             self.log_line(log.data_incomplete, self._transaction.id, **self._who(), bytes=reader.size, seen=reader.seen)
-            raise
+            if not isinstance(error, Exception) or isinstance(error, SessionEnded | ConnectionError):
+                raise
+            # In an open session the rest of the mail would be read as commands.
+            log.session_crashed(self._transaction.id, error=f"{type(error).__name__}: {error}")
+            raise SessionEnded(f"421{TEMPORARY_FAILURE[3:]}") from error
         finally:
             self._data = None
         if rest:

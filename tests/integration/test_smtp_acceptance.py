@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
+import socket
+import struct
 import threading
+import weakref
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from mailbridge import log
 from mailbridge.errors import Refused
 from mailbridge.store.arriving_mail import SMALL
 from mailbridge.store.spool import MEMORY
+from mailbridge.submission.dot_decoder import DotDecoder
 from tests.integration.smtp_fixtures import MAIL, connect, gateway, read_reply, until
 from tests.wait_helpers import PATIENCE
 
@@ -40,6 +45,45 @@ def test_unexpected_error_is_answered_451_without_details(tmp_path: Path) -> Non
         assert b"\n" not in words
         mx.while_reading = lambda: None
         assert mx.send()[0] == 250
+
+
+def test_the_mail_after_an_unexpected_error_is_accepted_in_the_same_session(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx, mx.client() as client:
+
+        def broken() -> None:
+            raise RuntimeError("unexpected")
+
+        mx.while_reading = broken
+        for expected in (451, 250):
+            assert client.docmd("MAIL FROM:<anna@example.co.il>")[0] == 250
+            assert client.docmd("RCPT TO:<03-9876543@fax.local>")[0] == 250
+            assert client.data(MAIL)[0] == expected
+            mx.while_reading = lambda: None
+
+
+def test_an_unexpected_error_in_the_data_ends_the_session_before_the_rest_is_read_as_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: DotDecoder, chunk: bytes) -> tuple[bytes, bytes | None]:
+        raise MemoryError
+
+    monkeypatch.setattr(DotDecoder, "feed", broken)
+    with gateway(tmp_path) as mx:
+        commands = (b"EHLO client.test", b"MAIL FROM:<anna@example.co.il>", b"RCPT TO:<03-9876543@fax.local>", b"DATA")
+        with connect(mx.port, *commands) as client:
+            client.sendall(b"Subject: x\r\n\r\nRSET\r\nNOOP\r\n")
+            assert read_reply(client).startswith(b"421 4.3.0 ")
+            assert client.recv(100) == b""
+        assert mx.files() == []
+
+
+def test_a_client_that_resets_the_connection_during_its_mail_leaves_no_session_in_memory(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        commands = (b"EHLO client.test", b"MAIL FROM:<anna@example.co.il>", b"RCPT TO:<03-9876543@fax.local>", b"DATA")
+        with connect(mx.port, *commands) as client:
+            session = weakref.ref(*mx.service._active._sessions)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        until(lambda: gc.collect() >= 0 and session() is None)
 
 
 def test_full_disk_is_answered_451_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
