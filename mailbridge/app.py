@@ -174,9 +174,10 @@ class Daemon:
     async def reload(self, config: Config) -> None:
         """Change to another configuration. Connections go on, and what it does not change is not restarted.
 
-        Raises ConfigError if it cannot be used while the daemon runs; the present configuration then stays in effect.
+        Raises ConfigError if it cannot be used, and ControlError if the daemon stops; the present one then stays in effect.
         """
         async with self._reloading:
+            self._background.check_not_stopping()
             check_fixed(self._config, config)
             links = document_links(config)
             old_web, moved = self._web, http_listener(config) != http_listener(self._config)

@@ -12,7 +12,7 @@ from mailbridge import log
 from mailbridge.assembly import Part, myfax_client
 from mailbridge.clock import Clock
 from mailbridge.config import Config
-from mailbridge.errors import StoreUnavailable
+from mailbridge.errors import ControlError, StoreUnavailable
 from mailbridge.fax.interrupted_uploads import recover_interrupted
 from mailbridge.fax.outcome import OnDoubt
 from mailbridge.fax.uploader import Uploader
@@ -35,6 +35,7 @@ class Background:
 
     def __init__(self, group: asyncio.TaskGroup, runtime: Runtime) -> None:
         self._group, self._runtime = group, runtime
+        self._is_stopping = False
         self._parts: list[tuple[Part, asyncio.Task[None]]] = []
 
     def all(self, kind: type[T]) -> list[T]:
@@ -46,8 +47,16 @@ class Background:
         [service] = self.all(kind)
         return service
 
+    def check_not_stopping(self) -> None:
+        """Raise ControlError if the daemon stops, so that no service is started any more."""
+        if self._is_stopping:
+            raise ControlError("the daemon is stopping")
+
     async def change(self, wanted: Sequence[Part], on_doubt: OnDoubt) -> None:
-        """Stop the services that are not wanted, and start those that do not run yet. An upload under way gets time to finish."""
+        """Stop the services that are not wanted, and start those that do not run yet. An upload under way gets time to finish.
+
+        Nothing is started once the daemon stops: it would upload again, and nobody would end it.
+        """
         kept = [(part, task) for part, task in self._parts if any(_same(part, other) for other in wanted)]
         removed = [(part, task) for part, task in self._parts if not any(part is other for other, _ in kept)]
         uploaders = [part.service for part, _ in removed if isinstance(part.service, Uploader)]
@@ -57,7 +66,7 @@ class Background:
         await asyncio.gather(*(task for _, task in removed), return_exceptions=True)
         if removed:
             await self._settle([part for part, _ in removed], on_doubt)
-        new = [part for part in wanted if not any(_same(part, other) for other, _ in kept)]
+        new = [part for part in wanted if not (self._is_stopping or any(_same(part, other) for other, _ in kept))]
         self._parts = kept + [(part, self._group.create_task(part.service.run())) for part in new]
 
     async def _settle(self, removed: Sequence[Part], on_doubt: OnDoubt) -> None:
@@ -74,11 +83,13 @@ class Background:
                 await asyncio.sleep(_STORE_PAUSE)
 
     async def drain(self, seconds: float) -> None:
-        """Start no more uploads, and wait at most so many seconds for those under way."""
+        """Start no more uploads and services, and wait at most so many seconds for the uploads under way."""
+        self._is_stopping = True
         await asyncio.gather(*(uploader.drain(seconds) for uploader in self.all(Uploader)))
 
     def cancel(self) -> None:
-        """Cancel every service."""
+        """Cancel every service, and start no more."""
+        self._is_stopping = True
         for _, task in self._parts:
             task.cancel()
 

@@ -81,7 +81,7 @@ def test_a_client_that_resets_the_connection_during_its_mail_leaves_no_session_i
     with gateway(tmp_path) as mx:
         commands = (b"EHLO client.test", b"MAIL FROM:<anna@example.co.il>", b"RCPT TO:<03-9876543@fax.local>", b"DATA")
         with connect(mx.port, *commands) as client:
-            session = weakref.ref(*mx.service._active._sessions)
+            session = next(weakref.ref(each) for each in mx.service._active._sessions)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         until(lambda: gc.collect() >= 0 and session() is None)
 

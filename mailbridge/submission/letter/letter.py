@@ -22,7 +22,7 @@ class Letter:
     only accompany a mail.
 
     `sender` is the first address of From, `authors` are all of them. `account`, `page_mode`, `send_at` (UTC) and `tags` come from
-    the X-Mailbridge headers, and are None or empty without them. `auto_submitted` marks a mail that a machine sent (RFC 3834),
+    the X-Mailbridge headers, and are None or empty without them. `auto_submitted` marks an automatic reply (RFC 3834),
     `mail_loop` one that mailbridge itself sent; `received_count` counts Received headers (RFC 5321 section 6.3).
     """
 
