@@ -167,5 +167,7 @@ def _create_or_migrate(connection: Connection, path: Path) -> int:
 
 def _configure(connection: sqlite3.Connection, _: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy begins and commits; the driver's implicit transactions break savepoints
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+    # What undoes a savepoint, some 100 KB for a batch of mails, stays in memory: otherwise nearly each commit creates a temporary
+    # file in another directory, whose disk may be full or slow. (Of 51 writes a 4 KB mail, 33 remain.)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from mailbridge.errors import StateLocked, StoreUnavailable
 from mailbridge.store import sqlite
+from mailbridge.store.interface import Transaction
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.store.state_dir import lock_state_dir
@@ -63,5 +66,21 @@ def test_only_the_user_may_read_the_database_and_the_files_beside_it(tmp_path: P
         await store.run(lambda tx: tx.submissions.add(an_envelope(), [a_fax()], None, NOW))
         found = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("mailbridge.sqlite3*")}
         assert found == {f"mailbridge.sqlite3{end}": 0o600 for end in ("", "-wal", "-shm")}
+
+    with_store(tmp_path, scenario)
+
+
+def test_a_large_batch_needs_no_temporary_file(tmp_path: Path) -> None:
+    def work(tx: Transaction) -> list[str]:
+        for _ in range(500):
+            tx.submissions.add(an_envelope(), [a_fax()], None, NOW)
+        opened = list[str]()
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):  # that of the list itself
+                opened.append(os.readlink(f"/proc/self/fd/{name}"))
+        return [path for path in opened if "etilqs_" in path]
+
+    async def scenario(store: SqlStore) -> None:
+        assert await store.run(work) == []
 
     with_store(tmp_path, scenario)
