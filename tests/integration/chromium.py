@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -161,6 +163,12 @@ class Visitor:
         rules = {"type": "rule", "values": ["color-contrast"]} if colours_alone else {"type": "tag", "values": _RULES}
         found: list[str] = await self.page.evaluate(_CHECK, rules)
         return found
+
+    async def picture(self, name: str) -> None:
+        """Write a picture of the page, to be looked at, to the directory that CONSOLE_PICTURES names; without it do nothing."""
+        if directory := os.environ.get("CONSOLE_PICTURES"):
+            file = re.sub(r"[^a-z0-9]+", "-", name.lower().replace("/console", "")).strip("-")[:80]
+            await self.page.screenshot(path=Path(directory) / f"{file}.png", full_page=True)
 
     async def too_wide(self) -> list[str]:
         """Return the elements for which a person must scroll the page sideways."""

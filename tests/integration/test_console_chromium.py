@@ -154,12 +154,15 @@ def test_every_page_is_accessible_fits_a_small_window_and_runs_nothing_of_others
             for path in paths:
                 await visitor.open(path)
                 assert await visitor.accessibility_faults() == [], path
+                await visitor.picture(f"{language} light {path}")
                 if language == "he":  # the colours are those of both languages
                     await visitor.page.emulate_media(color_scheme="dark")
                     assert await visitor.accessibility_faults(colours_alone=True) == [], path
+                    await visitor.picture(f"{language} dark {path}")
                     await visitor.page.emulate_media(color_scheme="light")
                 await visitor.page.set_viewport_size({"width": 320, "height": 640})
                 assert await visitor.too_wide() == [], path
+                await visitor.picture(f"{language} small {path}")
                 await visitor.page.set_viewport_size({"width": 1280, "height": 800})
             await visitor.open("/console/faxes/fax_01KE3Y0000000000000000000A", status=404)
             assert await visitor.accessibility_faults() == []
@@ -299,7 +302,8 @@ def test_a_page_that_nobody_sees_asks_for_nothing(world: World) -> None:
     look += " document.dispatchEvent(new Event('visibilitychange')); }"
 
     async def scenario() -> None:
-        async with world.visitor("office") as visitor:
+        # A size of its own: no other test gets this window, whose clock is not the machine's.
+        async with world.visitor("office", width=1000) as visitor:
             await visitor.page.clock.install()
             await visitor.open("/console/sent")
             asked: list[str] = []
