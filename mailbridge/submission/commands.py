@@ -21,6 +21,8 @@ _ROUTE = re.compile(r"^@[^:]*:")
 _UNREADABLE = "553 5.1.3 The address cannot be read; write the bare address in angle brackets, such as <scan@office.example>"
 # RFC 3461 section 4: xtext.
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
+# The type of an address in ORCPT: an atom, such as rfc822. It stands in a line of a DSN's header.
+_ADDRESS_TYPE = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]{1,40}", re.ASCII)
 _NOTIFY = {"SUCCESS", "FAILURE", "DELAY"}
 
 
@@ -76,7 +78,7 @@ def check_rcpt(parameters: dict[str, str]) -> None:
     if notify != ["NEVER"] and not set(notify) <= _NOTIFY:
         raise Refused("501 5.5.4 NOTIFY must be NEVER, or some of SUCCESS, FAILURE and DELAY")
     kind, semicolon, address = parameters.get("ORCPT", "rfc822;x").partition(";")
-    readable = kind and semicolon and address.isprintable() and address.isascii() and len(address) <= 500
+    readable = _ADDRESS_TYPE.fullmatch(kind) and semicolon and address.isprintable() and address.isascii() and len(address) <= 500
     if not (readable and (_XTEXT.fullmatch(address) or kind.casefold() == "utf-8")):
         raise Refused("501 5.5.4 Invalid ORCPT")
 

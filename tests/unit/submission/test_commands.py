@@ -81,6 +81,9 @@ def test_rcpt_parameters() -> None:
         {"NOTIFY": "NEVER,SUCCESS"},
         {"NOTIFY": "ALWAYS"},
         {"ORCPT": "rfc822"},
+        {"ORCPT": "דואר;x"},
+        {"ORCPT": f"{'x' * 41};x"},
+        {"ORCPT": "rfc 822;x"},
         {"ORCPT": "rfc822;a=b"},
         {"SIZE": "1"},
     ):
