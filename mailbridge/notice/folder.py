@@ -72,6 +72,8 @@ class FolderDispatcher:
             result = Result("refused", None, str(error))
         except OSError as error:
             result = Result("again", None, f"the file cannot be stored: {error.strerror or error}")
+        except Exception as error:  # raised, it would end the daemon
+            result = Result("again", None, f"the file cannot be stored ({type(error).__name__})")
         return finished(due, result, self._runtime.clock(), self._runtime.random())
 
 

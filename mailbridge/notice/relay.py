@@ -148,7 +148,7 @@ class RelayConnection:
                 await self._client.rset()
         except SMTPDataError as error:
             reply = SMTPResponse(error.code, error.message)
-        except (SMTPException, OSError, UnicodeError) as error:
+        except Exception as error:  # whatever it is, nobody knows how far the dialogue came
             self._client.close()
             raise RelayUnavailable(_line(str(error) or type(error).__name__), getattr(error, "code", None)) from None
         refusal = f"{reply.code} {_line(reply.message)}"

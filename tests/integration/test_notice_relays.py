@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from email import message_from_bytes
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import aiosmtplib
 import pytest
 from flufl.bounce import all_failures
 
 from mailbridge.error_table import MEANINGS
+from mailbridge.notice import dispatcher
 from tests.integration.mail_servers import MailServer, exim_running, postfix_running
 from tests.integration.notice_fixtures import ORIGINAL, Office, a_recipient, in_office, texts
 from tests.integration.relay_stand_in import RelayStandIn, Taken
@@ -253,3 +255,28 @@ def test_the_sender_of_notices_is_the_one_that_is_configured(tmp_path: Path, wri
         assert (sender.display_name, found) == (name, address)
 
     in_office(tmp_path, scenario, f"sender = '{written}'")
+
+
+def test_a_fault_in_the_dialogue_leaves_no_notice_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again over another connection, and so are those that were claimed with it."""
+    data = aiosmtplib.SMTP.data
+
+    async def fail(*_: object) -> None:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(aiosmtplib.SMTP, "data", fail)
+    monkeypatch.setattr(dispatcher, "_FIRST_PAUSE", 0.01)
+
+    async def scenario(office: Office) -> None:
+        for number in ("03-9876543", "03-9876544"):
+            [fax] = await office.accept(number)
+            await office.move(fax, "fail")
+        await office.settled()
+        assert [one.state for one in await office.deliveries()] == ["pending"] * 2
+        monkeypatch.setattr(aiosmtplib.SMTP, "data", data)
+        await office.stop()
+        office.leap(timedelta(minutes=30))
+        office.start()
+        assert len(await office.mails()) == 2
+
+    in_office(tmp_path, scenario)

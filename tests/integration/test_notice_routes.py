@@ -195,6 +195,28 @@ def test_N23_a_file_is_whole_synced_and_not_written_twice(tmp_path: Path, monkey
     in_office(tmp_path, scenario, more=f'[route.a]\nfolder = "{archive}"\n')
 
 
+def test_a_fault_while_a_document_is_stored_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+
+    def fail(*_: object) -> None:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(folder_module, "store_documents", fail)
+
+    async def scenario(office: Office) -> None:
+        await receive(office)
+        await office.settled()
+        [one] = await office.deliveries("folder")
+        assert (one.state, one.error) == ("pending", "the file cannot be stored (ValueError)")
+        monkeypatch.undo()
+        office.leap(timedelta(minutes=2))
+        await office.settled()
+        assert len(list(archive.iterdir())) == 1
+
+    in_office(tmp_path, scenario, more=f'[route.a]\nfolder = "{archive}"\n')
+
+
 def test_N24_an_answer_to_a_received_fax_is_a_fax_to_the_caller(tmp_path: Path) -> None:
     answers: list[str] = []
 
