@@ -160,6 +160,11 @@ def with_fork_server(program: str) -> str:
     return _WITH_FORK_SERVER.format(requests=_fork_servers()) + program
 
 
+def fork_servers() -> Forker:
+    """Return the process that forks fork servers."""
+    return Forker(_fork_servers())
+
+
 @cache
 def _fork_servers() -> int:
     env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONPATH": str(_ROOT)}

@@ -23,6 +23,8 @@ from mailbridge.submission.page_pictures import PagePictures
 from mailbridge.submission.server import SmtpService
 from tests.wait_helpers import PATIENCE, until
 
+pytestmark = pytest.mark.usefixtures("preloaded_fork_server")
+
 TEXT = b"From: dana@example.co.il\r\nSubject: contract\r\nMessage-ID: <1@console>\r\nX-Mailbridge-Page: always\r\n\r\nhello\r\n"
 NOTHING = b"From: dana@example.co.il\r\nSubject: contract\r\n\r\n"
 

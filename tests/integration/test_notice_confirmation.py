@@ -25,6 +25,8 @@ from tests.factories import NOW, a_fax
 from tests.integration.notice_fixtures import Office, an_office
 from tests.wait_helpers import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("preloaded_fork_server")
+
 CODE = "3cf6c2ae-7d0b-4b8e-9b53-5a4f6f0c2d11"
 LETTERHEAD = Letterhead(
     sender="x@y", hostname="gw", gateway="fax.local", language="en", zone=ZoneInfo("Asia/Jerusalem"), user_languages={}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mailbridge.report.imap_responses import modified_utf7
 from tests.e2e.environment import Environment
 from tests.integration import dovecot
 from tests.integration.watcher_fixtures import a_store, events, settings, watching
+from tests.preloaded_process import PROGRAM, Start, preloaded, with_fork_server
 from tests.wait_helpers import until
 
 OLD = [report_mail("Success", 9, "old report"), incoming_mail(b"%PDF-1.4 old", "08-9999999"), b"Subject: lunch\n\nat one?\n"]
@@ -71,13 +72,10 @@ def test_serve_has_the_option_catch_up(tmp_path: Path, catch_up: bool) -> None:
             await env.start_myfax()
             for mail in OLD:
                 await env.mailbox.deliver(mail)
+            arguments = ["serve", "--config", str(env.config), *(["--catch-up"] if catch_up else [])]
+            start = Start(arguments=arguments, env={"PATH": os.environ["PATH"]}, program=with_fork_server(PROGRAM))
             with env.log.open("wb") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "mailbridge", "serve", "--config", str(env.config)),
-                    *(["--catch-up"] if catch_up else []),
-                    stderr=log,
-                    env={"PATH": os.environ["PATH"]},
-                )
+                process = await preloaded().start(start, [None, None, log.fileno()])
             try:
                 await until(lambda: b"mailbox up" in env.log.read_bytes() or process.returncode is not None)
                 await env.mailbox.deliver(report_mail("Success", 9, "new"))
@@ -85,7 +83,7 @@ def test_serve_has_the_option_catch_up(tmp_path: Path, catch_up: bool) -> None:
                 await until(lambda: _subjects(env)[-1:] == ["new"])
                 assert _subjects(env) == expected
             finally:
-                process.terminate()
+                process.send_signal(signal.SIGTERM)
                 assert await process.wait() == 0
 
     asyncio.run(scenario())

@@ -25,6 +25,8 @@ from mailbridge.submission.worker_process import Job
 from mailbridge.submission.worker_protocol import Response
 from tests.wait_helpers import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("preloaded_fork_server")
+
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 100
 MAIL = b"From: a@b.co\nSubject: s\n\nhello\n"
 
