@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import migrate
 from tests.factories import NOW
 from tests.store.factories import ask, with_store
+from tests.preloaded_process import Start, preloaded
 from tests.wait_helpers import PATIENCE
 
 # Written once by the code of each schema, and not changed since: faxes and deliveries in every state, a received document;
@@ -169,8 +171,8 @@ def test_a_crash_during_a_migration_changes_nothing(tmp_path: Path, number: int,
         "setattr(way, name, die)\n"
         "migrate(Path(sys.argv[1]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(old), step], timeout=PATIENCE)
-    assert done.returncode == 9
+    start = Start(program=program, arguments=[str(old), step], env=dict(os.environ))
+    assert preloaded().run(start, b"", PATIENCE)[0] == 9
     assert (version(old), content(old, number), shape(old)) == (str(number), before, was)
     assert ask(old, "PRAGMA integrity_check") == [("ok",)]
     assert migrate(old) == (number, schema.SCHEMA_VERSION)
