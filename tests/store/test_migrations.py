@@ -18,8 +18,8 @@ from mailbridge.store import migrations, schema
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import migrate
 from tests.factories import NOW
-from tests.store.factories import ask, with_store
 from tests.preloaded_process import Start, preloaded
+from tests.store.factories import ask, with_store
 from tests.wait_helpers import PATIENCE
 
 # Written once by the code of each schema, and not changed since: faxes and deliveries in every state, a received document;
