@@ -8,6 +8,7 @@ it does not wait for a busy daemon; it reads them one by one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -98,9 +99,10 @@ class LetterReader:
         client = f"{_CONFIRMATIONS} of {owner}"
         if shown is not None:
             request = ConfirmationRequest(text=text, document=shown)
-            response = await self._ask(Job(request, [self._opener(shown.path)], client))
-            if response.page:
-                return response.page
+            with contextlib.suppress(Refused):  # the document has ended its worker
+                response = await self._ask(Job(request, [self._opener(shown.path)], client))
+                if response.page:
+                    return response.page
         response = await self._ask(Job(ConfirmationRequest(text=text), [], client))
         if not response.page:
             raise Refused(response.refused or UNREADABLE)

@@ -111,8 +111,9 @@ class SmtpService:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """The addresses of all listeners, implicit TLS last."""
-        return [listener.getsockname()[:2] for server in self._listeners.values() for listener in server.sockets]
+        """The addresses of all listeners, implicit TLS last; of a Unix socket its path, and port 0."""
+        names = [listener.getsockname() for server in self._listeners.values() for listener in server.sockets]
+        return [name[:2] if isinstance(name, tuple) else (os.fsdecode(name), 0) for name in names]
 
     def _session_options(self, config: Config) -> SessionOptions:
         smtp = config.smtp

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,7 +25,7 @@ from mailbridge.page.text_page import render
 from mailbridge.submission.letter_reader import LetterReader
 from tests.factories import NOW, a_fax
 from tests.integration.notice_fixtures import Office, an_office
-from tests.wait_helpers import PATIENCE
+from tests.wait_helpers import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("preloaded_fork_server")
 
@@ -169,6 +171,27 @@ def test_it_is_attached_to_mails_about_delivered_and_failed_faxes(
             await scenario(office)
 
     asyncio.run(main())
+
+
+def test_a_document_that_ends_its_worker_is_not_shown_and_the_confirmation_is_made(tmp_path: Path) -> None:
+    text, of = confirmation_text(a_sent_fax(), LETTERHEAD), document(b"%PDF-1.4", tmp_path / "a")
+
+    async def main() -> bytes:
+        async with asyncio.timeout(PATIENCE), a_reader(tmp_path) as reader:
+            loop = asyncio.get_running_loop()
+            now, skipped = loop.time, 0.0
+            loop.time = lambda: now() + skipped  # type: ignore[method-assign]  # the sender's rest is skipped
+            (pid,) = (worker.pid for worker in reader._workers)
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            made = asyncio.create_task(reader.confirmation(text, of, "user dana"))
+            await asyncio.sleep(0)
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: not reader._workers[0].jobs)
+            skipped = 6.0
+            return await made
+
+    assert "Fax confirmation" in read(asyncio.run(main()))[0]
 
 
 def test_a_notice_leaves_without_a_confirmation_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,16 @@ def test_ipv4_loopback_client_of_a_dual_stack_socket_is_local(tmp_path: Path) ->
         client.login("anna", "secret")
 
 
+def test_a_unix_socket_of_systemd_is_served_and_named_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "smtp"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(str(path))
+        with gateway(tmp_path, sockets=[listener]) as mx:
+            assert mx.addresses == [(str(path), 0)]
+            client.connect(str(path))
+            assert read_reply(client).startswith(b"220 ")
+
+
 def test_failed_logins_are_delayed_and_the_third_ends_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sleep = asyncio.sleep
     delays: list[float] = []
