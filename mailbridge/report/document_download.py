@@ -94,7 +94,7 @@ class Documents:
                 if not response.has_redirect_location:
                     await self._receive(response, file, had, progress)
                     return
-                url = urljoin(url, response.headers["Location"])
+                url = _redirected(url, response.headers["Location"])
         raise NotFetched("MyFax redirects without an end")
 
     def _check_url(self, url: str) -> None:
@@ -154,6 +154,13 @@ class Documents:
             progress(had, whole)
         if whole is not None and had != whole:
             raise NotFetched(f"the document broke off after {had} of {whole} bytes")
+
+
+def _redirected(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:  # such as an unfinished IPv6 address
+        raise NotFetched("MyFax redirects to an address that is invalid", retryable=False) from None
 
 
 def content_type(head: bytes) -> tuple[str, str]:

@@ -490,13 +490,14 @@ def test_a_redirect_stays_at_myfax(tmp_path: Path) -> None:
         myfax.documents["/there"] = PDF
         myfax.answers["/here"] = [(302, {"Location": "/there"}, b"")]
         myfax.answers["/away"] = [(302, {"Location": "https://evil.example/fax.pdf"}, b"")]
+        myfax.answers["/invalid"] = [(302, {"Location": "http://[fax"}, b"")]
         myfax.answers["/round"] = [(302, {"Location": "/round"}, b"")] * 9
         file = io.BytesIO()
         myfax.answers["/here"].append((302, {"Location": f"{myfax.base.replace('127.0.0.1', 'localhost')}/there"}, b""))
         await setup.documents.fetch(f"{myfax.base}/here", io.BytesIO())  # a server may call this machine by either name
         await setup.documents.fetch(f"{myfax.base}/here", file)
         assert file.getvalue() == PDF
-        for path, words in (("/away", "not MyFax's"), ("/round", "without an end")):
+        for path, words in (("/away", "not MyFax's"), ("/invalid", "invalid"), ("/round", "without an end")):
             with pytest.raises(NotFetched, match=words):
                 await setup.documents.fetch(f"{myfax.base}{path}", io.BytesIO())
 
