@@ -81,7 +81,7 @@ class PostgresStore(SqlStore):
         self._start(engine, PostgresFaults(), self.node)
         self._waking = Waking(_engine(self._url), partial(_connect, self._listen_url), self.node.id, self._woken)
         self._loop = asyncio.get_running_loop()
-        self._waking.start()
+        await asyncio.to_thread(self._waking.start)
         return self
 
     async def __aexit__(self, *_: object) -> None:

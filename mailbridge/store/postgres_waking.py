@@ -38,13 +38,14 @@ class Waking:
         self._engine, self._connect, self._node_id, self._wake = engine, connect, node_id, wake
         self._topics: set[str] = set()
         self._lock = threading.Lock()
-        self._waiting, self._ended = threading.Event(), threading.Event()
+        self._waiting, self._tried, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=work, name="waking", daemon=True) for work in (self._notify, self._listen)]
 
     def start(self) -> None:
-        """Start both threads."""
+        """Start both threads, blocking until this node hears the others, or cannot."""
         for thread in self._threads:
             thread.start()
+        self._tried.wait()
 
     def stop(self) -> None:
         """End both threads, blocking."""
@@ -79,8 +80,11 @@ class Waking:
         while not self._ended.is_set():
             with contextlib.suppress(psycopg.Error), self._connect() as connection:
                 connection.execute(f"LISTEN {_CHANNEL}")
-                self._wake(None)  # what was notified before is not heard
+                if self._tried.is_set():
+                    self._wake(None)  # what was notified meanwhile was not heard
+                self._tried.set()
                 self._hear(connection)
+            self._tried.set()
             self._ended.wait(_RETRY)
 
     def _hear(self, connection: psycopg.Connection[Any]) -> None:
