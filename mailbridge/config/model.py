@@ -75,7 +75,7 @@ class Config(Section):
     users: dict[str, User] = Field(
         default={},
         alias="user",
-        description="A client that authenticates to send.",
+        description="A person or a device that may send faxes, and what this user may do in the console.",
         examples=["scanner"],
     )
     numbers: Numbers = Field(

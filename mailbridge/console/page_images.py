@@ -89,7 +89,11 @@ async def _note_view(visit: Visit, fax: Mapping[str, Any]) -> None:
     views[key] = visit.now
     while len(views) > _MOST_VIEWS:
         views.pop(next(iter(views)))
-    await note_view(visit, fax, "pages")
+    try:
+        await note_view(visit, fax, "pages")
+    except BaseException:  # it is not in the audit yet
+        views.pop(key, None)
+        raise
 
 
 async def show_page_view(visit: Visit) -> Response:

@@ -137,7 +137,7 @@ async def send_test(visit: Visit) -> Response:
 
 
 async def replay_all(visit: Visit) -> Response:
-    """Replay the dead deliveries of one webhook, all or those whose events are not older than a day."""
+    """Replay the dead deliveries of one webhook, all or those of events since a day that the form names."""
     name, form = visit.path("name"), await visit.form()
     written = form.get("since", "").strip()
     day = read_day(written)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import httpx
 import pytest
 
-from mailbridge.console import downloads, fax_lists
+from mailbridge.console import downloads, fax_lists, page_images
 from mailbridge.console.routes import ROUTES
 from mailbridge.console.visit import Visit
 from mailbridge.errors import StoreUnavailable
@@ -582,7 +582,7 @@ def test_an_account_that_refuses_faxes_and_a_full_disk_are_to_do(tmp_path: Path,
 
     async def scenario(site: Site) -> None:
         vera = await site.user("vera")
-        monkeypatch.setattr("mailbridge.console.todo.os.statvfs", lambda _: Disk)
+        monkeypatch.setattr("mailbridge.store.state_dir.os.statvfs", lambda _: Disk)
         assert "The disk is nearly full" in text_of(check_page(await vera.get("/console/")))
 
     with_console(tmp_path, scenario)
@@ -694,5 +694,22 @@ def test_a_document_that_cannot_be_noted_in_the_audit_is_closed(tmp_path: Path, 
         check_page(await office.get(f"/console/faxes/{fax.id}/documents/0"), 503)
         with pytest.raises(ValueError, match="closed"):
             opened[0].read(1)
+
+    with_console(tmp_path, scenario)
+
+
+def test_a_look_that_could_not_be_noted_is_noted_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(site: Site) -> None:
+        fax, office = await add_fax(site), await site.user("office")
+
+        async def fail(*_: Any) -> None:
+            raise StoreUnavailable("disk I/O error")
+
+        monkeypatch.setattr(page_images, "note_view", fail)
+        check_page(await office.get(f"/console/faxes/{fax.id}/documents/0/pages/1/view"), 503)
+        monkeypatch.undo()
+        for _ in range(2):
+            check_page(await office.get(f"/console/faxes/{fax.id}/documents/0/pages/1/view"))
+        assert [one["document"] for one in await site.audit("document.view")] == ["pages"]
 
     with_console(tmp_path, scenario)
