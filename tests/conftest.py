@@ -11,21 +11,22 @@ from __future__ import annotations
 import compileall
 import os
 from collections.abc import Generator, Iterator
+from itertools import islice
 from pathlib import Path
 
 import hypothesis
 import pytest
 import structlog
 
-from mailbridge.submission import fork_server_process
 from tests.loopback_ports import reserved_port
-from tests.preloaded_process import fork_servers
 from tests.time_limit import TimeLimit
 
 _EXCUSES = ("this machine", "this kernel")
 _MEMORY = "/dev/shm"
 # Bytes; a run has a few hundred million there at once.
 _ROOM = 4 << 30
+# How long files last, in seconds, where that is not about one second for each test.
+_SLOW = {"test_kill.py": 100, "test_console_chromium.py": 60}
 _PACKAGE = Path(__file__).parents[1] / "mailbridge"
 
 
@@ -59,14 +60,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each process begin with its share of the end-to-end tests: they last longest, and at the end others wait for them."""
+    """Let each process begin with some of the slow files: they last longest, and at the end others wait for them.
+
+    A file stays in one process, since what its tests share (a browser, preloaded processes) would be started in each.
+    """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    slow = sorted((item for item in items if item.path.parent.name == "e2e"), key=lambda item: item.path.name != "test_kill.py")
-    others = [item for item in items if item.path.parent.name != "e2e"]
-    size = -(-len(others) // processes)
-    items[:] = [
-        item for n in range(processes) for share in (slow[n::processes], others[n * size : (n + 1) * size]) for item in share
-    ]
+    slow: dict[Path, list[pytest.Item]] = {}
+    others: list[pytest.Item] = []
+    for item in items:
+        if item.path.parent.name == "e2e" or item.path.name in _SLOW:
+            slow.setdefault(item.path, []).append(item)
+        else:
+            others.append(item)
+    shares: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    seconds = [0] * processes
+    for path, its in sorted(slow.items(), key=lambda one: _SLOW.get(one[0].name, len(one[1])), reverse=True):
+        least = seconds.index(min(seconds))
+        seconds[least] += _SLOW.get(path.name, len(its))
+        shares[least] += its
+    # pytest-xdist deals each process as many tests as the others get, in this order.
+    size, rest = -(-len(items) // processes), iter(others)
+    items[:] = [item for share in shares for item in (*share, *islice(rest, max(0, size - len(share))))]
+    items += rest
 
 
 @pytest.fixture
@@ -79,7 +94,9 @@ def free_port() -> Iterator[int]:
 @pytest.fixture
 def preloaded_fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The letter readers of the test start their fork server preloaded, which takes a tenth of the time."""
-    monkeypatch.setattr(fork_server_process, "_spawn", fork_servers().start_fork_server)
+    from tests.preloaded_process import fork_servers
+
+    monkeypatch.setattr("mailbridge.submission.fork_server_process._spawn", fork_servers().start_fork_server)
 
 
 @pytest.fixture
