@@ -69,6 +69,11 @@ def test_promtool_accepts_the_metrics(text: str) -> None:
     assert promtool("check", "metrics", given=text) == ""
 
 
+def test_held_metrics_name_no_number_address_or_subject(text: str) -> None:
+    for private in ("98765", "@", "dana", "fax_", "MB-", "contract"):
+        assert private not in text.replace("mailbridge_fax_", "").replace("mailbridge_faxes", "")
+
+
 def test_what_happened_is_counted(text: str) -> None:
     for line in (
         'mailbridge_mails_total{result="accepted"} 3.0',

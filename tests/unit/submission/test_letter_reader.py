@@ -68,6 +68,24 @@ def test_mails_read_at_once_yield_complete_letters(root: Path) -> None:
     asyncio.run(run())
 
 
+def test_held_a_pdf_of_brackets_costs_its_own_mail_alone(root: Path) -> None:
+    """Reading it takes more stack than a process has, or more time than a mail may take."""
+    head = b"From: a@b.co\nContent-Type: application/pdf; name=a.pdf\nContent-Transfer-Encoding: binary\n\n"
+    (root / "mail" / "evil.eml").write_bytes(head + b"%PDF-1.4\n1 0 obj\n" + b"[" * 18_000_000)
+
+    async def run() -> None:
+        reader = LetterReader(root, "auto", workers=1)
+        await reader.start()
+        try:
+            with pytest.raises(Refused, match=r"^554 5\.6\."):
+                await reader("mail/evil.eml", client="evil")
+            assert (await reader("mail/a.eml", client="quiet")).sender == "a@b.co"
+        finally:
+            await reader.stop()
+
+    asyncio.run(run())
+
+
 def test_a_refusal_by_the_worker_reaches_the_caller(root: Path) -> None:
     (root / "mail" / "b.eml").write_bytes(b"From: a@b.co\n\n\n")
 
