@@ -28,10 +28,13 @@ SMALL: Final = 1 << 20  # bytes of a mail, with what was derived from it, that i
 
 
 class ArrivingMail:
-    """Used in the event loop alone, except for `pieces`, `is_aborted` and `place`, which the thread of a batch uses."""
+    """A mail, `announced` as so many bytes. Used in the event loop.
 
-    def __init__(self, spool: Spool, id: str) -> None:
-        self._spool, self._id = spool, id
+    Only `pieces`, `is_aborted` and `place` are used by the thread of a batch.
+    """
+
+    def __init__(self, spool: Spool, id: str, announced: int = 0) -> None:
+        self._spool, self._id, self._announced = spool, id, announced
         self._content, self._counted = bytearray(), 0
         self._file: SpoolFile | None = None
         self._source = ""
@@ -58,7 +61,7 @@ class ArrivingMail:
         more = len(data)
         self.size += more
         if self._file is None:
-            if len(self._content) + more <= SMALL and more <= self._spool.memory:
+            if max(self._announced, len(self._content) + more) <= SMALL and more <= self._spool.memory:
                 self._spool.memory -= more
                 self._counted += more
                 self._content += data

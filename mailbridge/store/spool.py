@@ -111,9 +111,9 @@ class Spool:
             self.healthy = False
             raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
 
-    def receive(self, id: str) -> ArrivingMail:
-        """Begin a mail that arrives in the event loop: it stays in memory while it is small."""
-        return ArrivingMail(self, id)
+    def receive(self, id: str, announced: int = 0) -> ArrivingMail:
+        """Begin a mail that arrives in the event loop: it stays in memory while it is small, and is not announced as large."""
+        return ArrivingMail(self, id, announced)
 
     def append(self, mail: ArrivingMail) -> asyncio.Future[None]:
         """Make a small mail durable, in one batch with the others that wait for it."""

@@ -54,7 +54,7 @@ class Acceptance:
 
     def receive(self, transaction: MailTransaction) -> ArrivingMail:
         """Begin a mail that arrives in the event loop."""
-        return self._runtime.spool.receive(transaction.id)
+        return self._runtime.spool.receive(transaction.id, transaction.announced)
 
     async def accept(self, transaction: MailTransaction, file: SpoolFile | ArrivingMail) -> str:
         """Make a mail and its faxes durable, and return the reply: `250 2.0.0 queued as fax_01J…`.

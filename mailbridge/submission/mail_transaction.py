@@ -12,9 +12,10 @@ from mailbridge.model import Recipient, new_id
 class MailTransaction:
     """One mail before its content. `sender` is None before MAIL and empty for the null sender; `id` is the envelope's.
 
-    `user` is who logged in, None without a login; `envid` and `ret` are MAIL's parameters (RFC 3461). `line_ends_changed` says
-    after DATA that the content had line ends that no mail may have, and that they were changed. `client` is the IP address of the
-    SMTP client, None for a mail that does not come by SMTP.
+    `user` is who logged in, None without a login; `envid` and `ret` are MAIL's parameters (RFC 3461), and so is `announced`, the
+    mail's size in bytes as the client estimates it (RFC 1870), 0 where it does not. `line_ends_changed` says after DATA that the
+    content had line ends that no mail may have, and that they were changed. `client` is the IP address of the SMTP client, None
+    for a mail that does not come by SMTP.
     """
 
     id: str = field(default_factory=lambda: new_id("env"))
@@ -24,6 +25,7 @@ class MailTransaction:
     envid: str | None = None
     ret: str | None = None
     line_ends_changed: bool = False
+    announced: int = 0
     client: str | None = None
 
     @property

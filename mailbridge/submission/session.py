@@ -158,6 +158,7 @@ class Session(ClientConnection):
         check_mail(parameters, self._options.data.max_size)
         self._services.admission.set_sender(self._transaction, sender)
         self._transaction.ret, self._transaction.envid = parameters.get("RET"), parameters.get("ENVID")
+        self._transaction.announced = int(parameters.get("SIZE", "0"))
         self.stop_login_timer()
         return "250 2.1.0 OK"
 

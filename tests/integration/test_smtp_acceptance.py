@@ -138,6 +138,18 @@ def test_a_small_mail_with_much_derived_content_has_files(tmp_path: Path) -> Non
         assert mx.spool.memory == MEMORY
 
 
+def test_a_mail_that_is_announced_as_large_has_a_file_from_its_first_byte(tmp_path: Path) -> None:
+    with gateway(tmp_path) as mx:
+        connection = connect(mx.port, b"EHLO x", b"MAIL FROM:<a@b> SIZE=1048577", b"RCPT TO:<039876543@fax.local>", b"DATA")
+        connection.sendall(MAIL)
+        until(lambda: [path.suffix for path in mx.files()] == [".eml"])
+        assert mx.spool.memory == MEMORY
+        connection.sendall(b".\r\n")
+        assert read_reply(connection).startswith(b"250 ")
+        connection.close()
+        assert mx.mails() == [MAIL]
+
+
 def test_mails_beyond_the_memory_that_they_share_have_files(tmp_path: Path) -> None:
     with gateway(tmp_path) as mx:
         mx.spool.memory = len(MAIL)
