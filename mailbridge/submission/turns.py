@@ -48,6 +48,7 @@ class Turns:
         self._spent: Counter[str] = Counter()
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
         self._scheduled = False
+        self._after_rest: asyncio.TimerHandle | None = None
         self._rest_until: dict[str, float] = {}
 
     def spend(self, client: str, cost: int) -> bool:
@@ -104,6 +105,8 @@ class Turns:
     def _begin(self) -> None:
         """Begin a turn: what waits goes first."""
         self._scheduled = False
+        if self._after_rest is not None:
+            self._after_rest.cancel()
         self._spent = Counter(
             {client: min(spent - SHARE, _LONGEST_DEBT) for client, spent in self._spent.items() if spent > SHARE}
         )
@@ -116,4 +119,4 @@ class Turns:
             self._schedule()
         elif self._waiting:
             first = min(self._rest_until[client] for client in self._waiting)
-            asyncio.get_running_loop().call_at(first, self._schedule)
+            self._after_rest = asyncio.get_running_loop().call_at(first, self._schedule)

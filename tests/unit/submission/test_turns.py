@@ -113,3 +113,17 @@ def test_a_client_that_rests_gets_no_turn_and_others_get_theirs() -> None:
         assert not turns.is_spent("tired")
 
     asyncio.run(run())
+
+
+def test_the_turns_of_others_leave_one_timer_for_a_client_that_rests() -> None:
+    async def run() -> int:
+        turns = Turns()
+        turns.rest("busy", 3600.0)
+        turns.call_later("busy", COMMAND, lambda: None)
+        for _ in range(50):
+            turns.spend("quiet", COMMAND)
+            await asyncio.sleep(0)
+        timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # asyncio keeps it private
+        return sum(not timer.cancelled() for timer in timers)
+
+    assert asyncio.run(run()) == 1
