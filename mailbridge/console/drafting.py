@@ -1,4 +1,4 @@
-"""What the console needs of drafts (`submission.drafts`): mails that are judged as by SMTP, and shown before they are sent."""
+"""What the console needs of drafts (`submission.drafts`): mails that are checked as by SMTP, and shown before they are sent."""
 
 from __future__ import annotations
 

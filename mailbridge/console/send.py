@@ -1,6 +1,6 @@
 """The page that sends a fax: a form, its pages as they will be faxed, and then the fax, once.
 
-The form makes a draft, which is judged as a mail by SMTP. The draft has an address of its own with a random key, and sending it
+The form makes a draft, which is checked as a mail by SMTP. The draft has an address of its own with a random key, and sending it
 leads to its fax: to reload a page or to go back never sends anything again.
 """
 

@@ -1,4 +1,4 @@
-"""Drafts: mails that people compose in the console, judged as by SMTP, and shown before they are sent.
+"""Drafts: mails that people compose in the console, checked as by SMTP, and shown before they are sent.
 
 A draft is a file in the spool that no record names: it is deleted when it is discarded, after half an hour, at the end of the
 daemon, and after a crash by the next start. Sending it is what SMTP does after DATA. A draft is sent once: whoever sends it
@@ -32,7 +32,7 @@ _REMEMBERED: Final = 1000  # drafts that were sent
 
 
 class Gateway(Protocol):
-    """The parts of the SMTP service that judge a mail; a reload replaces them."""
+    """The parts of the SMTP service that check a mail; a reload replaces them."""
 
     @property
     def admission(self) -> Admission: ...
@@ -101,7 +101,7 @@ class Drafts:
         file = self._gateway.acceptance.create_file(transaction)
         try:
             await asyncio.to_thread(write, file.write)
-            draft = await self._judged(transaction, file)
+            draft = await self._checked(transaction, file)
         except BaseException:
             file.abort()
             raise
@@ -110,7 +110,7 @@ class Drafts:
         asyncio.get_running_loop().call_later(KEPT, self.discard, draft.key, draft.user)
         return draft
 
-    async def _judged(self, transaction: MailTransaction, file: SpoolFile) -> Draft:
+    async def _checked(self, transaction: MailTransaction, file: SpoolFile) -> Draft:
         letter = await self._read_letter(file.relpath, False, transaction.owner)
         account = self._gateway.admission.admit(transaction, letter)
         policy.check_send_at(letter.send_at, self._runtime.clock())

@@ -70,7 +70,7 @@ def _main_region(number: phonenumbers.PhoneNumber) -> str:
 
 
 def _is_premium(number: phonenumbers.PhoneNumber) -> bool:
-    """Tell whether a number costs more per minute, also with digits behind it that the exchange would never listen to."""
+    """Return whether a number costs more per minute, also with digits behind it that the exchange would never listen to."""
     national = phonenumbers.national_significant_number(number)
     if number.country_code == _ISRAEL:
         return is_premium(national)

@@ -1,4 +1,4 @@
-"""Drafts: judged as by SMTP, shown, and sent once, whatever a browser sends again."""
+"""Drafts: checked as by SMTP, shown, and sent once, whatever a browser sends again."""
 
 from __future__ import annotations
 

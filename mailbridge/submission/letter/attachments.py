@@ -7,13 +7,12 @@ nobody notices what is missing in a fax.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import replace
 
 from mailbridge.errors import Refused
 from mailbridge.model import Document
 from mailbridge.submission.letter import tnef
-from mailbridge.submission.letter.body import MAX_CONTENT, Body
+from mailbridge.submission.letter.body import CID_URL, MAX_CONTENT, Body
 from mailbridge.submission.letter.charsets import decode_text
 from mailbridge.submission.letter.companions import AttachedFile, accompanies, is_larger_than_logo, is_logo
 from mailbridge.submission.letter.content_kind import kind_of_content
@@ -34,7 +33,6 @@ _TRACKING_PIXELS = 50
 MAX_FILES = 100  # of a mail, those that are packed in others included
 MAX_PIXELS = 200_000_000  # of all pictures that are converted: some 16 photographs of a phone, which take 12 s
 _MAX_TEXT = 2_000_000  # bytes of a text that are looked at
-_CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 
 
 class Attachments:
@@ -137,7 +135,7 @@ class Attachments:
             reason = f"{error}; send the mail as HTML or plain text, not as Rich Text"
             raise refusal(file.name, reason) from None
         self.messages.append((file.part.mail, message))
-        shown = set(_CID.findall(message.html))
+        shown = set(CID_URL.findall(message.html))
         for number, attached in enumerate(message.attachments, 1):
             name = safe_name(attached.name, f"document-{number}")
             if attached.is_object or attached.content is None:

@@ -26,7 +26,7 @@ _MAX_TEXT = 2_000_000  # bytes of one part of the text, without the files in it
 # Kinds of content that are text of a mail: what cannot be read is refused as such.
 _TEXT_KINDS = ("txt", "html", "encrypted", "binhex", None)
 _READABLE = ("text/plain", "text/html", "text/enriched", "text/richtext", "text/markdown")
-_CID = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
+CID_URL = re.compile(r"""cid:([^"'\s>)]+)""", re.IGNORECASE)
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}charset=["']?([\w.:-]{1,40})""", re.IGNORECASE)
 _DATA_URI = re.compile(rb"data:(image/[a-z0-9.+-]{1,30}|application/pdf);base64,([A-Za-z0-9+/=\s]+)", re.IGNORECASE)
 # What mail programs write for a picture in the plain text.
@@ -127,7 +127,7 @@ def _read_texts(mail: Mail, body: Body, shown: set[str]) -> Iterator[_Text]:
         if is_html:
             body.has_html = True
             text = enriched_to_html(text) if part.content_type == "text/enriched" and kind != "html" else text
-            shown.update(unquote(cid) for cid in _CID.findall(text))
+            shown.update(unquote(cid) for cid in CID_URL.findall(text))
             text, pictures = text_with_marks(text)
             places = places_of_pictures(text, [unquote(cid) for cid in pictures])
             body.in_letter |= places.in_letter

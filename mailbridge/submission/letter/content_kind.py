@@ -83,7 +83,7 @@ def kind_of_content(content: bytes | memoryview, declared: str | None = None) ->
 
 
 def _is_pdf_behind_junk(head: bytes) -> bool:
-    """Tell whether a PDF begins in the first kilobyte: readers accept that, and some scanners rely on it.
+    """Return whether a PDF begins in the first kilobyte: readers accept that, and some scanners rely on it.
 
     Text may mention the signature within a line. An archive may have a whole PDF there, and is recognized before.
     """

@@ -25,7 +25,7 @@ _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n")
 
 
 def deserves_page(text: str) -> bool:
-    """Tell whether a text beside documents says something of its own. `text` has plain line ends and no bidi controls."""
+    """Return whether a text beside documents says something of its own. `text` has plain line ends and no bidi controls."""
     own = own_text(text)
     if len(own) > _LONG:
         return True

@@ -94,7 +94,7 @@ def read_headers(data: mmap.mmap | bytes, start: int, end: int, default_type: st
 
 
 def _continues(line: bytes, name: str, value: str, line_at: Callable[[int], tuple[bytes, int]], after: int) -> bool:
-    """Tell whether a line continues a field: it is indented, or a parameter behind a semicolon, folded wrongly."""
+    """Return whether a line continues a field: it is indented, or a parameter behind a semicolon, folded wrongly."""
     if not name or not line:
         return False
     if line[:1] in (b" ", b"\t"):
@@ -104,7 +104,7 @@ def _continues(line: bytes, name: str, value: str, line_at: Callable[[int], tupl
 
 
 def _is_left_over(line: bytes, is_mail: bool, is_first: bool, line_at: Callable[[int], tuple[bytes, int]], after: int) -> bool:
-    """Tell whether a line that is no field was left in the header by an mbox or a gateway."""
+    """Return whether a line that is no field was left in the header by an mbox or a gateway."""
     if not is_mail or line[:2] == b"--":
         return False
     return (is_first and _MBOX.match(line) is not None) or _KNOWN.match(line_at(after)[0]) is not None
