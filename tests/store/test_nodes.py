@@ -17,6 +17,7 @@ from mailbridge.fax.outcome import UploadOutcome, apply_outcome
 from mailbridge.lifecycle import FaxState
 from mailbridge.model import Attempt, Fax, new_token
 from mailbridge.runtime import Runtime
+from mailbridge.store import postgres_node
 from mailbridge.store.interface import Transaction
 from mailbridge.store.postgres import PostgresStore
 from mailbridge.store.rivals import LEASE
@@ -163,7 +164,7 @@ def test_p12_a_node_that_the_database_has_not_heard_of_claims_and_marks_nothing(
         fax, waiting = await claimed(cut_off), a_fax()
         await cut_off.run(lambda tx: tx.submissions.add(an_envelope(), [waiting], None, NOW))
         real = cut_off.node._monotonic
-        monkeypatch.setattr(cut_off.node, "_monotonic", lambda: real() + LEASE - 1)
+        monkeypatch.setattr(cut_off.node, "_monotonic", lambda: real() + postgres_node._TRUSTED)
         with pytest.raises(StoreUnavailable, match="taken over"):
             await cut_off.run(lambda tx: tx.faxes.mark_whole(fax.id, 1, NOW))
         with pytest.raises(StoreUnavailable, match="taken over"):

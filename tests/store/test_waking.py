@@ -25,6 +25,7 @@ from tests.wait_helpers import until
 def only_postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factories, "server", postgres_server)
     monkeypatch.setattr(postgres_waking, "_RETRY", 0.01)
+    monkeypatch.setattr(postgres_waking, "_PING", 3600.0)  # its query would stand where `LISTENERS` looks for LISTEN
 
 
 def with_two_nodes(path: Path, scenario: Callable[[PostgresStore, PostgresStore], Awaitable[None]]) -> None:
