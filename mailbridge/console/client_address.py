@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
+
+from starlette.datastructures import Headers
 
 
 class TrustedProxies:
@@ -19,13 +21,14 @@ class TrustedProxies:
             return False
         return any(parsed in network for network in self._networks)
 
-    def client(self, peer: str, headers: Mapping[str, str]) -> str:
+    def client(self, peer: str, headers: Headers) -> str:
         """Return the address that a login is counted for: the last one of X-Forwarded-For that is not a proxy itself.
 
-        Whatever stands before that one was written by the client.
+        Whatever stands before that one was written by the client. Some proxies, such as HAProxy, add a line of their own behind
+        the client's; several lines are one list (RFC 9110 section 5.3).
         """
         client = peer
-        for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
+        for hop in reversed(",".join(headers.getlist("x-forwarded-for")).split(",")):
             if client not in self:
                 break
             try:
@@ -34,8 +37,12 @@ class TrustedProxies:
                 break
         return client
 
-    def user(self, peer: str, headers: Mapping[str, str], header: str | None) -> str | None:
-        """Return the user that the proxy has checked and names in `header`; None where no listed proxy names one."""
+    def user(self, peer: str, headers: Headers, header: str | None) -> str | None:
+        """Return the user that the proxy has checked and names in `header`; None where no listed proxy names one.
+
+        Of several lines one is the client's, and nobody knows which.
+        """
         if header is None or peer not in self:
             return None
-        return headers.get(header.lower()) or None
+        named = headers.getlist(header)
+        return named[0] or None if len(named) == 1 else None

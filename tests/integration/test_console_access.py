@@ -411,6 +411,21 @@ def test_a_listed_proxy_names_the_client_of_a_login(tmp_path: Path, peer: str, f
     with_console(tmp_path, scenario, proxies=["10.0.0.0/29"])
 
 
+def test_what_a_client_wrote_into_a_proxys_header_is_not_believed(tmp_path: Path) -> None:
+    """A proxy that adds its line behind the client's, as HAProxy does, leaves both."""
+
+    async def scenario(site: Site) -> None:
+        lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.2.3.4"), *SAME_ORIGIN.items()]
+        form = {"name": "office", "password": PASSWORD}
+        await site.browser("10.0.0.1").post("/console/login", data=form, headers=lines)
+        assert site.guesses[0][2] == "1.2.3.4"
+        named = [("x-remote-user", "office"), ("x-remote-user", "dana")]
+        answer = await site.browser("10.0.0.1").get("/console/sessions", headers=named)
+        assert answer.headers["location"].startswith("/console/login")
+
+    with_console(tmp_path, scenario, proxies=["10.0.0.0/29"], proxy_user="X-Remote-User")
+
+
 def test_a_listed_proxy_and_nobody_else_names_a_user(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
         named = {"x-remote-user": "dana", "accept-language": "en"}
