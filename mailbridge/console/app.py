@@ -63,7 +63,7 @@ def _endpoint(console: Console, methods: dict[str, Access]) -> Endpoint:
         if request.scope["query_string"].count(b"&") >= MAX_FIELDS:
             return PlainTextResponse("too many parameters\n", 400)
         peer = request.client.host if request.client else ""
-        client = console.proxies.client(peer, request.headers)
+        client = console.proxies.client(peer, request.headers.getlist("x-forwarded-for"))
         visit = Visit(request, console, None, client)
         try:
             visit = Visit(request, console, await _identity(console, request, peer), client)
@@ -85,7 +85,8 @@ def _endpoint(console: Console, methods: dict[str, Access]) -> Endpoint:
 
 
 async def _identity(console: Console, request: Request, peer: str) -> Identity | None:
-    named = console.proxies.user(peer, request.headers, console.config.http.proxy_user)
+    header = console.config.http.proxy_user
+    named = None if header is None else console.proxies.user(peer, request.headers.getlist(header))
     if named is not None:
         return console.identity(named, None)
     return await sessions.find(console, request)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
-from starlette.datastructures import Headers
-
 
 class TrustedProxies:
     """The proxies of `http.proxies`, as networks."""
@@ -21,14 +19,14 @@ class TrustedProxies:
             return False
         return any(parsed in network for network in self._networks)
 
-    def client(self, peer: str, headers: Headers) -> str:
+    def client(self, peer: str, forwarded: Sequence[str]) -> str:
         """Return the address that a login is counted for: the last one of X-Forwarded-For that is not a proxy itself.
 
         Whatever stands before that one was written by the client. Some proxies, such as HAProxy, add a line of their own behind
         the client's; several lines are one list (RFC 9110 section 5.3).
         """
         client = peer
-        for hop in reversed(",".join(headers.getlist("x-forwarded-for")).split(",")):
+        for hop in reversed(",".join(forwarded).split(",")):
             if client not in self:
                 break
             try:
@@ -37,12 +35,9 @@ class TrustedProxies:
                 break
         return client
 
-    def user(self, peer: str, headers: Headers, header: str | None) -> str | None:
-        """Return the user that the proxy has checked and names in `header`; None where no listed proxy names one.
+    def user(self, peer: str, named: Sequence[str]) -> str | None:
+        """Return the user that the proxy has checked, by the lines of the header that names one; None without a listed proxy.
 
         Of several lines one is the client's, and nobody knows which.
         """
-        if header is None or peer not in self:
-            return None
-        named = headers.getlist(header)
-        return named[0] or None if len(named) == 1 else None
+        return named[0] or None if len(named) == 1 and peer in self else None
