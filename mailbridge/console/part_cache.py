@@ -15,6 +15,8 @@ from typing import Final
 
 from starlette.responses import Response
 
+from mailbridge.accounting import charged
+
 KEPT: Final = 2.0  # seconds at least
 MOST_KEPT: Final = 4.5  # seconds: a page asks first after five, and gets nothing older than itself
 SHARE: Final = 200  # an answer is kept this many times as long as it took
@@ -54,7 +56,7 @@ class PartCache:
 
     def _begin(self, make: Callable[[], Awaitable[Response]]) -> _Answer:
         now = self._clock()
-        begun = _Answer(asyncio.ensure_future(make()), now)
+        begun = _Answer(asyncio.ensure_future(charged(make())), now)  # whoever began it pays
 
         def end(response: asyncio.Future[Response]) -> None:
             begun.until = now + max(KEPT, min(MOST_KEPT, SHARE * (self._clock() - now)))
