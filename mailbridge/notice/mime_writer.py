@@ -39,7 +39,7 @@ def header(name: str, text: str) -> bytes:
 
 def address_header(name: str, address: str) -> bytes:
     """Return a header field of one mailbox, with or without a display name. Another than an ASCII address needs SMTPUTF8."""
-    phrase, bare = parseaddr(address) if "<" in address else ("", address)
+    phrase, bare = parseaddr(address) if address.endswith(">") else ("", address)
     phrase, bare = clean(phrase), clean(bare)
     if not phrase:
         return f"{name}: <{bare}>".encode() + CRLF

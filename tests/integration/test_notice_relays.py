@@ -17,6 +17,7 @@ from flufl.bounce import all_failures
 
 from mailbridge.error_table import MEANINGS
 from mailbridge.notice import dispatcher
+from mailbridge.notice.mime_writer import address_header
 from tests.integration.mail_servers import MailServer, exim_running, postfix_running
 from tests.integration.notice_fixtures import ORIGINAL, Office, a_recipient, in_office, texts
 from tests.integration.relay_stand_in import RelayStandIn, Taken
@@ -216,6 +217,10 @@ def test_N17_a_relay_without_SMTPUTF8_gets_no_mangled_address(tmp_path: Path, ca
         assert "notice dead" in "".join(capsys.readouterr())
 
     in_office(tmp_path, scenario, relay=RelayStandIn(offers=("8BITMIME", "DSN")))
+
+
+def test_an_address_with_another_one_in_its_quotes_stays_whole() -> None:
+    assert address_header("To", '"<b@evil.example>"@example.co.il') == b'To: <"<b@evil.example>"@example.co.il>\r\n'
 
 
 @pytest.mark.parametrize("notify", ["FAILURE", None])
