@@ -239,7 +239,7 @@ class ReceivedItem:
     Without `due_at` and `event_id` it is older than the first start, and is not reported.
     """
 
-    id: str  # fax_…; the `fax_id` of its event
+    id: str  # fax_… or vm_…; the `fax_id` of its event, except where the list had it before its mail
     account: str  # name of the MyFax account
     kind: Literal["incoming", "voice"]  # the list's type: faxes or voicemails
     caller: str | None  # E.164 if possible; None when unknown

@@ -75,7 +75,10 @@ class _Process:
         while True:
             await self._hung_up.wait()
             self._hung_up.clear()
-            await self._reload()
+            try:
+                await self._reload()
+            except Exception as error:  # the next SIGHUP must be obeyed
+                log.event_loop_error("daemon", error=f"the reload failed: {error!r}")
 
     async def _reload_command(self) -> dict[str, Any]:
         """The command `reload`: return the errors, an empty list if the new configuration is in effect."""

@@ -60,13 +60,14 @@ def test_sighup_during_the_start_reloads_after_it(tmp_path: Path, monkeypatch: p
     assert seen == ["he", "en"]
 
 
-def test_signal_during_a_failed_reload_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ConfigError("smtp.listen", "the port is taken", "free it"), RuntimeError("unexpected")])
+def test_signal_during_a_failed_reload_is_not_lost(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.toml"
 
     def fail() -> None:
         path.write_text('language = "en"' + CONFIG, encoding="utf-8")
         os.kill(os.getpid(), signal.SIGHUP)
-        raise ConfigError("smtp.listen", "the port is taken", "free it")
+        raise error
 
     after = {"start": lambda: os.kill(os.getpid(), signal.SIGHUP), "he": fail, "en": lambda: os.kill(os.getpid(), signal.SIGTERM)}
     assert languages(monkeypatch, path, after) == ["he", "he", "en"]
