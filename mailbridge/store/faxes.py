@@ -69,9 +69,15 @@ _DUE_UPLOADS: Final = (
     .join_from(_owners, _turn, _turn.c.id == _FIRST_OF_OWNER)
     .limit(bindparam("limit"))  # in the order of `owners`: with an ORDER BY, SQLite would read all of them
 )
-# Other processes claim too: what they have claimed since the statement began is left out, and so is what they are claiming.
+# Other nodes claim too: what they have claimed since the statement began is left out, and so is what they are claiming. The ids
+# are an array, or PostgreSQL would read every queued fax to join them.
+_FIRST_OF_OWNERS: Final = func.any(func.array(select(_FIRST_OF_OWNER).select_from(_owners).scalar_subquery()))
 _DUE_UPLOADS_OF_ALL: Final = (
-    _DUE_UPLOADS.where(_turn.c.state == _QUEUED).order_by(_owners.c.owner).with_for_update(of=_turn, skip_locked=True)
+    select(_turn)
+    .where(_turn.c.id == _FIRST_OF_OWNERS, _turn.c.state == _QUEUED)
+    .order_by(_OWNER)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
 )
 _WAITING_FOR_NUMBER: Final = (
     select(_fax.account).distinct().where(_fax.number == bindparam("number"), _fax.state == "queued").limit(100)

@@ -68,6 +68,28 @@ def test_no_two_stores_claim_the_same_fax_or_delivery(tmp_path: Path) -> None:
     with_two_stores(tmp_path, scenario)
 
 
+def test_a_claim_reads_along_indexes_however_many_faxes_wait(tmp_path: Path) -> None:
+    async def scenario(store: SqlStore) -> None:
+        for number in range(4):
+            await accepted(store, *(a_fax(number=f"+9723987{number}{n:03}", user=f"user{n % 5}") for n in range(250)))
+        ask(tmp_path, "ANALYZE")
+        plans: list[str] = []
+
+        def explain(connection: Connection, _: Any, statement: str, values: Any, *__: object) -> None:
+            if statement.startswith("WITH"):
+                cursor = connection.connection.cursor()
+                cursor.execute(f"EXPLAIN {statement}", values)
+                plans.extend(row[0] for row in cursor.fetchall())
+
+        event.listen(store._engine, "before_cursor_execute", explain)
+        found = await store.run(lambda tx: tx.faxes.due_uploads(NOW, "office", 1, 3))
+        assert [fax.user for fax in found] == ["user0", "user1", "user2"]
+        assert plans
+        assert not [line for line in plans if "Seq Scan" in line], plans
+
+    with_store(tmp_path, scenario)
+
+
 def test_a_deadlock_is_resolved_by_running_one_transaction_again(tmp_path: Path) -> None:
     async def scenario(one: SqlStore, other: SqlStore) -> None:
         faxes = [a_fax(), a_fax()]
