@@ -82,6 +82,7 @@ def _load_mailbridge() -> None:
     with quick_imports():
         import mailbridge.config
         import mailbridge.process
+        from mailbridge.myfax.transport import default_tls
         from mailbridge.phone.number import load_plans
 
         for module, _ in COMMANDS.values():
@@ -93,6 +94,7 @@ def _load_mailbridge() -> None:
     assert tests.preloaded_process
     load_plans()
     load_modules()
+    default_tls()
 
 
 def _load_fork_server() -> None:

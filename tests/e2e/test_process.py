@@ -168,7 +168,7 @@ def test_reload_replaces_accounts_mailboxes_webhooks_and_http(tmp_path: Path) ->
         env.config.write_text(changed, encoding="utf-8")
         assert (await env.command("reload"))[0] == 0
         reloaded = [json.loads(line) for line in env.log.read_text().splitlines() if '"configuration reloaded"' in line]
-        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE) as client:
 
             async def is_ready() -> bool:
                 answer = await client.get(f"http://{reloaded[-1]['http']}/readyz")

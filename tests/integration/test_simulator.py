@@ -47,7 +47,10 @@ def simulate(scenario: Scenario, step: float = 0.0) -> None:
         simulator = Simulator(step=step)
         url = await simulator.start()
         try:
-            async with asyncio.timeout(PATIENCE), httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE) as client:
+            async with (
+                asyncio.timeout(PATIENCE),
+                httpx.AsyncClient(base_url=url, trust_env=False, verify=False, timeout=PATIENCE) as client,
+            ):
                 await scenario(simulator, client)
         finally:
             await simulator.stop()

@@ -57,7 +57,9 @@ def with_web(state: Path, scenario: Callable[[httpx.AsyncClient, Settings], Awai
             web = WebService("127.0.0.1", 0, app)
             host, port = await web.start()
             try:
-                async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, timeout=PATIENCE) as http:
+                async with httpx.AsyncClient(
+                    base_url=f"http://{host}:{port}", trust_env=False, verify=False, timeout=PATIENCE
+                ) as http:
                     await scenario(http, settings)
             finally:
                 await web.stop()
@@ -73,7 +75,7 @@ def test_no_answer_waits_for_the_clients_acknowledgement() -> None:
         web = WebService("127.0.0.1", 0, answer)
         host, port = await web.start()
         try:
-            async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+            async with httpx.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE) as http:
                 await http.get(f"http://{host}:{port}/")
                 connections: list[Any] = list(web._server.server_state.connections)
                 sockets = [connection.transport.get_extra_info("socket") for connection in connections]
