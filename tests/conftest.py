@@ -9,6 +9,7 @@ With CI=true, as `.ci/run` sets it, a skipped test is a failure, unless its reas
 from __future__ import annotations
 
 import compileall
+import gc
 import os
 from collections.abc import Generator, Iterator
 from itertools import islice
@@ -57,6 +58,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the package once: tests start hundreds of processes, and not all of them may write what they compile."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(_PACKAGE, quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector: hardly anything that is loaded is garbage, and it need never look at it again."""
+    gc.disable()
+    result = yield
+    gc.freeze()
+    gc.enable()
+    return result
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
