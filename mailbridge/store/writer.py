@@ -90,7 +90,13 @@ class Writer:
             # Where other nodes write too, jobs that share a commit would hold locks for each other, and deadlock.
             most = 1 if transaction.shared else _BATCH
             while batch := self._next_batch(most):
-                outcomes, topics = self._commit(connection, transaction, [job for job in batch if job is not None])
+                jobs = [job for job in batch if job is not None]
+                try:
+                    outcomes, topics = self._commit(connection, transaction, jobs)
+                except Exception as error:  # whatever it was, the thread goes on: everything waits for it
+                    self.healthy = False
+                    failed = Undecided(f"the database cannot be written ({type(error).__name__}: {error})")
+                    outcomes, topics = [(future, failed) for _, future in jobs], set()
                 self._loop.call_soon_threadsafe(self._set_results, outcomes, topics)
                 if batch[-1] is None:
                     break

@@ -13,7 +13,7 @@ from typing import LiteralString
 
 import pytest
 
-from mailbridge.errors import IllegalTransition, NotFound, SchemaTooNew, StoreUnavailable
+from mailbridge.errors import IllegalTransition, NotFound, SchemaTooNew, StoreUnavailable, Undecided
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor, Failure, Fax
 from mailbridge.store.delivery_interface import DeliveryChange
@@ -21,6 +21,7 @@ from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.rows import plain
 from mailbridge.store.spool import Spool
 from mailbridge.store.sql_store import SqlStore
+from mailbridge.store.transaction import SqlTransaction
 from tests.factories import NOW, NUMBER, a_fax, an_envelope
 from tests.store.factories import a_mail, ask, go, with_store
 from tests.wait_helpers import PATIENCE
@@ -141,6 +142,25 @@ def test_what_work_read_before_it_raised_is_unknown_to_the_next_in_its_commit(tm
         may_go_on.set()
         refused, price = await asyncio.gather(*others, return_exceptions=True)
         assert (type(refused), price, await first) == (IllegalTransition, None, True)
+
+    with_store(tmp_path, scenario)
+
+
+def test_the_store_goes_on_after_an_unexpected_error(tmp_path: Path) -> None:
+    async def scenario(store: SqlStore) -> None:
+        def broken() -> None:
+            raise ZeroDivisionError
+
+        def break_down(tx: Transaction) -> None:
+            assert isinstance(tx, SqlTransaction)
+            tx.after_commit.append(broken)
+
+        with pytest.raises(Undecided, match="ZeroDivisionError"):
+            await store.run(break_down)
+        fax = a_fax()
+        await accepted(store, fax)
+        assert (await store.run(lambda tx: tx.faxes.get(fax.id))).id == fax.id
+        assert store.healthy
 
     with_store(tmp_path, scenario)
 
