@@ -103,7 +103,8 @@ class Simulator(Actions):
                 )
             ),
         ]
-        self._service = _Server(host, port, Starlette(routes=routes))
+        # No limits: the turns of clients would slow down the one client that it has.
+        self._service = _Server(host, port, Starlette(routes=routes), most=None)
         self._address = await self._service.start()
         return f"{self._base}/action/"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 from mailbridge.model import Delivery, Event
@@ -27,6 +28,8 @@ class HandOver:
         self._give_back = give_back
         self._lock = threading.Lock()
         self._places: dict[str, int] = {}
+        # Places that were taken, and of which the dispatcher does not know yet when it makes its next offer.
+        self._reserved, self._on_the_way = Counter[str](), Counter[str]()
         self._takers: dict[str, Take] = {}
 
     def connect(self, endpoint: str, take: Take) -> None:
@@ -39,23 +42,34 @@ class HandOver:
         self._takers.pop(endpoint, None)
 
     def offer(self, endpoint: str, places: int) -> None:
-        """Set how many deliveries this endpoint's dispatcher takes from now on."""
+        """Set how many deliveries this endpoint's dispatcher takes from now on, counting those that are on the way to it."""
         with self._lock:
-            self._places[endpoint] = places
+            self._places[endpoint] = places - self._reserved[endpoint] - self._on_the_way[endpoint]
+
+    def begin(self) -> None:
+        """Begin a commit. Places that a failed one has taken are free with the next offer."""
+        with self._lock:
+            self._reserved.clear()
 
     def reserve(self, endpoint: str) -> bool:
-        """Take a place if there is one. One that a failed transaction has taken is offered again with the next offer."""
+        """Take a place if there is one."""
         with self._lock:
-            places = self._places.get(endpoint, 0)
-            if places > 0:
-                self._places[endpoint] = places - 1
-            return places > 0
+            if self._places.get(endpoint, 0) <= 0:
+                return False
+            self._places[endpoint] -= 1
+            self._reserved[endpoint] += 1
+            return True
 
     def hand(self, delivery: Delivery, event: Event) -> None:
         """Hand over a delivery that is durable."""
+        with self._lock:
+            self._reserved[delivery.endpoint] -= 1
+            self._on_the_way[delivery.endpoint] += 1
         self._loop.call_soon_threadsafe(self._arrived, delivery, event)
 
     def _arrived(self, delivery: Delivery, event: Event) -> None:
+        with self._lock:
+            self._on_the_way[delivery.endpoint] -= 1
         take = self._takers.get(delivery.endpoint)
         if take is None:
             self._give_back(delivery)

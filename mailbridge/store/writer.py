@@ -133,6 +133,7 @@ class Writer:
     ) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
         topics: set[str] = set()
         transaction.after_commit.clear()
+        self.hand_over.begin()
         self._committing = False
         with connection.begin() as whole:
             job = _Savepoint(connection) if len(batch) > 1 or transaction.shared else _Whole(whole)

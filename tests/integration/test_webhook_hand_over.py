@@ -155,6 +155,30 @@ def test_an_endpoint_that_hangs_is_handed_no_more_than_its_places(tmp_path: Path
     play(tmp_path, scenario)
 
 
+def test_places_on_the_way_are_not_offered_a_second_time() -> None:
+    async def main() -> None:
+        hand_over, taken = HandOver(lambda _: None), list[Delivery]()
+        hand_over.connect("crm", lambda delivery, _: taken.append(delivery))
+        event = Event(id="evt_1", type="ping", at=clock(), fax_id=None, seq=0, data={})
+        delivery = Delivery(id="dlv_1", event_id="evt_1", endpoint="crm", state="sending", due_at=clock(), attempts=1)
+
+        def free_after_an_offer() -> bool:
+            hand_over.offer("crm", 1)
+            return hand_over.reserve("crm")
+
+        hand_over.begin()
+        assert free_after_an_offer()
+        assert not free_after_an_offer()  # its commit is not known yet
+        hand_over.hand(delivery, event)
+        assert not free_after_an_offer()  # it has not arrived
+        await until(lambda: taken == [delivery])
+        assert free_after_an_offer()
+        hand_over.begin()  # that commit has failed
+        assert free_after_an_offer()
+
+    asyncio.run(main())
+
+
 def test_what_was_handed_to_a_dispatcher_that_has_ended_is_pending_again(tmp_path: Path) -> None:
     async def scenario(setup: Setup) -> None:
         async with receiving() as (receiver, url):
