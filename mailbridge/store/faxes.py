@@ -24,6 +24,8 @@ from mailbridge.store.sql import Overtaken, Sql, any_of
 _fax = schema.fax.c
 # Statements that every fax needs are built once: building one takes as long as running it.
 _BY_ID: Final = select(schema.fax).where(_fax.id == bindparam("id"))
+# Where other processes write too, what a transaction reads to change it stays as it is until the transaction ends.
+_BY_ID_LOCKED: Final = _BY_ID.with_for_update()
 _ALL_DUE = select(schema.fax).where(_fax.state == bindparam("state"), _fax.due_at <= bindparam("now"))
 _OF_ACCOUNT = _fax.account == bindparam("account")
 _DUE: Final = _ALL_DUE.order_by(_fax.due_at).limit(bindparam("limit"))
@@ -123,10 +125,11 @@ def _change(names: frozenset[str]) -> Update:
 class Faxes:
     """See `store.fax_interface.Faxes`. A fax that this transaction has read is not read again: half of the reads were that."""
 
-    __slots__ = ("_due_uploads", "_events", "_known", "_notices", "_sql")
+    __slots__ = ("_by_id", "_due_uploads", "_events", "_known", "_notices", "_sql")
 
     def __init__(self, sql: Sql, events: Events, notices: Notices) -> None:
         self._sql, self._events, self._notices = sql, events, notices
+        self._by_id = _BY_ID_LOCKED if sql.shared else _BY_ID
         self._due_uploads = _DUE_UPLOADS_OF_ALL if sql.shared else _DUE_UPLOADS
         self._known: dict[str, Fax] = {}
 
@@ -147,7 +150,7 @@ class Faxes:
     def get(self, fax_id: str) -> Fax:
         known = self._known.get(fax_id)
         if known is None:
-            known = self._known[fax_id] = rows.to_fax(self._sql.one(_BY_ID, fax_id, "fax"))
+            known = self._known[fax_id] = rows.to_fax(self._sql.one(self._by_id, fax_id, "fax"))
         return known
 
     def newest(self, state: FaxState | None = None, limit: int = 100) -> list[Fax]:
@@ -207,7 +210,8 @@ class Faxes:
 
     def _found(self, query: Executable, **parameters: Any) -> list[Fax]:
         found = [rows.to_fax(row) for row in self._sql.rows(query, **parameters)]
-        self._known.update((fax.id, fax) for fax in found)
+        if not self._sql.shared:
+            self._known.update((fax.id, fax) for fax in found)
         return found
 
     def transition(self, fax_id: str, trigger: FaxTrigger, now: datetime, **changes: Any) -> Fax:
