@@ -15,8 +15,7 @@ class _OnConflict(SyntaxExtension, ClauseElement):
     """What happens to a row whose `key` is taken: its columns in `changed` are set, or nothing if there are none."""
 
     inherit_cache = True
-    # Not a ClassVar: the base class declares it so.
-    _traverse_internals = [  # noqa: RUF012
+    _traverse_internals = [  # noqa: RUF012 (no ClassVar: SQLAlchemy's base class declares it without)
         ("key", InternalTraversal.dp_string_list),
         ("changed", InternalTraversal.dp_string_list),
     ]
