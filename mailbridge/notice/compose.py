@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
@@ -106,11 +106,13 @@ def head(due: DueNotice, letterhead: Letterhead, original: Original, now: dateti
 
 
 def mail(
-    due: DueNotice, letterhead: Letterhead, original: Original, now: datetime, attachments: tuple[Attachment, ...] = ()
+    due: DueNotice, letterhead: Letterhead, original: Original, now: datetime, attachments: tuple[Attachment, ...] | None = ()
 ) -> Mail:
-    """Return a notice as an ordinary mail: text and HTML that say the same, and its attachments."""
+    """Return a notice as an ordinary mail: text and HTML that say the same, and its attachments; None if they are too large."""
     language = letterhead.language_of(due.envelope.user if due.envelope else None)
     said = sections(due, letterhead, language)
+    if attachments is None:
+        said[-1] = replace(said[-1], remarks=(*said[-1].remarks, _TOO_LARGE[language]))
     boundary = f"=_{due.delivery.id}"
     both = (mime.text_part(as_text(said, language)), mime.text_part(as_html(said, language), "html"))
     body = mime.multipart("alternative", both, f"{boundary}_text")
@@ -254,6 +256,10 @@ def _number(due: DueNotice, block: Mapping[str, str]) -> Phrase:
     return phone_number(fax.number) if fax else Phrase(block["address"].rpartition("@")[0], "ltr")
 
 
+_TOO_LARGE: dict[Language, str] = {
+    "he": "הקובץ גדול מדי לשליחה בדואר, ולכן אינו מצורף. הוא שמור אצל מנהל המערכת לפי המזהה שלמעלה.",
+    "en": "The file is too large for the mail system, so it is not attached. Your administrator can find it by the ID above.",
+}
 _RECEIVED: dict[str, dict[Language, str]] = {
     "fax": {"he": "התקבל פקס מאת ", "en": "A fax from "},
     "voicemail": {"he": "התקבלה הודעה קולית מאת ", "en": "A voicemail from "},

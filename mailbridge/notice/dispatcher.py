@@ -11,9 +11,10 @@ others wait in the database. A connection is only open while there is something 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from mailbridge import log, retry
 from mailbridge.errors import IllegalTransition, NotFound, StoreUnavailable
@@ -30,8 +31,14 @@ BATCH, CONNECTIONS = 64, 4
 # Seconds between attempts while the relay does not answer; seconds after the store was unavailable.
 _FIRST_PAUSE, _LONGEST_PAUSE, _STORE_PAUSE = 5.0, 300.0, 1.0
 
-# Writes the mail of a notice, or returns None where there is nobody to write to; `eight_bit` is whether the relay takes 8BITMIME.
-Write = Callable[[DueNotice, bool], Awaitable[Mail | None]]
+
+class Write(Protocol):
+    """Writes the mail of a notice, or returns None where there is nobody to write to.
+
+    `eight_bit` is whether the relay takes 8BITMIME. A `short` one has no files, and not the whole mail that it is about.
+    """
+
+    def __call__(self, due: DueNotice, eight_bit: bool, *, short: bool) -> Awaitable[Mail | None]: ...
 
 
 class NoticeDispatcher:
@@ -138,11 +145,17 @@ class NoticeDispatcher:
                 await connection.close()
 
     async def _send(self, connection: RelayConnection, due: DueNotice) -> Result | None:
-        try:
-            mail = await self._write(due, connection.offers("8BITMIME"))
-        except Exception as error:  # raised, it would leave the notice `sending`
-            return Result("again", None, f"it cannot be written ({type(error).__name__})")
-        return None if mail is None else await connection.send(mail)
+        """Send a notice; where it is too large for the relay, a short one."""
+        result = None
+        for short in (False, True):
+            try:
+                mail = await self._write(due, connection.offers("8BITMIME"), short=short)
+            except Exception as error:  # raised, it would leave the notice `sending`
+                return Result("again", None, f"it cannot be written ({type(error).__name__})")
+            result = None if mail is None else await connection.send(mail)
+            if result is None or not result.is_too_large:
+                break
+        return result
 
     def _relay_failed(self, error: RelayUnavailable, before: int) -> None:
         """Count one failure for each turn."""

@@ -66,8 +66,10 @@ def typed_address(address: str, *, utf8: bool) -> str:
 
 def _original_recipient(orcpt: str) -> str:
     kind, _, address = orcpt.partition(";")
-    # The form of utf-8 addresses in ORCPT is also that of 7-bit reports.
-    return f"{kind.lower()}; {address if kind.lower() == 'utf-8' else decode_xtext(address)}"
+    if kind.lower() != "utf-8":
+        return f"{kind.lower()}; {decode_xtext(address)}"
+    # What a client may write in ORCPT, a report in 7 bits may have too, but for what is not ASCII (RFC 6533 section 3).
+    return "utf-8; " + "".join(sign if sign.isascii() else f"\\x{{{ord(sign):X}}}" for sign in address)
 
 
 def _status(due: DueNotice, envelope: Envelope, letterhead: Letterhead, *, utf8: bool) -> bytes:

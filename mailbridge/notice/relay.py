@@ -44,6 +44,11 @@ class Result:
     status: int | None = None
     error: str | None = None
 
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the size of the mail may be the reason (RFC 5321: 552; RFC 3463: X.3.4)."""
+        return self.kind == "refused" and (self.status == 552 or " 5.3.4 " in f"{self.error} ")
+
 
 class Relay:
     """Opens connections to one relay. `hostname` is this machine's name for EHLO; `fallback` replaces a refused null sender."""
@@ -158,7 +163,12 @@ class RelayConnection:
 
     async def _announce(self, sender: str, mail: Mail) -> SMTPResponse:
         """Send MAIL and RCPT; return the reply that refuses one of them, otherwise the last."""
-        options = [name for name, needed in (("BODY=8BITMIME", mail.eight_bit), ("SMTPUTF8", mail.smtputf8)) if needed]
+        wanted = {
+            f"SIZE={len(mail.content)}": self.offers("SIZE"),  # RFC 1870: a mail that is too large is refused before it is sent
+            "BODY=8BITMIME": mail.eight_bit,
+            "SMTPUTF8": mail.smtputf8,
+        }
+        options = [option for option, is_wanted in wanted.items() if is_wanted]
         reply = await self._client.execute_command(b"MAIL", f"FROM:<{sender}>".encode(), *(one.encode() for one in options))
         if reply.code >= 300:
             return reply

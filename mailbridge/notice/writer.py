@@ -36,16 +36,19 @@ class NoticeWriter:
         self._letterhead, self._spool, self._clock = letterhead, spool, clock
         self._return_limit, self._confirm = return_limit, confirm
 
-    async def write(self, due: DueNotice, eight_bit: bool) -> Mail | None:
-        """Return the mail of a notice, or None if it would answer an automatic reply. Raises OSError."""
-        attachments: tuple[Attachment, ...] = ()
-        if self._form(due) == "mail":
-            attachments = (*await self._documents(due), *await self._confirmations(due))
-        return await asyncio.to_thread(self._compose, due, attachments, eight_bit)
+    async def write(self, due: DueNotice, eight_bit: bool, *, short: bool = False) -> Mail | None:
+        """Return the mail of a notice, or None if it would answer an automatic reply. Raises OSError.
 
-    def _compose(self, due: DueNotice, attachments: tuple[Attachment, ...], eight_bit: bool) -> Mail | None:
+        A `short` one has no files, and of the mail that it is about only the header.
+        """
+        attachments: tuple[Attachment, ...] | None = None
+        if self._form(due) == "mail" and not short:
+            attachments = (*await self._documents(due), *await self._confirmations(due))
+        return await asyncio.to_thread(self._compose, due, attachments, eight_bit, short)
+
+    def _compose(self, due: DueNotice, attachments: tuple[Attachment, ...] | None, eight_bit: bool, short: bool) -> Mail | None:
         """Read the original and compose the mail: blocking, in one thread."""
-        original, now = self._original(due), self._clock()
+        original, now = self._original(due, short), self._clock()
         if original.is_automatic_reply:
             log.notice_not_sent(due.delivery.id, reason="the mail is an automatic reply", fax=due.event.fax_id)
             return None
@@ -57,12 +60,12 @@ class NoticeWriter:
         """Return `dsn` or `mail`: without its envelope a DSN would have nothing to report."""
         return (due.delivery.notice or {})["form"] if due.envelope is not None else "mail"
 
-    def _original(self, due: DueNotice) -> Original:
+    def _original(self, due: DueNotice, short: bool) -> Original:
         """Read the mail that a notice is about, or only its header; empty once it was deleted."""
         envelope = due.envelope
         if envelope is None:
             return Original()
-        whole = self._form(due) == "dsn" and envelope.size <= self._return_limit
+        whole = self._form(due) == "dsn" and not short and envelope.size <= self._return_limit
         try:
             with io.BufferedReader(self._spool.open(envelope.path)) as file:
                 content = file.read(envelope.size if whole else min(envelope.size, 2 * MAX_HEADER))

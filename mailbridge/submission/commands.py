@@ -78,7 +78,8 @@ def check_rcpt(parameters: dict[str, str]) -> None:
     if notify != ["NEVER"] and not set(notify) <= _NOTIFY:
         raise Refused("501 5.5.4 NOTIFY must be NEVER, or some of SUCCESS, FAILURE and DELAY")
     kind, semicolon, address = parameters.get("ORCPT", "rfc822;x").partition(";")
-    readable = _ADDRESS_TYPE.fullmatch(kind) and semicolon and address.isprintable() and address.isascii() and len(address) <= 500
+    readable = _ADDRESS_TYPE.fullmatch(kind) and semicolon and address.isprintable() and len(address) <= 500
+    # RFC 6533 section 3: a utf-8 address comes as it is, or in one of two ASCII forms.
     if not (readable and (_XTEXT.fullmatch(address) or kind.casefold() == "utf-8")):
         raise Refused("501 5.5.4 Invalid ORCPT")
 

@@ -27,12 +27,14 @@ class Taken:
 class RelayStandIn:
     """`refuse` maps the beginning of a command (`MAIL FROM:<>`, `.` for the end of data) to the reply it gets instead.
 
-    `lose` is how many mails it takes without an answer: it hangs up after their last line. `before` is awaited with each verb
-    before its reply, with `.` when a mail has come, and with `taken` before that is answered.
+    `limit` is the largest mail that it takes, in bytes. `lose` is how many mails it takes without an answer: it hangs up after
+    their last line. `before` is awaited with each verb before its reply, with `.` when a mail has come, and with `taken` before
+    that is answered.
     """
 
     offers: tuple[str, ...] = ("8BITMIME", "SMTPUTF8", "DSN")
     refuse: dict[str, str] = field(default_factory=dict)
+    limit: int | None = None
     lose: int = 0
     before: Callable[[str], Awaitable[None]] | None = None
     taken: list[Taken] = field(default_factory=list)
@@ -59,7 +61,7 @@ class RelayStandIn:
                 if self.lose:
                     self.lose -= 1
                     return
-                reply = self._refusal(".") or "250 taken"
+                reply = self._refusal(".") or self._size_refusal(len(content)) or "250 taken"
                 if reply.startswith("250"):
                     body = content[:-3].replace(b"\r\n..", b"\r\n.")
                     self.taken.append(Taken(mail_from, rcpt_to, body))
@@ -67,9 +69,10 @@ class RelayStandIn:
             elif reply is None and verb == "EHLO":
                 reply = "\r\n".join([f"250-{one}" for one in ("stand-in", *self.offers)] + ["250 ENHANCEDSTATUSCODES"])
             elif reply is None:
+                announced = int(line.partition(" SIZE=")[2].split(" ")[0] or 0)
+                reply = self._size_refusal(announced) or ("221 bye" if verb == "QUIT" else "250 ok")
                 mail_from = line[10:] if verb == "MAIL" else mail_from
                 rcpt_to = line[8:] if verb == "RCPT" else rcpt_to
-                reply = "221 bye" if verb == "QUIT" else "250 ok"
             writer.write(reply.encode() + b"\r\n")
             if verb == "QUIT":
                 return
@@ -77,6 +80,9 @@ class RelayStandIn:
     async def _reached(self, point: str) -> None:
         if self.before is not None:
             await self.before(point)
+
+    def _size_refusal(self, size: int) -> str | None:
+        return "552 5.3.4 Message size exceeds fixed limit" if self.limit is not None and size > self.limit else None
 
     def _refusal(self, line: str) -> str | None:
         return next((reply for begins, reply in self.refuse.items() if line.upper().startswith(begins.upper())), None)

@@ -174,6 +174,19 @@ def test_N13_what_of_the_mail_is_returned(tmp_path: Path, ret: str | None, end: 
     in_office(tmp_path, scenario, f'return_limit = "{limit}"')
 
 
+def test_N13_a_mail_too_large_for_the_relay_is_not_returned(tmp_path: Path) -> None:
+    """Though it asked for RET=FULL: its sender must hear of the fax."""
+
+    async def scenario(office: Office) -> None:
+        [fax] = await office.accept(a_recipient("03-9876543", notify="FAILURE"), ret="FULL", content=ORIGINAL + b"y" * 9000)
+        await office.move(fax, "fail")
+        await office.settled()
+        [mail] = sent(office)
+        assert list(MailServer.parsed(mail).iter_parts())[-1].get_content_type() == "text/rfc822-headers"
+
+    in_office(tmp_path, scenario, relay=RelayStandIn(limit=8000))
+
+
 def test_N13_a_deleted_mail_leaves_out_the_third_part(tmp_path: Path) -> None:
     async def scenario(office: Office) -> None:
         [fax] = await office.accept(a_recipient("03-9876543", notify="FAILURE"), ret="FULL")

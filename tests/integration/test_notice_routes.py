@@ -18,19 +18,22 @@ from mailbridge.notice.route_match import matches
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.letter.parser import read_letter
 from tests.integration.notice_fixtures import Office, a_recipient, in_office, texts
+from tests.integration.relay_stand_in import RelayStandIn
 from tests.integration.smtp_fixtures import Gateway, gateway
 
 FAX = b"%PDF-1.4 a received fax"
 AT = datetime(2026, 1, 4, 9, 12, 44, tzinfo=UTC)
 
 
-async def receive(office: Office, type_: str = "fax.received", names: tuple[str, ...] = ("fax.pdf",), **changes: Any) -> Event:
+async def receive(
+    office: Office, type_: str = "fax.received", names: tuple[str, ...] = ("fax.pdf",), content: bytes = FAX, **changes: Any
+) -> Event:
     """Let a fax arrive, as the recorders of the reports do."""
     fax_id = new_id("fax")
     documents = []
     for n, name in enumerate(names):
-        path = office.spool.store_received(f"{fax_id}.{n}", [FAX])
-        facts = {"sha256": "ab", "size": len(FAX), "content_type": "application/pdf", "filename": name, "pages": 1}
+        path = office.spool.store_received(f"{fax_id}.{n}", [content])
+        facts = {"sha256": "ab", "size": len(content), "content_type": "application/pdf", "filename": name, "pages": 1}
         documents.append({"path": path, **facts})
     data = {
         "fax_id": fax_id,
@@ -126,6 +129,22 @@ def test_N23_an_untrusted_fax_only_follows_a_route_that_takes_it(tmp_path: Path)
         assert "זהירות" in texts([mail])[0]
 
     in_office(tmp_path, scenario, more=more)
+
+
+@pytest.mark.parametrize("offers", [("8BITMIME", "SIZE 6000"), ("8BITMIME",)])
+def test_N23_a_document_too_large_for_the_relay_is_announced_without_it(tmp_path: Path, offers: tuple[str, ...]) -> None:
+    """A relay that offers SIZE refuses such a mail at MAIL, any other at the end of its data."""
+    relay = RelayStandIn(offers=offers, limit=6000)
+
+    async def scenario(office: Office) -> None:
+        await receive(office, content=FAX + b"x" * 6000)
+        await receive(office)
+        mails = await office.mails()
+        found = {(len(list(mail.message.iter_attachments())), "הקובץ גדול מדי" in texts([mail])[0]) for mail in mails}
+        assert found == {(0, True), (1, False)}
+        assert {one.state for one in await office.deliveries()} == {"delivered"}
+
+    in_office(tmp_path, scenario, more='[route.a]\nmail = "a@example.co.il"\n', relay=relay)
 
 
 @pytest.mark.parametrize("caller", ["<evil7@attacker.example>", "evil7@attacker.example <", "Anonymous 7", "7 <a@b>", None])

@@ -104,7 +104,7 @@ def test_N4_two_recipients_of_one_number_have_a_block_each(tmp_path: Path) -> No
     async def scenario(office: Office) -> None:
         [fax] = await office.accept(
             a_recipient("03-9876543", notify="FAILURE", orcpt="rfc822;first+2Bone@example.co.il"),
-            a_recipient("+97239876543", notify="SUCCESS,FAILURE", orcpt="rfc822;second@example.co.il"),
+            a_recipient("+97239876543", notify="SUCCESS,FAILURE", orcpt="utf-8;דנה@example.co.il"),
             a_recipient("(03) 987 6543", notify="SUCCESS"),
         )
         await office.move(fax, "fail")
@@ -113,7 +113,7 @@ def test_N4_two_recipients_of_one_number_have_a_block_each(tmp_path: Path) -> No
         recipients = [re.findall(r"^(?:Original|Final)-Recipient: (.*?)\r?$", block, re.M) for block in blocks]
         assert [one for one in recipients if one] == [
             ["rfc822; first+one@example.co.il", "rfc822; 03-9876543@fax.local"],
-            ["rfc822; second@example.co.il", "rfc822; +97239876543@fax.local"],
+            ["utf-8; \\x{5D3}\\x{5E0}\\x{5D4}@example.co.il", "rfc822; +97239876543@fax.local"],
         ]
         [fax] = await office.accept(
             a_recipient("03-9876543", notify="FAILURE"), a_recipient("+97239876543", notify="NEVER"), a_recipient("03 9876543")

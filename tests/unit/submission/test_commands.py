@@ -77,11 +77,14 @@ def test_mail_parameters_refused(parameters: dict[str, str], code: str) -> None:
 def test_rcpt_parameters() -> None:
     check_rcpt({"NOTIFY": "success,Failure", "ORCPT": "rfc822;Anna+2BB@x"})
     check_rcpt({"NOTIFY": "NEVER"})
+    check_rcpt({"ORCPT": "UTF-8;דנה@x"})
     for parameters in (
         {"NOTIFY": "NEVER,SUCCESS"},
         {"NOTIFY": "ALWAYS"},
         {"ORCPT": "rfc822"},
         {"ORCPT": "דואר;x"},
+        {"ORCPT": "rfc822;דנה@x"},
+        {"ORCPT": "utf-8;a\u202eb"},
         {"ORCPT": f"{'x' * 41};x"},
         {"ORCPT": "rfc 822;x"},
         {"ORCPT": "rfc822;a=b"},
