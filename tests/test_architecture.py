@@ -87,6 +87,7 @@ PURE = (
     "phone/israel.py",
     "phone/national_form.py",
     "phone/number.py",
+    "phone/printed_number.py",
     "report/authentication_results.py",
     "report/imap_authentication.py",
     "report/imap_refusal.py",

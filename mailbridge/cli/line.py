@@ -142,9 +142,9 @@ def _confirm(which: str, yes: bool) -> None:
 
 def _international(number: str, config: Config) -> str:
     """Return a number in E.164, as MyFax requires. Local numbers belong to `smtp.region`."""
-    from mailbridge.report.match import e164
+    from mailbridge.phone.printed_number import printed_number
 
-    found = e164(number, config.smtp.region)
+    found = printed_number(number, config.smtp.region)
     if found is None:
         raise click.UsageError("--number is not a telephone number; write it as +97239876543")
     return found

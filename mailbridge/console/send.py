@@ -35,7 +35,9 @@ async def show_form(visit: Visit) -> Response:
 def _form(visit: Visit, values: dict[str, str], faults: dict[str, Any] | None = None) -> Response:
     names = sorted(visit.console.config.directory.numbers)
     shown = {name: values.get(name, "") for name in _FIELDS}
-    more = {"contacts": names[:_MOST_NAMES], "most": visit.console.config.smtp.max_size * 3 // 4, "accounts": accounts_of(visit)}
+    config = visit.console.config
+    more = {"contacts": names[:_MOST_NAMES], "most": config.smtp.max_size * 3 // 4, "accounts": accounts_of(visit)}
+    more["mails"] = config.notice.relay is not None
     return visit.page("send.html", 422 if faults else 200, **shown, **more, faults=faults or {})
 
 

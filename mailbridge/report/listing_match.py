@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from mailbridge.model import ReceivedItem
-from mailbridge.report.match import e164
+from mailbridge.phone.printed_number import printed_number
 
 # The list prints local times without a zone. This covers the hour that occurs twice in autumn, and a server that prints UTC.
 MAX_GAP = timedelta(hours=4)
@@ -25,7 +25,7 @@ def canonical_number(printed: str | None, region: str) -> str | None:
     # A telephone switch prints 0 or 000 for a number that is withheld.
     if printed is None or not any(character.isdigit() and character != "0" for character in printed):
         return None
-    return e164(printed, region) or printed.strip()
+    return printed_number(printed, region) or printed.strip()
 
 
 def same_faxes(listed: Sequence[ReceivedItem], mailed: Sequence[ReceivedItem]) -> list[tuple[ReceivedItem, ReceivedItem]]:

@@ -11,6 +11,7 @@ from typing import Literal
 import phonenumbers
 
 from mailbridge.model import Fax, Report
+from mailbridge.phone.printed_number import printed_number
 
 # What of a report names the fax.
 How = Literal["token", "fax_code", "destination"]
@@ -60,7 +61,7 @@ def identifiers(report: Report, region: str = "IL") -> Identifiers:
     return Identifiers(
         frozenset(f"MB-{found.upper()}" for found in _TOKEN.findall(text)),
         frozenset(_WORD.findall(text.lower())),
-        frozenset(number for piece in printed if (number := e164(piece, region)) is not None),
+        frozenset(number for piece in printed if (number := printed_number(piece, region)) is not None),
     )
 
 
@@ -96,7 +97,7 @@ def _by_token(candidates: Sequence[Fax], named: Identifiers, telephones: Collect
 def _telephone_numbers(text: str, region: str) -> set[str]:
     """Return the printed numbers that are surely telephone numbers: written as such, and valid. A date or a count is none."""
     printed = [found for found in _NUMBER.findall(text)[:_MAX_NUMBERS] if found.lstrip("(")[:1] in ("0", "+")]
-    return {number for found in printed if (number := e164(found, region)) is not None and _is_valid(number)}
+    return {number for found in printed if (number := printed_number(found, region)) is not None and _is_valid(number)}
 
 
 def _is_valid(number: str) -> bool:
@@ -123,14 +124,3 @@ def _by_destination(date: datetime | None, candidates: Sequence[Fax], numbers: C
         if fax.number in numbers and started - SKEW <= date <= started + LONGEST:
             close.append(fax)
     return _only(close, "destination", True)
-
-
-def e164(printed: str, region: str) -> str | None:
-    """Return a printed number in E.164, or None if it is not one."""
-    try:
-        number = phonenumbers.parse(printed, region)
-    except phonenumbers.NumberParseException:
-        return None
-    if "*" in printed or "#" in printed or not phonenumbers.is_possible_number(number):
-        return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

@@ -55,6 +55,7 @@ def test_a_fax_is_written_looked_at_and_sent(tmp_path: Path, language: str) -> N
         browser = await site.user("dana", language=language)
         tree = check_page(await browser.get("/console/send?to=03-9876543"))
         assert next(one for one in tree.iter("input") if one.get("id") == "to").get("value") == "03-9876543"
+        assert not [one for one in tree.iter() if one.get("id") == "sender-hint"], "no mail goes anywhere without notice.relay"
         assert "clalit-haifa" in [one.get("value") for one in tree.iter("option")]
         path = await draft(browser, "03-9876543; clalit-haifa", pdf(), subject="חוזה", text="שלום רב")
         tree = check_page(await browser.get(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from urllib.parse import unquote
 
 from mailbridge.errors import Refused
 from mailbridge.model import Document
@@ -135,7 +136,7 @@ class Attachments:
             reason = f"{error}; send the mail as HTML or plain text, not as Rich Text"
             raise refusal(file.name, reason) from None
         self.messages.append((file.part.mail, message))
-        shown = set(CID_URL.findall(message.html))
+        shown = {unquote(cid) for cid in CID_URL.findall(message.html)}
         for number, attached in enumerate(message.attachments, 1):
             name = safe_name(attached.name, f"document-{number}")
             if attached.is_object or attached.content is None:

@@ -21,6 +21,11 @@ def winmail(*attributes: bytes) -> bytes:
 PACKED = writer.attachment("CONTRA~1.PDF", PDF, writer.long_name("contract 17.pdf"))
 HIDDEN_LOGO = writer.attachment("image001.png", LOGO, writer.HIDDEN)
 RICH = writer.message(writer.variable(0x1009, writer.BINARY, writer.rtf("{\\rtf1\\ansi " + ORDER + "\\par}")))
+# A `+` and a blank, which a URL in HTML may write as %2B and %20.
+SHOWN_LOGO = (
+    writer.message(writer.variable(0x1013, writer.BINARY, b'<p>see attached<img src="cid:a%2Bb%20c@x"></p>')),
+    writer.attachment("image001.png", LOGO, writer.variable(0x3712, writer.UNICODE, "<a+b c@x>\0".encode("utf-16-le"))),
+)
 INNER_MESSAGE = writer.embedded(writer.stream(writer.text(ORDER), writer.attachment("b.pdf", PDF)))
 DOCUMENTS: dict[str, tuple[bytes, list[str]]] = {
     "winmail.dat with a document and a logo": (mixed(SEE, winmail(PACKED, HIDDEN_LOGO)), ["contract 17.pdf"]),
@@ -28,6 +33,7 @@ DOCUMENTS: dict[str, tuple[bytes, list[str]]] = {
         mixed(SEE, winmail(writer.attachment("p.jpg", SCAN, writer.HIDDEN))),
         ["p.jpg"],
     ),
+    "winmail.dat with a logo that its HTML names": (mixed(SEE, winmail(*SHOWN_LOGO, PACKED)), ["contract 17.pdf"]),
     "winmail.dat by its content": (mixed(SEE, attached("ATT00001.dat", writer.stream(PACKED))), ["contract 17.pdf"]),
     "winmail.dat beside a document": (mixed(SEE, A, winmail(writer.text("see attached"))), ["a.pdf"]),
     "winmail.dat in a forwarded mail": (
