@@ -18,7 +18,7 @@ from mailbridge.model import Document
 from mailbridge.store.disk_errors import fault
 from mailbridge.store.segments import Segment
 from mailbridge.store.spool_file import SpoolFile
-from mailbridge.store.spool_paths import Stretch, derived_path
+from mailbridge.store.spool_paths import IN_MEMORY, Stretch, derived_path
 from mailbridge.store.stored_files import memory_file
 
 if TYPE_CHECKING:
@@ -80,11 +80,18 @@ class ArrivingMail:
         self._counted, self._content, self.pieces = 0, bytearray(), ()
 
     @contextlib.contextmanager
-    def source(self) -> Iterator[str]:
-        """Yield the path by which the mail can be read now. Raises StoreUnavailable."""
+    def source(self, most: int) -> Iterator[str | bytes]:
+        """Yield the mail's content, or the path by which it can be read now if it has more than `most` bytes.
+
+        Raises StoreUnavailable.
+        """
         if self._file is not None:
             self._source = self._file.relpath
             yield self._source
+            return
+        if self.size <= most:
+            self._source = IN_MEMORY
+            yield bytes(self._content)
             return
         try:
             descriptor = memory_file(self._content)

@@ -40,7 +40,7 @@ class SpoolFile:
         self.size = self._synced = 0  # bytes written, and bytes known to be durable before the commit
 
     @contextlib.contextmanager
-    def source(self) -> Iterator[str]:
+    def source(self, most: int) -> Iterator[str | bytes]:
         """Yield the path by which the mail can be read now."""
         yield self.relpath
 

@@ -12,6 +12,7 @@ DERIVED: Final = ".derived"  # ends the name of the file beside a mail
 # Files beside a mail, which are deleted with it. Version 0.1.0 stored the page of the text as a PDF of its own.
 BESIDE_MAIL: Final = (DERIVED, ".page.pdf")
 SEGMENT: Final = ".segment"  # ends the name of a file with many mails
+IN_MEMORY: Final = "memory"  # stands for the path of a mail that has none yet
 
 
 class Stretch(NamedTuple):

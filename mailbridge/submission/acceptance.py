@@ -30,12 +30,14 @@ from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.mail_batches import MailBatches, StoredMail
 from mailbridge.submission.mail_transaction import MailTransaction
 from mailbridge.submission.queued_mail import envelope_of, queue_mail
+from mailbridge.submission.worker_protocol import MAX_INLINE
 
 # The lines that a mail to many writes to the log before other sessions get their turn.
 _LINES_IN_A_TURN = 10
 
-# Reads the spooled mail at a path, given whether its line ends were changed and whose it is. Raises Refused or StoreUnavailable.
-ReadLetter = Callable[[str, bool, str], Awaitable[Letter]]
+# Reads a mail, given its content or its path in the spool, whether its line ends were changed, and whose it is. Raises Refused,
+# StoreUnavailable.
+ReadLetter = Callable[[str | bytes, bool, str], Awaitable[Letter]]
 
 
 class Acceptance:
@@ -94,10 +96,10 @@ class Acceptance:
 
     async def _read_and_sync(self, transaction: MailTransaction, file: SpoolFile | ArrivingMail) -> Letter:
         """Read the mail while the disk makes a large one durable: neither needs the other."""
-        with file.source() as path:
+        with file.source(MAX_INLINE) as mail:
             synced = file.begin_commit()
             try:
-                return await self._read_letter(path, transaction.line_ends_changed, transaction.owner)
+                return await self._read_letter(mail, transaction.line_ends_changed, transaction.owner)
             finally:
                 # Also after a refusal: no thread may still use the file when it is deleted, and a failing disk is reported first.
                 await synced

@@ -19,7 +19,7 @@ from mailbridge import log
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.page.confirmation_text import ConfirmationText
-from mailbridge.store.spool_paths import derived_path, file_of
+from mailbridge.store.spool_paths import IN_MEMORY, derived_path, file_of
 from mailbridge.store.stored_files import open_descriptor
 from mailbridge.submission.fork_server_process import ForkServerProcess
 from mailbridge.submission.letter.letter import Letter
@@ -81,14 +81,18 @@ class LetterReader:
             return False
         return session in [worker.pid for worker in self._workers]
 
-    async def __call__(self, relpath: str, line_ends_changed: bool = False, client: str = "") -> Letter:
-        """Read the mail at `relpath` in the spool, or at an absolute path. `client` is whose it is: clients take turns.
+    async def __call__(self, mail: str | bytes, line_ends_changed: bool = False, client: str = "") -> Letter:
+        """Read a mail: its content, of MAX_INLINE bytes at most, or a path in the spool, or an absolute one.
+
+        `client` is whose it is: clients take turns.
 
         Raises Refused for a mail that cannot be faxed, also when its worker died or took too long, and StoreUnavailable where the
         disk or the machine fails at the moment.
         """
-        request = LetterRequest(path=relpath, page_mode=self.page_mode, line_ends_changed=line_ends_changed)
-        return checked_letter(await self._ask(Job(request, [self._opener(relpath)], client)), relpath)
+        content, path = (mail, IN_MEMORY) if isinstance(mail, bytes) else (b"", mail)
+        request = LetterRequest(path=path, page_mode=self.page_mode, line_ends_changed=line_ends_changed)
+        files = [] if isinstance(mail, bytes) else [self._opener(path)]
+        return checked_letter(await self._ask(Job(request, files, client, content)), path)
 
     async def confirmation(self, text: ConfirmationText, document: Document | None, owner: str) -> bytes:
         """Return a confirmation as PDF, with the first page of a document where that can be shown. `owner` is whose fax it is.

@@ -49,10 +49,9 @@ _LARGEST_SHOWN = 50_000_000  # bytes of a document whose first page a confirmati
 _LIMITS = ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_FSIZE, MAX_FILE_SIZE), (resource.RLIMIT_CORE, 0))
 
 
-def _letter(request: LetterRequest, files: list[int]) -> Response:
-    (mail,) = files
+def _letter(request: LetterRequest, files: list[int], mail: bytes) -> Response:
     changed = request.line_ends_changed
-    return Response(letter=read_letter(mail, request.path, request.page_mode, line_ends_changed=changed))
+    return Response(letter=read_letter(files[0] if files else mail, request.path, request.page_mode, line_ends_changed=changed))
 
 
 def _confirmation(request: ConfirmationRequest, files: list[int]) -> Response:
@@ -75,16 +74,16 @@ def _picture(request: PictureRequest, files: list[int]) -> Response:
     return Response(page=shown.png, pages=shown.pages)
 
 
-def _answer(request: Request, files: list[int]) -> Response:
+def _answer(request: Request, files: list[int], mail: bytes) -> Response:
     if isinstance(request, LetterRequest):
-        return _letter(request, files)
+        return _letter(request, files, mail)
     return _picture(request, files) if isinstance(request, PictureRequest) else _confirmation(request, files)
 
 
-def respond(request: Request, files: list[int]) -> Response:
+def respond(request: Request, files: list[int], mail: bytes = b"") -> Response:
     """Answer one request. Any error of a parser, also of memory and recursion, means that the mail cannot be read."""
     try:
-        return _answer(request, files)
+        return _answer(request, files, mail)
     except Refused as refused:
         return Response(refused=refused.reply)
     except OSError as error:
@@ -110,12 +109,12 @@ def serve(requests: socket.socket, responses: BinaryIO) -> None:
     while (received := receive_request(requests)) is not None:
         # The daemon kills a worker that takes too long; if the daemon is gone, the alarm does.
         signal.alarm(int(MAX_SECONDS) + 5)
-        request, files = received
-        signal.setitimer(signal.ITIMER_PROF, processor_seconds(sum(map(_size, files))))
-        response = encode_response(respond(request, files))
+        request, files, mail = received
+        # It goes on until the next mail, but no processor time passes while the worker waits for that.
+        signal.setitimer(signal.ITIMER_PROF, processor_seconds(len(mail) + sum(map(_size, files))))
+        response = encode_response(respond(request, files, mail))
         for file in files:
             os.close(file)
-        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         responses.writelines(response)
         responses.flush()

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 from mailbridge.errors import StoreUnavailable
 from mailbridge.submission.fork_server_process import Forked, ForkServerProcess
-from mailbridge.submission.letter.letter import MAX_DERIVED
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
     MAX_RESPONSE,
@@ -23,7 +22,7 @@ from mailbridge.submission.worker_protocol import (
     Response,
     decode_ready,
     decode_response,
-    frame_length,
+    response_lengths,
     send_request,
 )
 
@@ -31,12 +30,15 @@ _KILL_SECONDS = 10.0  # a killed process takes milliseconds to end, or longer on
 
 
 class Job:
-    """One request of a client, with the files that it needs, and the promise of its response. Each of `files` opens one."""
+    """One request of a client, with the files or the mail that it needs, and the promise of its response.
 
-    __slots__ = ("_descriptors", "_files", "_request", "client", "response")
+    Each of `files` opens one.
+    """
 
-    def __init__(self, request: Request, files: Sequence[Callable[[], int]], client: str = "") -> None:
-        self._request, self._files, self.client = request, files, client
+    __slots__ = ("_descriptors", "_files", "_mail", "_request", "client", "response")
+
+    def __init__(self, request: Request, files: Sequence[Callable[[], int]], client: str = "", mail: bytes = b"") -> None:
+        self._request, self._files, self._mail, self.client = request, files, mail, client
         self._descriptors: list[int] = []
         self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
@@ -53,7 +55,7 @@ class Job:
 
     def send(self, connection: socket.socket) -> None:
         """Send the request to a worker. Raises OSError."""
-        send_request(connection, self._request, self._descriptors)
+        send_request(connection, self._request, self._descriptors, self._mail)
 
     def finish(self, result: Response | Exception) -> None:
         """Give the caller its response, or the error to raise, unless it no longer waits."""
@@ -120,7 +122,8 @@ class WorkerProcess:
         self._unsent = deque(self.jobs)
         self._send_jobs()
         with contextlib.suppress(EOFError, ValueError):
-            self.pid = decode_ready(await self._frame(READY_SIZE))
+            assert self._output is not None
+            self.pid = decode_ready(await self._output.readexactly(READY_SIZE))
             return
         raise ChildProcessError(errno.ECHILD, "it ended at its start")
 
@@ -173,22 +176,19 @@ class WorkerProcess:
         Raises EOFError where the process died, ValueError for an invalid response, and StoreUnavailable where that is not the
         mail's fault.
         """
+        assert self._output is not None
         try:
-            content = await self._frame(MAX_RESPONSE)
+            length, derived_length = response_lengths(await self._output.readexactly(HEAD_SIZE))
+            content = await self._output.readexactly(length)
         except EOFError:
             if self.jobs[0] in self._unsent:
                 raise StoreUnavailable("the mail could not be sent to a worker process") from None
             if self._forked is not None and not self._forked.has_fork_server:
                 raise StoreUnavailable("the worker process ended with its fork server") from None
             raise
-        response = decode_response(content, await self._frame(MAX_DERIVED))
+        response = decode_response(content, await self._output.readexactly(derived_length) if derived_length else b"")
         self._send_jobs()  # there is room now
         return response
-
-    async def _frame(self, limit: int) -> bytes:
-        assert self._output is not None
-        read = self._output.readexactly
-        return await read(frame_length(await read(HEAD_SIZE), limit))
 
     async def kill(self) -> None:
         """Kill the process, and wait until it is gone."""

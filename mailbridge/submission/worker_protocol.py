@@ -1,11 +1,12 @@
 """What the daemon and a worker send each other.
 
-A request is one packet through the Unix socket that is the worker's standard input: JSON whose `kind` names what is asked, and
-the open files that the kind needs as descriptors (SCM_RIGHTS, unix(7)). A worker gets no path, so it needs none.
+A request is one packet through the Unix socket that is the worker's standard input: the length of its JSON in 4 bytes, the JSON,
+whose `kind` names what is asked, and a mail of up to MAX_INLINE bytes. A larger mail, and any other file that the kind needs, is
+an open file that comes with the packet (SCM_RIGHTS, unix(7)). A worker gets no path, so it needs none.
 
-Standard output carries frames: a length in 4 bytes, and that many bytes. The first one says that the worker is ready, and its
-process id. Then each request is answered by two: the JSON, and the content derived from the files (`Letter.derived`), which
-may be empty. The daemon bounds every frame, because a hostile mail may have taken over the worker that writes it.
+Standard output begins with a frame that says that the worker is ready, and its process id. Then each request is answered by two
+lengths of 4 bytes, the JSON, and the content derived from the files (`Letter.derived`), which may be empty. The daemon bounds
+every length, because a hostile mail may have taken over the worker that writes it.
 
 The daemon sends the fork server two commands, each one packet: fork a worker that has a number and these two descriptors as its
 standard input and output, and kill the worker with that number. The fork server sends nothing.
@@ -27,21 +28,25 @@ from mailbridge.page.shown_page import NotShown
 from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 
 MAX_SECONDS = 30.0  # that a worker may take for one mail
-MAX_REQUEST: Final = 20_000  # bytes
+MAX_JSON: Final = 20_000  # bytes of a request
+# Bytes of a mail within a request: a file in memory for it would take six system calls here and five in the worker.
+MAX_INLINE: Final = 1 << 16
+MAX_REQUEST: Final = 4 + MAX_JSON + MAX_INLINE  # bytes
 MAX_FILES: Final = 2  # open files with one request
 WORKER_FILES: Final = 2  # descriptors that a worker starts with
 MAX_RESPONSE = 4_000_000  # bytes of JSON
 UNREADABLE: Final = "554 5.6.0 The mail cannot be read within the limits of time and memory; send its files as one smaller PDF"
 _LENGTH: Final = struct.Struct("!I")
-HEAD_SIZE: Final = _LENGTH.size
+_LENGTHS: Final = struct.Struct("!II")
+HEAD_SIZE: Final = _LENGTHS.size  # bytes before a response
 _READY: Final = struct.Struct("!5sI")
-READY_SIZE: Final = _READY.size
+READY_SIZE: Final = _READY.size  # bytes of a worker's first frame
 _COMMAND: Final = struct.Struct("!?I")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterRequest:
-    """One mail to read, which is the request's only file.
+    """One mail to read, which is within the request, or its only file.
 
     `path` is the mail's name in the spool, for the documents of the letter; `page_mode` is `fax.page`.
     """
@@ -103,15 +108,23 @@ _REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Request)
 _RESPONSE: Final = TypeAdapter(Response)
 
 
-def send_request(connection: socket.socket, request: Request, files: Sequence[int]) -> None:
-    """Send a request with its open files. Raises OSError: BlockingIOError where the connection has no room for it now."""
-    socket.send_fds(connection, [_REQUEST.dump_json(request)], files)
+def send_request(connection: socket.socket, request: Request, files: Sequence[int], mail: bytes = b"") -> None:
+    """Send a request with its open files, or its mail. Raises OSError: BlockingIOError where there is no room for it now."""
+    text = _REQUEST.dump_json(request)
+    packet = [_LENGTH.pack(len(text)), text, mail]
+    if files:
+        socket.send_fds(connection, packet, files)
+    else:
+        connection.sendmsg(packet)
 
 
-def receive_request(connection: socket.socket) -> tuple[Request, list[int]] | None:
-    """Return the next request and its open files, None where there are no more. Raises ValueError for an invalid one."""
+def receive_request(connection: socket.socket) -> tuple[Request, list[int], bytes] | None:
+    """Return the next request, its open files, its mail; None where there are no more. Raises ValueError for an invalid one."""
     content, files, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FILES)
-    return (_REQUEST.validate_json(content), files) if content else None
+    if not content:
+        return None
+    end = _LENGTH.size + int.from_bytes(content[: _LENGTH.size])
+    return _REQUEST.validate_json(content[_LENGTH.size : end]), files, content[end:]
 
 
 def send_command(connection: socket.socket, command: Command) -> None:
@@ -129,7 +142,7 @@ def receive_command(connection: socket.socket) -> Command | None:
 
 
 def encode_response(response: Response) -> tuple[bytes, bytes]:
-    """Return the frame with the JSON and the head of the second frame, and the content of that second frame.
+    """Return the lengths with the JSON, and the derived content.
 
     A letter beyond the limits becomes a refusal.
     """
@@ -145,11 +158,11 @@ def encode_response(response: Response) -> tuple[bytes, bytes]:
         content = b""
     if not content or len(content) > MAX_RESPONSE or len(derived) > MAX_DERIVED:
         content, derived = _RESPONSE.dump_json(Response(refused=UNREADABLE)), b""
-    return frame(content) + _LENGTH.pack(len(derived)), derived
+    return _LENGTHS.pack(len(content), len(derived)) + content, derived
 
 
 def decode_response(content: bytes, derived: bytes) -> Response:
-    """Return the response in the contents of two frames. Raises ValueError where they are not one."""
+    """Return the response with this JSON and derived content. Raises ValueError where they are not one."""
     response = _RESPONSE.validate_json(content)
     if response.page is not None:
         return replace(response, page=derived)
@@ -162,7 +175,7 @@ def decode_response(content: bytes, derived: bytes) -> Response:
 
 def ready_frame(pid: int) -> bytes:
     """Return a worker's first frame."""
-    return frame(_READY.pack(b"ready", pid))
+    return _READY.pack(b"ready", pid)
 
 
 def decode_ready(content: bytes) -> int:
@@ -173,14 +186,9 @@ def decode_ready(content: bytes) -> int:
     return pid
 
 
-def frame(content: bytes) -> bytes:
-    """Return a frame with this content."""
-    return _LENGTH.pack(len(content)) + content
-
-
-def frame_length(head: bytes, limit: int) -> int:
-    """Return the length that a frame's first `HEAD_SIZE` bytes announce. Raises EOFError beyond `limit`."""
-    length: int = _LENGTH.unpack(head)[0]
-    if length > limit:
-        raise EOFError("the frame is larger than its limit")
-    return length
+def response_lengths(head: bytes) -> tuple[int, int]:
+    """Return the lengths of JSON and derived content that come behind these HEAD_SIZE bytes. Raises EOFError beyond a limit."""
+    content, derived = _LENGTHS.unpack(head)
+    if content > MAX_RESPONSE or derived > MAX_DERIVED:
+        raise EOFError("the response is larger than its limit")
+    return content, derived

@@ -21,7 +21,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from mailbridge.submission.worker_protocol import HEAD_SIZE, LetterRequest, decode_response, frame_length, send_request
+from mailbridge.submission.worker_protocol import (
+    HEAD_SIZE,
+    READY_SIZE,
+    LetterRequest,
+    decode_response,
+    response_lengths,
+    send_request,
+)
 from tests.unit.submission.letter import tnef_writer
 from tests.unit.submission.letter.letter_fixtures import PDF
 from tests.unit.submission.letter.mail_writer import HEAD, attached, html, mixed, text
@@ -97,23 +104,14 @@ def heic(width: int, height: int) -> bytes:
     return picture("HEIF", width, height, "RGB")
 
 
-def frames(process: subprocess.Popen[bytes], count: int) -> list[bytes]:
-    """Return the next frames that the worker writes, fewer if it died."""
-    assert process.stdout is not None
-    found: list[bytes] = []
-    while len(found) < count and len(head := process.stdout.read(HEAD_SIZE)) == HEAD_SIZE:
-        found.append(process.stdout.read(frame_length(head, 1 << 30)))
-    return found
-
-
 def read(process: subprocess.Popen[bytes], connection: socket.socket, mail: Path) -> str:
     """Send one mail to the worker; return what became of it."""
     with mail.open("rb") as file:
         send_request(connection, LetterRequest(path="mail/a.eml", page_mode="auto"), [file.fileno()])
-    found = frames(process, 2)
-    if len(found) < 2:
+    assert process.stdout is not None
+    if len(head := process.stdout.read(HEAD_SIZE)) < HEAD_SIZE:
         return "the worker died"
-    response = decode_response(*found)
+    response = decode_response(*map(process.stdout.read, response_lengths(head)))
     if response.letter is None:
         return response.refused or response.unavailable or ""
     return f"{len(response.letter.documents)} documents, {len(response.letter.derived) / 1e6:.1f} MB derived"
@@ -133,7 +131,8 @@ def measure(mail: bytes) -> tuple[str, float, float]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.PIPE) as process:
             theirs.close()
-            frames(process, 1)
+            assert process.stdout is not None
+            process.stdout.read(READY_SIZE)
             path.write_bytes(small)
             read(process, ours, path)
             before, _ = usage(process.pid)

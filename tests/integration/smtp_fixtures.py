@@ -21,7 +21,7 @@ from mailbridge.config import Config
 from mailbridge.model import Document, Fax
 from mailbridge.runtime import Runtime
 from mailbridge.store.spool import Spool
-from mailbridge.store.spool_paths import derived_path
+from mailbridge.store.spool_paths import IN_MEMORY, derived_path
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.store.state_dir import DATABASE
 from mailbridge.submission.letter.letter import Letter
@@ -58,7 +58,8 @@ class Gateway:
         self._thread.start()
         assert self._ready.wait(PATIENCE)
 
-    async def _read_letter(self, path: str, line_ends_changed: bool, _: str) -> Letter:
+    async def _read_letter(self, mail: str | bytes, line_ends_changed: bool, _: str) -> Letter:
+        path = IN_MEMORY if isinstance(mail, bytes) else mail
         self.line_ends_changed = line_ends_changed
         self.letter_read.set()
         await asyncio.to_thread(self.while_reading)

@@ -15,6 +15,7 @@ from mailbridge.config import Route
 from mailbridge.model import Event, new_id
 from mailbridge.notice import folder as folder_module
 from mailbridge.notice.route_match import matches
+from mailbridge.store.spool_paths import IN_MEMORY
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.letter.parser import read_letter
 from tests.integration.notice_fixtures import Office, a_recipient, in_office, texts
@@ -267,8 +268,9 @@ def test_N7_a_notice_that_comes_back_is_dropped(tmp_path: Path, monkeypatch: pyt
     in_office(tmp_path, scenario, "per_hour = 1000")
     assert len(contents) == 20
 
-    async def read(self: Gateway, path: str, line_ends_changed: bool, page_mode: str) -> Letter:
-        return await asyncio.to_thread(read_letter, self.spool.root / path, path, page_mode)
+    async def read(self: Gateway, mail: str | bytes, line_ends_changed: bool, page_mode: str) -> Letter:
+        assert isinstance(mail, bytes)
+        return await asyncio.to_thread(read_letter, mail, IN_MEMORY, page_mode)
 
     monkeypatch.setattr(Gateway, "_read_letter", read)
     with gateway(tmp_path / "gateway") as running:

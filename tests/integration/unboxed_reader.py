@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mailbridge.errors import Refused
 from mailbridge.model import Document
+from mailbridge.store.spool_paths import IN_MEMORY
 from mailbridge.store.stored_files import open_descriptor
 from mailbridge.submission import worker
 from mailbridge.submission.letter.letter import Letter
@@ -21,10 +22,13 @@ class UnboxedReader:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    async def __call__(self, relpath: str, line_ends_changed: bool = False, client: str = "") -> Letter:
+    async def __call__(self, mail: str | bytes, line_ends_changed: bool = False, client: str = "") -> Letter:
         """Read a mail. Raises Refused."""
-        request = LetterRequest(path=relpath, page_mode="auto", line_ends_changed=line_ends_changed)
-        return checked_letter(await self._respond(request, relpath), relpath)
+        path = IN_MEMORY if isinstance(mail, bytes) else mail
+        request = LetterRequest(path=path, page_mode="auto", line_ends_changed=line_ends_changed)
+        if isinstance(mail, bytes):
+            return checked_letter(await asyncio.to_thread(worker.respond, request, [], mail), path)
+        return checked_letter(await self._respond(request, path), path)
 
     async def picture(self, document: Document, number: int, width: int, viewer: str) -> Response:
         """Return a response with a page."""

@@ -56,6 +56,8 @@ class Mail:
     """A spooled mail, open for reading: its parts, their decoded content, and the headers of it and of each forwarded mail."""
 
     def __init__(self, data: Source, descriptor: int) -> None:
+        if not data:
+            raise Refused("554 5.6.0 The mail is empty; send it again")
         self._descriptor = descriptor
         splitter = _Splitter(data)
         self.parts = splitter.split()
@@ -92,11 +94,14 @@ class Mail:
 
 
 @contextlib.contextmanager
-def open_mail(mail: Path | int) -> Iterator[Mail]:
-    """Open and split a spooled mail, given as a path, or as a descriptor, which stays open.
+def open_mail(mail: Path | int | bytes) -> Iterator[Mail]:
+    """Open and split a mail, given as a path, as a descriptor, which stays open, or as its content.
 
     Raises Refused with 554 5.6.0 for a mail beyond the limits, or without a structure.
     """
+    if isinstance(mail, bytes):
+        yield Mail(mail, -1)
+        return
     with contextlib.ExitStack() as stack:
         if isinstance(mail, int):
             descriptor = mail
@@ -104,8 +109,6 @@ def open_mail(mail: Path | int) -> Iterator[Mail]:
             descriptor = os.open(mail, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
         size = os.lseek(descriptor, 0, os.SEEK_END)
-        if not size:
-            raise Refused("554 5.6.0 The mail is empty; send it again")
         if size <= _SMALL_MAIL:
             yield Mail(os.pread(descriptor, size, 0), descriptor)
         else:

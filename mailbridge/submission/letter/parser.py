@@ -35,8 +35,8 @@ _QUESTION_MARKS = re.compile(r"(?<!\S)\?{2,}(?=[ ,.:;\-\n])")
 _MOST_NAMES, _MOST_OF_NAME = 3, 50  # files in a reply, and the characters of each name
 
 
-def read_letter(mail: Path | int, relpath: str, page_mode: str, *, line_ends_changed: bool = False) -> Letter:
-    """Read a mail, given as a path or a descriptor, and return what is to be faxed. Blocking; a worker's job.
+def read_letter(mail: Path | int | bytes, relpath: str, page_mode: str, *, line_ends_changed: bool = False) -> Letter:
+    """Read a mail, given as a path, a descriptor or its content, and return what is to be faxed. Blocking; a worker's job.
 
     `relpath` is where the spool has the mail, for the documents. `page_mode` is `fax.page`; the mail's own X-Mailbridge-Page
     overrides it. `line_ends_changed` says that the mail came with line ends that no mail may have. Raises Refused: 554 5.6.0 for

@@ -20,12 +20,13 @@ from mailbridge.submission import sandbox
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
+    READY_SIZE,
     ConfirmationRequest,
     LetterRequest,
     PictureRequest,
     Response,
     decode_response,
-    frame_length,
+    response_lengths,
     send_request,
 )
 from tests.unit.submission.letter import letter_fixtures as files
@@ -131,13 +132,12 @@ class Worker:
     PROGRAM = """
 import json, sys
 from mailbridge.submission import worker
-from mailbridge.submission.worker_protocol import frame
 serve = worker.serve
 worker.load()
 def watched(requests, responses):
     before = set(sys.modules)
     serve(requests, responses)
-    responses.write(frame(json.dumps(sorted(set(sys.modules) - before)).encode()))
+    responses.write(json.dumps(sorted(set(sys.modules) - before)).encode())
     responses.flush()
 worker.serve = watched
 worker.run()
@@ -151,20 +151,18 @@ worker.run()
         command = [sys.executable, "-c", self.PROGRAM]
         with ours, subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.PIPE) as process:
             theirs.close()
-            self._frame(process)
+            assert process.stdout is not None
+            process.stdout.read(READY_SIZE)
             responses = []
             for path, file in mails:
                 with file.open("rb") as opened:
                     request = LetterRequest(path=path, page_mode="auto") if isinstance(path, str) else path
                     send_request(ours, request, [opened.fileno()])
-                responses.append(decode_response(self._frame(process), self._frame(process)))
+                lengths = response_lengths(process.stdout.read(HEAD_SIZE))
+                responses.append(decode_response(*map(process.stdout.read, lengths)))
             ours.close()
-            self.imported = json.loads(self._frame(process))
+            self.imported = json.loads(process.stdout.read())
         return responses
-
-    def _frame(self, process: subprocess.Popen[bytes]) -> bytes:
-        assert process.stdout is not None
-        return process.stdout.read(frame_length(process.stdout.read(HEAD_SIZE), 1 << 30))
 
 
 def test_a_worker_loads_nothing_once_it_is_ready(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from mailbridge.store.spool_paths import file_of
 from mailbridge.submission import worker
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.letter_reader import LetterReader, checked_letter
-from mailbridge.submission.worker_protocol import HEAD_SIZE, READY_SIZE, LetterRequest, Response, ready_frame, send_request
+from mailbridge.submission.worker_protocol import MAX_INLINE, READY_SIZE, LetterRequest, Response, ready_frame, send_request
 from tests.wait_helpers import PATIENCE, until
 
 MAIL = b"From: a@b.co\nSubject: s\nX-Mailbridge-Tag: k=v\n\nhello\n"
@@ -206,7 +206,7 @@ def test_a_worker_whose_daemon_was_killed_ends_silently(root: Path) -> None:
         theirs.close()
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.read(HEAD_SIZE + READY_SIZE) == ready_frame(process.pid)
+        assert process.stdout.read(READY_SIZE) == ready_frame(process.pid)
         process.stdout.close()
         with (root / "mail" / "a.eml").open("rb") as mail:
             send_request(ours, LetterRequest(path="mail/a.eml", page_mode="auto"), [mail.fileno()])
@@ -411,6 +411,26 @@ def test_attack_5_the_processor_time_of_one_mail_is_limited(root: Path) -> None:
     assert worker.processor_seconds(40_000_000) == 17.0
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_mail_within_the_request_is_read_as_one_in_a_file(root: Path, more: int) -> None:
+    async def run() -> None:
+        spool = Spool(root / "spool")
+        reader = LetterReader(spool.root, "auto", workers=1)
+        await reader.start()
+        try:
+            mail = spool.receive("env_1")
+            mail.write(MAIL.ljust(MAX_INLINE + more, b"x"))
+            with mail.source(MAX_INLINE) as source:
+                assert isinstance(source, str if more else bytes)
+                letter = await reader(source)
+            (root / "spool" / "same.eml").write_bytes(MAIL.ljust(MAX_INLINE + more, b"x"))
+            assert letter.content_digest == (await reader("same.eml")).content_digest
+        finally:
+            await reader.stop()
+
+    asyncio.run(run())
+
+
 def test_pages_of_a_mail_in_a_segment_are_shown_until_it_is_gone(root: Path) -> None:
     async def run() -> None:
         spool = Spool(root / "spool")
@@ -419,7 +439,7 @@ def test_pages_of_a_mail_in_a_segment_are_shown_until_it_is_gone(root: Path) -> 
         try:
             mail = spool.receive("env_1")
             mail.write(MAIL)
-            with mail.source() as source:
+            with mail.source(MAX_INLINE) as source:
                 letter = await reader(source)
             await mail.store(letter.derived)
             mail.keep()

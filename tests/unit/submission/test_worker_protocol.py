@@ -1,4 +1,4 @@
-"""The frames between daemon and worker: what is sent comes back, and nothing beyond the limits gets through."""
+"""The requests and responses between daemon and worker: what is sent comes back, and nothing beyond the limits gets through."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from pathlib import Path
 
 import pytest
 
+from mailbridge.store.spool_paths import IN_MEMORY
 from mailbridge.submission.letter.letter import MAX_DERIVED, Letter
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
+    MAX_INLINE,
     MAX_RESPONSE,
     UNREADABLE,
     LetterRequest,
     Response,
     decode_response,
     encode_response,
-    frame,
-    frame_length,
     receive_request,
+    response_lengths,
     send_request,
 )
 
 LETTER = Letter(message_id="<1@x>", subject="נושא", sender=None, documents=(), derived=b"%PDF-\x00\xff", tags={"k": "v"})
 
 
-def frames(*pieces: bytes) -> list[bytes]:
-    content, found = b"".join(pieces), []
-    while content:
-        end = HEAD_SIZE + frame_length(content[:HEAD_SIZE], len(content))
-        found.append(content[HEAD_SIZE:end])
-        content = content[end:]
-    return found
+def parts(response: Response) -> tuple[bytes, bytes]:
+    """Return the JSON and the derived content of a response, as the daemon reads them."""
+    content = b"".join(encode_response(response))
+    head, content = content[:HEAD_SIZE], content[HEAD_SIZE:]
+    length, derived_length = response_lengths(head)
+    assert len(content) == length + derived_length
+    return content[:length], content[length:]
 
 
 @pytest.mark.parametrize(
@@ -44,8 +45,8 @@ def frames(*pieces: bytes) -> list[bytes]:
         Response(unavailable="disk"),
     ],
 )
-def test_response_comes_back_in_two_frames(response: Response) -> None:
-    content, derived = frames(*encode_response(response))
+def test_response_comes_back_as_json_and_derived_content(response: Response) -> None:
+    content, derived = parts(response)
     assert b"%PDF" not in content
     assert decode_response(content, derived) == response
 
@@ -63,15 +64,25 @@ def test_request_comes_with_its_open_file(tmp_path: Path) -> None:
         assert received[0] == request
         with open(received[1][0], "rb") as file:
             assert file.read() == b"content"
-        assert receive_request(theirs) == (request, [])
+        assert receive_request(theirs) == (request, [], b"")
         ours.close()
         assert receive_request(theirs) is None
+
+
+def test_request_comes_with_a_mail_of_any_bytes_up_to_the_limit() -> None:
+    mail = bytes(range(256)) * (MAX_INLINE // 256)
+    request = LetterRequest(path=IN_MEMORY, page_mode="auto")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        send_request(ours, request, [], mail)
+        assert receive_request(theirs) == (request, [], mail)
 
 
 def test_request_of_an_unknown_kind_is_invalid() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        ours.send(b'{"kind": "other", "path": "a", "page_mode": "auto"}')
+        text = b'{"kind": "other", "path": "a", "page_mode": "auto"}'
+        ours.send(len(text).to_bytes(4) + text)
         with pytest.raises(ValueError, match="kind"):
             receive_request(theirs)
 
@@ -86,18 +97,18 @@ def test_request_of_an_unknown_kind_is_invalid() -> None:
     ids=["json-too-large", "derived-too-large", "half-a-surrogate-pair"],
 )
 def test_letter_that_cannot_be_sent_is_refused(letter: Letter) -> None:
-    content, derived = frames(*encode_response(Response(letter=letter)))
+    content, derived = parts(Response(letter=letter))
     assert decode_response(content, derived) == Response(refused=UNREADABLE)
 
 
 def test_derived_content_without_a_letter_is_invalid() -> None:
-    content, _ = frames(*encode_response(Response(refused="554 5.6.0 no")))
+    content, _ = parts(Response(refused="554 5.6.0 no"))
     with pytest.raises(ValueError, match="without a letter"):
         decode_response(content, b"%PDF")
 
 
-def test_frame_beyond_its_limit_is_not_read() -> None:
-    head = frame(bytes(100))[:HEAD_SIZE]
-    assert frame_length(head, 100) == 100
+@pytest.mark.parametrize(("length", "derived"), [(MAX_RESPONSE + 1, 0), (1, MAX_DERIVED + 1)])
+def test_response_beyond_its_limit_is_not_read(length: int, derived: int) -> None:
+    assert response_lengths(MAX_RESPONSE.to_bytes(4) + MAX_DERIVED.to_bytes(4)) == (MAX_RESPONSE, MAX_DERIVED)
     with pytest.raises(EOFError):
-        frame_length(head, 99)
+        response_lengths(length.to_bytes(4) + derived.to_bytes(4))
