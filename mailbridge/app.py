@@ -10,17 +10,16 @@ import asyncio
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from mailbridge import log
 from mailbridge.answer_limits import limit_answers
 from mailbridge.assembly import Assembly, Part, document_links, link_renderer
-from mailbridge.background import Background, MyFaxCalls, follow_clock_jumps
+from mailbridge.background import Background, MyFaxCalls, follow_clock_jumps, take_over
 from mailbridge.clock import Clock
 from mailbridge.config import Config
 from mailbridge.config.model import RESERVED_ENDPOINTS
@@ -30,18 +29,17 @@ from mailbridge.control.socket_path import socket_path
 from mailbridge.errors import ConfigError
 from mailbridge.fax.interrupted_uploads import recover_interrupted
 from mailbridge.http_assembly import console_app, http_listener, open_http, renew_certificate
-from mailbridge.model import Event
 from mailbridge.notice.assembly import confirmation_of
 from mailbridge.notice.planner import Planner
 from mailbridge.phone.number import load_plans
 from mailbridge.preload import load_modules
 from mailbridge.report.watcher import Watcher
 from mailbridge.runtime import Runtime
-from mailbridge.store import orphans, restoration, sqlite
-from mailbridge.store.events import Route
+from mailbridge.store import orphans
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
-from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.sql_store import SqlStore
+from mailbridge.stores import ConfiguredRoute, open_for_daemon
 from mailbridge.submission.drafts import Drafts
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.local_submission import LocalSubmission
@@ -53,7 +51,6 @@ from mailbridge.web.links import Links
 from mailbridge.web.metrics import Facts
 from mailbridge.web.server import WebService
 from mailbridge.web.shared_probe import SharedProbe
-from mailbridge.webhook.payload import fax_data
 from mailbridge.webhook.removed_endpoints import log_removed_endpoints
 from mailbridge.webhook.routing import Routes
 
@@ -61,51 +58,6 @@ from mailbridge.webhook.routing import Routes
 GRACE = 25.0
 # Seconds to wait for a command that holds the lock of the state_dir while no daemon runs.
 _LOCK_TIMEOUT = 3.0
-
-
-@asynccontextmanager
-async def open_store(
-    config: Config, patience: float = 0.0, *, restoring: bool = False, route: Route | None = None, plan: Planner | None = None
-) -> AsyncIterator[SqliteStore]:
-    """Open the store that the configuration names, for this process alone.
-
-    `patience` is how many seconds to wait for its lock; `restoring` opens it also while a backup is being restored into it.
-    `route` and `plan` replace the configuration's own routing of events and planning of notices. Raises StateLocked,
-    RestoreUnfinished, SchemaTooNew, StoreUnavailable.
-    """
-    route = route or _Route(config)
-    async with SqliteStore(config.state_dir, fax_data, route, patience, plan or Planner(config), restoring=restoring) as store:
-        yield store
-
-
-def migrate(config: Config) -> tuple[int, int]:
-    """Migrate the database of a stopped daemon to the newest schema; return its version before and after.
-
-    Raises StateLocked, SchemaTooNew, StoreUnavailable.
-    """
-    return sqlite.migrate(config.state_dir)
-
-
-async def restore(backup: Path, config: Config) -> list[str]:
-    """Restore a backup into the state_dir of the configuration; return the faxes that are in doubt now.
-
-    Raises StateLocked, SchemaTooNew, StoreUnavailable.
-    """
-    await asyncio.to_thread(restoration.restore_files, backup, config.state_dir)
-    async with open_store(config, restoring=True) as store:
-        held = await restoration.hold_unsent(store, Clock()())
-    await asyncio.to_thread(restoration.finish, config.state_dir)
-    return held
-
-
-class _Route:
-    """Routes events by the present configuration, which a reload changes."""
-
-    def __init__(self, config: Config) -> None:
-        self.routes = Routes(config.webhooks, config.smtp.region)
-
-    def __call__(self, event: Event) -> Sequence[str]:
-        return self.routes.endpoints(event)
 
 
 class Daemon:
@@ -127,8 +79,8 @@ class Daemon:
     ) -> None:
         self._config, self._environ, self._sockets, self._catch_up = config, environ, sockets, catch_up
         self._commands = commands or {}
-        self._clock = Clock()
-        self._route, self._plan = _Route(config), Planner(config)
+        self._clock: Callable[[], datetime] = Clock()
+        self._route, self._plan = ConfiguredRoute(config), Planner(config)
         self._reloading = asyncio.Lock()
         self._files_kept_until = 0.0  # for a backup, by the event loop's clock
         self.smtp: list[tuple[str, int]] = []
@@ -144,8 +96,9 @@ class Daemon:
         load_modules()
         limit_answers()
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(open_store(self._config, _LOCK_TIMEOUT, route=self._route, plan=self._plan))
+            store = await stack.enter_async_context(open_for_daemon(self._config, _LOCK_TIMEOUT, self._route, self._plan))
             self._store = store
+            self._clock = store.member.now if store.member else Clock()
             self._runtime = runtime = Runtime(store, Spool(self._config.state_dir / "spool"), self._clock, random.random)
             await self._recover(store.created_at)
             self._calls = await stack.enter_async_context(MyFaxCalls(self._config))
@@ -158,8 +111,8 @@ class Daemon:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             self._background = Background(group, runtime)
             stack.callback(self._background.cancel)
-            following = group.create_task(follow_clock_jumps(store, self._clock))
-            stack.callback(following.cancel)
+            keeping = group.create_task(self._keep_up())
+            stack.callback(keeping.cancel)
             links = document_links(self._config)
             self._render = link_renderer(links, self._clock)
             await self._background.change(self._parts(self._config, links), self._config.fax.on_doubt)
@@ -215,6 +168,13 @@ class Daemon:
         await log_removed_endpoints(store, {*self._config.webhooks, *RESERVED_ENDPOINTS})
         await recover_interrupted(self._runtime, self._config.fax.on_doubt)
         await orphans.sweep(store, self._runtime.spool, self._clock(), database_created_at)
+
+    async def _keep_up(self) -> None:
+        """Follow the clock, or with PostgreSQL, whose clock counts, go on with the work of nodes that have ended."""
+        if isinstance(self._clock, Clock):
+            await follow_clock_jumps(self._store, self._clock)
+        else:
+            await take_over(self._runtime, lambda: self._config.fax.on_doubt)
 
     def _parts(self, config: Config, links: Links) -> list[Part]:
         calls, confirm = self._calls, self._letter_reader.confirmation
@@ -278,17 +238,21 @@ async def _log_in(smtp: SmtpService, name: str, password: bytes, client: str, se
 
 def check_fixed(present: Config, new: Config) -> None:
     """Check that a configuration changes nothing that a running daemon cannot change. Raises ConfigError."""
-    # The message does not repeat the URL, which may contain a password.
+    # The message does not repeat the URLs, which may contain a password.
     for key, change, is_same in (
         ("state_dir", f" from {present.state_dir} to {new.state_dir}", present.state_dir == new.state_dir),
-        ("store.url", "", present.store.url == new.store.url),
+        *(
+            (f"store.{name}", "", getattr(present.store, name) == getattr(new.store, name))
+            for name in ("url", "listen_url", "unsafe")
+        ),
+        ("node.name", "", present.node.name == new.node.name),
     ):
         if not is_same:
             fault = f"cannot change{change} while the daemon runs"
             raise ConfigError(key, fault, "restore the old value, or stop the daemon, move its state, and start it")
 
 
-def _health_checks(store: SqliteStore, spool: Spool, watchers: Sequence[Watcher]) -> dict[str, Check]:
+def _health_checks(store: SqlStore, spool: Spool, watchers: Sequence[Watcher]) -> dict[str, Check]:
     async def writable() -> bool:
         await store.run(lambda tx: None)
         return store.healthy and await asyncio.to_thread(spool.probe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -28,6 +28,8 @@ _DRAIN = 20.0
 _STORE_PAUSE = 1.0
 _CHECKS_AFTER_JUMP = 5
 _CLOCK_CHECK_SECONDS = 1.0
+# Seconds between looks for the work of nodes that have ended.
+_TAKE_OVER_SECONDS = 5.0
 
 
 class Background:
@@ -165,3 +167,17 @@ async def follow_clock_jumps(store: Store, clock: Clock) -> None:
                 checks -= 1
         except StoreUnavailable as error:
             log.store_unavailable("clock", error=str(error))
+
+
+async def take_over(runtime: Runtime, on_doubt: Callable[[], OnDoubt]) -> None:
+    """Go on with what nodes have left that ended, which share the database with this one, until cancelled."""
+    woken = runtime.store.subscribe("nodes")
+    while True:
+        woken.clear()
+        try:
+            await runtime.store.run(lambda tx: tx.deliveries.requeue_interrupted())
+            await recover_interrupted(runtime, on_doubt())
+        except StoreUnavailable as error:
+            log.store_unavailable("nodes", error=str(error))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(woken.wait(), _TAKE_OVER_SECONDS)

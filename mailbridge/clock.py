@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 _JUMP = timedelta(seconds=20)
 
 
-def _steady() -> float:
+def steady() -> float:
     """Return the seconds of a clock that cannot be set; on Linux it also counts while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
@@ -28,7 +28,7 @@ def _system() -> datetime:
 class Clock:
     """Call it for the current time, aware, in UTC. `steady` returns seconds, `system` the time of the clock that can be set."""
 
-    def __init__(self, steady: Callable[[], float] = _steady, system: Callable[[], datetime] = _system) -> None:
+    def __init__(self, steady: Callable[[], float] = steady, system: Callable[[], datetime] = _system) -> None:
         self._steady, self._system = steady, system
         self._anchor, self._anchored_at = system(), steady()
 

@@ -23,12 +23,13 @@ LAYERS = (
     ("errors",),
     ("lifecycle",),
     ("model",),
-    ("store", "myfax", "page", "clock"),
+    ("store", "myfax", "page"),
     ("runtime",),
     STAGES,
     ("console",),
     ("assembly", "http_assembly", "online_check"),
     ("background",),
+    ("stores",),
     ("app",),
     ("process",),
     ("demo",),
@@ -40,6 +41,7 @@ LEAVES: dict[str, set[str]] = {
     "accounting": set(),
     "answer_limits": set(),
     "client_group": set(),
+    "clock": set(),
     "config": {"errors", "config", "phone"},
     "descriptors": set(),
     "error_table": set(),
@@ -272,10 +274,10 @@ def test_the_console_uses_the_actions_of_the_control_socket_and_no_other_stage()
     assert used & set(STAGES) == {"control"}
 
 
-def test_app_alone_picks_a_store() -> None:
+def test_stores_alone_picks_a_store() -> None:
     concrete = {"mailbridge.store.sqlite", "mailbridge.store.postgres"}
     users = {module for module in MODULES for target, _ in facts(module).imports if target in concrete}
-    assert {module for module in users if own_package(module) != "store"} == {"app.py"}
+    assert {module for module in users if own_package(module) != "store"} == {"stores.py"}
 
 
 def test_config_alone_reads_toml() -> None:

@@ -137,9 +137,9 @@ def restore(directory: Path, damaged: bool, as_json: bool, config_path: Path) ->
       mailbridge queue --state in_doubt
       mailbridge resolve --restored --resend
     """
-    from mailbridge.app import restore as run
     from mailbridge.config import load
     from mailbridge.store.verification import verify as check
+    from mailbridge.stores import restore as run
 
     config = load(config_path, environment(config_path))
     problems = check(directory).problems

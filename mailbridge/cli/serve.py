@@ -74,8 +74,8 @@ def migrate(as_json: bool, config_path: Path) -> None:
 
     `mailbridge serve` does the same when it starts.
     """
-    from mailbridge.app import migrate as run
     from mailbridge.config import load
+    from mailbridge.stores import migrate as run
 
     found, now = run(load(config_path, environment(config_path)))
     if as_json:

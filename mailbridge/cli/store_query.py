@@ -100,11 +100,11 @@ def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
     import asyncio
 
     with quick_imports():
-        from mailbridge.app import open_store
         from mailbridge.assembly import document_links, link_renderer
         from mailbridge.clock import Clock
         from mailbridge.config import load
         from mailbridge.control.commands import bind
+        from mailbridge.stores import open_store
 
     async def work() -> Any:
         config, clock = load(config_path, environment(config_path)), Clock()

@@ -16,7 +16,7 @@ from mailbridge.config.numbers import Numbers
 from mailbridge.config.retention import Retention
 from mailbridge.config.routes import Route
 from mailbridge.config.smtp import Smtp, SmtpTls
-from mailbridge.config.store import StoreOptions
+from mailbridge.config.store import Node, StoreOptions
 from mailbridge.config.users import User
 from mailbridge.config.webhooks import Webhook
 
@@ -32,6 +32,7 @@ __all__ = [
     "Log",
     "Mailbox",
     "Myfax",
+    "Node",
     "Notice",
     "Numbers",
     "OAuth2",

@@ -22,7 +22,7 @@ from mailbridge.config.retention import Retention
 from mailbridge.config.routes import Route
 from mailbridge.config.section import Section
 from mailbridge.config.smtp import Smtp
-from mailbridge.config.store import StoreOptions
+from mailbridge.config.store import Node, StoreOptions
 from mailbridge.config.users import User
 from mailbridge.config.values import Zone, wrong
 from mailbridge.config.webhooks import Webhook
@@ -53,6 +53,10 @@ class Config(Section):
     store: StoreOptions = Field(
         default=StoreOptions(),
         description="Storage of faxes and events.",
+    )
+    node: Node = Field(
+        default_factory=Node,
+        description="This daemon among several that share a PostgreSQL database.",
     )
     myfax: Myfax = Field(
         default=Myfax(),

@@ -9,6 +9,7 @@ from typing import Any
 from mailbridge.errors import ConfigError
 
 _KEYS = ("password", "secret", "client_secret", "refresh_token", "relay", "password_hash")
+_URLS = (("store", "url"), ("store", "listen_url"))  # which may contain a password
 _SOURCES = {"file", "env", "credential"}
 
 
@@ -18,7 +19,7 @@ def resolve(value: Any, path: tuple[str, ...], environ: Mapping[str, str], error
         return [resolve(item, path, environ, errors) for item in value]
     if not isinstance(value, dict):
         return value
-    if path and (path[-1] in _KEYS or "headers" in path[-2:-1]) and (len(value) == 1 or (value and value.keys() <= _SOURCES)):
+    if _is_secret(path) and (len(value) == 1 or (value and value.keys() <= _SOURCES)):
         try:
             if len(value) > 1:
                 raise ConfigError("", "must have one source", f"keep one of {', '.join(value)}")
@@ -29,6 +30,10 @@ def resolve(value: Any, path: tuple[str, ...], environ: Mapping[str, str], error
             # A placeholder that is not empty, so that validation still checks the keys beside this one.
             return "unknown"
     return {key: resolve(item, (*path, key), environ, errors) for key, item in value.items()}
+
+
+def _is_secret(path: tuple[str, ...]) -> bool:
+    return bool(path) and (path[-1] in _KEYS or path in _URLS or "headers" in path[-2:-1])
 
 
 def _secret(kind: str, name: object, environ: Mapping[str, str]) -> str:

@@ -1,26 +1,94 @@
-"""`[store]`: where faxes and events are kept."""
+"""`[store]` and `[node]`: where faxes and events are kept, and what this daemon is called among those that share a database."""
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+import os
+import re
+import socket
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from mailbridge.config.section import Section
 from mailbridge.config.values import wrong
+
+# Until every part of mailbridge works with PostgreSQL, tests alone may use it.
+_FOR_TESTS = "MAILBRIDGE_TEST_POSTGRESQL"
+
+
+def _database_url(value: object) -> object:
+    """Check what can be said about a URL without its server. No message repeats it: it may contain a password."""
+    if value == "":
+        raise wrong("is empty", "set it, or check the file or variable that it comes from")
+    if not isinstance(value, str):
+        return value
+    remedy = "write postgresql://USER@HOST/DATABASE"
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise wrong("is not a URL", remedy) from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise wrong("is not the URL of a PostgreSQL database", f"{remedy}, or remove it to keep faxes in SQLite in state_dir")
+    # Behind such an @, or after a / or ? in a password, libpq would look for a host, and name it in its errors.
+    user = parts.netloc.rpartition("@")[0]
+    if "@" in user + parts.path + parts.query:
+        raise wrong("has a user or password with a special character", "write @ as %40, : as %3A, / as %2F and ? as %3F")
+    if parts.fragment:
+        raise wrong("has a #", "write # as %23")
+    if not parts.path.strip("/") and not re.search("(^|&)(dbname|service)=", parts.query):
+        raise wrong("names no database", remedy)
+    return value
+
+
+def _allowed(value: SecretStr) -> SecretStr:
+    if _FOR_TESTS not in os.environ:
+        raise wrong("PostgreSQL is not supported by this version", "remove url; faxes are kept in SQLite in state_dir")
+    return value
+
+
+# Not in errors or logs: it may contain a password.
+DatabaseUrl = Annotated[SecretStr, BeforeValidator(_database_url), AfterValidator(_allowed)]
 
 
 class StoreOptions(Section):
     """Options of the database."""
 
-    url: str | None = Field(
+    url: DatabaseUrl | None = Field(
         default=None,
         description="Database URL. Default: SQLite in state_dir. PostgreSQL is not supported yet; this version rejects the key.",
         examples=["postgresql://mailbridge@db.example.co.il/mailbridge"],
     )
+    listen_url: DatabaseUrl | None = Field(
+        default=None,
+        description=(
+            "URL for notifications, if store.url leads to a pool such as PgBouncer, which passes none on: the server itself. "
+            "Default: store.url."
+        ),
+        examples=["postgresql://mailbridge@db.example.co.il:5432/mailbridge"],
+    )
+    unsafe: bool = Field(
+        default=False,
+        description=(
+            "Accept a PostgreSQL server with fsync, full_page_writes or synchronous_commit off. It loses faxes in a crash, or "
+            "sends them twice. For tests only."
+        ),
+    )
 
-    @field_validator("url")
-    @classmethod
-    def _sqlite_only(cls, url: str | None) -> str | None:
-        # The message does not repeat the URL, which may contain a password.
-        if url is not None:
-            raise wrong("PostgreSQL is not supported by this version", "remove url; faxes are kept in SQLite in state_dir")
-        return url
+    @model_validator(mode="after")
+    def _together(self) -> StoreOptions:
+        if self.url is None and self.listen_url is not None:
+            raise wrong("listen_url needs url", "set url, or remove listen_url")
+        return self
+
+
+class Node(Section):
+    """What this daemon is called where several share a PostgreSQL database."""
+
+    name: str = Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        max_length=100,
+        description="Name of this daemon in mailbridge nodes and in the console. Default: the machine's host name.",
+        examples=["fax-a"],
+    )

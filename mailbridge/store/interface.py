@@ -22,6 +22,7 @@ from mailbridge.store.fax_interface import Faxes, Submissions
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.hour_counts import HourCounts
 from mailbridge.store.list_filter import FaxesFound, FaxGroup, ListFilter, ReceivedFound
+from mailbridge.store.node import NodeRow
 from mailbridge.store.notices_interface import Alerts, Notices
 from mailbridge.store.received_notes import ReceivedNote
 from mailbridge.store.retention_interface import Audit, Retention
@@ -185,6 +186,9 @@ class Transaction(Protocol):
     def retention(self) -> Retention: ...
     @property
     def console_sessions(self) -> ConsoleSessions: ...
+
+    def nodes(self) -> list[NodeRow]:
+        """Return the nodes seen in the last day that share the database, in the order of their starts; none with SQLite."""
 
     def shift_deadlines(self, by: timedelta, now: datetime) -> int:
         """Shift everything measured in elapsed time after the clock was set forward by `by`; return how many rows changed.

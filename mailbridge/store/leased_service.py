@@ -5,63 +5,61 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
-from mailbridge import log
-from mailbridge.errors import StoreUnavailable
+from mailbridge.store.node import Leases
 
-# Seconds between attempts to take a lease, and between questions whether it is still there.
-_EVERY: Final = 5.0
-
-
-class Leases(Protocol):
-    """The leases of one node. Both methods block, and raise StoreUnavailable."""
-
-    def take(self, name: str) -> bool:
-        """Take a lease, unless another node that works has it; return whether this node has it now."""
-
-    def give_back(self, name: str) -> None:
-        """Give a lease back, so that another node can take it at once."""
-
-    def check_lease(self) -> None:
-        """Raise StoreUnavailable if others may think that this node has ended: its leases may be theirs."""
+# Seconds between questions whether the lease is still there; a change is told at once.
+_EVERY: Final = 1.0
 
 
 class LeasedService:
-    """Runs `service` while this node has the lease `name`, and again each time that it gets it, until cancelled."""
+    """Runs `service` while this node has the lease `name`, and again each time that it gets it, until cancelled.
+
+    It wants the lease from now on. Where it is not run, it must be given up. A coroutine of an event loop makes it.
+    """
 
     def __init__(self, name: str, service: Callable[[], Awaitable[None]], leases: Leases) -> None:
         self._name, self._service, self._leases = name, service, leases
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        leases.want(name, self._note_change)
+
+    def _note_change(self) -> None:
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+    def give_up(self) -> None:
+        """Want the lease no longer."""
+        self._leases.give_back(self._name)
 
     async def run(self) -> None:
         """Wait for the lease, run the service, and end it when the lease is lost."""
-        while True:
-            if await self._has_lease():
-                try:
+        try:
+            while True:
+                self._changed.clear()
+                if self._leases.has(self._name):
                     await self._run_while_leased()
-                finally:
-                    with contextlib.suppress(StoreUnavailable):  # it ends with this node
-                        await asyncio.to_thread(self._leases.give_back, self._name)
-            await asyncio.sleep(_EVERY)
+                else:
+                    await self._wait()
+        finally:
+            self.give_up()
+
+    async def _wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), _EVERY)
 
     async def _run_while_leased(self) -> None:
         service = asyncio.ensure_future(self._service())
+        changed = asyncio.ensure_future(self._changed.wait())
         try:
-            while not service.done() and await self._has_lease(or_had=True):
-                await asyncio.wait({service}, timeout=_EVERY)
+            while not service.done() and self._leases.has(self._name):
+                await asyncio.wait({service, changed}, timeout=_EVERY, return_when=asyncio.FIRST_COMPLETED)
+                if changed.done():
+                    self._changed.clear()
+                    changed = asyncio.ensure_future(self._changed.wait())
             if service.done():
                 service.result()
         finally:
             service.cancel()
-            await asyncio.gather(service, return_exceptions=True)
-
-    async def _has_lease(self, *, or_had: bool = False) -> bool:
-        """Return whether this node has the lease; with `or_had` also if it had it and the database cannot be asked yet."""
-        try:
-            return await asyncio.to_thread(self._leases.take, self._name)
-        except StoreUnavailable as error:
-            log.store_unavailable(self._name, error=str(error))
-        with contextlib.suppress(StoreUnavailable):
-            self._leases.check_lease()
-            return or_had
-        return False
+            changed.cancel()
+            await asyncio.gather(service, changed, return_exceptions=True)

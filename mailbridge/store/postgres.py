@@ -5,36 +5,25 @@ from __future__ import annotations
 import asyncio
 import socket
 from functools import partial
-from typing import Any, Final
+from typing import Final, Self
 
-import psycopg
-from psycopg.types.string import StrDumper
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import DBAPIError
 
 from mailbridge import log
 from mailbridge.errors import SchemaTooNew, StoreUnavailable
-from mailbridge.store import database_facts, postgres_schema, rows, schema
+from mailbridge.store import database_facts, postgres_schema, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.postgres_bodies import PostgresBodies
-from mailbridge.store.postgres_faults import PostgresFaults, leave_server
+from mailbridge.store.postgres_connection import connect
+from mailbridge.store.postgres_connection import engine as engine_of
+from mailbridge.store.postgres_faults import PostgresFaults
 from mailbridge.store.postgres_node import PostgresNode
-from mailbridge.store.postgres_waking import Waking
+from mailbridge.store.postgres_waking import NODES, Waking
 from mailbridge.store.sql_store import SqlStore
 
 _OLDEST_SERVER: Final = 14
-# libpq: seconds until a server that does not answer any more is given up, at a connect and later.
-_PATIENCE: Final = {
-    "connect_timeout": "5",
-    "tcp_user_timeout": "10000",  # milliseconds
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "3",
-}
-# At the start of each transaction, since a setting of the connection does not pass pgbouncer. A process that is stopped in the
-# middle of a transaction must not hold its locks for long.
-_LIMITS: Final = "SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
 _MIGRATION_LIMITS: Final = "SET LOCAL lock_timeout = '2s'"
 # A number of our own, for the lock under which one process at a time migrates.
 _MIGRATION_LOCK: Final = 0x6D61696C
@@ -47,9 +36,9 @@ _UNSAFE: Final = (("fsync", "off"), ("synchronous_commit", "off"), ("full_page_w
 class PostgresStore(SqlStore):
     """A store in the database at `url` (postgresql://…). See `SqlStore`.
 
-    While it is open it is a node, which others see as `name`. `listen_url` is where it listens for notifications: a pool, which
-    `url` may lead to, passes none on. With `unsafe` also a server is used that loses commits in a crash.
-    Use it as an async context manager.
+    While it is open it is a node, which others see as `name`, unless `is_node` is False, as for a command. `listen_url` is where
+    it listens for notifications: a pool, which `url` may lead to, passes none on. With `unsafe` also a server is used that loses
+    commits in a crash. Use it as an async context manager.
 
     Raises StoreUnavailable: the server cannot be used, or the tables are not there; SchemaTooNew.
     """
@@ -64,22 +53,26 @@ class PostgresStore(SqlStore):
         listen_url: str | None = None,
         name: str = "",
         unsafe: bool = False,
+        is_node: bool = True,
     ) -> None:
         super().__init__(describe, route, plan)
         self._url, self._listen_url, self._name, self._unsafe = url, listen_url or url, name or socket.gethostname(), unsafe
+        self._is_node = is_node
 
-    async def __aenter__(self) -> PostgresStore:
+    async def __aenter__(self) -> Self:
         engine = await asyncio.to_thread(_open, self._url, self._unsafe)
         try:
             self.created_at = await asyncio.to_thread(database_facts.created_at, engine)
-            self.bodies = PostgresBodies(_engine(self._url, _BODY_CONNECTIONS))
-            self.node = PostgresNode(_engine(self._url), self._name)
-            await asyncio.to_thread(self.node.start)
+            self.bodies = PostgresBodies(engine_of(self._url, _BODY_CONNECTIONS))
+            if self._is_node:
+                self.member = self.node = PostgresNode(engine_of(self._url), self._name)
+                await asyncio.to_thread(self.node.start)
         except DBAPIError as error:
             engine.dispose()
             raise PostgresFaults().unavailable(error, committing=False) from None
-        self._start(engine, PostgresFaults(), self.node)
-        self._waking = Waking(_engine(self._url), partial(_connect, self._listen_url), self.node.id, self._woken)
+        self._start(engine, PostgresFaults(), self.member)
+        listen = partial(connect, self._listen_url) if self.member else None
+        self._waking = Waking(engine_of(self._url), listen, self.member.id if self.member else "", self._woken)
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._waking.start)
         return self
@@ -88,7 +81,8 @@ class PostgresStore(SqlStore):
         await self._stop()
         await asyncio.to_thread(self._waking.stop)
         await asyncio.to_thread(self.bodies.close)
-        await asyncio.to_thread(self.node.stop)
+        if self.member is not None:
+            await asyncio.to_thread(self.node.stop)
 
     def _notify(self, topics: set[str]) -> None:
         super()._notify(topics)
@@ -96,6 +90,8 @@ class PostgresStore(SqlStore):
 
     def _woken(self, topics: set[str] | None) -> None:
         """Let services look for work of other nodes; None is work of any kind. Called in another thread."""
+        if self.member is not None and (topics is None or NODES in topics):
+            self.node.wake()
         self._loop.call_soon_threadsafe(lambda: SqlStore._notify(self, set(self._subscribed) if topics is None else topics))
 
 
@@ -104,7 +100,7 @@ def migrate(url: str, *, unsafe: bool = False) -> tuple[int, int]:
 
     Raises SchemaTooNew, StoreUnavailable.
     """
-    engine = _engine(url)
+    engine = engine_of(url)
     try:
         with engine.begin() as connection:
             _check_server(connection, unsafe)
@@ -124,7 +120,7 @@ def migrate(url: str, *, unsafe: bool = False) -> tuple[int, int]:
 
 
 def _open(url: str, unsafe: bool) -> Engine:
-    engine = _engine(url)
+    engine = engine_of(url)
     try:
         with engine.begin() as connection:
             _check_server(connection, unsafe)
@@ -137,67 +133,6 @@ def _open(url: str, unsafe: bool) -> Engine:
         engine.dispose()
         raise
     return engine
-
-
-def _engine(url: str, connections: int = 1) -> Engine:
-    try:
-        address = make_url(url).set(drivername="postgresql+psycopg")
-    except ArgumentError:
-        raise StoreUnavailable("store.url cannot be read; write postgresql://USER@HOST/DATABASE") from None
-    engine = create_engine(
-        _with_patience(address),
-        isolation_level="READ COMMITTED",
-        pool_size=connections,
-        max_overflow=0,
-        json_serializer=_to_json,
-        # Positions instead of names, as in SQLite: see `multi_insert`.
-        paramstyle="format",
-        # No prepared statements: a pool such as pgbouncer gives each transaction to another connection.
-        connect_args={"prepare_threshold": None},
-    )
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(_LIMITS))
-    event.listen(engine, "handle_error", leave_server)
-    return engine
-
-
-def _connect(url: str) -> psycopg.Connection[Any]:
-    address = _with_patience(make_url(url).set(drivername="postgresql"))
-    return psycopg.connect(address.render_as_string(hide_password=False), autocommit=True)
-
-
-def _with_patience(address: URL) -> URL:
-    given = {name: value for name, value in _PATIENCE.items() if name not in address.query}
-    return address.update_query_dict({"application_name": "mailbridge", **given} | dict(address.query))
-
-
-class _CleanDumper(StrDumper):
-    """Text as PostgreSQL can hold it: a zero byte, or half of a surrogate pair, becomes U+FFFD."""
-
-    def dump(self, obj: str) -> bytes:
-        return _clean(obj).encode()
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _to_json(value: Any) -> str:
-    """Return a plain value as JSON without what PostgreSQL cannot decode."""
-    written = rows.to_json(value)
-    return rows.to_json(_clean_all(value)) if "\\u0000" in written or "\\ud" in written else written
-
-
-def _clean_all(value: Any) -> Any:
-    if isinstance(value, str):
-        return _clean(value)
-    if isinstance(value, dict):
-        return {_clean(key): _clean_all(item) for key, item in value.items()}
-    return [_clean_all(item) for item in value] if isinstance(value, list) else value
-
-
-def _configure(connection: psycopg.Connection[Any], _: Any) -> None:
-    connection.adapters.register_dumper(str, _CleanDumper)
 
 
 def _check_server(connection: Connection, unsafe: bool) -> None:

@@ -1,79 +1,88 @@
-"""This daemon as one of several nodes on a PostgreSQL database: its row, its heartbeat, and the leases that it holds.
+"""This daemon as one of several nodes on a PostgreSQL database: its row, its heartbeat, and the leases that it has.
 
 A node is alive while its heartbeat is younger than `rivals.LEASE`, by the database's clock. It trusts itself a little shorter
-than the others trust it, counted from the start of its last good heartbeat by its own monotonic clock: neither a clock that is
-set nor a process that was stopped misleads anybody.
+than the others trust it, counted from the start of its last good heartbeat by its own steady clock: neither a clock that is set
+nor a process that was stopped misleads anybody.
+
+Leases are taken and given back in the transaction of the heartbeat. So there is one connection and one thread for all of it,
+and a database that does not answer stops neither services nor threads of the daemon.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import Text
 
 from mailbridge import __version__, log
+from mailbridge.clock import steady
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import new_id
-from mailbridge.store.postgres_faults import PostgresFaults
-from mailbridge.store.rivals import LEASE, NOW
+from mailbridge.store.node import Facts
+from mailbridge.store.postgres_waking import CHANNEL, NODES
+from mailbridge.store.rivals import IS_ALIVE, LEASE, NOW
 from mailbridge.store.schema import EPOCH
 
-# Seconds between heartbeats, and for which a node trusts itself after one.
+# Seconds between heartbeats; until one that failed is tried again; between looks whether the facts have changed; and for which a
+# node trusts itself after a heartbeat.
 _EVERY: Final = 5.0
+_RETRY: Final = 1.0
+_LOOK: Final = 1.0
 _TRUSTED: Final = LEASE - 2.0
 # Seconds after which the row of a node that has ended is of no interest.
 _FORGOTTEN: Final = 86400
 
 _BEAT: Final = text(
-    f"INSERT INTO node (id, name, version, started_at, seen_at) VALUES (:id, :name, :version, {NOW}, {NOW})"
-    f" ON CONFLICT (id) DO UPDATE SET seen_at = {NOW} RETURNING seen_at"
-)
+    f"INSERT INTO node (id, name, version, started_at, seen_at, facts) VALUES (:id, :name, :version, {NOW}, {NOW}, :facts)"
+    f" ON CONFLICT (id) DO UPDATE SET seen_at = {NOW}, facts = :facts RETURNING seen_at"
+).bindparams(bindparam("facts", type_=JSONB))
 _FORGET: Final = text(f"DELETE FROM node WHERE seen_at < {NOW} - {_FORGOTTEN * 1_000_000}")
-_IS_ALIVE: Final = f"node.seen_at > {NOW} - {LEASE * 1_000_000}"
-_LIST: Final = text(f"SELECT id, name, version, started_at, seen_at, {_IS_ALIVE} AS alive FROM node ORDER BY id")
-_ALIVE: Final = f"SELECT 1 FROM node WHERE node.id = lease.node AND {_IS_ALIVE}"
+_NAMES: Final = bindparam("names", type_=ARRAY(Text))
+# In the order of their names: two nodes that take several would otherwise wait for each other.
 _TAKE: Final = text(
-    f"INSERT INTO lease VALUES (:name, :id, {NOW}) ON CONFLICT (name) DO UPDATE SET node = :id, taken_at = {NOW}"
-    f" WHERE lease.node <> :id AND NOT EXISTS ({_ALIVE}) RETURNING 1"
+    f"INSERT INTO lease SELECT name, :id, {NOW} FROM unnest(:names) AS name ORDER BY name"
+    f" ON CONFLICT (name) DO UPDATE SET node = :id, taken_at = {NOW} WHERE lease.node <> :id"
+    f" AND NOT EXISTS (SELECT 1 FROM node WHERE node.id = lease.node AND {IS_ALIVE})"
+).bindparams(_NAMES)
+_GIVE_BACK: Final = text("DELETE FROM lease WHERE node = :id AND name <> ALL(:names)").bindparams(_NAMES)
+_NOTIFY: Final = text(f"SELECT pg_notify('{CHANNEL}', :id || ' {NODES}')")
+_HOLDERS: Final = text(
+    f"SELECT lease.name, lease.node, node.facts -> lease.name AS fact FROM lease JOIN node ON node.id = lease.node AND {IS_ALIVE}"
 )
-_HELD: Final = text("SELECT 1 FROM lease WHERE name = :name AND node = :id")
-_RETURN: Final = text("DELETE FROM lease WHERE name = :name AND node = :id")
-_LEASES: Final = text("SELECT name, node FROM lease ORDER BY name")
-_END: Final = (text("DELETE FROM lease WHERE node = :id"), text("DELETE FROM node WHERE id = :id"))
+_END: Final = (text("DELETE FROM lease WHERE node = :id"), text("DELETE FROM node WHERE id = :id"), _NOTIFY)
 
 
-class NodeRow(NamedTuple):
-    """A node as others see it."""
-
-    id: str
-    name: str
-    version: str
-    started_at: datetime
-    seen_at: datetime
-    alive: bool
-    leases: tuple[str, ...]
+class _Holder(NamedTuple):
+    node: str
+    fact: Any
 
 
 class PostgresNode:
-    """See `store.node.Node` and `store.leased_service.Leases`.
+    """See `store.node.Member`.
 
-    `engine` has a connection for this node alone, and `monotonic` returns seconds.
+    `engine` has a connection for this node alone, and `monotonic` returns seconds. `facts` is called in another thread.
     """
 
-    def __init__(self, engine: Engine, name: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: Engine, name: str, monotonic: Callable[[], float] = steady) -> None:
         self.id = new_id("nod")
+        self.facts: Callable[[], Facts] = dict
         self._engine, self._name, self._monotonic = engine, name, monotonic
-        self._using = threading.Lock()
-        self._ended = threading.Event()
+        self._using, self._changing = threading.Lock(), threading.Lock()
+        self._ended, self._woken = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="node", daemon=True)
         self._trusted_until = 0.0
         self._database_time: tuple[datetime, float] = (EPOCH, 0.0)
+        self._wanted: Counter[str] = Counter()
+        self._changed: dict[str, Callable[[], None]] = {}
+        self._holders: Mapping[str, _Holder] = {}
+        self._facts: Facts = {}
 
     def start(self) -> None:
         """Become a node, blocking, and say so from now on. Raises DBAPIError."""
@@ -87,6 +96,7 @@ class PostgresNode:
     def stop(self) -> None:
         """Give every lease back and end, blocking. Nothing of this node may be under way."""
         self._ended.set()
+        self._woken.set()
         self._thread.join()
         try:
             with self._using, self._engine.begin() as connection:
@@ -96,22 +106,53 @@ class PostgresNode:
             log.store_unavailable("node", error=" ".join(str(error.orig).split()))  # its leases end by themselves
         self._engine.dispose()
 
+    def wake(self) -> None:
+        """Look at the leases soon: another node has ended, or has given one back."""
+        self._woken.set()
+
     def beat(self) -> None:
-        """Say that this node works, blocking. Raises DBAPIError."""
-        begun = self._monotonic()
-        with self._using, self._engine.begin() as connection:
-            facts = {"id": self.id, "name": self._name, "version": __version__}
-            seen_at = connection.execute(_BEAT, facts).scalar_one()
-            connection.execute(_FORGET)
-        self._database_time = EPOCH + timedelta(microseconds=seen_at), begun
-        self._trusted_until = begun + _TRUSTED
+        """Say that this node works, and take and give back leases, blocking. Raises DBAPIError."""
+        with self._using:
+            begun, facts = self._monotonic(), self.facts()
+            with self._engine.begin() as connection:
+                values = {"id": self.id, "name": self._name, "version": __version__, "facts": dict(facts)}
+                seen_at = connection.execute(_BEAT, values).scalar_one()
+                middle = (begun + self._monotonic()) / 2
+                connection.execute(_FORGET)
+                holders = self._take_leases(connection)
+            self._database_time = EPOCH + timedelta(microseconds=seen_at), middle
+            self._trusted_until, self._facts = begun + _TRUSTED, facts
+            self._note_holders(holders)
+
+    def _take_leases(self, connection: Connection) -> dict[str, _Holder]:
+        with self._changing:
+            names = sorted(self._wanted)
+        if connection.execute(_GIVE_BACK, {"id": self.id, "names": names}).rowcount:
+            connection.execute(_NOTIFY, {"id": self.id})
+        if names:
+            connection.execute(_TAKE, {"id": self.id, "names": names})
+        return {name: _Holder(node, fact) for name, node, fact in connection.execute(_HOLDERS)}
+
+    def _note_holders(self, holders: dict[str, _Holder]) -> None:
+        before, self._holders = self._holders, holders
+        with self._changing:
+            changed = [call for name, call in self._changed.items() if before.get(name) != holders.get(name)]
+        for call in changed:
+            call()
 
     def _work(self) -> None:
-        while not self._ended.wait(_EVERY):
+        due = self._monotonic() + _EVERY
+        while not self._ended.is_set():
+            woken = self._woken.wait(_LOOK)
+            if self._ended.is_set() or not (woken or self._monotonic() >= due or self._facts != self.facts()):
+                continue
+            self._woken.clear()
+            due = self._monotonic() + _EVERY
             try:
                 self.beat()
             except DBAPIError as error:
                 log.store_unavailable("node", error=" ".join(str(error.orig).split()))
+                due = self._monotonic() + _RETRY
 
     def check_lease(self) -> None:
         """See `store.node.Node`."""
@@ -123,33 +164,27 @@ class PostgresNode:
         at, monotonic = self._database_time
         return at + timedelta(seconds=self._monotonic() - monotonic)
 
-    def take(self, name: str) -> bool:
-        """See `store.leased_service.Leases`."""
-        values = {"name": name, "id": self.id}
-        with self._transaction() as connection:
-            return any(connection.execute(statement, values).scalar() for statement in (_TAKE, _HELD))
+    def want(self, name: str, changed: Callable[[], None]) -> None:
+        """See `store.node.Leases`."""
+        with self._changing:
+            self._wanted[name] += 1
+            self._changed[name] = changed
+        self.wake()
 
     def give_back(self, name: str) -> None:
-        """See `store.leased_service.Leases`."""
-        with self._transaction() as connection:
-            connection.execute(_RETURN, {"name": name, "id": self.id})
+        """See `store.node.Leases`."""
+        with self._changing:
+            self._wanted[name] -= 1
+            if self._wanted[name] <= 0:
+                del self._wanted[name], self._changed[name]
+        self.wake()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._using, self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            raise PostgresFaults().unavailable(error, committing=False) from None
+    def has(self, name: str) -> bool:
+        """See `store.node.Leases`."""
+        holder = self._holders.get(name)
+        return holder is not None and holder.node == self.id and self._monotonic() < self._trusted_until
 
-    def nodes(self) -> list[NodeRow]:
-        """Return every node that was seen in the last day, blocking, in the order of their starts. Raises StoreUnavailable."""
-        with self._transaction() as connection:
-            leases = connection.execute(_LEASES).all()
-            found = connection.execute(_LIST).all()
-        nodes = []
-        for id, name, version, started_at, seen_at, alive in found:
-            times = [EPOCH + timedelta(microseconds=moment) for moment in (started_at, seen_at)]
-            held = tuple(lease for lease, node in leases if alive and node == id)
-            nodes.append(NodeRow(id, name, version, times[0], times[1], alive, held))
-        return nodes
+    def known_of(self, name: str) -> Any:
+        """See `store.node.Member`."""
+        holder = self._holders.get(name)
+        return None if holder is None else holder.fact

@@ -45,10 +45,12 @@ CREATE TABLE node (
     name text NOT NULL,
     version text NOT NULL,
     started_at bigint NOT NULL,
-    seen_at bigint NOT NULL
+    seen_at bigint NOT NULL,
+    facts jsonb NOT NULL
 );
 COMMENT ON TABLE node IS 'The daemons that use this database. Each writes its own row every few seconds.';
 COMMENT ON COLUMN node.seen_at IS 'its last heartbeat; long ago: it has ended, and others go on with its work';
+COMMENT ON COLUMN node.facts IS 'what others should know of its services, by their lease: is a mailbox connected?';
 CREATE TABLE lease (name text COLLATE "C" PRIMARY KEY, node text COLLATE "C" NOT NULL, taken_at bigint NOT NULL);
 COMMENT ON TABLE lease IS 'What one node at a time does, such as watching a mailbox. A lease ends with its node.';
 """

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import psycopg
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-_CHANNEL: Final = "mailbridge"
-_NOTIFY: Final = text(f"SELECT pg_notify('{_CHANNEL}', :payload)")
+CHANNEL: Final = "mailbridge"
+# The topic of a node that has ended, or has given a lease back.
+NODES: Final = "nodes"
+_NOTIFY: Final = text(f"SELECT pg_notify('{CHANNEL}', :payload)")
 # Seconds: between two notifications; until the listener sees that it must end; between queries that keep its connection alive and
 # show that it is dead; and until it connects again.
 _PAUSE: Final = 0.05
@@ -31,15 +33,19 @@ Connect = Callable[[], "psycopg.Connection[Any]"]
 class Waking:
     """Wakes other nodes, and calls `wake` in its thread with the topics of theirs; with None when any topic may have work.
 
-    `engine` has a connection for notifications alone, `connect` makes the one that listens. `node_id` is this node's.
+    `engine` has a connection for notifications alone, `connect` makes the one that listens; without it, nothing is heard.
+    `node_id` is this node's.
     """
 
-    def __init__(self, engine: Engine, connect: Connect, node_id: str, wake: Callable[[set[str] | None], None]) -> None:
+    def __init__(self, engine: Engine, connect: Connect | None, node_id: str, wake: Callable[[set[str] | None], None]) -> None:
         self._engine, self._connect, self._node_id, self._wake = engine, connect, node_id, wake
         self._topics: set[str] = set()
         self._lock = threading.Lock()
         self._waiting, self._tried, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=work, name="waking", daemon=True) for work in (self._notify, self._listen)]
+        if connect is None:
+            self._tried.set()
+            del self._threads[1]
 
     def start(self) -> None:
         """Start both threads, blocking until this node hears the others, or cannot."""
@@ -63,7 +69,9 @@ class Waking:
                 self._waiting.set()
 
     def _notify(self) -> None:
-        while self._waiting.wait() and not self._ended.is_set():
+        ended = False
+        while not ended and self._waiting.wait():
+            ended = self._ended.is_set()  # what was announced before the end is still sent
             with self._lock:
                 topics, self._topics = self._topics, set()
                 self._waiting.clear()
@@ -72,14 +80,17 @@ class Waking:
                 self._send(topics)
             self._ended.wait(_PAUSE)
 
-    def _send(self, topics: Iterable[str]) -> None:
+    def _send(self, topics: Collection[str]) -> None:
+        if not topics:
+            return
         with self._engine.begin() as connection:
             connection.execute(_NOTIFY, [{"payload": f"{self._node_id} {topic}"} for topic in sorted(topics)])
 
     def _listen(self) -> None:
+        assert self._connect is not None
         while not self._ended.is_set():
             with contextlib.suppress(psycopg.Error), self._connect() as connection:
-                connection.execute(f"LISTEN {_CHANNEL}")
+                connection.execute(f"LISTEN {CHANNEL}")
                 if self._tried.is_set():
                     self._wake(None)  # what was notified meanwhile was not heard
                 self._tried.set()

@@ -16,6 +16,7 @@ from mailbridge.store.sql import Sql
 LEASE: Final = 30
 # By the database's clock, in the unit of `schema.Instant`.
 NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+IS_ALIVE: Final = f"node.seen_at > {NOW} - {LEASE * 1_000_000}"
 _fax = schema.fax.c
 _CALLING: Final[tuple[ColumnElement[str], ...]] = (literal_column("'uploading'"), literal_column("'submitted'"))
 # The states stand in the statement as written, as in the index `fax_calls`, or SQLite would not use it.
@@ -47,5 +48,5 @@ def nobody_works_on(table: str, sql: Sql, *, own: bool) -> ColumnElement[bool]:
         return true()
     if own:
         return literal_column(f"{table}.node") == sql.node_id
-    alive = f"SELECT 1 FROM node WHERE node.id = {table}.node AND node.seen_at > {NOW} - {LEASE * 1_000_000}"
+    alive = f"SELECT 1 FROM node WHERE node.id = {table}.node AND {IS_ALIVE}"
     return literal_column(f"NOT EXISTS ({alive})")

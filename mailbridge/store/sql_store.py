@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from sqlalchemy import Engine
 
@@ -14,7 +14,7 @@ from mailbridge.store.events import Describe, Route
 from mailbridge.store.faults import Faults
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
-from mailbridge.store.node import Node
+from mailbridge.store.node import Member, Node
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.writer import Writer
 
@@ -26,15 +26,22 @@ class SqlStore:
 
     `created_at` is when the database was created, None if that is unknown; it is set when the store is open.
     `describe` returns the data of an event about a fax, `route` the endpoints of an event type, and `plan` decides on notices
-    (None: there are none).
+    (None: there are none). `member` is this daemon as a node, where several share the database.
     """
 
     created_at: datetime | None
+    member: Member | None = None
 
     def __init__(self, describe: Describe, route: Route, plan: NoticePlan | None) -> None:
         self._describe, self._route, self._plan = describe, route, plan
         self._subscribed: dict[str, asyncio.Event] = {}
         self._closed = False
+
+    async def __aenter__(self) -> Self:
+        raise NotImplementedError
+
+    async def __aexit__(self, *_: object) -> None:
+        raise NotImplementedError
 
     def _start(self, engine: Engine, faults: Faults, node: Node | None = None) -> None:
         self._engine = engine

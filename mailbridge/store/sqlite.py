@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from mailbridge import log
-from mailbridge.errors import RestoreUnfinished, SchemaTooNew, StateLocked, StoreUnavailable, Undecided
+from mailbridge.errors import RestoreUnfinished, SchemaTooNew, StoreUnavailable, Undecided
 from mailbridge.store import disk_errors, migrations, rows, schema
 from mailbridge.store.database_facts import created_at, record, schema_version, too_new
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.sql_store import SqlStore
-from mailbridge.store.state_dir import DATABASE, RESTORING, lock_state_dir
-
-# Seconds between attempts to lock the state_dir.
-_LOCK_INTERVAL = 0.05
+from mailbridge.store.state_dir import DATABASE, RESTORING, lock_state_dir, lock_within
 
 
 class SqliteStore(SqlStore):
@@ -49,11 +45,8 @@ class SqliteStore(SqlStore):
         super().__init__(describe, route, plan)
         self._state_dir, self._patience, self._restoring = state_dir, patience, restoring
 
-    async def __aenter__(self) -> SqliteStore:
-        # Not its parents: a wrong path is reported below.
-        with contextlib.suppress(OSError):
-            self._state_dir.mkdir(mode=0o700, exist_ok=True)
-        self._lock = await _lock_within(self._state_dir, self._patience)
+    async def __aenter__(self) -> Self:
+        self._lock = await lock_within(self._state_dir, self._patience)
         try:
             if not self._restoring and (self._state_dir / RESTORING).exists():
                 raise RestoreUnfinished(f"a restore into {self._state_dir} was interrupted; run mailbridge restore again")
@@ -81,18 +74,6 @@ class SqliteFaults:
 
     def is_rivalry(self, error: DBAPIError | OSError) -> bool:
         return False  # one process writes the file, through one connection
-
-
-async def _lock_within(state_dir: Path, patience: float) -> int:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience
-    while True:
-        try:
-            return lock_state_dir(state_dir)
-        except StateLocked:
-            if loop.time() >= deadline:
-                raise
-        await asyncio.sleep(_LOCK_INTERVAL)
 
 
 def migrate(state_dir: Path) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from contextlib import suppress
@@ -15,6 +16,8 @@ from mailbridge.store.disk_errors import FULL, is_full
 DATABASE = "mailbridge.sqlite3"
 # In the state_dir while a backup is restored into it.
 RESTORING = "restoring"
+# Seconds between attempts to lock the state_dir.
+_LOCK_INTERVAL: Final = 0.05
 _DATABASE_FILES: Final = (DATABASE, f"{DATABASE}-wal")
 
 
@@ -55,3 +58,19 @@ def lock_state_dir(state_dir: Path) -> int:
         os.close(descriptor)
         raise StateLocked(f"another mailbridge already works on {state_dir}; stop it first") from None
     return descriptor
+
+
+async def lock_within(state_dir: Path, patience: float) -> int:
+    """Lock the state_dir, waiting up to `patience` seconds for another process. Creates it if its parent exists."""
+    # Not its parents: a wrong path is reported.
+    with suppress(OSError):
+        state_dir.mkdir(mode=0o700, exist_ok=True)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while True:
+        try:
+            return lock_state_dir(state_dir)
+        except StateLocked:
+            if loop.time() >= deadline:
+                raise
+        await asyncio.sleep(_LOCK_INTERVAL)

@@ -16,7 +16,8 @@ from mailbridge.store.events import Describe, Events, Route
 from mailbridge.store.faxes import Faxes
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.mailboxes import Mailboxes
-from mailbridge.store.node import Node
+from mailbridge.store.node import Node, NodeRow
+from mailbridge.store.node_list import read_nodes
 from mailbridge.store.notices import NoticePlan, Notices
 from mailbridge.store.received import Received
 from mailbridge.store.retention_queries import RetentionQueries
@@ -59,6 +60,9 @@ class SqlTransaction:
         """Forget an earlier transaction: there is one object for all of them."""
         self.topics.clear()
         self.faxes.begin()
+
+    def nodes(self) -> list[NodeRow]:
+        return read_nodes(self._sql)
 
     def shift_deadlines(self, by: timedelta, now: datetime) -> int:
         return shift_deadlines(self._sql, by, now)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailbridge.store import postgres, postgres_node
+from mailbridge.store import postgres_connection, postgres_node
 from tests.postgres_server import PostgresServer, running_server
 from tests.store import factories
 from tests.wait_helpers import PATIENCE
@@ -15,8 +15,9 @@ from tests.wait_helpers import PATIENCE
 @pytest.fixture(autouse=True)
 def _patient_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that many share may stand still for longer than a server of its own would."""
-    limits = postgres._LIMITS.replace("'5s'", f"'{PATIENCE:.0f}s'").replace("'10s'", f"'{PATIENCE:.0f}s'")
-    monkeypatch.setattr(postgres, "_LIMITS", limits)
+    limits = postgres_connection._LIMITS.replace("'5s'", f"'{PATIENCE:.0f}s'").replace("'10s'", f"'{PATIENCE:.0f}s'")
+    monkeypatch.setattr(postgres_connection, "_LIMITS", limits)
+    monkeypatch.setattr(postgres_connection, "_SILENCE", PATIENCE)
     monkeypatch.setattr(postgres_node, "_TRUSTED", PATIENCE)
 
 

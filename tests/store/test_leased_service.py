@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from mailbridge.errors import StoreUnavailable
 from mailbridge.store import leased_service
 from mailbridge.store.leased_service import LeasedService
 from tests.wait_helpers import until
@@ -19,36 +18,38 @@ class Database:
 
     def __init__(self) -> None:
         self.holder: str | None = None
+        self.wanted: dict[str, int] = {}
+        self.changed: list[Callable[[], None]] = []
+
+    def pass_on(self, holder: str | None) -> None:
+        """Let a node have the lease, or the next one that wants it."""
+        self.holder = holder or next((name for name, count in self.wanted.items() if count), None)
+        for call in self.changed:
+            call()
 
 
 class Node:
-    """One node, which can be cut off from the database."""
+    """One node, whose trust in its leases can end."""
 
     def __init__(self, name: str, database: Database) -> None:
         self._name, self._database = name, database
-        self.cut_off = self.lease_is_over = False
-        self.running, self.runs, self.asked = 0, 0, 0
+        self.lease_is_over = False
+        self.running, self.runs = 0, 0
         self.fails = False
 
-    def take(self, _: str) -> bool:
-        self._connect()
+    def want(self, _: str, changed: Callable[[], None]) -> None:
+        self._database.wanted[self._name] = self._database.wanted.get(self._name, 0) + 1
+        self._database.changed.append(changed)
         if self._database.holder is None:
-            self._database.holder = self._name
-        return self._database.holder == self._name
+            self._database.pass_on(self._name)
 
     def give_back(self, _: str) -> None:
-        self._connect()
-        if self._database.holder == self._name:
-            self._database.holder = None
+        self._database.wanted[self._name] -= 1
+        if self._database.holder == self._name and not self._database.wanted[self._name]:
+            self._database.pass_on(None)
 
-    def check_lease(self) -> None:
-        if self.lease_is_over:
-            raise StoreUnavailable("the lease is over")
-
-    def _connect(self) -> None:
-        self.asked += 1
-        if self.cut_off:
-            raise StoreUnavailable("the database does not answer")
+    def has(self, _: str) -> bool:
+        return self._database.holder == self._name and not self.lease_is_over
 
     async def service(self) -> None:
         self.running += 1
@@ -92,20 +93,15 @@ def test_one_of_two_nodes_runs_it_and_the_other_when_that_stops() -> None:
     asyncio.run(main())
 
 
-def test_a_node_that_is_cut_off_goes_on_until_its_lease_may_be_over() -> None:
+def test_a_node_that_is_cut_off_ends_the_service_when_its_lease_may_be_over() -> None:
     async def main() -> None:
-        database = Database()
-        node = Node("one", database)
+        node = Node("one", Database())
         async with serving(node):
             await until(lambda: node.running == 1)
-            node.cut_off = True
-            asked = node.asked
-            await until(lambda: node.asked > asked + 3)
-            assert (node.running, node.runs) == (1, 1)
             node.lease_is_over = True
             await until(lambda: node.running == 0)
-            node.cut_off = node.lease_is_over = False
-            await until(lambda: node.running == 1)
+            node.lease_is_over = False
+            await until(lambda: (node.running, node.runs) == (1, 2))
 
     asyncio.run(main())
 
@@ -116,9 +112,24 @@ def test_a_lease_that_another_node_has_taken_ends_the_service() -> None:
         node = Node("one", database)
         async with serving(node):
             await until(lambda: node.running == 1)
-            database.holder = "other"
+            database.pass_on("other")
             await until(lambda: node.running == 0)
             assert database.holder == "other"
+
+    asyncio.run(main())
+
+
+def test_a_service_that_replaces_another_keeps_its_lease() -> None:
+    async def main() -> None:
+        database = Database()
+        node, other = Node("one", database), Node("other", database)
+        async with serving(node, other) as [first, _]:
+            await until(lambda: node.running == 1)
+            async with serving(node):
+                first.cancel()
+                await until(lambda: node.runs == 2)
+                assert (node.running, other.runs, database.holder) == (1, 0, "one")
+            await until(lambda: other.running == 1)
 
     asyncio.run(main())
 

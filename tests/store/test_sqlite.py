@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.errors import StateLocked, StoreUnavailable
-from mailbridge.store import sqlite
+from mailbridge.store import state_dir
 from mailbridge.store.interface import Transaction
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import SqliteStore
@@ -27,8 +27,8 @@ def test_the_store_waits_for_a_process_that_soon_unlocks_the_state_dir(tmp_path:
         attempts.append(state_dir)
         return lock(state_dir)
 
-    monkeypatch.setattr(sqlite, "lock_state_dir", counted)
-    monkeypatch.setattr(sqlite, "_LOCK_INTERVAL", 0.001)
+    monkeypatch.setattr(state_dir, "lock_state_dir", counted)
+    monkeypatch.setattr(state_dir, "_LOCK_INTERVAL", 0.001)
 
     async def main() -> None:
         first = SqliteStore(tmp_path, lambda fax: {}, lambda type_: [])

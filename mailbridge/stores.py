@@ -1,0 +1,119 @@
+"""Opens the store that the configuration names: SQLite in the state_dir, or PostgreSQL, which several nodes share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+
+from mailbridge.clock import Clock
+from mailbridge.config import Config
+from mailbridge.errors import ConfigError
+from mailbridge.model import Event
+from mailbridge.notice.planner import Planner
+from mailbridge.store import restoration, sqlite
+from mailbridge.store.events import Route
+from mailbridge.store.sql_store import SqlStore
+from mailbridge.store.sqlite import SqliteStore
+from mailbridge.store.state_dir import lock_within
+from mailbridge.webhook.payload import fax_data
+from mailbridge.webhook.routing import Routes
+
+
+class ConfiguredRoute:
+    """Routes events by the present configuration, which a reload changes."""
+
+    def __init__(self, config: Config) -> None:
+        self.routes = Routes(config.webhooks, config.smtp.region)
+
+    def __call__(self, event: Event) -> Sequence[str]:
+        return self.routes.endpoints(event)
+
+
+@asynccontextmanager
+async def open_store(
+    config: Config, patience: float = 0.0, *, restoring: bool = False, route: Route | None = None, plan: Planner | None = None
+) -> AsyncIterator[SqlStore]:
+    """Open the store that the configuration names. SQLite is open to this process alone, PostgreSQL to others too.
+
+    `patience` is how many seconds to wait for SQLite's lock; `restoring` opens it also while a backup is being restored into it.
+    `route` and `plan` replace the configuration's own routing of events and planning of notices. Raises StateLocked,
+    RestoreUnfinished, SchemaTooNew, StoreUnavailable, ConfigError.
+    """
+    route, plan = route or ConfiguredRoute(config), plan or Planner(config)
+    if config.store.url is None:
+        opened: SqlStore = SqliteStore(config.state_dir, fax_data, route, patience, plan, restoring=restoring)
+    else:
+        opened = _postgres_store(config, route, plan, node=False)
+    async with opened as store:
+        yield store
+
+
+@asynccontextmanager
+async def open_for_daemon(config: Config, patience: float, route: Route, plan: Planner) -> AsyncIterator[SqlStore]:
+    """Open the store for a daemon, which has the state_dir for itself. With PostgreSQL it is a node from now on.
+
+    Raises what `open_store` raises.
+    """
+    if config.store.url is None:
+        async with open_store(config, patience, route=route, plan=plan) as store:
+            yield store
+        return
+    lock = await lock_within(config.state_dir, patience)
+    try:
+        async with _postgres_store(config, route, plan, node=True) as store:
+            yield store
+    finally:
+        os.close(lock)
+
+
+def _postgres_store(config: Config, route: Route, plan: Planner, *, node: bool) -> SqlStore:
+    options = config.store
+    url, listen_url = (None if one is None else one.get_secret_value() for one in (options.url, options.listen_url))
+    store: SqlStore = _postgres().PostgresStore(
+        url,
+        fax_data,
+        route,
+        plan,
+        listen_url=listen_url,
+        name=config.node.name,
+        unsafe=options.unsafe,
+        is_node=node,
+    )
+    return store
+
+
+def _postgres() -> ModuleType:
+    try:
+        from mailbridge.store import postgres
+    except ImportError as error:
+        fault = f"PostgreSQL needs more packages ({error})"
+        raise ConfigError("store.url", fault, "run pip install 'mailbridge[postgres]'") from None
+    return postgres
+
+
+def migrate(config: Config) -> tuple[int, int]:
+    """Migrate the database to the newest schema, blocking; return its version before and after.
+
+    With SQLite the daemon must be stopped; with PostgreSQL the tables are created if there are none, which was version 0.
+    Raises StateLocked, SchemaTooNew, StoreUnavailable, ConfigError.
+    """
+    if config.store.url is None:
+        return sqlite.migrate(config.state_dir)
+    found, now = _postgres().migrate(config.store.url.get_secret_value(), unsafe=config.store.unsafe)
+    return int(found), int(now)
+
+
+async def restore(backup: Path, config: Config) -> list[str]:
+    """Restore a backup into the state_dir of the configuration; return the faxes that are in doubt now.
+
+    Raises StateLocked, SchemaTooNew, StoreUnavailable.
+    """
+    await asyncio.to_thread(restoration.restore_files, backup, config.state_dir)
+    async with open_store(config, restoring=True) as store:
+        held = await restoration.hold_unsent(store, Clock()())
+    await asyncio.to_thread(restoration.finish, config.state_dir)
+    return held
