@@ -44,7 +44,7 @@ async def _waits_for(visit: Visit, fax: dict[str, Any]) -> str | None:
     account, now = fax["account"], visit.now
 
     def work(tx: Transaction) -> str | None:
-        if tx.conditions.is_sending_held(account):
+        if tx.sending.state(account).held:
             return "held"
         return "account_paused" if ("account_paused", account) in tx.alerts.causes(now) else None
 

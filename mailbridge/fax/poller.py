@@ -147,7 +147,7 @@ class Poller:
         now = self._clock()
         failed = []
         for fax in tx.faxes.expired(now):
-            if fax.state == "queued" and tx.conditions.is_sending_held(fax.account):
+            if fax.state == "queued" and tx.sending.state(fax.account).held:
                 # `mailbridge resume` gives it as much time as it had at first.
                 tx.faxes.update(fax.id, expires_at=now + _HELD_EXTENSION)
             elif fax.state == "queued" or fax.account not in self._clients:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
@@ -36,15 +36,14 @@ from mailbridge.config import Account, FaxOptions
 from mailbridge.errors import MailbridgeError, StoreUnavailable
 from mailbridge.fax.in_flight import InFlightCalls, crash_site
 from mailbridge.fax.outcome import UploadOutcome, accepted, apply_outcome, expire, failed
+from mailbridge.fax.pause import AccountPause
 from mailbridge.fax.verified_document import VerifiedDocument
-from mailbridge.model import EXTERNAL, Attempt, Document, Fax, new_token, rfc3339
+from mailbridge.model import EXTERNAL, Attempt, Document, Fax, new_token
 from mailbridge.myfax import MyFax, Upload
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
+from mailbridge.store.sending_state import SendingState
 
-# So many doubts in a row mean that MyFax or the way to it has a problem, and each further upload would add a doubt.
-DOUBTS_BEFORE_PAUSE = 3
-PAUSE = timedelta(minutes=5)
 # The system's clock can be set, and the machine can sleep: never wait longer than these seconds without reading the clock again.
 _LONGEST_WAIT = 30.0
 # Seconds until a fax that is due and was not claimed is looked at again.
@@ -67,10 +66,8 @@ class Uploader:
         self._store, self._spool, self._clock, self._random = runtime.store, runtime.spool, runtime.clock, runtime.random
         # What `_upload` itself raises, it raises while it stores the outcome.
         self._in_flight = InFlightCalls(lambda fax_id, error: log.outcome_not_stored(fax_id, error=crash_site(error)))
-        self._doubts_in_a_row = 0
-        self._paused_until: datetime | None = None
-        self._pause_was_reported = True  # an earlier run may have reported one that has not ended
-        self._draining = self._held = False  # `_held` by a person: mailbridge hold
+        self._pause = AccountPause(name)
+        self._draining = False
         self._last_owner = ""  # whose fax was uploaded last: users take turns
 
     async def run(self) -> None:
@@ -97,40 +94,34 @@ class Uploader:
 
     async def _start_due(self) -> bool:
         """Start as many due uploads as there are free slots; return whether any fax was claimed."""
-        if (slots := self._free_slots()) <= 0:
+        if self._draining or len(self._in_flight) >= self._account.uploads:
             return False
         async with self._in_flight.starting:
-            was_held, claimed = self._held, await self._store.run(partial(self._claim, slots=slots))
+            was_held = self._pause.state.held
+            claimed = await self._store.run(partial(self._claim, in_flight=len(self._in_flight)))
             for fax in claimed:
                 self._last_owner = fax.owner
                 if fax.state == "uploading":
                     self._in_flight.start(fax, self._upload(fax))
                 else:
                     log.fax_expired(fax.id)
-        if self._held != was_held:
-            (log.sending_held if self._held else log.sending_resumed)(f"account {self._name}")
+        if self._pause.state.held != was_held:
+            (log.sending_resumed if was_held else log.sending_held)(f"account {self._name}")
         return bool(claimed)
 
     def _free_slots(self) -> int:
-        if self._draining or self._pause_seconds() > 0:
-            return 0
-        slots = self._account.uploads if self._paused_until is None else 1  # after a pause, one trial upload alone
-        return slots - len(self._in_flight)
+        """Return how many uploads may start, as the store was last read."""
+        return 0 if self._draining or self._pause.seconds(self._clock()) > 0 else self._most() - len(self._in_flight)
 
-    def _pause_seconds(self) -> float:
-        """Return the seconds until a pause ends, 0 if there is none. A clock that is set back does not make it longer."""
-        if self._paused_until is None:
-            return 0.0
-        now = self._clock()
-        self._paused_until = min(self._paused_until, now + PAUSE)
-        return max(0.0, (self._paused_until - now).total_seconds())
+    def _most(self) -> int:
+        return self._account.uploads if self._pause.state.paused_until is None else 1  # after a pause, one trial upload alone
 
     async def _seconds_to_wait(self) -> float:
         """Return how long to wait unless a wakeup or the end of an upload comes first."""
-        if self._held:
+        if self._pause.state.held:
             return _LONGEST_WAIT
         if self._free_slots() <= 0:
-            return min(_LONGEST_WAIT, self._pause_seconds() or _LONGEST_WAIT)
+            return min(_LONGEST_WAIT, self._pause.seconds(self._clock()) or _LONGEST_WAIT)
         due = await self._store.run(lambda tx: tx.faxes.next_due("queued", self._name))
         if due is None:
             return _LONGEST_WAIT
@@ -139,13 +130,14 @@ class Uploader:
         # now, so look again soon.
         return min(_LONGEST_WAIT, seconds if seconds > 0 else _DUE_AGAIN)
 
-    def _claim(self, tx: Transaction, slots: int) -> list[Fax]:
+    def _claim(self, tx: Transaction, in_flight: int) -> list[Fax]:
         """Step 1: move due faxes to `uploading`, each with its new Attempt, and fail those that have expired."""
         now = self._clock()
-        self._held = tx.conditions.is_sending_held(self._name)
         claimed, per_number = list[Fax](), self._options.per_number
-        slots = min(slots, tx.faxes.free_uploads(self._name, self._account.uploads))
-        for fax in [] if self._held else tx.faxes.due_uploads(now, self._name, per_number, slots, self._last_owner):
+        if self._pause.read(tx, now).held or self._pause.seconds(now) > 0:
+            return []
+        slots = min(self._most() - in_flight, tx.faxes.free_uploads(self._name, self._most()))
+        for fax in tx.faxes.due_uploads(now, self._name, per_number, slots, self._last_owner) if slots > 0 else []:
             if fax.expires_at <= now:
                 claimed.append(expire(tx, fax, now))
                 continue
@@ -166,17 +158,17 @@ class Uploader:
         begun = time.monotonic()
         outcome = await self._send(fax)
         metrics.uploaded(self._name, outcome.trigger, time.monotonic() - begun)
-        self._update_pause(outcome)
         while True:
             try:
-                after = await self._store.run(partial(self._store_outcome, fax_id=fax.id, n=len(fax.attempts), outcome=outcome))
+                after, state = await self._store.run(
+                    partial(self._store_outcome, fax_id=fax.id, n=len(fax.attempts), outcome=outcome)
+                )
                 break
             except StoreUnavailable as error:
                 # MyFax has answered: the outcome must be stored before anything else happens to this fax.
                 log.store_unavailable(f"account {self._name}", error=str(error))
                 await asyncio.sleep(_STORE_PAUSE)
-        if self._paused_until is not None or outcome.answered:
-            self._pause_was_reported = self._paused_until is not None
+        self._pause.counted(outcome, state)
         self._log_outcome(after, outcome)
 
     async def _send(self, fax: Fax) -> UploadOutcome:
@@ -213,7 +205,7 @@ class Uploader:
         """Step 3: record that the request may be whole from now on, unless the fax is not in the nth upload any more."""
         tx.faxes.mark_whole(fax_id, n, self._clock())
 
-    def _store_outcome(self, tx: Transaction, fax_id: str, n: int, outcome: UploadOutcome) -> Fax:
+    def _store_outcome(self, tx: Transaction, fax_id: str, n: int, outcome: UploadOutcome) -> tuple[Fax, SendingState]:
         """Step 6: move the fax by its outcome, and emit what else it means: `credit.low`, and a pause that began or ended."""
         now = self._clock()
         after = apply_outcome(tx, fax_id, n, outcome, self._options.on_doubt, now)
@@ -221,8 +213,7 @@ class Uploader:
         low = self._is_low(credit)
         if low is not None and tx.conditions.set(f"credit of {self._name} is low", on=low) and low:
             tx.events.emit("credit.low", {"account": self._name, "credit_left": credit, "limit": self._account.low_credit}, now)
-        self._report_pause(tx, outcome, now)
-        return after
+        return after, self._pause.count(tx, outcome, now)
 
     def _is_low(self, credit: str | None) -> bool | None:
         """Return whether the credit is at or below `low_credit`, None if either is not known."""
@@ -232,32 +223,6 @@ class Uploader:
             return float(credit) <= self._account.low_credit
         except ValueError:
             return None
-
-    def _report_pause(self, tx: Transaction, outcome: UploadOutcome, now: datetime) -> None:
-        """Emit `account.paused` when a pause begins, and `account.resumed` when MyFax answers again, be it after a restart."""
-        paused = f"account {self._name} is paused"
-        if self._paused_until is not None:
-            if tx.conditions.set(paused, on=True):
-                reason = f"{self._doubts_in_a_row} uploads in a row got no answer; one is tried when the pause ends"
-                data = {"account": self._name, "reason": reason, "until": rfc3339(self._paused_until)}
-                tx.events.emit("account.paused", data, now)
-        elif outcome.answered and self._pause_was_reported and tx.conditions.set(paused, on=False):
-            tx.events.emit("account.resumed", {"account": self._name}, now)
-
-    def _update_pause(self, outcome: UploadOutcome) -> None:
-        """Pause the account after too many doubts in a row; end the pause when MyFax answers again."""
-        if outcome.trigger == "lose":
-            self._doubts_in_a_row += 1
-            if self._doubts_in_a_row >= DOUBTS_BEFORE_PAUSE:
-                self._paused_until = self._clock() + PAUSE
-                log.account_paused(f"account {self._name}", doubts=self._doubts_in_a_row, until=self._paused_until.isoformat())
-        elif outcome.answered:
-            self._doubts_in_a_row = 0
-            if self._paused_until is not None:
-                self._paused_until = None
-                log.account_reopened(f"account {self._name}")
-        elif outcome.trigger == "defer" and self._paused_until is not None:
-            self._paused_until = self._clock() + PAUSE
 
     def _log_outcome(self, fax: Fax, outcome: UploadOutcome) -> None:
         if outcome.alert == "upload_refused":

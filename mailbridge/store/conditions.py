@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import delete, select
 
 from mailbridge.store import schema
 from mailbridge.store.on_conflict import insert_or_ignore
+from mailbridge.store.sending_state import HELD, held_key
 from mailbridge.store.sql import Sql
+
+_ADD: Final = insert_or_ignore(schema.meta)
+_CONDITION: Final = "condition: "
 
 
 class Conditions:
@@ -20,7 +24,7 @@ class Conditions:
         self._sql = sql
 
     def set(self, name: str, *, on: bool) -> bool:
-        key = f"condition: {name}"
+        key = f"{_CONDITION}{name}"
         this = schema.meta.c.key == key
         if bool(self._sql.rows(select(schema.meta).where(this))) == on:
             return False
@@ -29,26 +33,12 @@ class Conditions:
         return bool(self._sql.execute(delete(schema.meta).where(this)).rowcount)
 
     def hold_sending(self, account: str | None, *, on: bool) -> bool:
-        changed = self.set(_held(account), on=on)
+        changed = self.set(held_key(account).removeprefix(_CONDITION), on=on)
         queued = select(schema.fax.c.account).distinct().where(schema.fax.c.state == "queued")
         for name in self._sql.connection.scalars(queued):
             self._sql.topics.add(f"upload:{name}")
         return changed
 
     def held_sending(self) -> list[str]:
-        found = self._sql.connection.scalars(select(schema.meta.c.key).where(schema.meta.c.key.startswith(_HELD)))
-        return sorted(key.removeprefix(_HELD).strip() for key in found)
-
-    def is_sending_held(self, account: str) -> bool:
-        for_all, for_account = (f"condition: {_held(name)}" for name in (None, account))
-        return self._sql.execute(_ANY_OF_TWO, {"first": for_all, "second": for_account}).first() is not None
-
-
-_ADD: Final = insert_or_ignore(schema.meta)
-# Asked before each upload: building it would take as long as running it.
-_ANY_OF_TWO: Final = select(schema.meta.c.key).where(schema.meta.c.key.in_((bindparam("first"), bindparam("second")))).limit(1)
-_HELD = "condition: sending is held"
-
-
-def _held(account: str | None) -> str:
-    return "sending is held" if account is None else f"sending is held {account}"
+        found = self._sql.connection.scalars(select(schema.meta.c.key).where(schema.meta.c.key.startswith(HELD)))
+        return sorted(key.removeprefix(HELD).strip() for key in found)

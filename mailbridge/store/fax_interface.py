@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Envelope, Fax, QueuedMail
+from mailbridge.store.sending_state import SendingState
 
 
 class Submissions(Protocol):
@@ -30,6 +31,25 @@ class Submissions(Protocol):
 
     def count_faxes(self, user: str, since: datetime) -> int:
         """Return how many faxes this user's mails have made that were received at or after `since`."""
+
+
+class Sending(Protocol):
+    """Whether the faxes of an account may be uploaded."""
+
+    def state(self, account: str) -> SendingState:
+        """Return whether a person holds the account back, and whether it is paused."""
+
+    def add_doubt(self, account: str, most: int, until: datetime) -> SendingState:
+        """Count one more upload without an answer, and pause the account if they are `most` in a row."""
+
+    def pause_until(self, account: str, until: datetime) -> SendingState:
+        """Let a pause that has not ended last until then; return the state after that."""
+
+    def answered(self, account: str, *, doubts: bool) -> bool:
+        """End the pause and forget the doubts, since MyFax has answered; return whether there was a pause.
+
+        With `doubts` false this node knows of none, and only what other nodes have counted is looked for.
+        """
 
 
 class Faxes(Protocol):

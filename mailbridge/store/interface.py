@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from mailbridge.model import Cursor, Event, ListingProgress, ReceivedItem
 from mailbridge.store.console_interface import ConsoleSessions
 from mailbridge.store.delivery_interface import Deliveries, StoppedWebhooks
-from mailbridge.store.fax_interface import Faxes, Submissions
+from mailbridge.store.fax_interface import Faxes, Sending, Submissions
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.hour_counts import HourCounts
 from mailbridge.store.list_filter import FaxesFound, FaxGroup, ListFilter, ReceivedFound
@@ -98,9 +98,6 @@ class Conditions(Protocol):
     def held_sending(self) -> list[str]:
         """Return the accounts whose uploads are held back; an empty name stands for all."""
 
-    def is_sending_held(self, account: str) -> bool:
-        """Return whether the uploads of this account are held back, by its name or with all."""
-
 
 class Mailboxes(Protocol):
     """The mailboxes that are watched."""
@@ -159,6 +156,10 @@ class Transaction(Protocol):
     """One transaction: each kind of record by its name."""
 
     @property
+    def shared(self) -> bool:
+        """Whether other nodes use the same database."""
+
+    @property
     def submissions(self) -> Submissions: ...
     @property
     def faxes(self) -> Faxes: ...
@@ -174,6 +175,8 @@ class Transaction(Protocol):
     def alerts(self) -> Alerts: ...
     @property
     def stopped_webhooks(self) -> StoppedWebhooks: ...
+    @property
+    def sending(self) -> Sending: ...
     @property
     def conditions(self) -> Conditions: ...
     @property

@@ -1,4 +1,4 @@
-"""Wakes the other nodes when there is work for them, by NOTIFY. Nothing depends on it: every service also looks by itself.
+"""Wakes the other nodes when there is work for them, by NOTIFY. Nothing depends on it: each node also looks now and then.
 
 A commit with a NOTIFY takes a lock of the whole server, so it is a transaction of its own, after the one that made the work, and
 there are few: what comes up meanwhile shares the next one.
@@ -20,8 +20,8 @@ CHANNEL: Final = "mailbridge"
 # The topic of a node that has ended, or has given a lease back.
 NODES: Final = "nodes"
 _NOTIFY: Final = text(f"SELECT pg_notify('{CHANNEL}', :payload)")
-# Seconds: between two notifications; until the listener sees that it must end; between queries that keep its connection alive and
-# show that it is dead; and until it connects again.
+# Seconds: between two notifications; until the listener sees that it must end; between looks at everything, with a query that
+# keeps the connection alive and shows that it is dead; and until it connects again, or looks without a connection.
 _PAUSE: Final = 0.05
 _LOOK: Final = 0.5
 _PING: Final = 10.0
@@ -96,7 +96,8 @@ class Waking:
                 self._tried.set()
                 self._hear(connection)
             self._tried.set()
-            self._ended.wait(_RETRY)
+            if not self._ended.wait(_RETRY):
+                self._wake(None)  # a server or a pool that forbids LISTEN delays work, and no more
 
     def _hear(self, connection: psycopg.Connection[Any]) -> None:
         """Pass notifications on until this node ends, or the connection does: psycopg.Error."""
@@ -108,4 +109,5 @@ class Waking:
                     self._wake({topic})
             if time.monotonic() - pinged > _PING:
                 connection.execute("SELECT 1")
+                self._wake(None)  # what a node had to do that has ended, or was not heard
                 pinged = time.monotonic()

@@ -35,7 +35,10 @@ class StoppedWebhooks:
         return [row["endpoint"] for row in self._sql.rows(_NAMES)]
 
     def add(self, endpoint: str, reason: str, now: datetime) -> bool:
-        return bool(self._sql.execute(_ADD, {"endpoint": endpoint, "stopped_at": now, "reason": reason}).rowcount)
+        added = bool(self._sql.execute(_ADD, {"endpoint": endpoint, "stopped_at": now, "reason": reason}).rowcount)
+        if self._sql.shared:
+            self._sql.topics.add(f"deliver:{endpoint}")  # other nodes stop too
+        return added
 
     def remove(self, endpoint: str) -> bool:
         removed = bool(self._sql.execute(_REMOVE, {"name": endpoint}).rowcount)

@@ -22,6 +22,7 @@ from mailbridge.store.notices import NoticePlan, Notices
 from mailbridge.store.received import Received
 from mailbridge.store.retention_queries import RetentionQueries
 from mailbridge.store.search import Search
+from mailbridge.store.sending_state import Sending
 from mailbridge.store.sql import Sql
 from mailbridge.store.stopped_webhooks import StoppedWebhooks
 from mailbridge.store.submissions import Submissions
@@ -49,6 +50,7 @@ class SqlTransaction:
         self.faxes = Faxes(sql, self.events, self.notices)
         self.submissions = Submissions(sql, self.faxes, self.notices)
         self.stopped_webhooks = StoppedWebhooks(sql)
+        self.sending = Sending(sql)
         self.conditions = Conditions(sql)
         self.mailboxes = Mailboxes(sql)
         self.received = Received(sql)

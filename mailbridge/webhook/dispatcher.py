@@ -179,11 +179,11 @@ class Dispatcher:
             if one.outcome.gone:
                 self._stop(tx, one.outcome.changes["error"], one.at)
         tx.deliveries.add_tries([_try(one, one.result) for one in finished if one.result is not None])
-        claimed = tx.deliveries.claim(self._name, now, free) if free > 0 else []
+        # Another node may have got the 410.
+        stopped = tx.stopped_webhooks.get(self._name) if was_stopped or tx.shared else None
+        claimed = tx.deliveries.claim(self._name, now, free) if free > 0 and stopped is None else []
         next_due = tx.deliveries.next_due(self._name) if len(claimed) < free else None
-        return _Turn(
-            claimed, self._too_large(tx, claimed), next_due, tx.stopped_webhooks.get(self._name) if was_stopped else None
-        )
+        return _Turn(claimed, self._too_large(tx, claimed), next_due, stopped)
 
     def _stop(self, tx: Transaction, reason: str, at: datetime) -> None:
         """Stop the endpoint, and report that to the others."""

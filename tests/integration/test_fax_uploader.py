@@ -20,7 +20,8 @@ from mailbridge.demo.simulator import Simulator
 from mailbridge.errors import StoreUnavailable
 from mailbridge.fax import uploader as module
 from mailbridge.fax.interrupted_uploads import recover_interrupted
-from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, PAUSE, upload_name
+from mailbridge.fax.pause import DOUBTS_BEFORE_PAUSE, PAUSE
+from mailbridge.fax.uploader import upload_name
 from mailbridge.model import Attempt, Document, Failure, Fax, new_id
 from mailbridge.store.interface import Transaction
 from tests.factories import NUMBER

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from queue import Queue
 from typing import Any, cast
 
 import psycopg
@@ -18,7 +19,7 @@ from tests.factories import NOW, a_fax, an_envelope
 from tests.postgres_server import PostgresServer
 from tests.store import factories
 from tests.store.factories import a_store, ask
-from tests.wait_helpers import until
+from tests.wait_helpers import PATIENCE, until
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,31 @@ def test_p13_after_the_listening_connection_was_lost_every_topic_is_looked_at(tm
         await listening(tmp_path)
         await accept(one)
         await until(topics[0].is_set)
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p13_a_node_that_may_not_listen_still_looks_at_every_topic() -> None:
+    def forbidden() -> Any:
+        raise psycopg.errors.InsufficientPrivilege
+
+    woken = Queue[set[str] | None]()
+    waking = Waking(cast(Any, Engine()), forbidden, "nod_1", woken.put)
+    waking.start()
+    try:
+        assert [woken.get(timeout=PATIENCE) for _ in range(3)] == [None, None, None]
+    finally:
+        waking.stop()
+
+
+def test_p13_a_node_that_hears_nothing_looks_at_every_topic_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailbridge.store.postgres_waking._PING", 0.0)
+
+    async def scenario(one: PostgresStore, other: PostgresStore) -> None:
+        topic = one.subscribe("deliver:crm")
+        for _ in range(2):
+            topic.clear()
+            await until(topic.is_set)
 
     with_two_nodes(tmp_path, scenario)
 

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 
 from mailbridge.config import Account, FaxOptions, Mailbox, Webhook
 from mailbridge.fax.outcome import UploadOutcome
-from mailbridge.fax.uploader import DOUBTS_BEFORE_PAUSE, Uploader
+from mailbridge.fax.pause import DOUBTS_BEFORE_PAUSE, AccountPause
+from mailbridge.fax.uploader import Uploader
 from mailbridge.lifecycle import FAX, FAX_AFTER_FINAL, FaxState, FaxTrigger
 from mailbridge.model import Attempt, Cursor, Delivery, Document, Email, Event, Failure, Fax, ReceivedItem, Report
 from mailbridge.myfax import MyFax
@@ -204,11 +205,9 @@ async def _credit(store: SqliteStore, spool: Spool) -> None:
 
 
 async def _pause(store: SqliteStore, spool: Spool) -> None:
-    account = Account.model_validate({"email": "office@example.co.il", "password": "x"})
-    uploader = Uploader("office", account, cast(MyFax, None), FaxOptions(), Runtime(store, spool, clock, lambda: 0.0))
-    for lost in (*[UploadOutcome("lose")] * DOUBTS_BEFORE_PAUSE, UploadOutcome("accept")):
-        uploader._update_pause(lost)
-        await store.run(partial(uploader._report_pause, outcome=lost, now=AT))
+    pause = AccountPause("office")
+    for one in (*[UploadOutcome("lose")] * DOUBTS_BEFORE_PAUSE, UploadOutcome("accept")):
+        pause.counted(one, await store.run(partial(pause.count, outcome=one, now=AT)))
 
 
 async def _stopped(store: SqliteStore, spool: Spool) -> None:
