@@ -125,17 +125,19 @@ def _change(names: frozenset[str]) -> Update:
 class Faxes:
     """See `store.fax_interface.Faxes`. A fax that this transaction has read is not read again: half of the reads were that."""
 
-    __slots__ = ("_by_id", "_due_uploads", "_events", "_known", "_notices", "_sql")
+    __slots__ = ("_by_id", "_due_uploads", "_events", "_known", "_notices", "_read", "_sql")
 
     def __init__(self, sql: Sql, events: Events, notices: Notices) -> None:
         self._sql, self._events, self._notices = sql, events, notices
         self._by_id = _BY_ID_LOCKED if sql.shared else _BY_ID
         self._due_uploads = _DUE_UPLOADS_OF_ALL if sql.shared else _DUE_UPLOADS
         self._known: dict[str, Fax] = {}
+        self._read: dict[str, Fax] = {}  # but not locked: another node may have changed it since
 
     def begin(self) -> None:
         """Forget what an earlier transaction has read."""
         self._known.clear()
+        self._read.clear()
 
     def add(self, fax: Fax, now: datetime) -> None:
         self.add_all([(fax, now)])
@@ -151,6 +153,8 @@ class Faxes:
         known = self._known.get(fax_id)
         if known is None:
             known = self._known[fax_id] = rows.to_fax(self._sql.one(self._by_id, fax_id, "fax"))
+            if self._read.get(fax_id, known) != known:
+                raise Overtaken(f"{fax_id} was changed by another process")
         return known
 
     def newest(self, state: FaxState | None = None, limit: int = 100) -> list[Fax]:
@@ -210,8 +214,7 @@ class Faxes:
 
     def _found(self, query: Executable, **parameters: Any) -> list[Fax]:
         found = [rows.to_fax(row) for row in self._sql.rows(query, **parameters)]
-        if not self._sql.shared:
-            self._known.update((fax.id, fax) for fax in found)
+        (self._read if self._sql.shared else self._known).update((fax.id, fax) for fax in found)
         return found
 
     def transition(self, fax_id: str, trigger: FaxTrigger, now: datetime, **changes: Any) -> Fax:

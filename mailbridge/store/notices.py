@@ -25,6 +25,8 @@ from mailbridge.store.sql import Sql, any_of
 _delivery, _fax, _envelope = schema.delivery.c, schema.fax.c, schema.envelope.c
 _ADD: Final = insert(schema.delivery)
 _OF_MAIL: Final = select(schema.delivery).where(_delivery.envelope_id == bindparam("envelope_id")).order_by(_delivery.id)
+# Where other nodes write too, a notice that one of them is about to send does not change meanwhile.
+_OF_MAIL_LOCKED: Final = _OF_MAIL.with_for_update()
 _ENVELOPE: Final = select(_envelope.record).where(_envelope.id == bindparam("envelope_id"))
 _STATES: Final = (
     select(_fax.state, func.count().label("n")).where(_fax.envelope_id == bindparam("envelope_id")).group_by(_fax.state)
@@ -41,8 +43,14 @@ _DUE_TO_SENDERS: Final = (
     .where(*_PENDING, _delivery.due_at <= bindparam("now"), _delivery.envelope_id.is_not(None))
     .order_by(_delivery.due_at)
     .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
 )
-_UNSENT: Final = select(schema.delivery).where(_delivery.address == bindparam("address"), *_PENDING).order_by(_delivery.id)
+_UNSENT: Final = (
+    select(schema.delivery)
+    .where(_delivery.address == bindparam("address"), *_PENDING)
+    .order_by(_delivery.id)
+    .with_for_update(skip_locked=True)
+)
 _LAST_HOUR: Final = select(func.count().label("n"), func.min(_delivery.settled_at).label("first")).where(
     _delivery.address == bindparam("address"),
     _delivery.settled_at > bindparam("since"),
@@ -105,7 +113,8 @@ class Notices:
             return
         if fax.state not in _SETTLED and not was_in_doubt:
             return
-        stored = {row["id"]: rows.to_delivery(row) for row in self._sql.rows(_OF_MAIL, envelope_id=fax.envelope_id)}
+        self._sql.lock([f"notices of {fax.envelope_id}"])  # or two faxes that end at the same time would have one each
+        stored = {row["id"]: rows.to_delivery(row) for row in self._sql.rows(_OF_MAIL_LOCKED, envelope_id=fax.envelope_id)}
         # A doubt is a delay too, and says more.
         outdated = {kind for kind, holds in (("in_doubt", was_in_doubt), ("delayed", fax.state in _SETTLED)) if holds}
         self._withdraw(stored, fax.id, outdated)

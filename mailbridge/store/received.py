@@ -22,7 +22,10 @@ _START: Final = insert_or_ignore(schema.listing_progress)
 
 
 class Received:
-    """See `store.interface.Received`."""
+    """See `store.interface.Received`.
+
+    A mail and the list may report one fax at the same time, each on a node of its own: the second sees what the first has stored.
+    """
 
     __slots__ = ("_sql",)
 
@@ -41,11 +44,16 @@ class Received:
         this = (_listing.account == account, _listing.kind == kind)
         self._sql.execute(update(schema.listing_progress).where(*this).values(compared_at=until))
 
+    def _wait_for_other_nodes(self) -> None:
+        self._sql.lock(["received"])
+
     def known_listing_ids(self, account: str, kind: str, ids: Collection[str]) -> set[str]:
+        self._wait_for_other_nodes()
         these = (_item.account == account, _item.kind == kind, _item.listing_id.in_(ids))
         return set(self._sql.connection.scalars(select(_item.listing_id).where(*these)))
 
     def between(self, account: str, kind: str, start: datetime, end: datetime) -> list[ReceivedItem]:
+        self._wait_for_other_nodes()
         these = (_item.account == account, _item.kind == kind, _item.at.between(start, end))
         return self._found(select(schema.received_item).where(*these).order_by(_item.at))
 
@@ -58,6 +66,7 @@ class Received:
         return bool(self._sql.rows(select(_item.id).where(*these).limit(1)))
 
     def get(self, item_id: str) -> ReceivedItem | None:
+        self._wait_for_other_nodes()
         return next(iter(self._found(select(schema.received_item).where(_item.id == item_id))), None)
 
     def _found(self, query: Any) -> list[ReceivedItem]:

@@ -15,9 +15,10 @@ from mailbridge.errors import StoreUnavailable, UploadSuperseded
 from mailbridge.fax.interrupted_uploads import recover_interrupted
 from mailbridge.fax.outcome import UploadOutcome, apply_outcome
 from mailbridge.lifecycle import FaxState
-from mailbridge.model import Attempt, Fax, new_token
+from mailbridge.model import Attempt, Fax, ReceivedItem, new_id, new_token
 from mailbridge.runtime import Runtime
 from mailbridge.store import postgres_node
+from mailbridge.store.faxes import Faxes
 from mailbridge.store.interface import Transaction
 from mailbridge.store.postgres import PostgresStore
 from mailbridge.store.rivals import LEASE
@@ -124,6 +125,30 @@ def test_p2_a_node_that_was_paused_before_the_mark_sends_no_last_bytes(tmp_path:
     with_two_nodes(tmp_path, scenario)
 
 
+def test_p2_a_mark_that_overtakes_the_takeover_leaves_a_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other node has seen the fax without its mark, and the slow commit of the mark comes before the fax is changed."""
+
+    async def scenario(slow: PostgresStore, other: PostgresStore) -> None:
+        fax = await claimed(slow)
+        fall_silent(tmp_path, slow)
+        loop, find, seen = asyncio.get_running_loop(), Faxes.interrupted, list[Fax]()
+
+        def interrupted(self: Faxes, *, own: bool = False, limit: int = 1000) -> list[Fax]:
+            found = find(self, own=own, limit=limit)
+            if found and not seen:
+                mark = slow.run(lambda tx: tx.faxes.mark_whole(fax.id, 1, NOW))
+                asyncio.run_coroutine_threadsafe(mark, loop).result()
+            seen.extend(found)
+            return found
+
+        monkeypatch.setattr(Faxes, "interrupted", interrupted)
+        await take_over(other)
+        assert [bool(one.attempts[-1].whole_at) for one in seen] == [False, True]
+        assert await state(other, fax) == "in_doubt"
+
+    with_two_nodes(tmp_path, scenario)
+
+
 def test_p3_a_node_that_was_paused_after_the_mark_leaves_a_doubt_which_its_answer_ends(tmp_path: Path) -> None:
     async def scenario(paused: PostgresStore, other: PostgresStore) -> None:
         sent, refused, unknown = [await claimed(paused) for _ in range(3)]
@@ -212,6 +237,30 @@ def test_p17_one_call_per_number_and_the_uploads_of_an_account_hold_over_all_nod
             assert 1 <= len(numbers) == len(set(numbers)) <= 2
             for fax in uploading:
                 await one.run(lambda tx, id=fax.id: tx.faxes.transition(id, "defer", NOW))  # type: ignore[misc]  # a default has no type
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_p9_a_mail_and_the_list_report_one_fax_on_two_nodes_and_the_second_sees_the_first(tmp_path: Path) -> None:
+    def report(tx: Transaction) -> int:
+        found = tx.received.between("office", "incoming", NOW, NOW)
+        item = ReceivedItem(id=new_id("fax"), account="office", kind="incoming", caller=None, called=None, at=NOW, noted_at=NOW)
+        tx.received.put(item)
+        return len(found)
+
+    async def scenario(one: PostgresStore, other: PostgresStore) -> None:
+        loop, second = asyncio.get_running_loop(), list[asyncio.Future[int]]()
+
+        async def begin() -> None:
+            second.append(asyncio.ensure_future(other.run(report)))
+            await until(lambda: second[0].done() or ask(tmp_path, "SELECT 1 FROM pg_locks WHERE NOT granted") != [])
+
+        def first(tx: Transaction) -> int:
+            found = report(tx)
+            asyncio.run_coroutine_threadsafe(begin(), loop).result()
+            return found
+
+        assert (await one.run(first), await second[0]) == (0, 1)
 
     with_two_nodes(tmp_path, scenario)
 
