@@ -35,7 +35,7 @@ from mailbridge.phone.number import load_plans
 from mailbridge.preload import load_modules
 from mailbridge.report.watcher import Watcher
 from mailbridge.runtime import Runtime
-from mailbridge.store import orphans
+from mailbridge.store import spools
 from mailbridge.store.retention import Retention
 from mailbridge.store.spool import Spool
 from mailbridge.store.sql_store import SqlStore
@@ -99,7 +99,7 @@ class Daemon:
             store = await stack.enter_async_context(open_for_daemon(self._config, _LOCK_TIMEOUT, self._route, self._plan))
             self._store = store
             self._clock = store.member.now if store.member else Clock()
-            self._runtime = runtime = Runtime(store, Spool(self._config.state_dir / "spool"), self._clock, random.random)
+            self._runtime = runtime = Runtime(store, spools.open_spool(self._config.state_dir), self._clock, random.random)
             await self._recover(store.created_at)
             self._calls = await stack.enter_async_context(MyFaxCalls(self._config))
             self._letter_reader = await self._start_letter_reader(stack)
@@ -167,7 +167,7 @@ class Daemon:
         await store.run(lambda tx: tx.deliveries.requeue_interrupted())
         await log_removed_endpoints(store, {*self._config.webhooks, *RESERVED_ENDPOINTS})
         await recover_interrupted(self._runtime, self._config.fax.on_doubt)
-        await orphans.sweep(store, self._runtime.spool, self._clock(), database_created_at)
+        await spools.sweep_at_start(store, self._runtime.spool, self._clock(), database_created_at)
 
     async def _keep_up(self) -> None:
         """Follow the clock, or with PostgreSQL, whose clock counts, go on with the work of nodes that have ended."""
@@ -183,7 +183,7 @@ class Daemon:
     async def _start_letter_reader(self, stack: AsyncExitStack) -> LetterReader:
         if missing := missing_parts():
             log.sandbox_incomplete("daemon", missing=missing)
-        letter_reader = LetterReader(self._runtime.spool.root, self._config.fax.page)
+        letter_reader = LetterReader(self._runtime.spool, self._config.fax.page)
         await letter_reader.start()
         stack.push_async_callback(letter_reader.stop)
         return letter_reader

@@ -187,7 +187,8 @@ def renderer(
     """Return the function that makes the body of an event, with received documents in this form."""
 
     def read(path: str) -> bytes:
-        return runtime.spool.path(path).read_bytes()
+        with runtime.spool.open(path) as file:
+            return file.readall()
 
     def render(event: Event) -> bytes:
         return body(event, document, link=partial(links.link, now=runtime.clock()), read=read, inline_limit=inline_limit)

@@ -14,7 +14,7 @@ import click
 
 from mailbridge.errors import ControlError, NotFound
 from mailbridge.model import EXTERNAL, Document
-from mailbridge.store.spool import document_in
+from mailbridge.store.local_spool import document_in
 
 _LONGEST_NAME = 120
 

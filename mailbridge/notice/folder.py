@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -107,16 +109,16 @@ def store_documents(due: DueNotice, spool: Spool, zone: ZoneInfo) -> None:
         raise NotFound("it has no document, or no longer one")
     folder = Path(str(due.delivery.address))
     for document, name in zip(documents, file_names(due, zone), strict=True):
-        _store(spool.path(document["path"]), folder / name, document["size"])
+        _store(partial(spool.open, document["path"]), folder / name, document["size"])
     sync_directory(folder)
 
 
-def _store(source: Path, final: Path, size: int) -> None:
+def _store(open_source: Callable[[], io.RawIOBase], final: Path, size: int) -> None:
     if final.exists() and final.stat().st_size == size:
         return
     beside = final.with_name(f".{final.name}.part")
     try:
-        with open(source, "rb") as content, open(beside, "wb") as target:
+        with open_source() as content, open(beside, "wb") as target:
             shutil.copyfileobj(content, target)
             target.flush()
             os.fsync(target.fileno())

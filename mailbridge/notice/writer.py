@@ -6,7 +6,6 @@ import asyncio
 import io
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from mailbridge import log
@@ -82,7 +81,7 @@ class NoticeWriter:
             Attachment(
                 filename=one.get("filename") or "fax.pdf",
                 content_type=one.get("content_type") or "",
-                content=await asyncio.to_thread(_read, self._spool.path(one["path"])),
+                content=await asyncio.to_thread(_read, self._spool, one["path"]),
             )
             for one in stored
         ]
@@ -107,5 +106,6 @@ async def confirmation_of_fax(fax: Fax, letterhead: Letterhead, confirm: Confirm
     return await confirm(confirmation_text(fax, letterhead), next(iter(fax.documents), None), owner)
 
 
-def _read(path: Path) -> bytes:
-    return path.read_bytes()
+def _read(spool: Spool, path: str) -> bytes:
+    with spool.open(path) as file:
+        return file.readall()

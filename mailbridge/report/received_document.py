@@ -16,7 +16,8 @@ from mailbridge import log
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import Report, new_id
 from mailbridge.report.trust import VerifiedMail
-from mailbridge.store.spool import Spool, received_name
+from mailbridge.store.spool import Spool
+from mailbridge.store.spool_paths import received_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from mailbridge.store.spool_paths import IN_MEMORY, Stretch, derived_path
 from mailbridge.store.stored_files import memory_file
 
 if TYPE_CHECKING:
-    from mailbridge.store.spool import Spool
+    from mailbridge.store.local_spool import LocalSpool
 
 SMALL: Final = 1 << 20  # bytes of a mail, with what was derived from it, that is in memory and in a segment
 
@@ -33,7 +33,7 @@ class ArrivingMail:
     Only `pieces`, `is_aborted` and `place` are used by the thread of a batch.
     """
 
-    def __init__(self, spool: Spool, id: str, announced: int = 0) -> None:
+    def __init__(self, spool: LocalSpool, id: str, announced: int = 0) -> None:
         self._spool, self._id, self._announced = spool, id, announced
         self._content, self._counted = bytearray(), 0
         self._file: SpoolFile | None = None

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from mailbridge import log
 from mailbridge.store.interface import Store, Transaction
-from mailbridge.store.spool import Spool, received_owner
-from mailbridge.store.spool_paths import BESIDE_MAIL, SEGMENT
+from mailbridge.store.local_spool import LocalSpool
+from mailbridge.store.spool_paths import BESIDE_MAIL, SEGMENT, received_owner
 
 # Paths in one query: SQLite accepts up to 32,766 values, and a few hundred take no longer for each.
 _BATCH = 500
 
 
-async def sweep(store: Store, spool: Spool, started: datetime, created: datetime | None = None) -> int:
+async def sweep(store: Store, spool: LocalSpool, started: datetime, created: datetime | None = None) -> int:
     """Delete the files last changed before `started` that belong to no mail, event or pending deletion; return how many.
 
     `created` is when the database was created. An older file was not left by a crash: an earlier database was lost, and the file

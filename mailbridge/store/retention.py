@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from mailbridge import log
-from mailbridge.errors import MailbridgeError, NotFound, StoreUnavailable
-from mailbridge.store.fsync import sync
+from mailbridge.errors import MailbridgeError
 from mailbridge.store.interface import Store, Transaction
 from mailbridge.store.retention_interface import AuditLine, PendingDeletion
 from mailbridge.store.spool import Spool
-from mailbridge.store.spool_paths import stretch_of
-from mailbridge.store.stored_files import erase
 
 # Rows in a transaction: an SMTP client may wait for it, about 20 ms.
 BATCH = 100
@@ -104,25 +99,25 @@ class Retention:
         for path in files_by_path.keys() - gone:
             log.document_not_deleted("retention", error="a file cannot be deleted from the spool", path=path)
         lines = await self._store.run(lambda tx: tx.retention.finish_deletions(gone, self._clock()))
-        await self._free_segments({stretch.segment for path in gone if (stretch := stretch_of(path))})
+        await self._free_segments(gone)
         for line in lines:
             log.document_deleted(line.subject, sha256=[document["sha256"] for document in line.record["documents"]])
         return len(lines)
 
-    async def _free_segments(self, touched: set[str]) -> None:
+    async def _free_segments(self, deleted: set[str]) -> None:
         """Delete the segments of which a mail was deleted and no other is left. What a crash prevents, the next start does."""
-        settled = [path for path in touched if self._spool.segments.retire(path)]
+        settled = self._spool.retire_segments(deleted)
         left = await self._store.run(lambda tx: tx.retention.known_segments(settled)) if settled else set()
         if empty := set(settled) - left:
             await self._unlink({path: (path,) for path in empty})
 
     async def _unlink(self, files_by_path: dict[str, tuple[str, ...]]) -> set[str]:
-        """Unlink files while nothing holds them, and return what `unlink` returns."""
+        """Delete files while nothing holds them, and return what `Spool.delete_all` returns."""
         loop = asyncio.get_running_loop()
         while True:
             async with self._working:
                 if loop.time() >= self._held_until:
-                    return await asyncio.to_thread(unlink, self._spool, files_by_path)
+                    return await asyncio.to_thread(self._spool.delete_all, files_by_path)
             await asyncio.sleep(_HOLD_CHECK)
 
     async def _delete_records(self, work: Callable[[Transaction], Sequence[AuditLine]]) -> int:
@@ -142,35 +137,3 @@ class Retention:
 
 def _pending(tx: Transaction, after: str) -> list[PendingDeletion]:
     return tx.retention.pending_deletions(BATCH, after)
-
-
-def unlink(spool: Spool, wanted: Mapping[str, Sequence[str]]) -> set[str]:
-    """Unlink the files of each key, or erase the stretches, blocking; return the keys of which all is gone.
-
-    It stays so after a power failure. A key with a file that cannot be deleted is left out. Raises StoreUnavailable if a
-    directory or a segment cannot be synced.
-    """
-    gone: set[str] = set()
-    changed: set[Path] = set()
-    for key, relpaths in wanted.items():
-        with contextlib.suppress(OSError, NotFound):
-            changed |= {_delete(spool, relpath) for relpath in relpaths}
-            gone.add(key)
-    try:
-        for path in filter(Path.exists, changed):
-            sync(path)
-    except OSError as error:
-        raise StoreUnavailable(f"the spool cannot be synced: {error.strerror}") from None
-    return gone
-
-
-def _delete(spool: Spool, relpath: str) -> Path:
-    """Delete what a path names; return the file or directory that must be synced for it."""
-    stretch = stretch_of(relpath)
-    if stretch is not None:
-        segment = spool.path(stretch.segment)
-        erase(segment, stretch)
-        return segment
-    path = spool.path(relpath)
-    path.unlink(missing_ok=True)
-    return path.parent

@@ -1,257 +1,114 @@
-"""The spool: mails and received documents as files, made durable on request, and read back decoded.
+"""The spool: mails, what was derived from them, and received documents, as every service sees them.
 
-`root/mail/XX/ID.eml` is a mail as received. `ID.derived` beside it is what was made of the mail: the page of its text, files that
-were packed in it, converted pictures. A small mail shares `root/mail/XX/ID.segment` with others, and has what was derived from it
-behind it (see `segments`). `root/received/XX/ID` is a received document, and `ID.2` the second of the same fax. XX
-spreads the files over directories, because some file systems are slow to create a file in a directory with many deleted entries.
-XX depends on the half minute in the id: mails received together share a directory, which is synced once for all of them. Paths
-are relative to the root.
+With SQLite it is a directory (`local_spool`). With PostgreSQL it is in the database, where every node finds it, and a directory
+is a cache (`shared_spool`). What a path names is written once, and is durable before a transaction names it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
-import os
-import threading
-import time
-import weakref
-import zlib
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
-from mailbridge.store.arriving_mail import ArrivingMail
-from mailbridge.store.disk_errors import fault
 from mailbridge.store.document_reader import DocumentReader
-from mailbridge.store.fsync import sync_directory
-from mailbridge.store.segments import Segments
-from mailbridge.store.spool_file import SpoolFile
-from mailbridge.store.spool_paths import derived_path
-from mailbridge.store.stored_files import open_stored, path_in, write_all
-from mailbridge.store.sync_batches import SyncBatches, sync_files
-from mailbridge.threads import start_threads
-
-_DIRECTORIES = 64
-# Characters of an id such as env_01KCX9Z8…: the prefix and the time, in steps of 32.8 s.
-_ID_PREFIX = 11
-# Bytes of a small mail.
-_SMALL_MAIL = 1 << 16
-# Bytes of a file that is synced apart: small mails do not wait for it.
-_LARGE_FILE = 1 << 20
-# Threads that write large mails: a slow disk holds a write up.
-_BULK_THREADS = 3
-# Bytes of arriving mails in memory. Beyond that each has a file.
-MEMORY = 32 << 20
-# Seconds after a failed fsync in which a good one of a probe proves nothing.
-_SUSPECT_SECONDS = 10.0
 
 
-def _directory(id: str) -> str:
-    return f"{zlib.crc32(id[:_ID_PREFIX].encode()) % _DIRECTORIES:02x}"
+class NewMail(Protocol):
+    """A mail that is being put into the spool: it is written, read at its `source`, stored, and then kept or aborted."""
 
+    @property
+    def size(self) -> int:
+        """The bytes that were written."""
 
-def _mail_directory(id: str) -> str:
-    return f"mail/{_directory(id)}"
+    @property
+    def relpath(self) -> str:
+        """The path of a mail that is stored."""
 
+    def write(self, data: bytes, /) -> None:
+        """Append `data`, blocking. Raises StoreUnavailable if the disk is full or fails."""
 
-def received_name(fax_id: str, n: int) -> str:
-    """Return the file name of the nth document of a received fax, from 1. A column names the first; see `received_owner`."""
-    return fax_id if n == 1 else f"{fax_id}.{n}"
+    def write_behind(self, data: bytes, /) -> asyncio.Future[None] | None:
+        """Append `data` in a thread; the future raises what `write` raises. None if it is written already.
 
-
-def received_owner(name: str) -> str:
-    """Return the name of the first document of the fax whose document this is."""
-    return name.partition(".")[0]
-
-
-def _close_all(directories: dict[Path, int]) -> None:
-    while directories:
-        os.close(directories.popitem()[1])
-
-
-class Spool:
-    """The directory of spooled files. `healthy` becomes False after a failed write or fsync, and True after the next good fsync.
-
-    `memory` is how many more bytes of arriving mails may be in memory. Creates the directories. `monotonic` returns seconds.
-    Raises StoreUnavailable.
-    """
-
-    def __init__(self, root: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.root, self._monotonic = root, monotonic
-        self.healthy, self._suspect_until = True, 0.0
-        self.memory = MEMORY
-        sync = partial(sync_files, self.make_names_durable)
-        self._small_files: SyncBatches[SpoolFile] = SyncBatches(sync, threads=3, mails=16)
-        self._large_files: SyncBatches[SpoolFile] = SyncBatches(sync, threads=2, mails=1)
-        self.segments = Segments(root, _mail_directory, self.make_durable, self.make_names_durable, self._failed)
-        self._appended: SyncBatches[ArrivingMail] = SyncBatches(self.segments.append, threads=2, mails=64)
-        self._bulk_threads: ThreadPoolExecutor | None = None
-        self._open_directories: dict[Path, int] = {}
-        self._opening = threading.Lock()
-        weakref.finalize(self, _close_all, self._open_directories)
-        try:
-            for kind in ("mail", "received"):
-                for number in range(_DIRECTORIES):
-                    (root / kind / f"{number:02x}").mkdir(mode=0o700, parents=True, exist_ok=True)
-                sync_directory(root / kind)
-            sync_directory(root)
-        except OSError as error:
-            raise StoreUnavailable(f"the spool cannot be created: {fault(error)}") from None
-
-    def create(self, id: str) -> SpoolFile:
-        """Create the file of the mail with this envelope id, mode 0600, under its final name. Raises StoreUnavailable."""
-        try:
-            return SpoolFile(self, self.root / _mail_directory(id) / f"{id}.eml")
-        except OSError as error:
-            self.healthy = False
-            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
-
-    def receive(self, id: str, announced: int = 0) -> ArrivingMail:
-        """Begin a mail that arrives in the event loop: it stays in memory while it is small, and is not announced as large."""
-        return ArrivingMail(self, id, announced)
-
-    def append(self, mail: ArrivingMail) -> asyncio.Future[None]:
-        """Make a small mail durable, in one batch with the others that wait for it."""
-        return self._appended.add(mail)
-
-    def _failed(self) -> None:
-        self.healthy = False
-
-    async def store_derived(self, mail: SpoolFile, content: bytes) -> None:
-        """Write what was derived from a mail to its `derived_path`, durably. It is deleted with the mail.
-
-        Large content is written in a thread. Raises StoreUnavailable; the file is then deleted.
+        The next write must wait for the future.
         """
-        try:
-            derived = SpoolFile(self, self.root / derived_path(mail.relpath))
-        except OSError as error:
-            self.healthy = False
-            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
-        try:
-            if len(content) > _SMALL_MAIL:
-                await asyncio.to_thread(derived.write, content)
-            else:
-                derived.write(content)
-            await derived.commit()
-        except BaseException:
-            derived.abort()
-            raise
 
-    def sync_with_others(self, file: SpoolFile) -> asyncio.Future[None]:
-        """Make a file and its name durable, in one batch with the other files that wait for it."""
-        return (self._large_files if file.size > _LARGE_FILE else self._small_files).add(file)
+    def source(self, most: int) -> AbstractContextManager[str | bytes]:
+        """Return a context with the mail's content, or the path by which it can be read now if it has more than `most` bytes.
 
-    def start_bulk_threads(self) -> ThreadPoolExecutor | None:
-        """Return the threads that write large mails; they are started once. None where they cannot be started now."""
-        if self._bulk_threads is None:
-            with contextlib.suppress(RuntimeError):
-                self._bulk_threads = start_threads(_BULK_THREADS, "bulk")
-        return self._bulk_threads
-
-    def make_durable(self, descriptor: int) -> None:
-        """Fsync an open file or directory, blocking. Raises StoreUnavailable."""
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            # The kernel may have dropped the dirty pages: a second fsync could succeed without writing them.
-            self.healthy, self._suspect_until = False, self._monotonic() + _SUSPECT_SECONDS
-            raise StoreUnavailable(f"the spool cannot be synced: {fault(error)}") from None
-        self.healthy = True
-
-    def make_names_durable(self, directory: Path) -> None:
-        """Fsync a directory, blocking. Raises StoreUnavailable."""
-        self.make_durable(self._descriptor_of(directory))
-
-    def _descriptor_of(self, directory: Path) -> int:
-        """Return an open descriptor of one of the spool's directories. It is opened once, and closed with the spool."""
-        with self._opening:
-            if directory not in self._open_directories:
-                try:
-                    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                except OSError as error:
-                    self.healthy = False
-                    raise StoreUnavailable(f"the spool cannot be synced: {fault(error)}") from None
-                self._open_directories[directory] = descriptor
-            return self._open_directories[directory]
-
-    def probe(self) -> bool:
-        """Return whether mail can be spooled, blocking, by writing as much as a small mail; after a failure also by an fsync.
-
-        Just after a failed fsync only a mail that is synced can prove it: one good fsync of a probe would hide a failing disk.
+        Raises StoreUnavailable.
         """
-        if not self.healthy and self._monotonic() < self._suspect_until:
-            return False
-        path = self.root / "probe"
-        try:
-            with open(path, "wb", buffering=0) as file:
-                try:
-                    if file.write(bytes(_SMALL_MAIL)) != _SMALL_MAIL:
-                        self.healthy = False
-                    elif not self.healthy:
-                        self.make_durable(file.fileno())
-                finally:
-                    path.unlink(missing_ok=True)
-        except (OSError, StoreUnavailable):
-            self.healthy = False
-        return self.healthy
+
+    def begin_commit(self) -> asyncio.Future[None]:
+        """Begin what of `store` can be done before it is known what is derived; the future may raise StoreUnavailable."""
+
+    async def store(self, derived: bytes) -> None:
+        """Make the mail durable, and what was derived from it. Raises StoreUnavailable."""
+
+    def stored(self, document: Document) -> Document:
+        """Return a document, which was found in the mail at its source, as it is stored."""
+
+    def keep(self) -> None:
+        """Note that a record names the mail."""
+
+    def abort(self) -> None:
+        """Delete the mail, of which no record is known. May be called twice, and while it is being written."""
+
+
+class NewDraft(NewMail, Protocol):
+    """A mail that any thread may write, and that may be looked at before it is stored."""
+
+    async def store_draft(self, derived: bytes) -> None:
+        """Let the mail, and what was derived from it, be read by their paths before `store`. Raises StoreUnavailable."""
+
+    async def discard_draft(self) -> None:
+        """Undo `store_draft`, before `store`. Raises StoreUnavailable."""
+
+
+class Spool(Protocol):
+    """The spool. Every method that is not async and has to do with files blocks, except for `receive`."""
+
+    def create(self, id: str) -> NewDraft:
+        """Begin the mail with this envelope id, for any thread. Raises StoreUnavailable."""
+
+    def receive(self, id: str, announced: int = 0) -> NewMail:
+        """Begin a mail that arrives in the event loop, announced as so many bytes."""
 
     def store_received(self, name: str, content: bytes | Iterable[bytes]) -> str:
-        """Write a received document durably, blocking, and return its path; `name` is by `received_name`.
+        """Store a received document durably, and return its path; `name` is by `received_name`. Raises StoreUnavailable."""
 
-        Raises StoreUnavailable; the file is then deleted.
+    def open(self, path: str) -> io.RawIOBase:
+        """Open what a path names. A mail is as long as its envelope says; what follows was derived.
+
+        Raises NotFound or OSError if it is not there or cannot be read, and StoreUnavailable.
         """
-        path = self.root / "received" / _directory(name) / name
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
-        try:
-            with open(descriptor, "wb", buffering=0):
-                for piece in (content,) if isinstance(content, bytes) else content:
-                    write_all(descriptor, piece)
-                self.make_durable(descriptor)
-            self.make_names_durable(path.parent)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return str(path.relative_to(self.root))
-
-    def path(self, relpath: str) -> Path:
-        """Return the absolute path of a spooled file. Raises NotFound for a path outside the spool."""
-        return path_in(self.root, relpath)
-
-    def open(self, relpath: str) -> io.RawIOBase:
-        """Open what a path names. A mail is as long as its envelope says; what follows was derived. Raises OSError, NotFound."""
-        return open_stored(self.root, relpath)
-
-    def delete(self, relpath: str) -> None:
-        """Delete a spooled file, if it exists. Raises StoreUnavailable."""
-        try:
-            self.path(relpath).unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreUnavailable(f"the spool cannot be changed: {error.strerror}") from None
 
     def open_document(self, document: Document) -> DocumentReader:
         """Open a document's decoded content as a seekable binary file. Raises NotFound (deleted), StoreUnavailable."""
-        return document_in(self.root, document)
 
+    async def fetch(self, path: str) -> None:
+        """Have what a path names on this machine, so that `open_descriptor` takes no time.
 
-def document_in(root: Path, document: Document) -> DocumentReader:
-    """Open a document in the spool at `root`; see `Spool.open_document`, which does not change the spool either."""
-    if not document.path:
-        raise NotFound("the document was deleted (retention.documents)")
-    try:
-        file = open_stored(root, document.path)
-    except FileNotFoundError:
-        raise NotFound("the document's file is no longer in the spool") from None
-    except OSError as error:
-        raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
-    return DocumentReader(file, document)
+        Raises NotFound, StoreUnavailable, OSError.
+        """
+
+    def open_descriptor(self, path: str) -> int:
+        """Open what a path names as a file that has nothing else, and return its descriptor. The path may be a `source`.
+
+        Raises NotFound, StoreUnavailable, OSError.
+        """
+
+    def delete(self, path: str) -> None:
+        """Delete what a path names, if it exists. Raises StoreUnavailable."""
+
+    def delete_all(self, wanted: Mapping[str, Sequence[str]]) -> set[str]:
+        """Delete the paths of each key durably; return the keys of which all is gone. Raises StoreUnavailable."""
+
+    def retire_segments(self, deleted: Iterable[str]) -> list[str]:
+        """Return the files of which these deleted paths were a part, and which are to be deleted if no record names the rest."""
+
+    def probe(self) -> bool:
+        """Return whether mail can be spooled."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import Document
 from mailbridge.store.disk_errors import fault
-from mailbridge.store.spool_paths import DERIVED
+from mailbridge.store.spool_paths import DERIVED, derived_path
 from mailbridge.store.stored_files import write_all
 
 if TYPE_CHECKING:
-    from mailbridge.store.spool import Spool
+    from mailbridge.store.local_spool import LocalSpool
 
 
 # Unsynced bytes of a large mail: a sync of any file on the disk may have to wait for them.
@@ -31,7 +31,7 @@ class SpoolFile:
     writes. The last one that holds the lock closes and unlinks the file, so no descriptor is closed during a write.
     """
 
-    def __init__(self, spool: Spool, path: Path) -> None:
+    def __init__(self, spool: LocalSpool, path: Path) -> None:
         self._spool, self._path, self.directory = spool, path, path.parent
         self._lock = threading.Lock()
         self._aborted = False
@@ -95,6 +95,14 @@ class SpoolFile:
         """Store what was derived from a mail whose commit was begun. Raises StoreUnavailable."""
         if derived:
             await self._spool.store_derived(self, derived)
+
+    async def store_draft(self, derived: bytes) -> None:
+        """Store what was derived from a draft, whose mail is in its file already. Raises StoreUnavailable."""
+        await self.store(derived)
+
+    async def discard_draft(self) -> None:
+        """Delete what was derived from a draft: `store` writes it again. Raises StoreUnavailable."""
+        self._spool.delete(derived_path(self.relpath))
 
     def stored(self, document: Document) -> Document:
         """Return a document as it is stored."""

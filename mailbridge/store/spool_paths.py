@@ -6,6 +6,7 @@ the stretch behind it: `mail/3f/seg_01J….segment/8192-20480` are 20,480 bytes 
 
 from __future__ import annotations
 
+import zlib
 from typing import Final, NamedTuple
 
 DERIVED: Final = ".derived"  # ends the name of the file beside a mail
@@ -13,6 +14,38 @@ DERIVED: Final = ".derived"  # ends the name of the file beside a mail
 BESIDE_MAIL: Final = (DERIVED, ".page.pdf")
 SEGMENT: Final = ".segment"  # ends the name of a file with many mails
 IN_MEMORY: Final = "memory"  # stands for the path of a mail that has none yet
+DIRECTORIES: Final = 64
+# Characters of an id such as env_01KCX9Z8…: the prefix and the time, in steps of 32.8 s.
+_ID_PREFIX: Final = 11
+
+
+def _directory(id: str) -> str:
+    return f"{zlib.crc32(id[:_ID_PREFIX].encode()) % DIRECTORIES:02x}"
+
+
+def mail_directory(id: str) -> str:
+    """Return the directory of a mail or segment with this id."""
+    return f"mail/{_directory(id)}"
+
+
+def mail_path(id: str) -> str:
+    """Return the path of the mail with this envelope id, which is a file of its own."""
+    return f"{mail_directory(id)}/{id}.eml"
+
+
+def received_name(fax_id: str, n: int) -> str:
+    """Return the name of the nth document of a received fax, from 1. A column names the first; see `received_owner`."""
+    return fax_id if n == 1 else f"{fax_id}.{n}"
+
+
+def received_owner(name: str) -> str:
+    """Return the name of the first document of the fax whose document this is."""
+    return name.partition(".")[0]
+
+
+def received_path(name: str) -> str:
+    """Return the path of a received document."""
+    return f"received/{_directory(name)}/{name}"
 
 
 class Stretch(NamedTuple):

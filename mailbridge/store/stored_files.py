@@ -103,6 +103,18 @@ def write_all(descriptor: int, data: bytes | bytearray) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def delete_stored(root: Path, relpath: str) -> Path:
+    """Delete what a path names; return the file or directory that must be synced for it. Raises OSError, NotFound."""
+    stretch = stretch_of(relpath)
+    if stretch is not None:
+        segment = path_in(root, stretch.segment)
+        erase(segment, stretch)
+        return segment
+    path = path_in(root, relpath)
+    path.unlink(missing_ok=True)
+    return path.parent
+
+
 def erase(segment: Path, stretch: Stretch) -> None:
     """Erase a stretch and free its place on the disk, blocking; a sync of the segment makes that durable. Raises OSError."""
     with contextlib.suppress(FileNotFoundError), open(segment, "r+b", buffering=0) as file:

@@ -16,7 +16,7 @@ from mailbridge.lifecycle import FAX_FINAL, DeliveryState, FaxState
 from mailbridge.model import EXTERNAL, Document, received_documents
 from mailbridge.store import schema, sqlite
 from mailbridge.store.backup import MANIFEST, copy_database, named_files, read_only
-from mailbridge.store.spool import document_in
+from mailbridge.store.local_spool import document_in
 from mailbridge.store.state_dir import DATABASE
 
 _CHUNK = 1 << 20

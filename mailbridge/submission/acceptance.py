@@ -21,8 +21,7 @@ from mailbridge.config import FaxOptions
 from mailbridge.errors import NotFound, StoreUnavailable, Undecided
 from mailbridge.model import QueuedMail
 from mailbridge.runtime import Runtime
-from mailbridge.store.arriving_mail import ArrivingMail
-from mailbridge.store.spool_file import SpoolFile
+from mailbridge.store.spool import NewDraft, NewMail
 from mailbridge.submission import policy
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.daily_limits import DailyLimits
@@ -50,15 +49,15 @@ class Acceptance:
         self._runtime, self._options = runtime, options
         self._batches = MailBatches(runtime.store, limits.check_stored, options.same_again)
 
-    def create_file(self, transaction: MailTransaction) -> SpoolFile:
+    def create_file(self, transaction: MailTransaction) -> NewDraft:
         """Begin a mail in a file of its own, for any thread. Raises StoreUnavailable."""
         return self._runtime.spool.create(transaction.id)
 
-    def receive(self, transaction: MailTransaction) -> ArrivingMail:
+    def receive(self, transaction: MailTransaction) -> NewMail:
         """Begin a mail that arrives in the event loop."""
         return self._runtime.spool.receive(transaction.id, transaction.announced)
 
-    async def accept(self, transaction: MailTransaction, file: SpoolFile | ArrivingMail) -> str:
+    async def accept(self, transaction: MailTransaction, file: NewMail) -> str:
         """Make a mail and its faxes durable, and return the reply: `250 2.0.0 queued as fax_01J…`.
 
         Raises Refused or StoreUnavailable; the mail is gone then, unless the store may hold it after all.
@@ -94,7 +93,7 @@ class Acceptance:
             log.fax_queued(fax.id, to=fax.number, **facts, **({"repeat_of": fax.repeat_of} if fax.repeat_of else {}))
         return _queued_reply(mail.fax_ids)
 
-    async def _read_and_sync(self, transaction: MailTransaction, file: SpoolFile | ArrivingMail) -> Letter:
+    async def _read_and_sync(self, transaction: MailTransaction, file: NewMail) -> Letter:
         """Read the mail while the disk makes a large one durable: neither needs the other."""
         with file.source(MAX_INLINE) as mail:
             synced = file.begin_commit()
@@ -104,7 +103,7 @@ class Acceptance:
                 # Also after a refusal: no thread may still use the file when it is deleted, and a failing disk is reported first.
                 await synced
 
-    async def _store(self, mail: QueuedMail, owner: str, file: SpoolFile | ArrivingMail) -> StoredMail:
+    async def _store(self, mail: QueuedMail, owner: str, file: NewMail) -> StoredMail:
         """Store a mail. Raises Refused, StoreUnavailable; the mail is gone then, unless the store may hold the mail after all."""
         try:
             return await self._batches.store(mail, owner)
@@ -115,7 +114,7 @@ class Acceptance:
             file.abort()
             raise
 
-    async def _abort_unless_stored(self, fax_id: str, file: SpoolFile | ArrivingMail) -> None:
+    async def _abort_unless_stored(self, fax_id: str, file: NewMail) -> None:
         """Delete the mail of a failed commit, unless that reached the disk after all: then the store has the fax."""
         try:
             await self._runtime.store.run(lambda tx: tx.faxes.get(fax_id))

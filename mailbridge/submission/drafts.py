@@ -17,13 +17,13 @@ from typing import Final, Protocol
 from mailbridge.model import Document, Fax
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
-from mailbridge.store.spool_file import SpoolFile
-from mailbridge.store.spool_paths import derived_path
+from mailbridge.store.spool import NewDraft
 from mailbridge.submission import policy
 from mailbridge.submission.acceptance import Acceptance, ReadLetter
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.daily_limits import DailyLimits
 from mailbridge.submission.mail_transaction import MailTransaction
+from mailbridge.submission.worker_protocol import MAX_INLINE
 
 KEPT: Final = 1800.0  # seconds
 _PER_USER: Final = 5  # drafts; the oldest goes
@@ -54,7 +54,7 @@ class Draft:
     documents: tuple[Document, ...]  # in the order in which they are faxed
     passed_over: tuple[str, ...]  # names of files that are not faxed
     transaction: MailTransaction
-    file: SpoolFile
+    file: NewDraft
     send_at: datetime | None  # not before this time
     fax_id: str | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -110,19 +110,19 @@ class Drafts:
         asyncio.get_running_loop().call_later(KEPT, self.discard, draft.key, draft.user)
         return draft
 
-    async def _checked(self, transaction: MailTransaction, file: SpoolFile) -> Draft:
-        letter = await self._read_letter(file.relpath, False, transaction.owner)
+    async def _checked(self, transaction: MailTransaction, file: NewDraft) -> Draft:
+        with file.source(MAX_INLINE) as mail:
+            letter = await self._read_letter(mail, False, transaction.owner)
         account = self._gateway.admission.admit(transaction, letter)
         policy.check_send_at(letter.send_at, self._runtime.clock())
-        if letter.derived:  # a page of text or converted pictures, which are looked at
-            await self._runtime.spool.store_derived(file, letter.derived)
+        await file.store_draft(letter.derived)  # a page of text or converted pictures are looked at too
         return Draft(
             key=secrets.token_hex(16),
             user=transaction.user or "",
             made_at=self._runtime.clock(),
             subject=letter.subject,
             account=account,
-            documents=letter.documents,
+            documents=tuple(map(file.stored, letter.documents)),
             passed_over=letter.passed_over,
             transaction=transaction,
             file=file,
@@ -153,7 +153,7 @@ class Drafts:
         async with draft.turn:
             if draft.fax_id is not None or self._drafts.pop(draft.key, None) is None:
                 return draft.fax_id
-            self._runtime.spool.delete(derived_path(draft.file.relpath))  # acceptance writes it again
+            await draft.file.discard_draft()  # acceptance stores it again
             reply = await self._gateway.acceptance.accept(draft.transaction, draft.file)
             draft.fax_id = reply.split()[4]
             self._sent[draft.key] = draft

@@ -13,14 +13,13 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from mailbridge import log
-from mailbridge.errors import Refused, StoreUnavailable
+from mailbridge.errors import NotFound, Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.page.confirmation_text import ConfirmationText
-from mailbridge.store.spool_paths import IN_MEMORY, derived_path, file_of
-from mailbridge.store.stored_files import open_descriptor
+from mailbridge.store.spool import Spool
+from mailbridge.store.spool_paths import IN_MEMORY, derived_path
 from mailbridge.submission.fork_server_process import ForkServerProcess
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.worker_process import Job, WorkerProcess
@@ -44,8 +43,8 @@ class LetterReader:
     """Reads the mails of one spool: `await letter_reader(path)`. `page_mode` is `fax.page`, and may
     be changed; `seconds` is the limit for one mail."""
 
-    def __init__(self, spool_root: Path, page_mode: str, workers: int = WORKERS, seconds: float = MAX_SECONDS) -> None:
-        self._spool_root, self.page_mode, self._seconds = spool_root, page_mode, seconds
+    def __init__(self, spool: Spool, page_mode: str, workers: int = WORKERS, seconds: float = MAX_SECONDS) -> None:
+        self._spool, self.page_mode, self._seconds = spool, page_mode, seconds
         self._fork_server = ForkServerProcess()
         self._workers = [WorkerProcess(self._fork_server) for _ in range(workers)]
         self._waiting: WorkerShares[Job] = WorkerShares(workers)
@@ -104,6 +103,7 @@ class LetterReader:
         if shown is not None:
             request = ConfirmationRequest(text=text, document=shown)
             with contextlib.suppress(Refused):  # the document has ended its worker
+                await self._fetch(shown.path)
                 response = await self._ask(Job(request, [self._opener(shown.path)], client))
                 if response.page:
                     return response.page
@@ -117,7 +117,9 @@ class LetterReader:
 
         Raises StoreUnavailable, and Refused where a worker's limits do not suffice for it.
         """
-        if not (self._spool_root / file_of(document.path)).exists():
+        try:
+            await self._spool.fetch(document.path)
+        except NotFound:
             return Response(page=b"", not_shown="deleted")
         request = PictureRequest(document=document, number=number, width=width)
         response = await self._ask(Job(request, [self._opener(document.path)], f"{_PICTURES} of {viewer}"))
@@ -125,8 +127,14 @@ class LetterReader:
             raise StoreUnavailable(response.unavailable[:200])
         return response
 
+    async def _fetch(self, path: str) -> None:
+        try:
+            await self._spool.fetch(path)
+        except (NotFound, OSError) as error:
+            raise StoreUnavailable(f"the spool cannot be read: {error}") from None
+
     def _opener(self, path: str) -> Callable[[], int]:
-        return partial(open_descriptor, self._spool_root, path)
+        return partial(self._spool.open_descriptor, path)
 
     async def _ask(self, job: Job) -> Response:
         self._waiting.add(job.client, job)

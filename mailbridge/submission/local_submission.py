@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from mailbridge.errors import ControlError, Refused
-from mailbridge.store.spool_file import SpoolFile
+from mailbridge.store.spool import NewMail
 from mailbridge.submission.acceptance import Acceptance
 from mailbridge.submission.admission import Admission
 from mailbridge.submission.mail_transaction import MailTransaction
@@ -40,7 +40,7 @@ class LocalSubmission:
             # `send` prints one fax, and with --wait follows one.
             raise ControlError(f"{number} is a list of several numbers; send a mail to it, or send to its contacts one by one")
 
-    async def _spool(self, file: SpoolFile, body: AsyncIterator[bytes]) -> None:
+    async def _spool(self, file: NewMail, body: AsyncIterator[bytes]) -> None:
         try:
             async for chunk in body:
                 if file.size + len(chunk) > self._max_size:

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from mailbridge.model import Document, Email, Envelope, Fax, QueuedMail, new_id, new_token
-from mailbridge.store.arriving_mail import ArrivingMail
-from mailbridge.store.spool_file import SpoolFile
+from mailbridge.store.spool import NewMail
 from mailbridge.submission.letter.letter import Letter
 from mailbridge.submission.mail_transaction import MailTransaction
 
 
-def envelope_of(
-    transaction: MailTransaction, letter: Letter, file: SpoolFile | ArrivingMail, account: str, now: datetime
-) -> Envelope:
+def envelope_of(transaction: MailTransaction, letter: Letter, file: NewMail, account: str, now: datetime) -> Envelope:
     """Return the envelope of a mail that was received at `now`."""
     return Envelope(
         id=transaction.id,

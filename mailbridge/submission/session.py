@@ -14,7 +14,7 @@ from time import perf_counter
 from mailbridge import log, metrics
 from mailbridge.config import is_loopback
 from mailbridge.errors import Refused, StoreUnavailable
-from mailbridge.store.arriving_mail import ArrivingMail
+from mailbridge.store.spool import NewMail
 from mailbridge.submission.client_connection import TEMPORARY_FAILURE, ClientConnection
 from mailbridge.submission.commands import check_mail, check_rcpt, parse_path
 from mailbridge.submission.data_reader import DataReader
@@ -261,7 +261,7 @@ class Session(ClientConnection):
         """The write of data that is under way in a thread."""
         return self._data.writing if self._data is not None else None
 
-    async def _receive_data(self, file: ArrivingMail) -> None:
+    async def _receive_data(self, file: NewMail) -> None:
         self._data = reader = DataReader(file, self._options.data, self.loop.time)
         try:
             with self.raw_input(reader.put):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +15,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mailbridge import __version__, log
-from mailbridge.errors import MailbridgeError
+from mailbridge.errors import MailbridgeError, NotFound
 from mailbridge.store.interface import Store
 from mailbridge.store.spool import Spool
 from mailbridge.web.links import Links
@@ -83,15 +84,17 @@ async def _document(spool: Spool, links: Links, clock: Callable[[], datetime], r
         return PlainTextResponse("no such document\n", 404)
     if linked.expires_at <= clock():
         return PlainTextResponse("this link has expired\n", 410)
-    path = spool.path(linked.path)
-    if not path.is_file():
+    try:
+        await spool.fetch(linked.path)
+        descriptor = spool.open_descriptor(linked.path)
+    except (FileNotFoundError, NotFound):
         return PlainTextResponse("this document was deleted\n", 410)
     headers = {
         "content-disposition": f"attachment; filename*=UTF-8''{quote(linked.filename, safe='')}",
         "x-content-type-options": "nosniff",
         "cache-control": "private, no-store",
     }
-    return FileResponse(path, media_type=linked.content_type, headers=headers)
+    return _OpenFile(descriptor, media_type=linked.content_type, headers=headers)
 
 
 async def _version(_: Request) -> Response:
@@ -102,6 +105,20 @@ def _unavailable(request: Request, error: Exception) -> Response:
     """Answer a request for which the machine lacks something now, such as descriptors."""
     log.http_request_failed("http", path=request.url.path[:100], error=str(error))
     return PlainTextResponse("not available now; try again later\n", 503)
+
+
+class _OpenFile(FileResponse):
+    """Sends a file that is open already: nothing that happens to its name meanwhile matters."""
+
+    def __init__(self, descriptor: int, media_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(f"/proc/self/fd/{descriptor}", media_type=media_type, headers=headers)
+        self._descriptor = descriptor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            os.close(self._descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from mailbridge.console.console import Console, Services
 from mailbridge.model import Document, Fax
 from mailbridge.page.shown_page import ShownPage
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.password import hash_password
 from mailbridge.web.app import build
@@ -63,7 +63,7 @@ def console_of(store: SqliteStore, state_dir: Path) -> Any:
             "http": {"console": True, "proxies": ["127.0.0.1"], "proxy_user": "X-Remote-User"},
         }
     )
-    runtime = Runtime(store, Spool(state_dir / "spool"), lambda: NOW, lambda: 0.5)
+    runtime = Runtime(store, LocalSpool(state_dir / "spool"), lambda: NOW, lambda: 0.5)
     # Pictures are made by the workers, once for all who look; here they cost nothing. No page that is measured asks the others.
     unused = dict.fromkeys(field.name for field in fields(Services))
     services: Any = Services(**{**unused, "pictures": _no_picture, "mailboxes": dict})  # type: ignore[arg-type]  # None is not asked

@@ -18,7 +18,7 @@ from mailbridge import log
 from mailbridge.config import Config
 from mailbridge.model import new_id
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.server import SmtpService
@@ -38,8 +38,8 @@ async def serve_mailbridge(state: Path) -> None:
     )
     log.setup(config.log.level, config.log.format)
     async with SqliteStore(state, fax_data, Routes(config.webhooks).endpoints) as store:
-        spool = Spool(state / "spool")
-        letter_reader = LetterReader(spool.root, config.fax.page)
+        spool = LocalSpool(state / "spool")
+        letter_reader = LetterReader(spool, config.fax.page)
         await letter_reader.start()
         service = SmtpService(config, Runtime(store, spool, lambda: datetime.now(UTC), random.random), letter_reader)
         _print_port((await service.start())[0][1])

@@ -29,7 +29,7 @@ from mailbridge.lifecycle import FaxState
 from mailbridge.model import Attempt, Document, Email, Envelope, Event, Fax, Recipient, first_id, new_id, new_token
 from mailbridge.store import orphans, rows, schema
 from mailbridge.store.interface import Transaction
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.store.transaction import SqlTransaction
 from mailbridge.webhook.payload import fax_data
@@ -114,7 +114,7 @@ async def fill(state_dir: Path, finished: int, queued: int, report: Callable[[in
 
     `report` is called with how many there are, now and then.
     """
-    Spool(state_dir / "spool")
+    LocalSpool(state_dir / "spool")
     async with open_store(state_dir) as store:
         for number, chunk in enumerate(chunks(finished, queued), 1):
             await store.run(partial(write, chunk=chunk))
@@ -174,7 +174,7 @@ async def start(state_dir: Path) -> dict[str, Any]:
         await store.run(lambda tx: tx.deliveries.requeue_interrupted())
         await store.run(lambda tx: tx.faxes.newest("uploading", 1000))
         opened = time.perf_counter() - begun
-        swept = await orphans.sweep(store, Spool(state_dir / "spool"), datetime.now(UTC))
+        swept = await orphans.sweep(store, LocalSpool(state_dir / "spool"), datetime.now(UTC))
         seconds = time.perf_counter() - begun
         peak = peak_mib()
         [fax] = await store.run(lambda tx: tx.faxes.due("queued", NOW)) or await store.run(lambda tx: tx.faxes.newest(None, 1))

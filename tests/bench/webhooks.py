@@ -26,7 +26,7 @@ from mailbridge import log
 from mailbridge.config import Webhook
 from mailbridge.model import Event
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.dispatcher import CONCURRENCY, Dispatcher
 from mailbridge.webhook.payload import body, fax_data
@@ -93,7 +93,7 @@ async def delivering(store: SqliteStore, urls: dict[str, str]) -> AsyncIterator[
     settings = {"secret": SECRET, "allow_private": True}
     hooks = {name: Webhook.model_validate({"url": url, **settings}) for name, url in urls.items()}
     with tempfile.TemporaryDirectory(prefix="mailbridge-bench-") as directory:
-        runtime = Runtime(store, Spool(Path(directory)), now, random.random)
+        runtime = Runtime(store, LocalSpool(Path(directory)), now, random.random)
         dispatchers = [Dispatcher(name, hook, runtime, render) for name, hook in hooks.items()]
     running = [asyncio.create_task(dispatcher.run()) for dispatcher in dispatchers]
     try:

@@ -10,7 +10,7 @@ import pytest
 
 from mailbridge.errors import Refused
 from mailbridge.page import text_page as page
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.submission.dot_decoder import DotDecoder
 from mailbridge.submission.letter.parser import read_letter
 
@@ -42,7 +42,7 @@ def test_mail_of_the_corpus_is_read_as_its_json_says(name: str, tmp_path: Path, 
         return render(text, *head, most_pages=most_pages)
 
     monkeypatch.setattr(page, "render", record)
-    spool = Spool(tmp_path)
+    spool = LocalSpool(tmp_path)
     changed = received(tmp_path, CASES / f"{name}.eml")
     if "refused" in expected:
         with pytest.raises(Refused) as caught:

@@ -21,7 +21,7 @@ from standardwebhooks import Webhook
 
 from mailbridge.page.text_page import render
 from mailbridge.store.interface import Transaction
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.spool_paths import stretch_of
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
@@ -618,7 +618,7 @@ async def waiting(env: Environment) -> int:
 
 async def queue_many(state: Path, count: int) -> None:
     """Fill a state_dir with this many queued faxes. None is due, so that a start has nothing else to do."""
-    spool, now = Spool(state / "spool"), datetime.now(UTC)
+    spool, now = LocalSpool(state / "spool"), datetime.now(UTC)
 
     def mails(tx: Transaction, begin: int) -> None:
         for number in range(begin, begin + 1000):

@@ -10,7 +10,7 @@ from mailbridge.control.fax_actions import hold, resume
 from mailbridge.fax.poller import Poller
 from mailbridge.page.text_page import render
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sql_store import SqlStore
 from tests.e2e.environment import Environment
 from tests.e2e.test_commands import fax_to, in_environment, refused
@@ -65,7 +65,7 @@ def test_a_held_fax_does_not_expire_and_gets_its_time_again(tmp_path: Path) -> N
     later = NOW + timedelta(days=3)
 
     async def scenario(store: SqlStore) -> None:
-        runtime = Runtime(store, Spool(tmp_path / "spool"), lambda: later, lambda: 0.5)
+        runtime = Runtime(store, LocalSpool(tmp_path / "spool"), lambda: later, lambda: 0.5)
         poller = Poller({}, FaxOptions(), runtime)
         fax = a_fax()
         await store.run(lambda tx: tx.submissions.add(an_envelope(), [fax], None, NOW))

@@ -18,7 +18,7 @@ from mailbridge.console.app import build_console
 from mailbridge.console.console import Console, Services, TestAnswer
 from mailbridge.errors import Refused
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.drafts import Drafts
 from mailbridge.submission.page_pictures import PagePictures
@@ -49,7 +49,7 @@ class Site:
     """The console, its store, and the browsers that look at it."""
 
     def __init__(self, state: Path, store: SqliteStore, config: Config) -> None:
-        self.state, self.store, self.spool, self.now = state, store, Spool(state / "spool"), NOW
+        self.state, self.store, self.spool, self.now = state, store, LocalSpool(state / "spool"), NOW
         self.guesses: list[tuple[str, bytes, str, str]] = []
         self.too_soon = False
         self.use(config)

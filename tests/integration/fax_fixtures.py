@@ -28,7 +28,7 @@ from mailbridge.myfax import MyFax
 from mailbridge.runtime import Runtime
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
 from tests.factories import NUMBER, a_fax, an_envelope
@@ -122,7 +122,7 @@ class FaxEnvironment:
 
     state: Path
     store: WatchedStore
-    spool: Spool
+    spool: LocalSpool
     clients: dict[str, MyFax]
     options: FaxOptions
     log_lines: list[Any]
@@ -227,7 +227,7 @@ async def fax_environment(state: Path, *urls: str, timeout: float = PATIENCE, **
             }
             # Most tests send several faxes to one number at a time.
             chosen = FaxOptions.model_validate({"per_number": 0, **options})
-            env = FaxEnvironment(state, WatchedStore(store), Spool(state / "spool"), clients, chosen, lines)
+            env = FaxEnvironment(state, WatchedStore(store), LocalSpool(state / "spool"), clients, chosen, lines)
             stack.enter_context(env.waits.watched(InFlightCalls, "wait"))
             try:
                 yield env

@@ -26,7 +26,7 @@ from mailbridge.report.received_document import SpooledMail, spool_document
 from mailbridge.report.recorder import Recorder
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 
 ISRAEL = ZoneInfo("Asia/Jerusalem")
@@ -124,7 +124,7 @@ class Office:
     """One state_dir with its store and spool, a mailbox's taker, and the time."""
 
     store: SqliteStore
-    spool: Spool
+    spool: LocalSpool
     myfax: FakeMyFax
     client: MyFax
     documents: Documents
@@ -189,4 +189,4 @@ async def office(path: Path, myfax: FakeMyFax | None = None, **more: Any) -> Asy
         store = await stack.enter_async_context(SqliteStore(path, describe, lambda type_: ()))
         client = await stack.enter_async_context(MyFax("office@example.co.il", "demo", myfax.url, 5.0, ISRAEL))
         documents = await stack.enter_async_context(Documents(myfax.url, more.pop("timeout", 5.0), more.pop("limit", 10_000)))
-        yield Office(store, Spool(path / "spool"), myfax, client, documents, **more)
+        yield Office(store, LocalSpool(path / "spool"), myfax, client, documents, **more)

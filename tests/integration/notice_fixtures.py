@@ -18,7 +18,7 @@ from mailbridge.notice.assembly import build_dispatcher, build_folders
 from mailbridge.notice.planner import Planner
 from mailbridge.notice.writer import Confirm
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
 from tests.factories import a_fax, an_envelope
@@ -49,7 +49,7 @@ class Office:
     def __init__(self, config: Config, store: SqliteStore, relay: RelayStandIn, confirm: Confirm | None) -> None:
         self.config, self.store, self.relay = config, store, relay
         self.clock = Clock()
-        self.spool = Spool(config.state_dir / "spool")
+        self.spool = LocalSpool(config.state_dir / "spool")
         self._confirm = confirm
         self._running: list[asyncio.Task[None]] = []
 

@@ -20,7 +20,7 @@ from typing import Any
 from mailbridge.config import Config
 from mailbridge.model import Document, Fax
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.spool_paths import IN_MEMORY, derived_path
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.store.state_dir import DATABASE
@@ -46,7 +46,7 @@ class Gateway:
         self.config = Config.model_validate(
             {"account": accounts, "state_dir": state, "smtp": {"listen": ["127.0.0.1:0"], "hostname": "mx.test", **smtp}, **more}
         )
-        self.spool = Spool(state / "spool")
+        self.spool = LocalSpool(state / "spool")
         self.letter: dict[str, Any] = {"message_id": None, "subject": "hello", "sender": "anna@example.co.il"}
         self.while_reading: Callable[[], Any] = lambda: None
         self.letter_read = threading.Event()

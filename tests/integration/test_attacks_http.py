@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from mailbridge import log
 from mailbridge.config import Smtp
 from mailbridge.descriptors import allowed_connections
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission import server
 from mailbridge.web import turns
@@ -309,7 +309,7 @@ def test_attack_14_metrics_ask_the_store_once_a_second(tmp_path: Path, monkeypat
             loop = asyncio.get_running_loop()
             at = loop.time()
             loop.time = lambda: at  # type: ignore[method-assign]  # the clock stands still
-            app = build(store, Spool(tmp_path / "spool"), Links(b"x" * 32, "http://x"), {}, lambda: datetime.now(UTC))
+            app = build(store, LocalSpool(tmp_path / "spool"), Links(b"x" * 32, "http://x"), {}, lambda: datetime.now(UTC))
             sent: list[int] = []
 
             async def send(message: dict[str, object]) -> None:
@@ -331,7 +331,7 @@ def test_attack_14_the_daemons_store_check_is_shared(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with SqliteStore(tmp_path, lambda fax: {}, lambda event: []) as store:
-            spool = Spool(tmp_path / "spool")
+            spool = LocalSpool(tmp_path / "spool")
             spool.create("env_1").abort()
             check = _health_checks(store, spool, [])["store"]
             assert isinstance(check, SharedProbe)

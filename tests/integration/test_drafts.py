@@ -14,7 +14,7 @@ import pytest
 from mailbridge.config import Config
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission import drafts as drafts_module
 from mailbridge.submission.drafts import Draft, Drafts
@@ -33,7 +33,7 @@ class Office:
     """Everything that drafts need, with a real reader of letters."""
 
     def __init__(self, state: Path, store: SqliteStore, reader: LetterReader, **user: Any) -> None:
-        self.store, self.spool = store, Spool(state / "spool")
+        self.store, self.spool = store, LocalSpool(state / "spool")
         self.runtime = Runtime(store, self.spool, lambda: datetime.now(UTC), random.random)
         account = {"email": "a@example.co.il", "password": "x"}
         self.config = Config.model_validate(
@@ -63,8 +63,8 @@ class Office:
 def in_office(state: Path, scenario: Callable[[Office], Awaitable[None]], **user: Any) -> None:
     async def run() -> None:
         async with asyncio.timeout(PATIENCE), SqliteStore(state, lambda *_: {}, lambda *_: []) as store:
-            Spool(state / "spool")
-            reader = LetterReader(state / "spool", "auto", workers=1)
+            LocalSpool(state / "spool")
+            reader = LetterReader(LocalSpool(state / "spool"), "auto", workers=1)
             await reader.start()
             try:
                 await scenario(Office(state, store, reader, **user))

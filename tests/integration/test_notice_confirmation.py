@@ -22,6 +22,7 @@ from mailbridge.notice.compose import Letterhead
 from mailbridge.notice.confirmation import confirmation_text
 from mailbridge.notice.writer import confirmation_of_fax
 from mailbridge.page.text_page import render
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.submission.letter_reader import LetterReader
 from tests.factories import NOW, a_fax
 from tests.integration.notice_fixtures import Office, an_office
@@ -57,7 +58,7 @@ def a_sent_fax(**changes: Any) -> Fax:
 
 @asynccontextmanager
 async def a_reader(spool: Path) -> AsyncIterator[LetterReader]:
-    reader = LetterReader(spool, "auto", workers=1)
+    reader = LetterReader(LocalSpool(spool), "auto", workers=1)
     await reader.start()
     try:
         yield reader

@@ -16,8 +16,8 @@ from mailbridge.report.imap_responses import FetchedMail
 from mailbridge.report.mail_body import MAX_DOCUMENTS
 from mailbridge.report.parser import ParsedMail, parse
 from mailbridge.store import orphans
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.retention import Retention
-from mailbridge.store.spool import Spool
 from mailbridge.webhook.payload import body
 from tests.integration.watcher_fixtures import a_store, clock, events, settings, watching
 
@@ -125,7 +125,7 @@ def test_I9_every_document_is_in_the_event_and_its_file_in_the_spool(tmp_path: P
     async def scenario() -> None:
         async with a_store(tmp_path) as store:
             event = await received(tmp_path, store)
-            spool = Spool(tmp_path / "spool")
+            spool = LocalSpool(tmp_path / "spool")
             documents = event.data["documents"]
             assert [one["filename"] for one in documents] == ["1.pdf", "2.pdf"]
             assert event.data["document"] == documents[0]
@@ -148,7 +148,7 @@ def test_I9_every_document_is_in_the_event_and_its_file_in_the_spool(tmp_path: P
 def test_I9_files_of_a_mail_that_was_not_recorded_are_orphans(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with a_store(tmp_path) as store:
-            spool = Spool(tmp_path / "spool")
+            spool = LocalSpool(tmp_path / "spool")
             for name in ("fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGB", "fax_01KE4B8W3PWJ5N0Q9Z7V3T1XGB.2"):
                 spool.store_received(name, b"%PDF")
             assert await orphans.sweep(store, spool, clock()) == 2
@@ -170,7 +170,7 @@ def test_I9_a_webhook_gets_every_document_in_its_form(tmp_path: Path, form: Any,
     async def scenario() -> None:
         async with a_store(tmp_path) as store:
             event = await received(tmp_path, store)
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
 
         def link(document: Any) -> Any:
             return f"https://fax.example/{document['filename']}", clock()

@@ -25,7 +25,7 @@ from mailbridge.report.mailbox_status import MailboxStatus
 from mailbridge.report.parser import ParsedMail, parse
 from mailbridge.report.received_fax_recorder import ReceivedFaxRecorder
 from mailbridge.report.report_recorder import ReportRecorder
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from tests.integration.imap_script import PASSWORD, Script, fetched, scripted
 from tests.integration.watcher_fixtures import a_store, events, settings, watching
 from tests.unit.report.hostile_mails import HOSTILE_MAILS
@@ -514,15 +514,15 @@ def test_a_mail_that_fails_in_a_step_is_reported_and_those_around_it_are_process
 def test_a_mail_that_cannot_be_spooled_now_is_processed_later_and_those_before_it_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: list[int]
 ) -> None:
-    keep = Spool.store_received
+    keep = LocalSpool.store_received
     full = [True]
 
-    def store_received(self: Spool, id: str, content: Any) -> str:
+    def store_received(self: LocalSpool, id: str, content: Any) -> str:
         if full[0]:
             raise StoreUnavailable("the spool cannot be written: No space left on device")
         return keep(self, id, content)
 
-    monkeypatch.setattr(Spool, "store_received", store_received)
+    monkeypatch.setattr(LocalSpool, "store_received", store_received)
 
     async def scenario() -> None:
         async with DemoMailbox() as box, a_store(tmp_path) as store:

@@ -23,7 +23,7 @@ from mailbridge import __version__
 from mailbridge.assembly import document_links
 from mailbridge.config import Config
 from mailbridge.errors import StoreUnavailable
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.web import connections
 from mailbridge.web.app import build
@@ -53,7 +53,9 @@ def with_web(state: Path, scenario: Callable[[httpx.AsyncClient, Settings], Awai
         settings = Settings(state)
         async with SqliteStore(state, lambda fax: {}, lambda type_: ["crm"]) as store:
             await store.run(lambda tx: tx.events.emit("ping", {}, NOW))
-            app = build(store, Spool(state / "spool"), settings.links, {"mailbox office": settings.mailbox}, lambda: settings.now)
+            app = build(
+                store, LocalSpool(state / "spool"), settings.links, {"mailbox office": settings.mailbox}, lambda: settings.now
+            )
             web = WebService("127.0.0.1", 0, app)
             host, port = await web.start()
             try:

@@ -19,7 +19,7 @@ from mailbridge.lifecycle import DeliveryState
 from mailbridge.model import Delivery, Event
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Store
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.client import WebhookClient
 from mailbridge.webhook.dispatcher import Dispatcher
@@ -51,7 +51,7 @@ async def failed(store: SqliteStore, event: Event) -> Delivery:
 
 
 def runtime(store: Store, state: Path, clock: Callable[[], datetime] = now) -> Runtime:
-    return Runtime(store, Spool(state / "spool"), clock, lambda: 0.0)
+    return Runtime(store, LocalSpool(state / "spool"), clock, lambda: 0.0)
 
 
 Scenario = Callable[[SqliteStore, Receiver, Dispatcher], Awaitable[None]]

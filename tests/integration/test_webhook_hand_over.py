@@ -17,7 +17,7 @@ from mailbridge.model import Delivery, Event
 from mailbridge.runtime import Runtime
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.dispatcher import CONCURRENCY, Dispatcher
 from mailbridge.webhook.payload import fax_data
@@ -49,7 +49,7 @@ class Setup:
 
     def __init__(self, store: SqliteStore, folder: Path) -> None:
         self.store, self.counted = store, CountedStore(store)
-        self._runtime = Runtime(self.counted, Spool(folder / "spool"), clock, lambda: 0.0)
+        self._runtime = Runtime(self.counted, LocalSpool(folder / "spool"), clock, lambda: 0.0)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, url: str, **options: Any) -> Dispatcher:

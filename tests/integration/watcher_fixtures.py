@@ -20,7 +20,7 @@ from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.watcher import Watcher
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from tests import factories
 from tests.factories import NUMBER, an_envelope
@@ -83,7 +83,7 @@ async def watching(
     whole = WatcherOptions(
         **{"name": "office", "mailbox": mailbox, "account": "office", "zone": ZoneInfo("Asia/Jerusalem"), **options}
     )
-    runtime = Runtime(store, Spool(path / "spool"), clock, lambda: 0.0)
+    runtime = Runtime(store, LocalSpool(path / "spool"), clock, lambda: 0.0)
     watcher = Watcher(whole, runtime, poll_requests or PollRequests(), tokens)
     task = asyncio.create_task(watcher.run())
     try:

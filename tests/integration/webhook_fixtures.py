@@ -16,7 +16,7 @@ from mailbridge.demo.receiver import Receiver
 from mailbridge.lifecycle import DeliveryState
 from mailbridge.model import Delivery, Event
 from mailbridge.runtime import Runtime
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.dispatcher import Dispatcher
 from mailbridge.webhook.payload import body, fax_data
@@ -38,7 +38,7 @@ def render(event: Event) -> bytes:
 class Hooks:
     """A store whose events go to every endpoint that was started."""
 
-    def __init__(self, store: SqliteStore, spool: Spool) -> None:
+    def __init__(self, store: SqliteStore, spool: LocalSpool) -> None:
         self.plain, self.store = store, WatchedStore(store)
         self.clock = Clock()
         self.runtime = Runtime(self.store, spool, self.clock, lambda: 0.0)
@@ -101,7 +101,7 @@ def in_hooks(state: Path, scenario: Callable[[Hooks], Awaitable[None]], endpoint
 
     async def main() -> None:
         async with SqliteStore(state, fax_data, lambda _: endpoints) as store:
-            hooks = Hooks(store, Spool(state / "spool"))
+            hooks = Hooks(store, LocalSpool(state / "spool"))
             try:
                 with hooks.waits.watched(Dispatcher, "_wait"):
                     await scenario(hooks)

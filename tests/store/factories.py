@@ -14,8 +14,8 @@ from typing import Any, LiteralString
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Fax
 from mailbridge.store.interface import Store
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.postgres import PostgresStore
-from mailbridge.store.spool import Spool
 from mailbridge.store.spool_paths import derived_path
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import SqliteStore
@@ -56,7 +56,7 @@ def with_store(path: Path, scenario: Callable[[SqlStore], Awaitable[None]]) -> N
     asyncio.run(main())
 
 
-async def a_mail(store: Store, spool: Spool, *states: FaxState, at: datetime = NOW, user: str | None = None) -> list[Fax]:
+async def a_mail(store: Store, spool: LocalSpool, *states: FaxState, at: datetime = NOW, user: str | None = None) -> list[Fax]:
     """Store a mail with its file, a page beside it, and a fax in each state; final faxes became final at `at`."""
     envelope = an_envelope(at, user=user)
     file = spool.create(envelope.id)

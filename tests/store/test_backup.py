@@ -19,9 +19,9 @@ from mailbridge.model import Attempt, Failure, Fax
 from mailbridge.store import retention as retention_module
 from mailbridge.store.backup import back_up
 from mailbridge.store.interface import Transaction
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.restoration import finish, hold_unsent, restore_files
 from mailbridge.store.retention import Retention
-from mailbridge.store.spool import Spool
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.store.verification import verify
@@ -34,7 +34,7 @@ CONTENT = b"%PDF-1.7 a document"
 LATER = NOW + timedelta(days=1)
 
 
-async def a_stored_fax(store: SqlStore, spool: Spool, *triggers: tuple[str, dict[str, Any]]) -> Fax:
+async def a_stored_fax(store: SqlStore, spool: LocalSpool, *triggers: tuple[str, dict[str, Any]]) -> Fax:
     """Store a mail that is one document, with one fax, and move the fax by triggers."""
     envelope = an_envelope(NOW)
     file = spool.create(envelope.id)
@@ -73,7 +73,7 @@ def a_state(state_dir: Path) -> dict[str, str]:
     faxes: dict[str, str] = {}
 
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(state_dir / "spool")
+        spool = LocalSpool(state_dir / "spool")
         for state, triggers in STATES.items():
             faxes[state] = (await a_stored_fax(store, spool, *triggers)).id
         path = spool.store_received("fax_R", b"a received document")
@@ -112,7 +112,7 @@ def test_what_was_queued_or_uploading_is_in_doubt_after_a_restore_and_all_else_i
             fax = await stored(store, id_)
             assert fax.state == ("in_doubt" if id_ in held else state)
             assert fax.restored_at == (LATER if id_ in held else None)
-            with Spool(tmp_path / "new/spool").open_document(fax.documents[0]) as document:
+            with LocalSpool(tmp_path / "new/spool").open_document(fax.documents[0]) as document:
                 assert document.read() == CONTENT
             types = [event.type for event in await store.run(lambda tx, id_=id_: tx.events.newest(id_))]  # type: ignore[misc]  # a default has no type
             assert types.count("fax.in_doubt") == (1 if fax.state == "in_doubt" else 0)
@@ -246,7 +246,7 @@ def test_retention_deletes_no_file_while_a_backup_holds_it(tmp_path: Path, monke
     monkeypatch.setattr(retention_module, "_HOLD_CHECK", 0.0)
 
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         fax = await a_stored_fax(store, spool, *STATES["delivered"])
         path = spool.path(fax.documents[0].path)
         retention = Retention(1.0, 1.0, store, spool, lambda: LATER)

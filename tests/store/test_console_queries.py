@@ -10,8 +10,8 @@ import pytest
 
 from mailbridge.model import ReceivedItem, new_id
 from mailbridge.store.hour_counts import HourCounts
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.received_notes import ReceivedNote
-from mailbridge.store.spool import Spool
 from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW
 from tests.store.factories import a_mail, settle_all, with_store
@@ -65,7 +65,7 @@ def test_the_oldest_waiting_delivery_is_also_one_that_is_being_sent(tmp_path: Pa
 
 def test_the_faxes_of_an_hour_are_counted(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        faxes = await a_mail(store, Spool(tmp_path / "spool"), "queued", "delivered", "delivered", "failed", "cancelled")
+        faxes = await a_mail(store, LocalSpool(tmp_path / "spool"), "queued", "delivered", "delivered", "failed", "cancelled")
         await store.run(lambda tx: tx.events.emit("fax.received", {}, NOW, "fax_in"))
         facts: dict[str, Any] = {"account": "office", "kind": "incoming", "caller": None, "called": None}
         for at, event_id in ((NOW, "evt_1"), (NOW - HOUR, "evt_2"), (NOW, None)):

@@ -10,8 +10,8 @@ import pytest
 
 from mailbridge.store import orphans
 from mailbridge.store.interface import Transaction
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.retention import Retention
-from mailbridge.store.spool import Spool
 from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW
 from tests.store.factories import a_mail, settle_all, with_store
@@ -19,7 +19,7 @@ from tests.store.factories import a_mail, settle_all, with_store
 YESTERDAY = NOW - timedelta(days=1)
 
 
-def left(spool: Spool, *relpaths: str, at: datetime = YESTERDAY) -> list[Path]:
+def left(spool: LocalSpool, *relpaths: str, at: datetime = YESTERDAY) -> list[Path]:
     paths = [spool.root / relpath for relpath in relpaths]
     for path in paths:
         path.write_bytes(b"x")
@@ -27,13 +27,13 @@ def left(spool: Spool, *relpaths: str, at: datetime = YESTERDAY) -> list[Path]:
     return paths
 
 
-def age_all(spool: Spool) -> None:
+def age_all(spool: LocalSpool) -> None:
     for path in spool.root.rglob("*"):
         os.utime(path, (YESTERDAY.timestamp(), YESTERDAY.timestamp()))
 
 
 def test_files_without_a_record_are_deleted_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "queued")
@@ -57,7 +57,7 @@ def test_files_without_a_record_are_deleted_and_counted(tmp_path: Path, capsys: 
 
 def test_files_of_a_lost_database_are_kept_and_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They may be all that is left of mails accepted with 250."""
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
     made: list[datetime] = []
 
     async def scenario(store: SqlStore) -> None:
@@ -77,7 +77,7 @@ def test_files_of_a_lost_database_are_kept_and_logged(tmp_path: Path, capsys: py
 
 
 def test_a_file_newer_than_the_start_is_kept(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [young] = left(spool, "mail/00/env_young.eml", at=NOW)
@@ -90,7 +90,7 @@ def test_a_file_newer_than_the_start_is_kept(tmp_path: Path) -> None:
 
 def test_files_of_pending_deletions_are_not_orphans(tmp_path: Path) -> None:
     """Retention alone deletes and counts them."""
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
@@ -109,7 +109,7 @@ def test_files_of_pending_deletions_are_not_orphans(tmp_path: Path) -> None:
 
 
 def test_many_files_are_looked_up_in_one_transaction(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         left(spool, *(f"mail/{n % 64:02x}/env_{n}.eml" for n in range(2000)))
@@ -128,7 +128,7 @@ def test_many_files_are_looked_up_in_one_transaction(tmp_path: Path) -> None:
 
 
 def test_known_files_are_mails_and_received_documents(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "queued")

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, event
 
 from mailbridge.store.interface import Transaction
 from mailbridge.store.list_filter import FaxGroup, ListFilter
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW, NUMBER
 from tests.store.factories import a_mail, settle_all, with_store
@@ -104,7 +104,7 @@ async def plans(store: SqlStore, work: Callable[[Transaction], Any]) -> list[str
     return found
 
 
-async def fill(store: SqlStore, spool: Spool) -> None:
+async def fill(store: SqlStore, spool: LocalSpool) -> None:
     """Store a fax that can be deleted, one whose documents can be, open ones, and deliveries in several states."""
     await a_mail(store, spool, "delivered")
     await store.run(lambda tx: tx.events.emit("fax.received", {"document": {"path": "received/a"}}, NOW, "fax_in"))
@@ -121,7 +121,7 @@ async def fill(store: SqlStore, spool: Spool) -> None:
 @pytest.mark.parametrize("query", FREQUENT)
 def test_a_frequent_query_scans_no_table(tmp_path: Path, query: str) -> None:
     async def scenario(store: SqlStore) -> None:
-        await fill(store, Spool(tmp_path / "spool"))
+        await fill(store, LocalSpool(tmp_path / "spool"))
         found = await plans(store, FREQUENT[query])
         assert found
         assert not [line for line in found if line.startswith("SCAN") and not line.startswith(ALLOWED)], found

@@ -17,11 +17,11 @@ import pytest
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.lifecycle import FAX_FINAL, FaxState
 from mailbridge.model import ReceivedItem
-from mailbridge.store import retention
+from mailbridge.store import local_spool, retention
 from mailbridge.store.interface import Transaction
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.retention import Deleted, Retention
 from mailbridge.store.retention_interface import AuditLine
-from mailbridge.store.spool import Spool
 from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW, NUMBER
 from tests.store.factories import a_mail, ask, copy_state, go, settle_all, stored, with_store
@@ -34,11 +34,11 @@ MOMENT = timedelta(microseconds=1)
 STATES = get_args(FaxState)
 
 
-def keeper(store: SqlStore, spool: Spool, documents: float = 7 * DAY, records: float = 730 * DAY) -> Retention:
+def keeper(store: SqlStore, spool: LocalSpool, documents: float = 7 * DAY, records: float = 730 * DAY) -> Retention:
     return Retention(documents, records, store, spool, lambda: NOW)
 
 
-def files(spool: Spool) -> set[str]:
+def files(spool: LocalSpool) -> set[str]:
     return {str(path.relative_to(spool.root)) for path in spool.root.rglob("*") if path.is_file()}
 
 
@@ -46,7 +46,7 @@ async def audited(store: SqlStore, what: str) -> list[AuditLine]:
     return [line for line in await store.run(lambda tx: tx.audit.newest(limit=10_000)) if line.what == what]
 
 
-async def a_received(store: SqlStore, spool: Spool, id_: str = "fax_in", at: datetime = NOW) -> str:
+async def a_received(store: SqlStore, spool: LocalSpool, id_: str = "fax_in", at: datetime = NOW) -> str:
     path = spool.store_received(id_, b"%PDF")
     document = {"path": path, "sha256": "cd", "size": 4, "content_type": "application/pdf", "filename": "in.pdf", "pages": None}
     data = {"fax_id": id_, "from": NUMBER, "to": "+97231111111", "document": document}
@@ -55,7 +55,7 @@ async def a_received(store: SqlStore, spool: Spool, id_: str = "fax_in", at: dat
 
 
 def test_documents_are_deleted_on_time_and_still_listed(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
@@ -77,7 +77,7 @@ def test_documents_are_deleted_on_time_and_still_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("state", STATES)
 def test_only_final_faxes_are_deleted(tmp_path: Path, state: FaxState) -> None:
     """A fax that is not final keeps its mail, and the final faxes of the same mail."""
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         faxes = await a_mail(store, spool, "delivered", state)
@@ -93,7 +93,7 @@ def test_only_final_faxes_are_deleted(tmp_path: Path, state: FaxState) -> None:
 
 
 def test_a_file_is_kept_until_its_last_fax_has_expired(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         _, late = await a_mail(store, spool, "delivered", "queued")
@@ -106,7 +106,7 @@ def test_a_file_is_kept_until_its_last_fax_has_expired(tmp_path: Path) -> None:
 
 
 def test_a_file_is_kept_for_a_fax_of_another_envelope_that_shares_it(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [old] = await a_mail(store, spool, "delivered")
@@ -120,7 +120,7 @@ def test_a_file_is_kept_for_a_fax_of_another_envelope_that_shares_it(tmp_path: P
 
 
 def test_records_are_deleted_on_time_with_their_events_and_deliveries(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         faxes = await a_mail(store, spool, "delivered", "failed", "cancelled")
@@ -142,7 +142,7 @@ def test_records_are_deleted_on_time_with_their_events_and_deliveries(tmp_path: 
 
 @pytest.mark.parametrize("sending", [False, True])
 def test_an_event_is_kept_until_it_is_delivered(tmp_path: Path, sending: bool) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
@@ -166,7 +166,7 @@ def test_an_event_is_kept_until_it_is_delivered(tmp_path: Path, sending: bool) -
 
 
 def test_a_received_document_is_deleted_and_still_listed(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         await a_received(store, spool)
@@ -189,7 +189,7 @@ def test_digests_of_processed_mails_are_deleted_with_the_records(tmp_path: Path)
         old, new = NOW, NOW + timedelta(days=1)
         await store.run(lambda tx: [tx.mailboxes.mark_processed("office", f"{n}", old) for n in range(250)])
         await store.run(lambda tx: tx.mailboxes.mark_processed("office", "new", new))
-        assert (await keeper(store, Spool(tmp_path / "spool")).sweep(NOW + LONG)).processed_mails == 250
+        assert (await keeper(store, LocalSpool(tmp_path / "spool")).sweep(NOW + LONG)).processed_mails == 250
         assert not await store.run(lambda tx: tx.mailboxes.mark_processed("office", "new", new))
 
     with_store(tmp_path, scenario)
@@ -202,7 +202,7 @@ def test_received_items_are_deleted_with_the_records_but_kept_while_they_may_be_
         new = replace(old, id="fax_new", noted_at=NOW + timedelta(days=1))
         for one in (old, *more, new):
             await store.run(lambda tx, one=one: tx.received.put(one))  # type: ignore[misc]
-        short = keeper(store, Spool(tmp_path / "spool"), records=DAY)
+        short = keeper(store, LocalSpool(tmp_path / "spool"), records=DAY)
         assert (await short.sweep(NOW + timedelta(days=31))).received_items == 0
         assert (await short.sweep(NOW + timedelta(days=32))).received_items == 250
         assert await store.run(lambda tx: tx.received.between("office", "incoming", NOW, NOW)) == [new]
@@ -211,7 +211,7 @@ def test_received_items_are_deleted_with_the_records_but_kept_while_they_may_be_
 
 
 def test_the_audit_proves_what_was_deleted(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
@@ -246,7 +246,7 @@ def test_the_next_sweep_finishes_after_a_crash_at_any_point(tmp_path: Path, monk
     origin.mkdir()
 
     async def fill(store: SqlStore) -> None:
-        spool = Spool(origin / "spool")
+        spool = LocalSpool(origin / "spool")
         await a_mail(store, spool, "delivered", "failed")
         await a_mail(store, spool, "cancelled")
         await a_mail(store, spool, "submitted")
@@ -285,7 +285,7 @@ def crash_at(state_dir: Path, transaction: int) -> bool:
 
         store.run = run  # type: ignore[method-assign]
         try:
-            await keeper(store, Spool(state_dir / "spool")).sweep(NOW + LONG)
+            await keeper(store, LocalSpool(state_dir / "spool")).sweep(NOW + LONG)
             ended = True
         except Crash:
             pass
@@ -296,7 +296,7 @@ def crash_at(state_dir: Path, transaction: int) -> bool:
 
 def check_taken_up(state_dir: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(state_dir / "spool")
+        spool = LocalSpool(state_dir / "spool")
         await keeper(store, spool).sweep(NOW + LONG)
         [left] = await store.run(lambda tx: tx.faxes.newest())
         assert left.state == "submitted"
@@ -312,7 +312,7 @@ def check_taken_up(state_dir: Path) -> None:
 def test_a_file_that_cannot_be_deleted_is_retried_and_does_not_stop_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [stuck], [free] = await a_mail(store, spool, "delivered"), await a_mail(store, spool, "delivered")
@@ -335,7 +335,7 @@ def test_a_file_that_cannot_be_deleted_is_retried_and_does_not_stop_the_sweep(
 
 
 def test_a_deletion_is_audited_only_once_it_survives_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
@@ -344,7 +344,7 @@ def test_a_deletion_is_audited_only_once_it_survives_a_power_failure(tmp_path: P
             raise OSError(5, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr(retention, "sync", broken)
+            patch.setattr(local_spool, "sync", broken)
             with pytest.raises(StoreUnavailable, match="synced"):
                 await keeper(store, spool).sweep(NOW + WEEK)
         assert await audited(store, "document.deleted") == []
@@ -354,7 +354,7 @@ def test_a_deletion_is_audited_only_once_it_survives_a_power_failure(tmp_path: P
 
 
 def test_deletion_in_batches_lets_mail_be_accepted_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
     monkeypatch.setattr(retention, "BATCH", 10)
 
     async def scenario(store: SqlStore) -> None:
@@ -379,7 +379,7 @@ def test_deletion_in_batches_lets_mail_be_accepted_meanwhile(tmp_path: Path, mon
 
 def test_records_are_kept_for_at_least_a_day(tmp_path: Path) -> None:
     """They identify a mail that is sent again, which must not be faxed again."""
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
@@ -392,7 +392,7 @@ def test_records_are_kept_for_at_least_a_day(tmp_path: Path) -> None:
 
 
 def test_documents_are_deleted_with_their_record_at_the_latest(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
@@ -408,7 +408,7 @@ def test_documents_are_deleted_with_their_record_at_the_latest(tmp_path: Path) -
 def test_the_service_sweeps_at_once_and_continues_after_the_store_was_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         await a_mail(store, spool, "delivered")
@@ -438,7 +438,7 @@ def test_the_service_sweeps_at_once_and_continues_after_the_store_was_unavailabl
 
 def test_a_fax_dialled_again_keeps_its_documents(tmp_path: Path) -> None:
     """A new fax and the pending deletion of its file meet in the store: whichever is first, the fax keeps its file."""
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [failed] = await a_mail(store, spool, "failed")
@@ -451,7 +451,7 @@ def test_a_fax_dialled_again_keeps_its_documents(tmp_path: Path) -> None:
 
 
 def test_a_page_that_no_fax_tells_of_goes_with_its_mail(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         [fax] = await a_mail(store, spool, "delivered")
@@ -464,7 +464,7 @@ def test_a_page_that_no_fax_tells_of_goes_with_its_mail(tmp_path: Path) -> None:
 
 def test_a_batch_ends_soon_after_its_limit_if_mails_have_many_faxes(tmp_path: Path) -> None:
     """The first fax of each mail is final early, the others later: selected by time alone, a batch would start on every mail."""
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def scenario(store: SqlStore) -> None:
         mails = [await a_mail(store, spool, "queued", "queued", "queued", "queued", "queued") for _ in range(4)]
@@ -480,7 +480,7 @@ def test_a_batch_ends_soon_after_its_limit_if_mails_have_many_faxes(tmp_path: Pa
 
 def test_former_tokens_are_deleted_with_their_fax(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         [fax] = await a_mail(store, spool, "failed")
         await store.run(lambda tx: tx.faxes.update(fax.id, token="MB-00000009"))
         assert [one.id for one in await store.run(lambda tx: tx.faxes.by_tokens([fax.token]))] == [fax.id]

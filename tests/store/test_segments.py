@@ -22,9 +22,9 @@ from mailbridge.model import Document, Fax, new_id
 from mailbridge.store import orphans, segments, stored_files
 from mailbridge.store.arriving_mail import ArrivingMail
 from mailbridge.store.backup import back_up
+from mailbridge.store.local_spool import MEMORY, LocalSpool
 from mailbridge.store.restoration import restore_files
 from mailbridge.store.retention import Deleted, Retention
-from mailbridge.store.spool import MEMORY, Spool
 from mailbridge.store.spool_paths import Stretch, file_of, files_beside, stretch_of
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.stored_files import StretchFile, open_descriptor
@@ -38,17 +38,17 @@ BLOCK = 4096
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
+def spool(tmp_path: Path) -> LocalSpool:
+    return LocalSpool(tmp_path / "spool")
 
 
-def arrived(spool: Spool, content: bytes) -> ArrivingMail:
+def arrived(spool: LocalSpool, content: bytes) -> ArrivingMail:
     mail = spool.receive(new_id("env"))
     mail.write(content)
     return mail
 
 
-async def appended(spool: Spool, *contents: bytes) -> list[ArrivingMail]:
+async def appended(spool: LocalSpool, *contents: bytes) -> list[ArrivingMail]:
     """Store mails one after the other, and keep them."""
     mails = [arrived(spool, content) for content in contents]
     for mail in mails:
@@ -63,16 +63,16 @@ def place(mail: ArrivingMail) -> Stretch:
     return stretch
 
 
-def content(spool: Spool, mail: ArrivingMail) -> bytes:
+def content(spool: LocalSpool, mail: ArrivingMail) -> bytes:
     with spool.open(mail.relpath) as file:
         return file.read() or b""
 
 
-def files(spool: Spool) -> list[Path]:
+def files(spool: LocalSpool) -> list[Path]:
     return [path for path in spool.root.rglob("*") if path.is_file()]
 
 
-async def a_fax_of(store: SqlStore, spool: Spool, text: bytes, keep: bool = True) -> Fax:
+async def a_fax_of(store: SqlStore, spool: LocalSpool, text: bytes, keep: bool = True) -> Fax:
     """Store a mail whose only document is itself, with a queued fax."""
     mail = arrived(spool, text)
     with mail.source(most=0) as source:
@@ -87,11 +87,11 @@ async def a_fax_of(store: SqlStore, spool: Spool, text: bytes, keep: bool = True
     return await stored(store, fax.id)
 
 
-def path_of(spool: Spool, fax: Fax) -> Path:
+def path_of(spool: LocalSpool, fax: Fax) -> Path:
     return spool.root / file_of(fax.documents[0].path)
 
 
-def keeper(store: SqlStore, spool: Spool) -> Retention:
+def keeper(store: SqlStore, spool: LocalSpool) -> Retention:
     return Retention(WEEK.total_seconds(), WEEK.total_seconds() * 100, store, spool, lambda: NOW)
 
 
@@ -127,7 +127,7 @@ def test_a_stretch_is_read_like_a_file_and_nothing_around_it(tmp_path: Path) -> 
 # many mails, one sync
 
 
-def test_mails_that_wait_share_one_write_and_one_sync(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mails_that_wait_share_one_write_and_one_sync(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     real, go_on, syncs = os.fsync, threading.Event(), list[str]()
 
     def held(descriptor: int) -> None:
@@ -155,7 +155,7 @@ def test_mails_that_wait_share_one_write_and_one_sync(spool: Spool, monkeypatch:
     asyncio.run(scenario())
 
 
-def test_mails_share_no_block_of_the_disk(spool: Spool) -> None:
+def test_mails_share_no_block_of_the_disk(spool: LocalSpool) -> None:
     async def scenario() -> None:
         texts = [b"x", bytes(BLOCK), b"y" * (BLOCK + 1), b"z" * (BLOCK - 1)]
         mails = await appended(spool, *texts)
@@ -167,7 +167,7 @@ def test_mails_share_no_block_of_the_disk(spool: Spool) -> None:
     asyncio.run(scenario())
 
 
-def test_a_segment_that_is_full_is_followed_by_another(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_that_is_full_is_followed_by_another(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "SIZE", 3 * BLOCK)
 
     async def scenario() -> None:
@@ -184,7 +184,7 @@ def test_a_segment_that_is_full_is_followed_by_another(spool: Spool, monkeypatch
     asyncio.run(scenario())
 
 
-def test_a_segments_name_is_synced_before_its_first_mail_is_durable(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segments_name_is_synced_before_its_first_mail_is_durable(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     real, synced = os.fsync, list[str]()
 
     def fsync(descriptor: int) -> None:
@@ -218,7 +218,7 @@ def half(descriptor: int, pieces: Sequence[bytes], offset: int) -> int:
 
 @pytest.mark.parametrize(("call", "number"), [("pwritev", errno.ENOSPC), ("pwritev", errno.EIO), ("fsync", errno.EIO)])
 def test_a_segment_with_an_error_is_cut_and_never_written_or_synced_again(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+    spool: LocalSpool, monkeypatch: pytest.MonkeyPatch, call: str, number: int
 ) -> None:
     async def scenario() -> None:
         [before] = await appended(spool, b"before")
@@ -245,7 +245,7 @@ def test_a_segment_with_an_error_is_cut_and_never_written_or_synced_again(
     asyncio.run(scenario())
 
 
-def test_a_write_that_is_cut_short_goes_on(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_is_cut_short_goes_on(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         with monkeypatch.context() as patch:
             patch.setattr(os, "pwritev", half)
@@ -256,7 +256,9 @@ def test_a_write_that_is_cut_short_goes_on(spool: Spool, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), OSError(errno.EROFS, "Read-only file system")])
-def test_a_segment_that_cannot_be_created_fails_its_mails(spool: Spool, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+def test_a_segment_that_cannot_be_created_fails_its_mails(
+    spool: LocalSpool, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
     async def scenario() -> None:
         mail, real = arrived(spool, b"x"), os.open
 
@@ -277,7 +279,7 @@ def test_a_segment_that_cannot_be_created_fails_its_mails(spool: Spool, monkeypa
     asyncio.run(scenario())
 
 
-def test_a_new_segment_whose_name_cannot_be_synced_is_deleted(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_segment_whose_name_cannot_be_synced_is_deleted(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -297,7 +299,7 @@ def test_a_new_segment_whose_name_cannot_be_synced_is_deleted(spool: Spool, monk
     asyncio.run(scenario())
 
 
-def test_without_a_thread_a_mail_fails(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_a_mail_fails(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         mail = arrived(spool, b"x")
 
@@ -319,7 +321,7 @@ def test_without_a_thread_a_mail_fails(spool: Spool, monkeypatch: pytest.MonkeyP
 # a mail that is not accepted
 
 
-def test_a_mail_that_no_record_names_is_erased_and_goes_with_its_segment(spool: Spool) -> None:
+def test_a_mail_that_no_record_names_is_erased_and_goes_with_its_segment(spool: LocalSpool) -> None:
     async def scenario() -> None:
         kept, gone = arrived(spool, b"kept" * 1000), arrived(spool, b"gone" * 1000)
         await kept.store(b"")
@@ -337,7 +339,7 @@ def test_a_mail_that_no_record_names_is_erased_and_goes_with_its_segment(spool: 
     asyncio.run(scenario())
 
 
-def test_a_mail_aborted_during_its_append_is_erased_behind_it(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_aborted_during_its_append_is_erased_behind_it(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     real, begun, go_on = os.fsync, threading.Event(), threading.Event()
 
     def held(descriptor: int) -> None:
@@ -361,7 +363,7 @@ def test_a_mail_aborted_during_its_append_is_erased_behind_it(spool: Spool, monk
     asyncio.run(scenario())
 
 
-def test_a_mail_aborted_while_it_waits_is_never_written(spool: Spool) -> None:
+def test_a_mail_aborted_while_it_waits_is_never_written(spool: LocalSpool) -> None:
     async def scenario() -> None:
         mail, other = arrived(spool, b"secret"), arrived(spool, b"other")
         storing = [asyncio.ensure_future(one.store(b"")) for one in (mail, other)]
@@ -376,7 +378,7 @@ def test_a_mail_aborted_while_it_waits_is_never_written(spool: Spool) -> None:
     asyncio.run(scenario())
 
 
-def test_an_aborted_mail_takes_no_more_memory(spool: Spool) -> None:
+def test_an_aborted_mail_takes_no_more_memory(spool: LocalSpool) -> None:
     mail = arrived(spool, bytes(1000))
     assert spool.memory == MEMORY - 1000
     mail.abort()
@@ -391,16 +393,16 @@ def test_an_aborted_mail_takes_no_more_memory(spool: Spool) -> None:
 @pytest.mark.usefixtures("database")
 def test_a_start_after_a_crash_keeps_what_has_a_record_and_deletes_other_segments(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"accepted")
         segment = path_of(spool, fax)
         # The crash comes while the next mail is appended: its tail is torn. Another segment has only mails without a record.
         with segment.open("ab") as file:
             file.write(b"torn mail")
-        lost = Spool(tmp_path / "spool")
+        lost = LocalSpool(tmp_path / "spool")
         await arrived(lost, b"durable, and the crash came before its record").store(b"")
         assert len(files(spool)) == 2
-        after = Spool(tmp_path / "spool")
+        after = LocalSpool(tmp_path / "spool")
         for path in files(after):
             os.utime(path, ((NOW - timedelta(hours=1)).timestamp(),) * 2)
         assert await orphans.sweep(store, after, NOW) == 1
@@ -419,10 +421,10 @@ def test_a_start_after_a_crash_keeps_what_has_a_record_and_deletes_other_segment
 @pytest.mark.usefixtures("database")
 def test_a_segment_older_than_the_database_is_kept(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         await appended(spool, b"of a lost database")
         os.utime(files(spool)[0], ((NOW - timedelta(days=2)).timestamp(),) * 2)
-        assert await orphans.sweep(store, Spool(spool.root), NOW, NOW - timedelta(days=1)) == 0
+        assert await orphans.sweep(store, LocalSpool(spool.root), NOW, NOW - timedelta(days=1)) == 0
         assert len(files(spool)) == 1
 
     with_store(tmp_path, scenario)
@@ -432,7 +434,7 @@ def test_a_crash_between_the_last_deletion_and_the_segment_leaves_an_orphan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"x")
         await go(store, fax.id, "delivered")
 
@@ -444,7 +446,7 @@ def test_a_crash_between_the_last_deletion_and_the_segment_leaves_an_orphan(
             with pytest.raises(StoreUnavailable):
                 await keeper(store, spool).sweep(NOW + WEEK)
         assert len(files(spool)) == 1
-        assert await orphans.sweep(store, Spool(spool.root), NOW + timedelta(days=4000)) == 1
+        assert await orphans.sweep(store, LocalSpool(spool.root), NOW + timedelta(days=4000)) == 1
         assert files(spool) == []
 
     with_store(tmp_path, scenario)
@@ -455,7 +457,7 @@ def test_a_crash_between_the_last_deletion_and_the_segment_leaves_an_orphan(
 
 def test_a_damaged_stretch_concerns_its_own_mail_only(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         faxes = [await a_fax_of(store, spool, text * 2000) for text in (b"one", b"two", b"six")]
         [segment] = files(spool)
         with segment.open("r+b") as file:
@@ -478,7 +480,7 @@ def test_a_damaged_stretch_concerns_its_own_mail_only(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-def test_a_document_ends_with_its_stretch_whatever_its_record_says(spool: Spool) -> None:
+def test_a_document_ends_with_its_stretch_whatever_its_record_says(spool: LocalSpool) -> None:
     """A hostile mail may have written its documents' places."""
 
     async def scenario() -> None:
@@ -493,7 +495,7 @@ def test_a_document_ends_with_its_stretch_whatever_its_record_says(spool: Spool)
     asyncio.run(scenario())
 
 
-def test_a_worker_gets_a_copy_of_the_stretch_that_it_cannot_write(spool: Spool) -> None:
+def test_a_worker_gets_a_copy_of_the_stretch_that_it_cannot_write(spool: LocalSpool) -> None:
     async def scenario() -> None:
         first, second = await appended(spool, b"one", b"two")
         for mail, text in ((first, b"one"), (second, b"two")):
@@ -527,7 +529,7 @@ def test_retention_frees_the_disk_mail_by_mail_and_then_the_segment(
         monkeypatch.setattr(stored_files, "_fallocate", lambda *_: -1)
 
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         first, second = [await a_fax_of(store, spool, text * 100_000) for text in (b"one", b"two")]
         [segment] = files(spool)
         allocated = segment.stat().st_blocks
@@ -553,7 +555,7 @@ def test_retention_frees_the_disk_mail_by_mail_and_then_the_segment(
 @pytest.mark.usefixtures("database")
 def test_a_segment_is_kept_while_a_mail_in_it_may_still_get_its_record(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"old")
         arriving = arrived(spool, b"arriving")
         await arriving.store(b"")
@@ -569,7 +571,7 @@ def test_a_segment_is_kept_while_a_mail_in_it_may_still_get_its_record(tmp_path:
 
 def test_a_deletion_that_was_not_synced_is_not_audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"x")
         await go(store, fax.id, "delivered")
         real = os.fsync
@@ -593,7 +595,7 @@ def test_a_deletion_that_was_not_synced_is_not_audited(tmp_path: Path, monkeypat
 @pytest.mark.usefixtures("database")
 def test_a_deletion_of_a_stretch_whose_segment_is_gone_is_done(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         fax = await a_fax_of(store, spool, b"x")
         files(spool)[0].unlink()
         await go(store, fax.id, "delivered")
@@ -607,7 +609,7 @@ def test_a_deletion_of_a_stretch_whose_segment_is_gone_is_done(tmp_path: Path) -
 
 def test_a_backup_has_the_segments_and_deleted_mails_stay_holes(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "state" / "spool")
+        spool = LocalSpool(tmp_path / "state" / "spool")
         texts = [bytes([65 + number]) * (1 << 19) for number in range(6)]
         faxes = [await a_fax_of(store, spool, text) for text in texts]
         for fax in faxes[:4]:
@@ -623,7 +625,7 @@ def test_a_backup_has_the_segments_and_deleted_mails_stay_holes(tmp_path: Path) 
             facts = copy.stat()
             assert facts.st_size == 6 << 19
             assert facts.st_blocks * 512 < 3 << 19
-        restored = Spool(tmp_path / "new" / "spool")
+        restored = LocalSpool(tmp_path / "new" / "spool")
         for fax, text in zip(faxes[4:], texts[4:], strict=True):
             with restored.open_document(fax.documents[0]) as document:
                 assert document.read() == text
@@ -634,7 +636,7 @@ def test_a_backup_has_the_segments_and_deleted_mails_stay_holes(tmp_path: Path) 
 
 def test_a_backup_without_a_segment_that_it_needs_is_found_out(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
-        spool = Spool(tmp_path / "state" / "spool")
+        spool = LocalSpool(tmp_path / "state" / "spool")
         fax = await a_fax_of(store, spool, b"x")
         path_of(spool, fax).unlink()
         made = await asyncio.to_thread(back_up, tmp_path / "state", tmp_path / "backup", "1")

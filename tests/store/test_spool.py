@@ -16,29 +16,29 @@ import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document, Encoding
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.spool_file import SpoolFile
 from mailbridge.store.spool_paths import derived_path
 from tests.wait_helpers import PATIENCE
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
+def spool(tmp_path: Path) -> LocalSpool:
+    return LocalSpool(tmp_path / "spool")
 
 
-def stored(spool: Spool, before: bytes, body: bytes, encoding: Encoding, size: int) -> Document:
+def stored(spool: LocalSpool, before: bytes, body: bytes, encoding: Encoding, size: int) -> Document:
     path = spool.store_received("doc_1", before + body + b"\r\n--the next part")
     return Document(
         name="a", content_type="x/y", size=size, sha256="", path=path, offset=len(before), length=len(body), encoding=encoding
     )
 
 
-def mails(spool: Spool) -> list[Path]:
+def mails(spool: LocalSpool) -> list[Path]:
     return [path for path in (spool.root / "mail").rglob("*") if path.is_file()]
 
 
-def test_a_committed_mail_has_a_private_mode(spool: Spool) -> None:
+def test_a_committed_mail_has_a_private_mode(spool: LocalSpool) -> None:
     file = spool.create("env_1")
     file.write(b"one ")
     file.write(b"two")
@@ -53,7 +53,7 @@ def test_a_committed_mail_has_a_private_mode(spool: Spool) -> None:
     assert mails(spool) == []
 
 
-def test_abort_leaves_nothing_and_commit_after_it_is_refused(spool: Spool) -> None:
+def test_abort_leaves_nothing_and_commit_after_it_is_refused(spool: LocalSpool) -> None:
     file = spool.create("env_1")
     file.write(b"x")
     file.abort()
@@ -65,7 +65,7 @@ def test_abort_leaves_nothing_and_commit_after_it_is_refused(spool: Spool) -> No
     assert spool.healthy
 
 
-def test_abort_during_a_write_waits_for_it(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_abort_during_a_write_waits_for_it(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, go_on = threading.Event(), threading.Event()
     real = os.write
 
@@ -86,7 +86,7 @@ def test_abort_during_a_write_waits_for_it(spool: Spool, monkeypatch: pytest.Mon
     assert mails(spool) == []
 
 
-def test_a_failed_fsync_is_not_retried(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_fsync_is_not_retried(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(descriptor: int) -> None:
         raise OSError(5, "Input/output error", "/secret/path")
 
@@ -103,7 +103,7 @@ def test_a_failed_fsync_is_not_retried(spool: Spool, monkeypatch: pytest.MonkeyP
         asyncio.run(file.commit())
 
 
-def test_the_probe_finds_a_spool_that_cannot_be_written(spool: Spool) -> None:
+def test_the_probe_finds_a_spool_that_cannot_be_written(spool: LocalSpool) -> None:
     assert spool.probe()
     away = spool.root.rename(spool.root.with_name("elsewhere"))
     assert not spool.probe()
@@ -116,7 +116,7 @@ def test_after_a_failed_fsync_the_probe_fails_until_a_mail_is_synced_or_some_tim
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    spool = Spool(tmp_path / "spool", lambda: now)
+    spool = LocalSpool(tmp_path / "spool", lambda: now)
 
     def broken(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
@@ -143,14 +143,14 @@ def test_after_a_failed_fsync_the_probe_fails_until_a_mail_is_synced_or_some_tim
     assert spool.probe()
 
 
-def spooled_mail(spool: Spool) -> SpoolFile:
+def spooled_mail(spool: LocalSpool) -> SpoolFile:
     file = spool.create("env_1")
     file.write(b"x")
     asyncio.run(file.commit())
     return file
 
 
-def test_derived_content_is_stored_beside_its_mail_and_goes_with_it(spool: Spool) -> None:
+def test_derived_content_is_stored_beside_its_mail_and_goes_with_it(spool: LocalSpool) -> None:
     mail = spooled_mail(spool)
     asyncio.run(spool.store_derived(mail, b"%PDF"))
     path = spool.path(derived_path(mail.relpath))
@@ -160,7 +160,7 @@ def test_derived_content_is_stored_beside_its_mail_and_goes_with_it(spool: Spool
     assert mails(spool) == []
 
 
-def test_derived_content_and_its_name_are_synced(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_derived_content_and_its_name_are_synced(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     mail, synced, real = spooled_mail(spool), list[str](), os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -175,7 +175,7 @@ def test_derived_content_and_its_name_are_synced(spool: Spool, monkeypatch: pyte
 
 @pytest.mark.parametrize(("size", "in_loop"), [(1 << 16, True), ((1 << 16) + 1, False)])
 def test_large_derived_content_is_written_outside_the_event_loop(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, size: int, in_loop: bool
+    spool: LocalSpool, monkeypatch: pytest.MonkeyPatch, size: int, in_loop: bool
 ) -> None:
     mail, writers, real = spooled_mail(spool), list[bool](), os.write
 
@@ -192,7 +192,7 @@ def test_large_derived_content_is_written_outside_the_event_loop(
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_derived_content_that_the_disk_does_not_take_is_gone_and_its_mail_stays(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str
+    spool: LocalSpool, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def broken(*_: object) -> None:
         raise OSError(5, "Input/output error", "/secret/path")
@@ -210,7 +210,7 @@ def test_derived_content_that_the_disk_does_not_take_is_gone_and_its_mail_stays(
     assert mails(spool) == [spool.path(mail.relpath)]
 
 
-def test_a_full_disk_names_no_path(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_names_no_path(spool: LocalSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int, data: bytes) -> int:
         raise OSError(28, "No space left on device", "/secret/path")
 
@@ -222,7 +222,7 @@ def test_a_full_disk_names_no_path(spool: Spool, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_base64_equals_stdlib(spool: Spool, seed: int) -> None:
+def test_base64_equals_stdlib(spool: LocalSpool, seed: int) -> None:
     chance = random.Random(seed)
     content = chance.randbytes(chance.choice((0, 1, 2, 3, 100, 49_152, 200_001)))
     ending = chance.choice(("\r\n", "\n", "\r\n \t"))
@@ -232,7 +232,7 @@ def test_base64_equals_stdlib(spool: Spool, seed: int) -> None:
         assert file.read() == content == base64.b64decode(text)
 
 
-def test_base64_as_clients_write_it(spool: Spool) -> None:
+def test_base64_as_clients_write_it(spool: LocalSpool) -> None:
     for body, content in (
         (b"YWJj\r\nZA", b"abcd"),
         (b"YWJjZA==\r\nfooter", b"abcd"),
@@ -244,7 +244,7 @@ def test_base64_as_clients_write_it(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_quoted_printable_equals_stdlib(spool: Spool, seed: int) -> None:
+def test_quoted_printable_equals_stdlib(spool: LocalSpool, seed: int) -> None:
     chance = random.Random(seed)
     content = bytes(chance.choice(b"abc =\t.\xd7\x90") for _ in range(chance.choice((3, 400, 100_000))))
     body = binascii.b2a_qp(content).replace(b"\n", b"\r\n")
@@ -252,14 +252,14 @@ def test_quoted_printable_equals_stdlib(spool: Spool, seed: int) -> None:
         assert file.read() == binascii.a2b_qp(body)
 
 
-def test_quoted_printable_without_line_ends(spool: Spool) -> None:
+def test_quoted_printable_without_line_ends(spool: LocalSpool) -> None:
     content = "שלום".encode() * 30_000
     body = b"".join(b"=%02X" % byte for byte in content)
     with spool.open_document(stored(spool, b"", body, "quoted-printable", len(content))) as file:
         assert file.read() == content
 
 
-def test_seek_and_tell_count_decoded_bytes(spool: Spool) -> None:
+def test_seek_and_tell_count_decoded_bytes(spool: LocalSpool) -> None:
     content = random.Random(1).randbytes(150_000)
     document = stored(spool, b"head", base64.encodebytes(content), "base64", len(content))
     with spool.open_document(document) as file:
@@ -280,19 +280,19 @@ def test_seek_and_tell_count_decoded_bytes(spool: Spool) -> None:
             file.fileno()
 
 
-def test_a_received_document_is_written_from_pieces(spool: Spool) -> None:
+def test_a_received_document_is_written_from_pieces(spool: LocalSpool) -> None:
     path = spool.store_received("in_1", iter([b"%PDF", b"-1.4"]))
     assert path.startswith("received/")
     assert spool.path(path).read_bytes() == b"%PDF-1.4"
 
 
-def test_a_path_outside_the_spool_is_refused(spool: Spool) -> None:
+def test_a_path_outside_the_spool_is_refused(spool: LocalSpool) -> None:
     for path in ("../secret", "/etc/passwd", "mail/../../secret"):
         with pytest.raises(NotFound):
             spool.path(path)
 
 
-def test_a_document_whose_file_was_deleted(spool: Spool) -> None:
+def test_a_document_whose_file_was_deleted(spool: LocalSpool) -> None:
     document = stored(spool, b"", b"x", "identity", 1)
     spool.delete(document.path)
     with pytest.raises(NotFound):

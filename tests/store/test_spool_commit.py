@@ -13,11 +13,11 @@ import pytest
 
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import new_id
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.spool_file import SpoolFile
 
 
-def written(spool: Spool, count: int) -> list[SpoolFile]:
+def written(spool: LocalSpool, count: int) -> list[SpoolFile]:
     files = [spool.create(new_id("env")) for _ in range(count)]
     for file in files:
         file.write(b"x")
@@ -29,7 +29,7 @@ async def committed(files: list[SpoolFile]) -> list[BaseException | None]:
 
 
 def test_each_mail_is_synced_and_each_directory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, real = Spool(tmp_path / "spool"), os.fsync
+    spool, real = LocalSpool(tmp_path / "spool"), os.fsync
     synced: dict[int, int] = {}
     directories, counting = list[int](), threading.Lock()
 
@@ -52,7 +52,7 @@ def test_each_mail_is_synced_and_each_directory_once(tmp_path: Path, monkeypatch
 
 
 def test_a_directory_that_cannot_be_synced_fails_its_mails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool, real = Spool(tmp_path / "spool"), os.fsync
+    spool, real = LocalSpool(tmp_path / "spool"), os.fsync
 
     def broken(descriptor: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
@@ -68,7 +68,7 @@ def test_a_directory_that_cannot_be_synced_fails_its_mails(tmp_path: Path, monke
 
 
 def test_an_aborted_mail_does_not_fail_others(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
     files = written(spool, 5)
     files[2].abort()
     outcomes = asyncio.run(committed(files))
@@ -78,7 +78,7 @@ def test_an_aborted_mail_does_not_fail_others(tmp_path: Path) -> None:
 
 def test_without_a_thread_each_mail_fails_and_later_ones_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The executor keeps the work that it could not start a thread for, and may do it later: then nothing happens."""
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def main() -> None:
         loop, kept = asyncio.get_running_loop(), list[Callable[[], object]]()

@@ -18,8 +18,8 @@ from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor, Failure, Fax
 from mailbridge.store.delivery_interface import DeliveryChange
 from mailbridge.store.interface import Store, Transaction
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.rows import plain
-from mailbridge.store.spool import Spool
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.transaction import SqlTransaction
 from tests.factories import NOW, NUMBER, a_fax, an_envelope
@@ -302,7 +302,7 @@ def test_a_database_without_a_schema_number_is_reported(tmp_path: Path, spoil: L
 
 
 def test_a_users_faxes_are_counted_since_a_time_also_after_a_restart(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
 
     async def first(store: SqlStore) -> None:
         await a_mail(store, spool, "queued", "queued", at=NOW, user="dana")
@@ -381,7 +381,7 @@ def test_events_of_one_millisecond_are_sorted_as_emitted(tmp_path: Path) -> None
 
 
 def test_a_document_with_an_empty_path_is_reported_as_deleted(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+    spool = LocalSpool(tmp_path / "spool")
     with pytest.raises(NotFound, match="deleted"):
         spool.open_document(replace(a_fax().documents[0], path=""))
 

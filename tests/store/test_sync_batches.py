@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.model import new_id
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from tests.wait_helpers import PATIENCE
 
 
@@ -24,7 +24,7 @@ def test_attack_2_a_small_file_does_not_wait_for_large_ones(tmp_path: Path, monk
         fsync(descriptor)
 
     async def scenario() -> None:
-        spool = Spool(tmp_path / "spool")
+        spool = LocalSpool(tmp_path / "spool")
         large, small = ([spool.create(new_id("env")) for _ in range(20)] for _ in range(2))
         for file in large:
             file.write(b"x" * 2_000_001)

@@ -16,6 +16,7 @@ import pytest
 
 from mailbridge.model import Document
 from mailbridge.page.confirmation_text import ConfirmationText
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.submission import sandbox
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.worker_protocol import (
@@ -99,7 +100,7 @@ def test_attack_12_each_part_of_the_sandbox_denies_paths_alone(state: Path) -> N
 @needs_all
 def test_attack_12_every_worker_is_in_the_sandbox_before_its_first_mail(tmp_path: Path) -> None:
     async def run() -> None:
-        reader = LetterReader(tmp_path, "auto", workers=1)
+        reader = LetterReader(LocalSpool(tmp_path), "auto", workers=1)
         await reader.start()
         try:
             process = Path(f"/proc/{reader._workers[0].pid}")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mailbridge.errors import StoreUnavailable
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.submission import worker_process
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.worker_protocol import Command, send_command
@@ -33,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def reading(root: Path, workers: int = 2) -> AsyncIterator[LetterReader]:
-    reader = LetterReader(root, "auto", workers)
+    reader = LetterReader(LocalSpool(root), "auto", workers)
     await reader.start()
     try:
         yield reader
@@ -158,9 +159,10 @@ def test_every_process_ends_with_a_killed_daemon(root: Path) -> None:
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
+        "from mailbridge.store.local_spool import LocalSpool\n"
         "from mailbridge.submission.letter_reader import LetterReader\n"
         "async def run():\n"
-        "    reader = LetterReader(Path(sys.argv[1]), 'auto')\n"
+        "    reader = LetterReader(LocalSpool(Path(sys.argv[1])), 'auto')\n"
         "    await reader.start()\n"
         "    print(reader._fork_server._process.pid, *(worker.pid for worker in reader._workers), flush=True)\n"
         "    await asyncio.Event().wait()\n"

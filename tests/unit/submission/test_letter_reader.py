@@ -20,7 +20,7 @@ import pytest
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import Document
 from mailbridge.page.confirmation_text import ConfirmationText
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.spool_paths import file_of
 from mailbridge.submission import worker
 from mailbridge.submission.letter.letter import Letter
@@ -53,7 +53,7 @@ def open_files(directory: Path) -> list[str]:
 
 def test_mails_read_at_once_yield_complete_letters(root: Path) -> None:
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=2)
+        reader = LetterReader(LocalSpool(root), "auto", workers=2)
         await reader.start()
         try:
             letters = await asyncio.gather(*[reader("mail/a.eml") for _ in range(6)])
@@ -74,7 +74,7 @@ def test_held_a_pdf_of_brackets_costs_its_own_mail_alone(root: Path) -> None:
     (root / "mail" / "evil.eml").write_bytes(head + b"%PDF-1.4\n1 0 obj\n" + b"[" * 18_000_000)
 
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=1)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1)
         await reader.start()
         try:
             with pytest.raises(Refused, match=r"^554 5\.6\."):
@@ -90,7 +90,7 @@ def test_a_refusal_by_the_worker_reaches_the_caller(root: Path) -> None:
     (root / "mail" / "b.eml").write_bytes(b"From: a@b.co\n\n\n")
 
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=1)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1)
         await reader.start()
         try:
             with pytest.raises(Refused, match="nothing to fax"):
@@ -106,7 +106,7 @@ def test_a_worker_that_dies_or_hangs_costs_only_its_own_mail(root: Path) -> None
     """Each mail is of another client: one whose mail killed its worker rests."""
 
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=1, seconds=10)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1, seconds=10)
         await reader.start()
         try:
             (first,) = pids(reader)
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_or_hangs_costs_only_its_own_mail(root: Path) -> None
 def test_a_cancelled_call_leaves_no_response_for_the_next(root: Path) -> None:
     async def run() -> None:
         (root / "mail" / "b.eml").write_bytes(MAIL.replace(b"Subject: s", b"Subject: other"))
-        reader = LetterReader(root, "auto", workers=1)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1)
         await reader.start()
         try:
             os.kill(pids(reader)[0], signal.SIGSTOP)
@@ -154,7 +154,7 @@ def test_a_client_whose_call_was_cancelled_does_not_rest(root: Path) -> None:
     """Somebody who leaves a page of the console must not delay the pages of everybody else."""
 
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=1)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1)
         await reader.start()
         try:
             (first,) = pids(reader)
@@ -174,7 +174,7 @@ def test_a_client_whose_call_was_cancelled_does_not_rest(root: Path) -> None:
 
 def test_a_cancelled_call_behind_one_that_killed_the_worker_leaves_no_file_open(root: Path) -> None:
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=1)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1)
         await reader.start()
         loop = asyncio.get_running_loop()
         now, skipped = loop.time, 0.0
@@ -216,7 +216,7 @@ def test_a_worker_whose_daemon_was_killed_ends_silently(root: Path) -> None:
 
 def test_workers_ignore_signals_to_the_service_and_end_with_their_input(root: Path) -> None:
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=1)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1)
         await reader.start()
         try:
             await reader("mail/a.eml")
@@ -236,7 +236,7 @@ def test_workers_ignore_signals_to_the_service_and_end_with_their_input(root: Pa
 
 def test_a_worker_may_write_no_file(root: Path) -> None:
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=1)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1)
         await reader.start()
         try:
             await reader("mail/a.eml")
@@ -303,7 +303,7 @@ def test_mails_behind_one_that_kills_its_worker_are_read(root: Path) -> None:
     async def run() -> None:
         for number in range(5):
             (root / "mail" / f"{number}.eml").write_bytes(MAIL.replace(b"Subject: s", b"Subject: %d" % number))
-        reader = LetterReader(root, "auto", workers=1)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1)
         await reader.start()
         loop = asyncio.get_running_loop()
         now, skipped = loop.time, 0.0
@@ -329,7 +329,7 @@ def test_mails_behind_one_that_kills_its_worker_are_read(root: Path) -> None:
 
 def test_mails_not_read_when_the_reader_stops_fail_temporarily(root: Path) -> None:
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=1)
+        reader = LetterReader(LocalSpool(root), "auto", workers=1)
         await reader.start()
         os.kill(pids(reader)[0], signal.SIGSTOP)
         calls = [asyncio.create_task(reader("mail/a.eml")) for _ in range(6)]
@@ -344,7 +344,7 @@ def test_mails_not_read_when_the_reader_stops_fail_temporarily(root: Path) -> No
 
 def test_attack_5_one_clients_slow_mails_leave_a_worker_to_others(root: Path) -> None:
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=3)
+        reader = LetterReader(LocalSpool(root), "auto", workers=3)
         await reader.start()
         try:
             first, second, third = pids(reader)
@@ -367,7 +367,7 @@ def test_attack_5_one_clients_slow_mails_leave_a_worker_to_others(root: Path) ->
 
 def test_attack_5_a_client_whose_mail_ran_out_of_time_waits_and_others_do_not(root: Path) -> None:
     async def run() -> None:
-        reader = LetterReader(root, "auto", workers=2)
+        reader = LetterReader(LocalSpool(root), "auto", workers=2)
         await reader.start()
         loop = asyncio.get_running_loop()
         now, skipped = loop.time, 0.0
@@ -433,8 +433,8 @@ def test_mail_within_the_request_is_read_as_one_in_a_file(root: Path, more: int)
 
 def test_pages_of_a_mail_in_a_segment_are_shown_until_it_is_gone(root: Path) -> None:
     async def run() -> None:
-        spool = Spool(root / "spool")
-        reader = LetterReader(spool.root, "auto", workers=1)
+        spool = LocalSpool(root / "spool")
+        reader = LetterReader(spool, "auto", workers=1)
         await reader.start()
         try:
             mail = spool.receive("env_1")

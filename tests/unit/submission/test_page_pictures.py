@@ -18,6 +18,7 @@ from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.model import EXTERNAL, Document
 from mailbridge.page.confirmation_text import ConfirmationText
 from mailbridge.page.text_page import render
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.submission import page_pictures
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.page_pictures import PagePictures
@@ -110,7 +111,7 @@ def test_attack_5_whose_page_ran_out_of_time_rests_and_others_do_not(
     monkeypatch.setattr(LetterReader, "_ask", ask)
 
     async def run() -> None:
-        reader, text = LetterReader(tmp_path, "auto"), ConfirmationText(title="", rows=())
+        reader, text = LetterReader(LocalSpool(tmp_path), "auto"), ConfirmationText(title="", rows=())
         (tmp_path / "a.pdf").write_bytes(b"")
         for who in ("dana", "office"):
             if kind == "picture":
@@ -191,7 +192,7 @@ def test_what_fails_for_the_moment_is_asked_again() -> None:
 def with_reader(root: Path, work: Callable[[LetterReader, PagePictures], Any], workers: int = 1) -> None:
     async def run() -> None:
         async with asyncio.timeout(PATIENCE):
-            reader = LetterReader(root, "auto", workers=workers)
+            reader = LetterReader(LocalSpool(root), "auto", workers=workers)
             await reader.start()
             try:
                 await work(reader, PagePictures(reader.picture))

@@ -34,8 +34,8 @@ from mailbridge.report.report_recorder import report_data
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.notice_records import DueNotice
-from mailbridge.store.spool import Spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.web.links import Links
 from mailbridge.webhook.client import Result as Answer
@@ -191,7 +191,7 @@ def _listed(tx: Transaction) -> None:
         assert recorder.emit(tx, id_, document, [] if document else ["its document is gone"], AT)
 
 
-async def _credit(store: SqliteStore, spool: Spool) -> None:
+async def _credit(store: SqliteStore, spool: LocalSpool) -> None:
     account = Account.model_validate({"email": "office@example.co.il", "password": "x", "low_credit": 20})
     uploader = Uploader("office", account, cast(MyFax, None), FaxOptions(), Runtime(store, spool, clock, lambda: 0.0))
     fax = _fax()
@@ -204,13 +204,13 @@ async def _credit(store: SqliteStore, spool: Spool) -> None:
     )
 
 
-async def _pause(store: SqliteStore, spool: Spool) -> None:
+async def _pause(store: SqliteStore, spool: LocalSpool) -> None:
     pause = AccountPause("office")
     for one in (*[UploadOutcome("lose")] * DOUBTS_BEFORE_PAUSE, UploadOutcome("accept")):
         pause.counted(one, await store.run(partial(pause.count, outcome=one, now=AT)))
 
 
-async def _stopped(store: SqliteStore, spool: Spool) -> None:
+async def _stopped(store: SqliteStore, spool: LocalSpool) -> None:
     options = {"url": "https://erp.example.co.il/hooks", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
     runtime = Runtime(store, spool, clock, lambda: 0.0)
     dispatcher = Dispatcher("erp", Webhook.model_validate(options), runtime, lambda event: b"")
@@ -219,7 +219,7 @@ async def _stopped(store: SqliteStore, spool: Spool) -> None:
     await store.run(lambda tx: dispatcher._stop(tx, gone.changes["error"], AT))
 
 
-async def _mailbox(store: SqliteStore, spool: Spool) -> None:
+async def _mailbox(store: SqliteStore, spool: LocalSpool) -> None:
     status = MailboxStatus("office", "office", Runtime(store, spool, clock, lambda: 0.0))
     await status.emit("mailbox.down", "imap.example.co.il does not answer")
     await status.emit("mailbox.up", None)
@@ -252,11 +252,11 @@ async def _bodies(state: Path) -> list[dict[str, Any]]:
     async with SqliteStore(state, fax_data, lambda _: []) as store:
         for work in (_every_transition, _mails, _listed):
             await store.run(work)
-        await _credit(store, Spool(state / "spool"))
-        await _mailbox(store, Spool(state / "spool"))
+        await _credit(store, LocalSpool(state / "spool"))
+        await _mailbox(store, LocalSpool(state / "spool"))
         await _notice(store)
-        await _pause(store, Spool(state / "spool"))
-        await _stopped(store, Spool(state / "spool"))
+        await _pause(store, LocalSpool(state / "spool"))
+        await _stopped(store, LocalSpool(state / "spool"))
         await store.run(lambda tx: tx.events.emit("ping", {"webhook": "crm"}, AT))
         events = await store.run(lambda tx: tx.events.newest(None, 10_000))
         read = {"link": link, "read": lambda _: b"%PDF", "inline_limit": 10**6}

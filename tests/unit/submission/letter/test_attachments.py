@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mailbridge.store.spool import Spool
+from mailbridge.store.local_spool import LocalSpool
 from tests.unit.submission.letter.letter_fixtures import (
     LOCK,
     PDF,
@@ -43,7 +43,7 @@ KINDS = [
 
 
 def test_documents_of_every_type_keep_their_order_and_are_read_back_by_the_spool(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
+    spool = LocalSpool(tmp_path)
     files = [(name, kind, content) for name, kind, content, _ in KINDS]
     letter = read(tmp_path, mail("see attached", *files))
     assert [(document.name, document.pages) for document in letter.documents] == [(name, pages) for name, _, _, pages in KINDS]
