@@ -414,8 +414,8 @@ def test_attack_5_the_processor_time_of_one_mail_is_limited(root: Path) -> None:
 @pytest.mark.parametrize("more", [0, 1])
 def test_mail_within_the_request_is_read_as_one_in_a_file(root: Path, more: int) -> None:
     async def run() -> None:
-        spool = Spool(root / "spool")
-        reader = LetterReader(spool.root, "auto", workers=1)
+        spool = LocalSpool(root / "spool")
+        reader = LetterReader(spool, "auto", workers=1)
         await reader.start()
         try:
             mail = spool.receive("env_1")
