@@ -14,8 +14,8 @@ from mailbridge.config import Webhook
 from mailbridge.fax.outcome import UploadOutcome
 from mailbridge.fax.pause import DOUBTS_BEFORE_PAUSE, PAUSE, AccountPause
 from mailbridge.runtime import Runtime
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sending_state import SendingState
-from mailbridge.store.spool import Spool
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.webhook.dispatcher import Dispatcher
 from tests.factories import NOW
@@ -137,7 +137,7 @@ def test_p17_a_webhook_that_one_node_has_stopped_gets_nothing_from_another_until
             receiver, url = await stack.enter_async_context(receiving())
             hook = Webhook.model_validate({"url": url, "secret": NEW, "allow_private": True})
             nodes: list[SqlStore] = [await stack.enter_async_context(a_store(tmp_path)) for _ in range(2)]
-            runtimes = [Runtime(node, Spool(tmp_path / "spool"), now, lambda: 0.0) for node in nodes]
+            runtimes = [Runtime(node, LocalSpool(tmp_path / "spool"), now, lambda: 0.0) for node in nodes]
             one, other = (Dispatcher("crm", hook, runtime, render) for runtime in runtimes)
             tasks = [asyncio.create_task(dispatcher.run()) for dispatcher in (one, other)]
             try:
