@@ -27,6 +27,7 @@ ROUNDS = int(os.environ.get("MAILBRIDGE_KILL_ROUNDS", "20"))
 SEED = int(os.environ.get("MAILBRIDGE_KILL_SEED", "1"))
 CLIENTS = 3
 SETTLE = 240.0
+MOST = 100_000  # faxes, or deliveries
 # The last digits choose the outcome at MyFax. Few are in doubt: three in a row would pause the account.
 ENDINGS = ("43",) * 8 + ("01", "06", "43", "43", "91") + ("43",) * 20 + ("99", "02") + ("43",) * 9 + ("93",)
 _FINAL = ("fax.delivered", "fax.failed", "fax.cancelled")
@@ -154,19 +155,29 @@ async def check_results(env: Environment, clients: list[Client]) -> None:
 
 
 async def settled(env: Environment) -> list[dict[str, Any]]:
-    """Return all faxes once none changes by itself any more."""
+    """Return all faxes once none changes by itself any more. However many there are, each must have its turn."""
     faxes: list[dict[str, Any]] = []
 
-    async def at_rest() -> bool:
+    async def left() -> int:
+        """Return how much is to be done: a fax counts more than the deliveries of its next event."""
         if is_paused(env):
             await env.kill()
             await env.start()
-        faxes[:] = await env.ask("queue", limit=10_000)
-        deliveries = await env.ask("deliveries", limit=10_000)
-        under_way = any(fax["state"] in ("queued", "uploading", "submitted") for fax in faxes)
-        return not under_way and all(delivery["state"] == "delivered" for delivery in deliveries)
+        faxes[:] = await env.ask("queue", limit=MOST)
+        deliveries = await env.ask("deliveries", limit=MOST)
+        under_way: int = sum(fax["state"] in ("queued", "uploading", "submitted") for fax in faxes)
+        undelivered: int = sum(delivery["state"] != "delivered" for delivery in deliveries)
+        return 10 * under_way + undelivered
 
-    await until(at_rest, patience=SETTLE, every=0.3, what="some faxes never become final")
+    before = await left()
+
+    async def progress() -> bool:
+        return await left() < before
+
+    while before:
+        states = Counter(fax["state"] for fax in faxes)
+        await until(progress, patience=SETTLE, every=0.3, what=f"some faxes never become final: {before} of {states}")
+        before = await left()
     return faxes
 
 
