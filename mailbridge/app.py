@@ -46,6 +46,7 @@ from mailbridge.submission.local_submission import LocalSubmission
 from mailbridge.submission.page_pictures import PagePictures
 from mailbridge.submission.sandbox import missing_parts
 from mailbridge.submission.server import SmtpService
+from mailbridge.watched_mailboxes import WatchedMailboxes
 from mailbridge.web.app import Check, build
 from mailbridge.web.links import Links
 from mailbridge.web.metrics import Facts
@@ -109,7 +110,8 @@ class Daemon:
             stack.callback(self._drafts.close)
 
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            self._background = Background(group, runtime)
+            self._background = Background(group, runtime, store.member)
+            self._mailboxes = WatchedMailboxes(self._background, store.member)
             stack.callback(self._background.cancel)
             keeping = group.create_task(self._keep_up())
             stack.callback(keeping.cancel)
@@ -208,23 +210,19 @@ class Daemon:
 
     def _web_app(self, config: Config, links: Links) -> ASGIApp:
         runtime = self._runtime
-        checks = _health_checks(self._store, runtime.spool, self._background.all(Watcher))
+        checks = _health_checks(self._store, runtime.spool, self._mailboxes.connected)
         return build(runtime.store, runtime.spool, links, checks, self._clock, self._facts, self._console(config))
 
     def _console(self, config: Config) -> ASGIApp | None:
-        def contacts() -> Mapping[str, datetime | None]:
-            return {one.name: one.last_contact for one in self._background.all(Watcher)}
-
         log_in = partial(_log_in, self._smtp)
-        confirm = self._letter_reader.confirmation
+        confirm, contacts = self._letter_reader.confirmation, self._mailboxes.last_contacts
         self._drafts.domain = config.smtp.domains[0]
         return console_app(
             config, self._runtime, log_in, confirm, lambda event: self._render(event), self._pictures, self._drafts, contacts
         )
 
     def _facts(self) -> Facts:
-        contacts, config = {one.name: one.last_contact for one in self._background.all(Watcher)}, self._config
-        return Facts(tuple(config.accounts), config.state_dir, contacts)
+        return Facts(tuple(self._config.accounts), self._config.state_dir, self._mailboxes.last_contacts())
 
     async def _open_http(self, config: Config, app: ASGIApp) -> WebService:
         web, self.http = await open_http(config, app)
@@ -252,13 +250,15 @@ def check_fixed(present: Config, new: Config) -> None:
             raise ConfigError(key, fault, "restore the old value, or stop the daemon, move its state, and start it")
 
 
-def _health_checks(store: SqlStore, spool: Spool, watchers: Sequence[Watcher]) -> dict[str, Check]:
+def _health_checks(store: SqlStore, spool: Spool, mailboxes: Callable[[], Mapping[str, bool]]) -> dict[str, Check]:
     async def writable() -> bool:
+        if store.member is not None:
+            store.member.check_lease()
         await store.run(lambda tx: None)
         return store.healthy and await asyncio.to_thread(spool.probe)
 
-    async def connected(watcher: Watcher) -> bool:
-        return watcher.connected
+    async def connected(name: str) -> bool:
+        return mailboxes().get(name, False)
 
     # Its file and its transaction cost more than anything else that a stranger may ask for.
-    return {"store": SharedProbe(writable), **{f"mailbox {watcher.name}": partial(connected, watcher) for watcher in watchers}}
+    return {"store": SharedProbe(writable), **{f"mailbox {name}": partial(connected, name) for name in mailboxes()}}

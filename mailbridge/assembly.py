@@ -45,6 +45,7 @@ class Part(NamedTuple):
     name: str  # of the account, mailbox or webhook that it is for
     made_of: tuple[object, ...]
     service: Service
+    lease: str = ""  # where several nodes share the database, the one that has this lease runs it; empty: each does
 
 
 class Assembly:
@@ -71,22 +72,27 @@ class Assembly:
         watchers = zip(boxes, self.watchers(catch_up), strict=True)
         return [
             *(Part("uploader", name, (account, fax, *calls), service) for (name, account), service in uploaders),
-            Part("poller", "", (config.accounts, fax, *calls), self.poller()),
+            Part("poller", "", (config.accounts, fax, *calls), self.poller(), "poller"),
             *(Part("dispatcher", name, (webhook, *links_of), service) for (name, webhook), service in dispatchers),
-            *(Part("watcher", name, (mailbox, *mails), service) for (name, mailbox), service in watchers),
-            *(Part("listing", service.name, (config.accounts, *lists), service) for service in self.listings(documents)),
+            *(Part("watcher", name, (mailbox, *mails), service, f"mailbox {name}") for (name, mailbox), service in watchers),
+            *(Part("listing", one.name, (config.accounts, *lists), one, one.name) for one in self.listings(documents)),
             *self._notices(),
-            Part("retention", "", (config.retention,), self.retention()),
+            Part("retention", "", (config.retention,), self.retention(), "retention"),
         ]
 
     def _notices(self) -> list[Part]:
         """The services that deliver notices, where the configuration needs them."""
         config = self._config
         mails, folders = build_dispatcher(config, self._runtime, self._confirm), build_folders(config, self._runtime)
+        admin = build_admin_watch(config, self._runtime)
         mails_of = (config.notice, config.smtp.hostname, config.smtp.domains, config.language, config.timezone, config.users)
         return [
             *([Part("notices", mails.name, mails_of, mails)] if mails else []),
-            *([Part("admin", "", mails_of, admin)] if (admin := build_admin_watch(config, self._runtime)) else []),
+            *(
+                [Part("admin", "", mails_of, admin, "administrators")]
+                if (admin := build_admin_watch(config, self._runtime))
+                else []
+            ),
             *([Part("folders", folders.name, (config.timezone,), folders)] if folders else []),
         ]
 

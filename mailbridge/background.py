@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from mailbridge import log
-from mailbridge.assembly import Part, myfax_client
+from mailbridge.assembly import Part, Service, myfax_client
 from mailbridge.clock import Clock
 from mailbridge.config import Config
 from mailbridge.errors import ControlError, StoreUnavailable
@@ -20,6 +20,8 @@ from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Store
+from mailbridge.store.leased_service import LeasedService
+from mailbridge.store.node import Leases
 
 T = TypeVar("T")
 # Seconds that uploads under way get when their account's configuration changes, less than a reload's client waits.
@@ -33,16 +35,20 @@ _TAKE_OVER_SECONDS = 5.0
 
 
 class Background:
-    """The services that run in the task group of a daemon."""
+    """The services that run in the task group of a daemon. With `leases`, one that needs a lease runs while this node has it."""
 
-    def __init__(self, group: asyncio.TaskGroup, runtime: Runtime) -> None:
-        self._group, self._runtime = group, runtime
+    def __init__(self, group: asyncio.TaskGroup, runtime: Runtime, leases: Leases | None = None) -> None:
+        self._group, self._runtime, self._leases = group, runtime, leases
         self._is_stopping = False
         self._parts: list[tuple[Part, asyncio.Task[None]]] = []
 
     def all(self, kind: type[T]) -> list[T]:
         """Return the services of this class."""
         return [part.service for part, _ in self._parts if isinstance(part.service, kind)]
+
+    def leased(self, kind: type[T]) -> list[tuple[str, T]]:
+        """Return the services of this class with the names of their leases."""
+        return [(part.lease, part.service) for part, _ in self._parts if isinstance(part.service, kind)]
 
     def one(self, kind: type[T]) -> T:
         """Return the only service of this class."""
@@ -61,6 +67,8 @@ class Background:
         """
         kept = [(part, task) for part, task in self._parts if any(_same(part, other) for other in wanted)]
         removed = [(part, task) for part, task in self._parts if not any(part is other for other, _ in kept)]
+        # Each wants its lease before the one that it replaces gives it back, so that no other node takes it meanwhile.
+        new = [(part, self._runner(part)) for part in wanted if not any(_same(part, other) for other, _ in kept)]
         uploaders = [part.service for part, _ in removed if isinstance(part.service, Uploader)]
         await asyncio.gather(*(uploader.drain(_DRAIN) for uploader in uploaders))
         for _, task in removed:
@@ -68,8 +76,16 @@ class Background:
         await asyncio.gather(*(task for _, task in removed), return_exceptions=True)
         if removed:
             await self._settle([part for part, _ in removed], on_doubt)
-        new = [part for part in wanted if not (self._is_stopping or any(_same(part, other) for other, _ in kept))]
-        self._parts = kept + [(part, self._group.create_task(part.service.run())) for part in new]
+        if self._is_stopping:
+            for runner in (one for _, one in new if isinstance(one, LeasedService)):
+                runner.give_up()
+            new = []
+        self._parts = kept + [(part, self._group.create_task(runner.run())) for part, runner in new]
+
+    def _runner(self, part: Part) -> Service:
+        if self._leases is None or not part.lease:
+            return part.service
+        return LeasedService(part.lease, part.service.run, self._leases)
 
     async def _settle(self, removed: Sequence[Part], on_doubt: OnDoubt) -> None:
         """Settle what the stopped services have left unfinished."""
@@ -85,8 +101,14 @@ class Background:
                 await asyncio.sleep(_STORE_PAUSE)
 
     async def drain(self, seconds: float) -> None:
-        """Start no more uploads and services, and wait at most so many seconds for the uploads under way."""
+        """Start no more uploads and services, and wait at most so many seconds for the uploads under way.
+
+        Leases are given back first, so that other nodes need not wait for them.
+        """
         self._is_stopping = True
+        if self._leases is not None:
+            for task in (task for part, task in self._parts if part.lease):
+                task.cancel()
         await asyncio.gather(*(uploader.drain(seconds) for uploader in self.all(Uploader)))
 
     def cancel(self) -> None:

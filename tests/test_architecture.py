@@ -29,6 +29,7 @@ LAYERS = (
     ("console",),
     ("assembly", "http_assembly", "online_check"),
     ("background",),
+    ("watched_mailboxes",),
     ("stores",),
     ("app",),
     ("process",),

@@ -183,8 +183,9 @@ class Deliveries:
             left = nobody_works_on("delivery", self._sql, own=endpoints is not None)
             sending = (_delivery.endpoint == endpoint, _delivery.state == "sending", left)
             requeue = update(schema.delivery).where(*sending).values(state=pending, settled_at=None)
-            requeued += self._sql.execute(requeue).rowcount
-            self._sql.topics.add(f"deliver:{endpoint}")
+            if changed := self._sql.execute(requeue).rowcount:
+                requeued += changed
+                self._sql.topics.add(f"deliver:{endpoint}")
         return requeued
 
     def _endpoints_with(self, state: DeliveryState) -> list[str]:

@@ -333,7 +333,7 @@ def test_attack_14_the_daemons_store_check_is_shared(tmp_path: Path) -> None:
         async with SqliteStore(tmp_path, lambda fax: {}, lambda event: []) as store:
             spool = LocalSpool(tmp_path / "spool")
             spool.create("env_1").abort()
-            check = _health_checks(store, spool, [])["store"]
+            check = _health_checks(store, spool, dict)["store"]
             assert isinstance(check, SharedProbe)
             assert await check()
 

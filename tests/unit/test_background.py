@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from mailbridge.assembly import Part
 from mailbridge.background import Background
 from mailbridge.errors import ControlError
 from mailbridge.runtime import Runtime
-from tests.wait_helpers import PATIENCE
+from tests.wait_helpers import PATIENCE, until
 
 
 class Store:
@@ -63,3 +64,60 @@ def test_a_reload_starts_nothing_once_the_daemon_stops(stops: bool) -> None:
         assert second.started.is_set() is not stops
 
     asyncio.run(scenario())
+
+
+class Leases:
+    """The leases of a node that has all that it wants."""
+
+    def __init__(self) -> None:
+        self.wanted: list[str] = []
+        self.given_back: list[str] = []
+
+    def want(self, name: str, _: object) -> None:
+        self.wanted.append(name)
+
+    def give_back(self, name: str) -> None:
+        self.wanted.remove(name)
+        if name not in self.wanted:
+            self.given_back.append(name)
+
+    def has(self, name: str) -> bool:
+        return name in self.wanted
+
+
+def with_leases(scenario: Callable[[Background, Leases], Awaitable[None]]) -> None:
+    async def main() -> None:
+        store, leases = Store(), Leases()
+        store.goes_on.set()
+        runtime = Runtime(cast(Any, store), cast(Any, None), lambda: datetime.now(UTC), random.random)
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+            background = Background(group, runtime, leases)
+            await scenario(background, leases)
+            background.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_reload_keeps_the_lease_of_what_it_replaces_and_gives_back_that_of_what_it_removes() -> None:
+    async def scenario(background: Background, leases: Leases) -> None:
+        office, other, changed = Service(), Service(), Service()
+        parts = [Part("watcher", "office", ("old",), office, "mailbox office"), Part("watcher", "b", (), other, "mailbox b")]
+        await background.change(parts, "hold")
+        await office.started.wait()
+        await background.change([Part("watcher", "office", ("new",), changed, "mailbox office")], "hold")
+        await changed.started.wait()
+        assert (leases.wanted, leases.given_back) == (["mailbox office"], ["mailbox b"])
+
+    with_leases(scenario)
+
+
+def test_p18_a_daemon_that_stops_gives_its_leases_back_before_its_uploads_end() -> None:
+    async def scenario(background: Background, leases: Leases) -> None:
+        office, dispatcher = Service(), Service()
+        parts = [Part("watcher", "office", (), office, "mailbox office"), Part("dispatcher", "crm", (), dispatcher)]
+        await background.change(parts, "hold")
+        await office.started.wait()
+        await background.drain(0)
+        await until(lambda: leases.given_back == ["mailbox office"])
+
+    with_leases(scenario)
