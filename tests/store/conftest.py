@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from mailbridge.store import postgres_connection, postgres_node
-from tests.postgres_server import PostgresServer, running_server
+from tests.postgres_server import PostgresServer
 from tests.store import factories
 from tests.wait_helpers import PATIENCE
 
@@ -21,20 +21,24 @@ def _patient_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_node, "_TRUSTED", PATIENCE)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server for all tests of this process."""
-    with running_server() as server:
-        yield server
+@pytest.fixture(params=["postgresql", "pgbouncer"])
+def only_postgres(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> Iterator[PostgresServer]:
+    """Let `factories.a_store` and `ask` use PostgreSQL, also by a pool (row P14)."""
+    factories.server = postgres_server
+    postgres_server.pool = request.getfixturevalue("postgres_pool") if request.param == "pgbouncer" else None
+    yield postgres_server
+    factories.server = postgres_server.pool = None
+    postgres_server.drop_all()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "pgbouncer"])
 def database(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let `factories.with_store` and `ask` use each kind of database in turn."""
     if request.param == "sqlite":
         yield
         return
     factories.server = server = request.getfixturevalue("postgres_server")
+    server.pool = request.getfixturevalue("postgres_pool") if request.param == "pgbouncer" else None
     yield
-    factories.server = None
+    factories.server = server.pool = None
     server.drop_all()

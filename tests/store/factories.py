@@ -45,7 +45,9 @@ def a_store(path: Path) -> SqliteStore | PostgresStore:
 
     if server is None:
         return SqliteStore(path, describe, lambda type_: ["crm", "erp"])
-    return PostgresStore(server.url(server.database(str(path))), describe, lambda type_: ["crm", "erp"], unsafe=True)
+    database = server.database(str(path))
+    url, listen_url = server.client_url(database), server.url(database)
+    return PostgresStore(url, describe, lambda type_: ["crm", "erp"], listen_url=listen_url, unsafe=True)
 
 
 def with_store(path: Path, scenario: Callable[[SqlStore], Awaitable[None]]) -> None:

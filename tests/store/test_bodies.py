@@ -16,18 +16,13 @@ from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.store.postgres import PostgresStore
 from mailbridge.store.postgres_bodies import PIECE, PostgresBodies
 from tests.postgres_server import PostgresServer
-from tests.store import factories
 from tests.store.factories import a_store, ask
+
+pytestmark = pytest.mark.usefixtures("only_postgres")
 
 NAME = "mail/3f/env_1.eml"
 CONTENT = bytes(range(256)) * (PIECE // 100)  # not a multiple of a piece
 FUTURE = datetime.now(UTC) + timedelta(days=365)
-
-
-@pytest.fixture(autouse=True)
-def only_postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> PostgresServer:
-    monkeypatch.setattr(factories, "server", postgres_server)
-    return postgres_server
 
 
 def with_bodies(path: Path, scenario: Callable[[PostgresBodies], None]) -> None:

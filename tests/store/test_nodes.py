@@ -23,19 +23,11 @@ from mailbridge.store.interface import Transaction
 from mailbridge.store.postgres import PostgresStore
 from mailbridge.store.rivals import LEASE
 from tests.factories import NOW, a_fax, an_envelope
-from tests.postgres_server import PostgresServer
-from tests.store import factories
 from tests.store.factories import a_store, ask
 from tests.wait_helpers import until
 
 pytestmark = pytest.mark.usefixtures("only_postgres")
 Nodes = Callable[[PostgresStore, PostgresStore], Awaitable[None]]
-
-
-@pytest.fixture
-def only_postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> PostgresServer:
-    monkeypatch.setattr(factories, "server", postgres_server)
-    return postgres_server
 
 
 @asynccontextmanager

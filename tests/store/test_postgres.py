@@ -23,17 +23,12 @@ from mailbridge.store.postgres_faults import PostgresFaults
 from mailbridge.store.sql_store import SqlStore
 from tests.factories import NOW, a_fax, an_envelope
 from tests.postgres_server import PostgresServer
-from tests.store import factories
 from tests.store.factories import a_store, ask, with_store
 from tests.wait_helpers import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("only_postgres")
-
-
-@pytest.fixture
-def only_postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> PostgresServer:
-    monkeypatch.setattr(factories, "server", postgres_server)
-    return postgres_server
+# For tests that end the store's own connection: a pool does not say which one of the server it uses.
+DIRECT = pytest.mark.parametrize("only_postgres", ["postgresql"], indirect=True)
 
 
 def with_two_stores(path: Path, scenario: Callable[[SqlStore, SqlStore], Awaitable[None]]) -> None:
@@ -154,6 +149,7 @@ def test_while_the_server_is_gone_nothing_is_accepted_and_afterwards_it_is(tmp_p
     with_store(tmp_path, scenario)
 
 
+@DIRECT
 def test_a_connection_that_ends_during_the_commit_leaves_the_outcome_open(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
         def end(connection: Connection) -> None:
@@ -168,6 +164,7 @@ def test_a_connection_that_ends_during_the_commit_leaves_the_outcome_open(tmp_pa
     with_store(tmp_path, scenario)
 
 
+@DIRECT
 def test_a_server_that_became_read_only_is_left(tmp_path: Path, only_postgres: PostgresServer) -> None:
     async def scenario(store: SqlStore) -> None:
         pids: list[int] = []

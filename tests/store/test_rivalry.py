@@ -15,17 +15,12 @@ from mailbridge.store.delivery_interface import DeliveryChange
 from mailbridge.store.interface import Transaction
 from mailbridge.store.postgres import PostgresStore
 from tests.factories import NOW, a_fax, an_envelope
-from tests.postgres_server import PostgresServer
-from tests.store import factories
 from tests.store.factories import a_store, ask
+
+pytestmark = pytest.mark.usefixtures("only_postgres")
 
 NODES, MAILS = 4, 12
 SINCE = NOW - timedelta(days=1)
-
-
-@pytest.fixture(autouse=True)
-def only_postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factories, "server", postgres_server)
 
 
 def accept(tx: Transaction, keys: list[str]) -> None:

@@ -12,21 +12,13 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from mailbridge.store import postgres_waking
 from mailbridge.store.postgres import PostgresStore
 from mailbridge.store.postgres_waking import Waking
 from tests.factories import NOW, a_fax, an_envelope
-from tests.postgres_server import PostgresServer
-from tests.store import factories
 from tests.store.factories import a_store, ask
 from tests.wait_helpers import PATIENCE, until
 
-
-@pytest.fixture(autouse=True)
-def only_postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factories, "server", postgres_server)
-    monkeypatch.setattr(postgres_waking, "_RETRY", 0.01)
-    monkeypatch.setattr(postgres_waking, "_PING", 3600.0)  # its query would stand where `LISTENERS` looks for LISTEN
+pytestmark = pytest.mark.usefixtures("only_postgres")
 
 
 def with_two_nodes(path: Path, scenario: Callable[[PostgresStore, PostgresStore], Awaitable[None]]) -> None:
