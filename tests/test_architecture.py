@@ -105,6 +105,7 @@ PURE = (
     "store/notice_records.py",
     "store/transfer_encoding.py",
     "submission/address.py",
+    "submission/command_line.py",
     "submission/commands.py",
     "submission/connection_limits.py",
     "submission/dot_decoder.py",
