@@ -48,6 +48,7 @@ from mailbridge.submission.sandbox import missing_parts
 from mailbridge.submission.server import SmtpService
 from mailbridge.watched_mailboxes import WatchedMailboxes
 from mailbridge.web.app import Check, build
+from mailbridge.web.link_key import load_link_key
 from mailbridge.web.links import Links
 from mailbridge.web.metrics import Facts
 from mailbridge.web.server import WebService
@@ -115,7 +116,8 @@ class Daemon:
             stack.callback(self._background.cancel)
             keeping = group.create_task(self._keep_up())
             stack.callback(keeping.cancel)
-            links = document_links(self._config)
+            self._link_key = await load_link_key(store, self._config.state_dir)
+            links = document_links(self._config, self._link_key)
             self._render = link_renderer(links, self._clock)
             await self._background.change(self._parts(self._config, links), self._config.fax.on_doubt)
             await self._open_control_socket(stack)
@@ -134,7 +136,7 @@ class Daemon:
         async with self._reloading:
             self._background.check_not_stopping()
             check_fixed(self._config, config)
-            links = document_links(config)
+            links = document_links(config, self._link_key)
             old_web, moved = self._web, http_listener(config) != http_listener(self._config)
             web = await self._open_http(config, old_web.app) if moved else old_web
             if not moved:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,12 +20,11 @@ from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Listing
 from mailbridge.report.listing_recorder import Kind, ListingOptions
 from mailbridge.report.oauth import Tokens
-from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.watcher import Watcher
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
 from mailbridge.store.retention import Retention
-from mailbridge.web.links import TTL, Links, load_or_create_key
+from mailbridge.web.links import TTL, Links
 from mailbridge.webhook.dispatcher import Dispatcher
 from mailbridge.webhook.payload import body
 
@@ -124,7 +122,6 @@ class Assembly:
         """One for each mailbox; `catch_up` as in `Daemon`."""
         # While redialling is on, a report of busy or no answer only triggers a status poll: the poller counts the dials.
         poll_first: frozenset[ErrorCode] = frozenset(("busy", "no_answer")) if self._config.fax.redial.times else frozenset()
-        poll_requests = PollRequests()
         return [
             Watcher(
                 WatcherOptions(
@@ -138,7 +135,6 @@ class Assembly:
                     poll_first=poll_first,
                 ),
                 self._runtime,
-                poll_requests,
                 Tokens(name, mailbox.oauth2, self._config.state_dir, self._runtime.clock) if mailbox.oauth2 else None,
             )
             for name, mailbox in self._config.mailboxes.items()
@@ -176,13 +172,8 @@ def myfax_client(config: Config, account: str) -> MyFax:
     return MyFax(login.email, login.password, myfax.url, myfax.timeout, ZoneInfo(config.timezone))
 
 
-def document_links(config: Config, *, create: bool = True) -> Links:
-    """Return the maker of document links. A link never outlives its document. Raises OSError where its key cannot be kept.
-
-    Without `create`, a key that does not exist yet is not stored: a command may run as another user than the daemon.
-    """
-    path = config.state_dir / "link.key"
-    key = load_or_create_key(path) if create or path.exists() else os.urandom(32)
+def document_links(config: Config, key: bytes) -> Links:
+    """Return the maker of document links, signed with `key`. A link never outlives its document."""
     kept = timedelta(seconds=config.retention.documents)
     return Links(key, config.http.base_url, min(TTL, kept))
 

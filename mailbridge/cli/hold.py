@@ -37,6 +37,8 @@ def hold(account: str | None, as_json: bool, config_path: Path) -> None:
 def resume(account: str | None, as_json: bool, config_path: Path) -> None:
     """Send again what mailbridge hold has kept queued. Without --account this ends every hold.
 
+    It also ends the pause of an account after three uploads without an answer.
+
     \b
       mailbridge resume
     """

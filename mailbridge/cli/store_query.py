@@ -105,11 +105,13 @@ def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
         from mailbridge.config import load
         from mailbridge.control.commands import bind
         from mailbridge.stores import open_store
+        from mailbridge.web.link_key import find_link_key
 
     async def work() -> Any:
         config, clock = load(config_path, environment(config_path)), Clock()
         async with open_store(config) as store:
-            render = link_renderer(document_links(config, create=False), clock)
+            links = document_links(config, await find_link_key(store, config.state_dir))
+            render = link_renderer(links, clock)
             return await bind(store, clock, render)[command](**args)
 
     return asyncio.run(work())

@@ -61,9 +61,9 @@ async def find(console: Console, request: Request) -> Identity | None:
     now, hash = console.runtime.clock(), _hash(token)
     session = console.sessions.get(hash, now)
     if session is None:
-        session = await console.runtime.store.run(lambda tx: tx.console_sessions.get(hash, now))
+        session, shared = await console.runtime.store.run(lambda tx: (tx.console_sessions.get(hash, now), tx.shared))
         if session is not None:
-            console.sessions.put(session, now)
+            console.sessions.put(session, now, shared=shared)
     if session is None or console.password_digest(session.user) != session.password:
         return None
     return console.identity(session.user, session.id)

@@ -13,6 +13,7 @@ from mailbridge.errors import ControlError
 from mailbridge.lifecycle import FaxState, FaxTrigger
 from mailbridge.model import Failure, Fax, last_attempt, new_id, new_token
 from mailbridge.store.interface import Store, Transaction
+from mailbridge.store.sending_state import paused_condition
 
 Clock = Callable[[], datetime]
 # Who does it, from where and by which way, for the audit; None where that is not known.
@@ -177,7 +178,10 @@ async def hold(store: Store, clock: Clock, *, account: str | None = None, by: By
 
 
 async def resume(store: Store, clock: Clock, *, account: str | None = None, by: By = None) -> dict[str, Any]:
-    """Send again what `hold` has kept queued, of an account or of all; `account` None ends every hold. Raises ControlError."""
+    """Send again what `hold` has kept queued, of an account or of all; `account` None ends every hold. Raises ControlError.
+
+    A pause after uploads without an answer ends too.
+    """
 
     def work(tx: Transaction) -> dict[str, Any]:
         _note_sending(tx, by, "sending.resume", account, clock())
@@ -189,6 +193,9 @@ async def resume(store: Store, clock: Clock, *, account: str | None = None, by: 
             raise ControlError("sending of all accounts is held; resume without --account ends that")
         now = clock()
         answer = _held(tx, account, now, on=False)
+        for name in tx.sending.paused():
+            if account in (None, name):
+                _end_pause(tx, name, now)
         for fax in tx.faxes.newest("queued", _NO_LIMIT):
             # It gets as much time as at first: it may have waited as long as that.
             if account in (None, fax.account) and fax.due_at <= now:
@@ -196,6 +203,12 @@ async def resume(store: Store, clock: Clock, *, account: str | None = None, by: 
         return answer
 
     return await store.run(work)
+
+
+def _end_pause(tx: Transaction, account: str, now: datetime) -> None:
+    tx.sending.answered(account, doubts=True)
+    if tx.conditions.set(paused_condition(account), on=False):
+        tx.events.emit("account.resumed", {"account": account}, now)
 
 
 def _note_sending(tx: Transaction, by: By, what: str, account: str | None, now: datetime) -> None:

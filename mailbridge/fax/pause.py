@@ -13,7 +13,7 @@ from mailbridge import log
 from mailbridge.fax.outcome import UploadOutcome
 from mailbridge.model import rfc3339
 from mailbridge.store.interface import Transaction
-from mailbridge.store.sending_state import SendingState
+from mailbridge.store.sending_state import SendingState, paused_condition
 
 DOUBTS_BEFORE_PAUSE = 3
 PAUSE = timedelta(minutes=5)
@@ -50,7 +50,7 @@ class AccountPause:
             self._report(tx, state, now)
         elif outcome.answered:
             ended = tx.sending.answered(self._account, doubts=state.doubts > 0)
-            if (ended or self._may_be_reported) and tx.conditions.set(self._condition, on=False):
+            if (ended or self._may_be_reported) and tx.conditions.set(paused_condition(self._account), on=False):
                 tx.events.emit("account.resumed", {"account": self._account}, now)
             state = SendingState()
         elif outcome.trigger == "defer" and state.paused_until is not None:
@@ -68,12 +68,8 @@ class AccountPause:
             if before.paused_until is not None:
                 log.account_reopened(f"account {self._account}")
 
-    @property
-    def _condition(self) -> str:
-        return f"account {self._account} is paused"
-
     def _report(self, tx: Transaction, state: SendingState, now: datetime) -> None:
-        if state.paused_until is not None and tx.conditions.set(self._condition, on=True):
+        if state.paused_until is not None and tx.conditions.set(paused_condition(self._account), on=True):
             reason = f"{state.doubts} uploads in a row got no answer; one is tried when the pause ends"
             data = {"account": self._account, "reason": reason, "until": rfc3339(state.paused_until)}
             tx.events.emit("account.paused", data, now)

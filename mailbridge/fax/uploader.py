@@ -97,7 +97,7 @@ class Uploader:
         if self._draining or len(self._in_flight) >= self._account.uploads:
             return False
         async with self._in_flight.starting:
-            was_held = self._pause.state.held
+            before = self._pause.state
             claimed = await self._store.run(partial(self._claim, in_flight=len(self._in_flight)))
             for fax in claimed:
                 self._last_owner = fax.owner
@@ -105,8 +105,11 @@ class Uploader:
                     self._in_flight.start(fax, self._upload(fax))
                 else:
                     log.fax_expired(fax.id)
-        if self._pause.state.held != was_held:
-            (log.sending_resumed if was_held else log.sending_held)(f"account {self._name}")
+        after = self._pause.state
+        if after.held != before.held:
+            (log.sending_held if after.held else log.sending_resumed)(f"account {self._name}")
+        if before.paused_until is not None and after.paused_until is None:  # by a person, or by an answer to another node
+            log.account_reopened(f"account {self._name}")
         return bool(claimed)
 
     def _free_slots(self) -> int:

@@ -25,7 +25,6 @@ from mailbridge.report.imap_responses import FIRST_BYTES, FetchedMail
 from mailbridge.report.mail_fetcher import Batch, MailFetcher
 from mailbridge.report.mail_marker import MailMarker
 from mailbridge.report.parser import digest, parse
-from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.received_document import SpooledMail, spool_mail
 from mailbridge.report.recorder import Recorder
 from mailbridge.report.trust import verify
@@ -47,10 +46,10 @@ class Pipeline:
     else that goes wrong with a mail ends there: it is recorded as unreadable, and the mails around it are processed.
     """
 
-    def __init__(self, options: WatcherOptions, runtime: Runtime, poll_requests: PollRequests) -> None:
+    def __init__(self, options: WatcherOptions, runtime: Runtime) -> None:
         self._options, self._runtime = options, runtime
         self._fetcher = MailFetcher(options.max_mail)
-        self._recorder = Recorder(options, runtime, poll_requests)
+        self._recorder = Recorder(options, runtime)
         self._marker = MailMarker(options.name, options.mailbox.after)
 
     def reset_uids(self) -> None:

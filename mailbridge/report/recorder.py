@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from mailbridge import log
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import Cursor, Report
-from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.received_document import SpooledMail, discard_documents
 from mailbridge.report.received_fax_recorder import ReceivedFaxRecorder
 from mailbridge.report.report_recorder import ReportRecorder
@@ -22,9 +21,9 @@ from mailbridge.store.interface import Transaction
 class Recorder:
     """Records the mails of one mailbox."""
 
-    def __init__(self, options: WatcherOptions, runtime: Runtime, poll_requests: PollRequests) -> None:
+    def __init__(self, options: WatcherOptions, runtime: Runtime) -> None:
         self._options, self._runtime = options, runtime
-        self._reports = ReportRecorder(options, poll_requests)
+        self._reports = ReportRecorder(options)
         self._received_faxes = ReceivedFaxRecorder(options)
 
     async def record(self, mails: Sequence[SpooledMail], cursor: Cursor) -> list[int]:

@@ -10,7 +10,6 @@ from mailbridge.errors import IllegalTransition
 from mailbridge.model import Failure, Fax, Report, last_attempt
 from mailbridge.myfax.status_codes import DELIVERED, Outcome, describe, report_outcome
 from mailbridge.report.match import SKEW, How, Match, identifiers, match
-from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.store.interface import Transaction
 
@@ -21,8 +20,8 @@ class ReportRecorder:
     A report ends its fax only if it is trusted and names it surely. Any other one is a reason to ask MyFax, no more.
     """
 
-    def __init__(self, options: WatcherOptions, poll_requests: PollRequests) -> None:
-        self._options, self._poll_requests = options, poll_requests
+    def __init__(self, options: WatcherOptions) -> None:
+        self._options = options
 
     def record(self, tx: Transaction, report: Report, now: datetime) -> None:
         """Record one report."""
@@ -33,7 +32,7 @@ class ReportRecorder:
         fax, outcome = tx.faxes.get(found.fax_id), report_outcome(report.status, report.status_code)
         if not report.trusted or (found.how == "destination" and not self._number_suffices(fax)):
             self._emit(tx, report, found, now)
-            self._poll_requests.request(tx, fax, now)
+            tx.poll_requests.request(fax, now)
         elif outcome == "ask" or outcome.kind == "pending" or self._poller_decides(report, found, fax, outcome):
             self._leave_to_poller(tx, report, found, fax, now)
         else:
@@ -67,7 +66,7 @@ class ReportRecorder:
     def _leave_to_poller(self, tx: Transaction, report: Report, found: Match, fax: Fax, now: datetime) -> None:
         if fax.state == "submitted":
             tx.faxes.update(fax.id, report=report_data(report, found.how))
-        self._poll_requests.request(tx, fax, now)
+        tx.poll_requests.request(fax, now)
         log.report_inconclusive(fax.id, mailbox=self._options.name, status_code=report.status_code, how=found.how)
 
     def _end(self, tx: Transaction, report: Report, found: Match, fax: Fax, outcome: Outcome, now: datetime) -> None:

@@ -40,7 +40,6 @@ from mailbridge.report.imap_responses import Folder
 from mailbridge.report.mailbox_status import MailboxStatus
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.pipeline import Pipeline
-from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.retry import login_delay, reconnect_delay
 from mailbridge.runtime import Runtime
@@ -60,16 +59,14 @@ TOKEN_SECONDS = 1.0
 class Watcher:
     """Watches one mailbox. `connected` says whether mail that arrives now would be seen now.
 
-    `tokens` are needed where the mailbox has no password. All watchers share one `poll_requests`.
+    `tokens` are needed where the mailbox has no password.
     """
 
-    def __init__(
-        self, options: WatcherOptions, runtime: Runtime, poll_requests: PollRequests, tokens: Tokens | None = None
-    ) -> None:
+    def __init__(self, options: WatcherOptions, runtime: Runtime, tokens: Tokens | None = None) -> None:
         self.name, self.connected = options.name, False
         self.last_contact: datetime | None = None  # when the server last answered
         self._options, self._runtime, self._tokens = options, runtime, tokens
-        self._pipeline = Pipeline(options, runtime, poll_requests)
+        self._pipeline = Pipeline(options, runtime)
         self._first_start = FirstStart(options, runtime)
         self._status = MailboxStatus(options.name, options.account, runtime)
         self._started_at = runtime.clock()

@@ -51,6 +51,16 @@ class Sending(Protocol):
         With `doubts` false this node knows of none, and only what other nodes have counted is looked for.
         """
 
+    def paused(self) -> list[str]:
+        """Return the accounts that are paused."""
+
+
+class PollRequests(Protocol):
+    """Requests of reports to ask MyFax about a fax at once."""
+
+    def request(self, fax: Fax, now: datetime) -> None:
+        """Make a submitted fax due for a status request now, unless that was done in the last minute."""
+
 
 class Faxes(Protocol):
     """Outbound faxes."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from mailbridge.model import Cursor, Event, ListingProgress, ReceivedItem
 from mailbridge.store.console_interface import ConsoleSessions
 from mailbridge.store.delivery_interface import Deliveries, StoppedWebhooks
-from mailbridge.store.fax_interface import Faxes, Sending, Submissions
+from mailbridge.store.fax_interface import Faxes, PollRequests, Sending, Submissions
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.hour_counts import HourCounts
 from mailbridge.store.list_filter import FaxesFound, FaxGroup, ListFilter, ReceivedFound
@@ -99,6 +99,16 @@ class Conditions(Protocol):
         """Return the accounts whose uploads are held back; an empty name stands for all."""
 
 
+class Secrets(Protocol):
+    """Secrets that mailbridge makes itself."""
+
+    def get(self, name: str) -> str | None:
+        """Return a secret, None if there is none."""
+
+    def add(self, name: str, value: str) -> str:
+        """Store a secret unless there is one already; return the one that is stored."""
+
+
 class Mailboxes(Protocol):
     """The mailboxes that are watched."""
 
@@ -177,6 +187,10 @@ class Transaction(Protocol):
     def stopped_webhooks(self) -> StoppedWebhooks: ...
     @property
     def sending(self) -> Sending: ...
+    @property
+    def poll_requests(self) -> PollRequests: ...
+    @property
+    def secrets(self) -> Secrets: ...
     @property
     def conditions(self) -> Conditions: ...
     @property

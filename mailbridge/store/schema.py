@@ -60,12 +60,14 @@ _RECEIVED = text(RECEIVED)
 _ABOUT_A_MAIL, _BY_MAIL = text("envelope_id IS NOT NULL"), text("address IS NOT NULL")
 OWNER = """coalesce("user", client, '-')"""  # where users take turns; queries must have it as it stands here
 
-# Facts about the database itself. Written when it is created and migrated, by `store.conditions`, and by `store.writer`.
+# Facts about the database itself, and small ones about its work. Written when it is created and migrated, by `store.conditions`,
+# `store.sending_state`, `store.alerts`, and by `store.writer`.
 meta = Table(
     "meta",
     metadata,
-    # "schema": its version. "made": when it was created, ISO 8601. "condition: NAME": it holds. "written": filler, to prove that
-    # the disk takes data again after a failed commit.
+    # "schema": its version. "made": when it was created, ISO 8601. "condition: NAME": it holds. "pause: ACCOUNT": its uploads in
+    # a row without an answer. "alert: …": what was mailed to administrators. "written": filler, to prove that the disk takes data
+    # again after a failed commit.
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
@@ -307,6 +309,22 @@ console_session = Table(
     Column("expires_at", Instant, nullable=False),
     Column("client", Text, nullable=False),  # IP address of the browser
     Column("agent", Text, nullable=False),  # what the browser calls itself (User-Agent), shortened
+)
+
+# Secrets that mailbridge makes itself: the key of document links. Added once.
+secret = Table(
+    "secret",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),  # base64
+)
+
+# Faxes that a report has made due for a status request in the last minute. Written with the report.
+poll_request = Table(
+    "poll_request",
+    metadata,
+    Column("fax_id", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
 )
 
 # How many faxes and deliveries are in each state: counting two years of them would take seconds. Written by triggers alone.

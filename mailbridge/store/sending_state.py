@@ -36,6 +36,11 @@ class SendingState(NamedTuple):
     paused_until: datetime | None = None
 
 
+def paused_condition(account: str) -> str:
+    """Return the name of the condition that a pause was reported."""
+    return f"account {account} is paused"
+
+
 def held_key(account: str | None) -> str:
     """Return the key in `meta` that holds back an account, None for all."""
     return HELD if account is None else f"{HELD} {account}"
@@ -79,6 +84,12 @@ class Sending:
         if was_paused:
             self._sql.topics.add(f"upload:{account}")  # other nodes wait for its end
         return was_paused
+
+    def paused(self) -> list[str]:
+        prefix = _pause_key("")
+        keys = self._sql.connection.scalars(select(_meta.key).where(_meta.key.startswith(prefix)))
+        accounts = sorted(key.removeprefix(prefix) for key in keys)
+        return [account for account in accounts if self.state(account).paused_until is not None]
 
 
 def _pause_key(account: str) -> str:

@@ -19,12 +19,14 @@ from mailbridge.store.mailboxes import Mailboxes
 from mailbridge.store.node import Node, NodeRow
 from mailbridge.store.node_list import read_nodes
 from mailbridge.store.notices import NoticePlan, Notices
+from mailbridge.store.poll_requests import PollRequests
 from mailbridge.store.received import Received
 from mailbridge.store.retention_queries import RetentionQueries
 from mailbridge.store.search import Search
 from mailbridge.store.sending_state import Sending
 from mailbridge.store.sql import Sql
 from mailbridge.store.stopped_webhooks import StoppedWebhooks
+from mailbridge.store.stored_secrets import Secrets
 from mailbridge.store.submissions import Submissions
 
 
@@ -51,6 +53,8 @@ class SqlTransaction:
         self.submissions = Submissions(sql, self.faxes, self.notices)
         self.stopped_webhooks = StoppedWebhooks(sql)
         self.sending = Sending(sql)
+        self.poll_requests = PollRequests(sql, self.faxes)
+        self.secrets = Secrets(sql)
         self.conditions = Conditions(sql)
         self.mailboxes = Mailboxes(sql)
         self.received = Received(sql)

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import hmac
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from mailbridge import log
-from mailbridge.store.fsync import sync_directory
-
 TTL = timedelta(days=7)
-_KEY_SIZE = 32  # bytes
 
 
 class LinkedDocument(NamedTuple):
@@ -75,25 +69,3 @@ class Links:
 
     def _sign(self, payload: str) -> str:
         return _encode(hmac.digest(self._key, payload.encode(), hashlib.sha256))
-
-
-def load_or_create_key(path: Path) -> bytes:
-    """Return the 32 random bytes in `path`; the first call creates them, durably. Raises OSError.
-
-    A file of another size is no key: anybody could sign with an empty one. It is replaced, and links that were sent end.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        key = path.read_bytes()
-        if len(key) == _KEY_SIZE:
-            return key
-        log.link_key_replaced("daemon", path=str(path), size=len(key))
-    key = os.urandom(_KEY_SIZE)
-    new = path.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(descriptor)
-    new.replace(path)
-    sync_directory(path.parent)  # otherwise a power cut could lose the key, and invalidate every link sent
-    return key

@@ -78,7 +78,7 @@ async def _backup_under_load(state: Path, port: int) -> None:
         assert scheduled in restored
         answer = await env.printed("resolve", "--restored", "--resend")
         assert answer["ids"] == sorted(restored)
-        # Three doubts in a row may pause the account; `settled` starts the daemon again then.
+        # Three doubts in a row may pause the account; `settled` ends that.
         states = {fax["id"]: fax["state"] for fax in await settled(env)}
         assert {states[id] for id in restored} <= {"delivered", "failed", "in_doubt"}
         now = sent(env)
@@ -89,6 +89,7 @@ async def _backup_under_load(state: Path, port: int) -> None:
 def test_backup_without_a_daemon_and_refusals(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         fax = await fax_to(env, "03-9876543")
+        (env.state / "oauth2-office.json").write_text("{}")
         assert "is not empty" in await refused(env, "backup", str(tmp_path))
         status, _, errors = await env.command("backup", str(env.state / "here"))
         assert (status, "inside the state directory" in errors) == (2, True)
@@ -98,9 +99,9 @@ def test_backup_without_a_daemon_and_refusals(tmp_path: Path) -> None:
         await env.stop()
         assert (await env.printed("backup", str(tmp_path / "second")))["faxes"] == 1
         assert "is not empty" in await refused(env, "restore", str(backup))
-        (backup / "link.key").unlink()
+        (backup / "oauth2-office.json").unlink()
         status, _, errors = await env.command("restore", str(backup))
-        assert (status, "link.key is missing" in errors, "add --damaged" in errors) == (1, True, True)
+        assert (status, "oauth2-office.json is missing" in errors, "add --damaged" in errors) == (1, True, True)
         env.state.rename(tmp_path / "lost")
         status, output, _ = await env.command("restore", str(backup), "--damaged")
         assert (status, "1 faxes are in doubt" in output) == (0, True)

@@ -160,6 +160,8 @@ async def settled(env: Environment) -> list[dict[str, Any]]:
 
     async def left() -> int:
         """Return how much is to be done: a fax counts more than the deliveries of its next event."""
+        if is_paused(env):
+            await env.ask("resume")
         faxes[:] = await env.ask("queue", limit=MOST)
         deliveries = await env.ask("deliveries", limit=MOST)
         under_way: int = sum(fax["state"] in ("queued", "uploading", "submitted") for fax in faxes)
@@ -176,6 +178,12 @@ async def settled(env: Environment) -> list[dict[str, Any]]:
         await until(progress, patience=SETTLE, every=0.3, what=f"some faxes never become final: {before} of {states}")
         before = await left()
     return faxes
+
+
+def is_paused(env: Environment) -> bool:
+    """Whether three doubts in a row have paused the account, until `mailbridge resume`."""
+    said = env.log.read_text(encoding="utf-8")
+    return said.count('"account paused"') > 0 and '"account reopened"' not in said.rpartition('"account paused"')[2]
 
 
 def uploads(env: Environment) -> Counter[str]:

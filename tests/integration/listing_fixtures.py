@@ -21,7 +21,6 @@ from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Listing
 from mailbridge.report.listing_recorder import Kind, ListingOptions
-from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.received_document import SpooledMail, spool_document
 from mailbridge.report.recorder import Recorder
 from mailbridge.report.watcher_options import WatcherOptions
@@ -162,7 +161,7 @@ class Office:
         mail = SpooledMail(self.uid, report, f"digest {self.uid}", fax_id, (kept,))
         mailbox = Mailbox(host="127.0.0.1", username="office", password=SecretStr("demo"))
         options = WatcherOptions(name="office", mailbox=mailbox, account="office", zone=ISRAEL)
-        await Recorder(options, self.runtime, PollRequests()).record([mail], Cursor(uidvalidity=1, last_uid=0))
+        await Recorder(options, self.runtime).record([mail], Cursor(uidvalidity=1, last_uid=0))
         return str(kept["path"]) in self.files()
 
     async def events(self, type_: str = "fax.received") -> list[Event]:

@@ -15,7 +15,6 @@ from mailbridge.demo.mailbox import DemoMailbox, incoming_mail, report_mail
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Cursor
 from mailbridge.report.imap_connection import Connection
-from mailbridge.report.poll_requests import PollRequests
 from tests.integration.watcher_fixtures import a_fax, a_store, clock, events, settings, watching
 from tests.wait_helpers import PATIENCE, until
 
@@ -126,14 +125,13 @@ def test_a_report_with_only_the_number_does_not_end_a_fax_in_doubt(tmp_path: Pat
 
 def test_two_mailboxes_request_a_poll_once_a_minute(tmp_path: Path) -> None:
     async def scenario() -> None:
-        poll_requests = PollRequests()
         untrusted = {"trust": "authserv:mx.example.co.il"}
         async with (
             DemoMailbox() as one,
             DemoMailbox() as two,
             a_store(tmp_path) as store,
-            watching(settings(one.port, **untrusted), store, tmp_path, name="one", poll_requests=poll_requests),
-            watching(settings(two.port, **untrusted), store, tmp_path, name="two", poll_requests=poll_requests),
+            watching(settings(one.port, **untrusted), store, tmp_path, name="one"),
+            watching(settings(two.port, **untrusted), store, tmp_path, name="two"),
         ):
             fax = await a_fax(store, "claim", "accept")
             await one.deliver(report_mail("Success", 9, fax.token))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -17,7 +16,6 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from structlog.testing import capture_logs
 
 from mailbridge import __version__
 from mailbridge.assembly import document_links
@@ -27,7 +25,7 @@ from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.web import connections
 from mailbridge.web.app import build
-from mailbridge.web.links import Links, load_or_create_key
+from mailbridge.web.links import Links
 from mailbridge.web.server import WebService
 from tests.wait_helpers import PATIENCE, until
 
@@ -40,7 +38,7 @@ class Settings:
 
     def __init__(self, state: Path) -> None:
         self.now, self.mailbox_up, self.broken = NOW, True, False
-        self.links = Links(load_or_create_key(state / "link.key"), "https://fax.example/")
+        self.links = Links(bytes(32), "https://fax.example/")
 
     async def mailbox(self) -> bool:
         if self.broken:
@@ -198,37 +196,8 @@ def test_a_link_does_not_outlive_its_document(tmp_path: Path) -> None:
     account = {"office": {"email": "office@example.co.il", "password": "x"}}
     for kept, ends in (("1d", timedelta(days=1)), ("90d", timedelta(days=7))):
         config = Config.model_validate({"state_dir": tmp_path, "account": account, "retention": {"documents": kept}})
-        _, expires = document_links(config).link(STORED, NOW)
+        _, expires = document_links(config, bytes(32)).link(STORED, NOW)
         assert expires == NOW + ends
-
-
-def test_the_link_key_is_created_once_and_is_private(tmp_path: Path) -> None:
-    key = load_or_create_key(tmp_path / "link.key")
-    assert load_or_create_key(tmp_path / "link.key") == key
-    assert len(key) == 32
-    assert (tmp_path / "link.key").stat().st_mode & 0o777 == 0o600
-
-
-def test_the_link_key_is_durable_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[tuple[int, bool]] = []
-
-    def fsync(descriptor: int) -> None:
-        synced.append((os.fstat(descriptor).st_ino, (tmp_path / "link.key").exists()))
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    load_or_create_key(tmp_path / "link.key")
-    assert synced == [((tmp_path / "link.key").stat().st_ino, False), (tmp_path.stat().st_ino, True)]
-
-
-@pytest.mark.parametrize("content", [b"", b"short", b"x" * 33])
-def test_attack_15_a_key_of_another_size_is_replaced(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "link.key").write_bytes(content)
-    with capture_logs() as lines:
-        key = load_or_create_key(tmp_path / "link.key")
-    assert (len(key), load_or_create_key(tmp_path / "link.key")) == (32, key)
-    assert [(line["event"][:20], line["log_level"], line["size"]) for line in lines] == [
-        ("link key was damaged", "error", len(content))
-    ]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from mailbridge.config import Mailbox
 from mailbridge.lifecycle import FaxTrigger
 from mailbridge.model import Attempt, Event, Fax
 from mailbridge.report.oauth import Tokens
-from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.watcher import Watcher
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
@@ -76,7 +75,6 @@ async def watching(
     *,
     wait: bool = True,
     tokens: Tokens | None = None,
-    poll_requests: PollRequests | None = None,
     **options: Any,
 ) -> AsyncIterator[Watcher]:
     """Run a watcher; `options` are those of WatcherOptions. With `wait` it is connected first."""
@@ -84,7 +82,7 @@ async def watching(
         **{"name": "office", "mailbox": mailbox, "account": "office", "zone": ZoneInfo("Asia/Jerusalem"), **options}
     )
     runtime = Runtime(store, LocalSpool(path / "spool"), clock, lambda: 0.0)
-    watcher = Watcher(whole, runtime, poll_requests or PollRequests(), tokens)
+    watcher = Watcher(whole, runtime, tokens)
     task = asyncio.create_task(watcher.run())
     try:
         if wait:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from mailbridge.config import Webhook
+from mailbridge.control.fax_actions import resume
 from mailbridge.fax.outcome import UploadOutcome
 from mailbridge.fax.pause import DOUBTS_BEFORE_PAUSE, PAUSE, AccountPause
 from mailbridge.runtime import Runtime
+from mailbridge.store.interface import Transaction
 from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.sending_state import SendingState
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.webhook.dispatcher import Dispatcher
-from tests.factories import NOW
+from tests.factories import NOW, a_fax, an_envelope
 from tests.integration.webhook_fixtures import NEW, now, receiving, render
 from tests.postgres_server import PostgresServer
 from tests.store import factories
-from tests.store.factories import a_store
+from tests.store.factories import a_store, go
 from tests.wait_helpers import until
 
 LOST, ACCEPTED, DEFERRED = UploadOutcome("lose"), UploadOutcome("accept"), UploadOutcome("defer")
@@ -156,3 +158,51 @@ def test_p17_a_webhook_that_one_node_has_stopped_gets_nothing_from_another_until
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(main())
+
+
+@pytest.mark.usefixtures("database")
+def test_p17_reports_to_several_nodes_make_a_fax_due_once_a_minute(tmp_path: Path) -> None:
+    fax = a_fax()
+    later = NOW + timedelta(hours=1)
+
+    async def due_after_a_request(store: SqlStore, at: datetime) -> datetime:
+        def request(tx: Transaction) -> datetime:
+            tx.faxes.update(fax.id, due_at=later)
+            tx.poll_requests.request(tx.faxes.get(fax.id), at)
+            return tx.faxes.get(fax.id).due_at
+
+        return await store.run(request)
+
+    async def first(store: SqlStore) -> None:
+        await store.run(lambda tx: tx.submissions.add(an_envelope(), [fax], None, NOW))
+        assert await due_after_a_request(store, NOW) == later  # it is queued
+        await go(store, fax.id, "submitted")
+        assert await due_after_a_request(store, NOW) == NOW
+
+    async def second(store: SqlStore) -> None:
+        assert await due_after_a_request(store, NOW + timedelta(seconds=59)) == later
+        again, back = NOW + timedelta(seconds=60), NOW - timedelta(days=1)
+        assert await due_after_a_request(store, again) == again
+        # The clock was set back: a request of the future hinders none.
+        assert await due_after_a_request(store, back) == back
+
+    with_a_second(tmp_path, first, second)
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("account", [None, "office", "sales"])
+def test_p17_a_person_ends_the_pause_for_every_node(tmp_path: Path, account: str | None) -> None:
+    pause = AccountPause("office")
+
+    async def first(store: SqlStore) -> None:
+        await count(store, pause, *[LOST] * DOUBTS_BEFORE_PAUSE)
+
+    async def second(store: SqlStore) -> None:
+        woken = store.subscribe("upload:office")
+        woken.clear()
+        await resume(store, lambda: NOW, account=account)
+        ended = account != "sales"
+        assert ((await read(store, pause)) == SendingState(), woken.is_set()) == (ended, ended)
+        assert await emitted(store) == ["account.paused", *["account.resumed"] * ended]
+
+    with_a_second(tmp_path, first, second)

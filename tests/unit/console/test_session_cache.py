@@ -16,10 +16,22 @@ def a_session(hash: str, user: str = "dana", hours: float = 12.0) -> ConsoleSess
     return ConsoleSession(hash, f"ses_{hash}", user, "digest", NOW, expires_at, "127.0.0.1", "browser")
 
 
-@pytest.mark.parametrize(("hours", "seconds", "known"), [(12.0, 0, True), (12.0, 29, True), (12.0, 30, False), (0.001, 4, False)])
-def test_a_session_is_known_for_half_a_minute_and_not_beyond_its_end(hours: float, seconds: int, known: bool) -> None:
+@pytest.mark.parametrize(
+    ("hours", "shared", "seconds", "known"),
+    [
+        (12.0, False, 0, True),
+        (12.0, False, 29, True),
+        (12.0, False, 30, False),
+        (0.001, False, 4, False),
+        (12.0, True, 1, True),
+        (12.0, True, 2, False),
+    ],
+)
+def test_a_session_is_known_for_half_a_minute_and_not_beyond_its_end(
+    hours: float, shared: bool, seconds: int, known: bool
+) -> None:
     cache = SessionCache()
-    cache.put(a_session("a", hours=hours), NOW)
+    cache.put(a_session("a", hours=hours), NOW, shared=shared)
     assert (cache.get("a", NOW + timedelta(seconds=seconds)) is not None) is known
     assert cache.get("b", NOW) is None
 
@@ -27,7 +39,7 @@ def test_a_session_is_known_for_half_a_minute_and_not_beyond_its_end(hours: floa
 def test_those_of_one_user_are_forgotten() -> None:
     cache = SessionCache()
     for hash, user in (("a", "dana"), ("b", "dana"), ("c", "erez")):
-        cache.put(a_session(hash, user), NOW)
+        cache.put(a_session(hash, user), NOW, shared=False)
     cache.forget("dana")
     assert [cache.get(hash, NOW) is not None for hash in "abc"] == [False, False, True]
 
@@ -36,5 +48,5 @@ def test_it_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailbridge.console.session_cache._MOST", 3)
     cache = SessionCache()
     for number in range(10):
-        cache.put(a_session(str(number)), NOW)
+        cache.put(a_session(str(number)), NOW, shared=False)
     assert [number for number in range(10) if cache.get(str(number), NOW)] == [7, 8, 9]

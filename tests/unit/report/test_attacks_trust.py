@@ -20,7 +20,6 @@ from mailbridge.config import Mailbox
 from mailbridge.model import Attempt, Event, Fax, ReceivedItem
 from mailbridge.report.imap_responses import FetchedMail
 from mailbridge.report.parser import digest, parse
-from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.received_document import SpooledMail
 from mailbridge.report.received_fax_recorder import NOT_ADDRESSED, ReceivedFaxRecorder
 from mailbridge.report.report_recorder import ReportRecorder
@@ -134,7 +133,7 @@ def recorded(tmp_path: Path, raw: bytes, prepare: Callable[[Transaction], Any], 
             if ready.report.kind == "incoming":
                 ReceivedFaxRecorder(how).record(tx, ready, NOW)
             else:
-                ReportRecorder(how, PollRequests()).record(tx, ready.report, NOW)
+                ReportRecorder(how).record(tx, ready.report, NOW)
 
         before = {event.id for event in await store.run(lambda tx: tx.events.newest())}
         await store.run(record)

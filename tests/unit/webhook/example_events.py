@@ -27,7 +27,6 @@ from mailbridge.notice.outcome import failed_event, finished
 from mailbridge.notice.relay import Result
 from mailbridge.report.listing_recorder import Kind, ListingOptions, ListingRecorder
 from mailbridge.report.mailbox_status import MailboxStatus
-from mailbridge.report.poll_requests import PollRequests
 from mailbridge.report.received_document import SpooledMail
 from mailbridge.report.recorder import Recorder
 from mailbridge.report.report_recorder import report_data
@@ -157,7 +156,7 @@ def _every_transition(tx: Transaction) -> None:
 def _mails(tx: Transaction) -> None:
     mailbox = Mailbox(host="127.0.0.1", username="office", password=SecretStr("x"))
     options = WatcherOptions(name="office", mailbox=mailbox, account="office", zone=ZoneInfo("Asia/Jerusalem"))
-    recorder = Recorder(options, cast(Runtime, None), PollRequests())
+    recorder = Recorder(options, cast(Runtime, None))
     incoming = replace(REPORT, kind="incoming", status=None, status_code=None, sender="02-6543210", subject="Fax from 026543210")
     forged = replace(incoming, sender=None, trusted=False, defects=("no document",))
     mails = [
