@@ -101,7 +101,8 @@ class Daemon:
             store = await stack.enter_async_context(open_for_daemon(self._config, _LOCK_TIMEOUT, self._route, self._plan))
             self._store = store
             self._clock = store.member.now if store.member else Clock()
-            self._runtime = runtime = Runtime(store, spools.open_spool(self._config.state_dir), self._clock, random.random)
+            spool = spools.open_spool(self._config.state_dir, store.bodies)
+            self._runtime = runtime = Runtime(store, spool, self._clock, random.random)
             await self._recover(store.created_at)
             self._calls = await stack.enter_async_context(MyFaxCalls(self._config))
             self._letter_reader = await self._start_letter_reader(stack)

@@ -206,6 +206,7 @@ document_not_deleted = _event("document not deleted", "error")
 record_deleted = _event("record deleted")
 orphan_deleted = _event("orphan file deleted", "warning")
 orphans_swept = _event("orphan cleanup done")
+cache_unusable = _event("a cache cannot be written; it is not needed", "warning")
 orphans_kept = _event("files of a former database kept in the spool", "warning")
 
 # Until the configuration is read. structlog's default is standard output, where commands print JSON.

@@ -185,11 +185,16 @@ class Fax:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedMail:
-    """An accepted mail: its envelope, its faxes, and the key by which the same mail is known when a client sends it again."""
+    """An accepted mail: its envelope, its faxes, and the key by which the same mail is known when a client sends it again.
+
+    `body` is what the transaction that records the mail stores under its path. It is empty where that was put there before, and
+    None where the spool has a directory.
+    """
 
     envelope: Envelope
     faxes: tuple[Fax, ...]
     repeat_key: str | None
+    body: tuple[bytes | bytearray, ...] | None = None
 
     @property
     def fax_ids(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Bodies: mails, what was derived from them, and received documents, wherever they are kept. Five verbs are all there is.
+"""Bodies: mails with what was derived from them, and received documents, in a database that several nodes share.
 
 A body is written once, as a whole, and never changed. It is durable before a record names it, so a body without a record is what
 a crash has left, and is deleted when it is old.
@@ -6,9 +6,10 @@ a crash has left, and is deleted when it is old.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 
 class Bodies(Protocol):
@@ -17,14 +18,17 @@ class Bodies(Protocol):
     def put(self, name: str, pieces: Iterable[bytes]) -> int:
         """Store a body durably, all of it or nothing; return its size in bytes. One with this name is replaced."""
 
-    def open(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
+    def open(self, name: str, start: int = 0, length: int | None = None) -> io.RawIOBase:
         """Open a body from the byte `start` on, `length` bytes or to its end, for reading and seeking. Raises NotFound."""
 
     def size(self, name: str) -> int:
         """Return the size of a body in bytes. Raises NotFound."""
 
-    def delete(self, names: Collection[str]) -> None:
-        """Delete these bodies durably; those that are not there are passed over."""
+    def existing(self, names: Collection[str]) -> set[str]:
+        """Return which of these bodies there are."""
 
-    def older_than(self, moment: datetime, after: str = "", limit: int = 1000) -> list[str]:
-        """Return names of bodies that were stored before `moment`, in their order, those behind `after`."""
+    def delete(self, names: Collection[str], before: datetime | None = None) -> list[str]:
+        """Delete these bodies durably, or those of them stored before a time; return the names of what was deleted."""
+
+    def unnamed(self, since: datetime, before: datetime, limit: int) -> list[str]:
+        """Return names of bodies stored from `since` to `before` that belong to no mail, event or pending deletion."""

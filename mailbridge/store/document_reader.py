@@ -5,18 +5,22 @@ from __future__ import annotations
 import io
 
 from mailbridge.model import Document
+from mailbridge.store.read_only_file import ReadOnlyFile
 from mailbridge.store.transfer_encoding import decoder
 
 # Bytes read from the mail at a time.
 _CHUNK = 64 * 1024
 
 
-class DocumentReader(io.RawIOBase):
-    """The decoded content of one document as a read-only file. It has no fileno, because the bytes on disk are encoded."""
+class DocumentReader(ReadOnlyFile):
+    """The decoded content of one document as a read-only file. It has no fileno, because the bytes on disk are encoded.
+
+    After going back, it decodes from the start again.
+    """
 
     def __init__(self, file: io.RawIOBase, document: Document) -> None:
+        super().__init__(document.size)
         self._file, self._document = file, document
-        self._position = 0
         self._rewind()
 
     def _rewind(self) -> None:
@@ -26,35 +30,11 @@ class DocumentReader(io.RawIOBase):
         self._ready = memoryview(b"")  # decoded, not yet returned
         self._decoded = 0  # the position of `_ready`, in bytes
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in the decoded content, in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the position. The next read decodes up to it; after going back, it decodes from the start again."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._document.size}[whence]
-        if base + offset < 0:
-            raise ValueError("negative seek position")
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # RawIOBase accepts any buffer, callers pass memoryview
-        """Fill `buffer` from one decoded piece; return the number of bytes, 0 at the end."""
+    def _piece(self, most: int) -> memoryview:
         self._decode_up_to_position()
-        if not self._ready and not self._refill():
-            return 0
-        piece = self._next(len(buffer))
-        memoryview(buffer).cast("B")[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
+        if not self._ready:
+            self._refill()
+        return self._next(most)
 
     def _decode_up_to_position(self) -> None:
         if self._position < self._decoded:

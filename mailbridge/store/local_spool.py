@@ -18,31 +18,28 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.model import Document
 from mailbridge.store.arriving_mail import ArrivingMail
+from mailbridge.store.buffered_mail import MEMORY
 from mailbridge.store.disk_errors import fault
 from mailbridge.store.document_reader import DocumentReader
 from mailbridge.store.fsync import sync, sync_directory
 from mailbridge.store.segments import Segments
 from mailbridge.store.spool_file import SpoolFile
 from mailbridge.store.spool_paths import DIRECTORIES, derived_path, file_of, mail_directory, mail_path, received_path, stretch_of
+from mailbridge.store.stored_documents import open_document
 from mailbridge.store.stored_files import delete_stored, open_descriptor, open_stored, path_in, write_all
 from mailbridge.store.sync_batches import SyncBatches, sync_files
-from mailbridge.threads import start_threads
+from mailbridge.store.written_file import BulkThreads
 
 # Bytes of a small mail.
 _SMALL_MAIL = 1 << 16
 # Bytes of a file that is synced apart: small mails do not wait for it.
 _LARGE_FILE = 1 << 20
-# Threads that write large mails: a slow disk holds a write up.
-_BULK_THREADS = 3
-# Bytes of arriving mails in memory. Beyond that each has a file.
-MEMORY = 32 << 20
 # Seconds after a failed fsync in which a good one of a probe proves nothing.
 _SUSPECT_SECONDS = 10.0
 
@@ -59,6 +56,8 @@ class LocalSpool:
     Raises StoreUnavailable.
     """
 
+    is_swept = False
+
     def __init__(self, root: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.root, self._monotonic = root, monotonic
         self.healthy, self._suspect_until = True, 0.0
@@ -66,9 +65,9 @@ class LocalSpool:
         sync_all = partial(sync_files, self.make_names_durable)
         self._small_files: SyncBatches[SpoolFile] = SyncBatches(sync_all, threads=3, mails=16)
         self._large_files: SyncBatches[SpoolFile] = SyncBatches(sync_all, threads=2, mails=1)
-        self.segments = Segments(root, mail_directory, self.make_durable, self.make_names_durable, self._failed)
+        self.segments = Segments(root, mail_directory, self.make_durable, self.make_names_durable, self.note_failure)
         self._appended: SyncBatches[ArrivingMail] = SyncBatches(self.segments.append, threads=2, mails=64)
-        self._bulk_threads: ThreadPoolExecutor | None = None
+        self.bulk_threads = BulkThreads()
         self._open_directories: dict[Path, int] = {}
         self._opening = threading.Lock()
         weakref.finalize(self, _close_all, self._open_directories)
@@ -97,7 +96,8 @@ class LocalSpool:
         """Make a small mail durable, in one batch with the others that wait for it."""
         return self._appended.add(mail)
 
-    def _failed(self) -> None:
+    def note_failure(self) -> None:
+        """Note that a write failed."""
         self.healthy = False
 
     async def store_derived(self, mail: SpoolFile, content: bytes) -> None:
@@ -123,13 +123,6 @@ class LocalSpool:
     def sync_with_others(self, file: SpoolFile) -> asyncio.Future[None]:
         """Make a file and its name durable, in one batch with the other files that wait for it."""
         return (self._large_files if file.size > _LARGE_FILE else self._small_files).add(file)
-
-    def start_bulk_threads(self) -> ThreadPoolExecutor | None:
-        """Return the threads that write large mails; they are started once. None where they cannot be started now."""
-        if self._bulk_threads is None:
-            with contextlib.suppress(RuntimeError):
-                self._bulk_threads = start_threads(_BULK_THREADS, "bulk")
-        return self._bulk_threads
 
     def make_durable(self, descriptor: int) -> None:
         """Fsync an open file or directory, blocking. Raises StoreUnavailable."""
@@ -256,13 +249,5 @@ class LocalSpool:
 
 
 def document_in(root: Path, document: Document) -> DocumentReader:
-    """Open a document in the spool at `root`; see `LocalSpool.open_document`, which does not change the spool either."""
-    if not document.path:
-        raise NotFound("the document was deleted (retention.documents)")
-    try:
-        file = open_stored(root, document.path)
-    except FileNotFoundError:
-        raise NotFound("the document's file is no longer in the spool") from None
-    except OSError as error:
-        raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
-    return DocumentReader(file, document)
+    """Open a document in the spool at `root`; see `Spool.open_document`, which does not change the spool either."""
+    return open_document(partial(open_stored, root), document)

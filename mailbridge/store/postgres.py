@@ -63,7 +63,8 @@ class PostgresStore(SqlStore):
         engine = await asyncio.to_thread(_open, self._url, self._unsafe)
         try:
             self.created_at = await asyncio.to_thread(database_facts.created_at, engine)
-            self.bodies = PostgresBodies(engine_of(self._url, _BODY_CONNECTIONS))
+            self._body_engine = engine_of(self._url, _BODY_CONNECTIONS)
+            self.bodies = PostgresBodies(self._body_engine)
             if self._is_node:
                 self.member = self.node = PostgresNode(engine_of(self._url), self._name)
                 await asyncio.to_thread(self.node.start)
@@ -80,7 +81,7 @@ class PostgresStore(SqlStore):
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
         await asyncio.to_thread(self._waking.stop)
-        await asyncio.to_thread(self.bodies.close)
+        await asyncio.to_thread(self._body_engine.dispose)
         if self.member is not None:
             await asyncio.to_thread(self.node.stop)
 

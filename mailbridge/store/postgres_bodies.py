@@ -10,31 +10,39 @@ import io
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, LargeBinary, TextClause, bindparam, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
-from mailbridge.errors import NotFound
+from mailbridge.errors import NotFound, StoreUnavailable
+from mailbridge.store.body_rows import PIECE
 from mailbridge.store.postgres_faults import PostgresFaults
+from mailbridge.store.read_only_file import ReadOnlyFile
 from mailbridge.store.rivals import NOW
 from mailbridge.store.schema import Instant
-
-PIECE: Final = 1 << 18
 
 _ADD: Final = text(f"INSERT INTO body (name, size, stored_at) VALUES (:name, :size, {NOW})")
 _ADD_PIECE: Final = text("INSERT INTO body_piece (name, n, bytes) VALUES (:name, :n, :bytes)").bindparams(
     bindparam("bytes", type_=LargeBinary)
 )
-_DELETE: Final = tuple(
-    text(f"DELETE FROM {table} WHERE name IN :names").bindparams(bindparam("names", expanding=True))
-    for table in ("body_piece", "body")
+_MOMENTS: Final = {name: bindparam(name, type_=Instant) for name in ("since", "before")}
+_DELETE: Final = text("DELETE FROM body WHERE name = ANY(:names) RETURNING name")
+_DELETE_OLD: Final = text("DELETE FROM body WHERE name = ANY(:names) AND stored_at < :before RETURNING name").bindparams(
+    _MOMENTS["before"]
 )
+_DELETE_PIECES: Final = text("DELETE FROM body_piece WHERE name = ANY(:names)")
 _SIZE: Final = text("SELECT size FROM body WHERE name = :name")
 _PIECE: Final = text("SELECT bytes FROM body_piece WHERE name = :name AND n = :n")
-_OLDER: Final = text("SELECT name FROM body WHERE stored_at < :moment AND name > :after ORDER BY name LIMIT :limit").bindparams(
-    bindparam("moment", type_=Instant)
-)
+_EXISTING: Final = text("SELECT name FROM body WHERE name = ANY(:names)")
+# The second document of a received fax is known by the name of the first (`spool_paths.received_owner`).
+_UNNAMED: Final = text("""
+    SELECT name FROM body WHERE stored_at >= :since AND stored_at < :before
+    AND NOT EXISTS (SELECT FROM envelope WHERE path = body.name)
+    AND NOT EXISTS (SELECT FROM event WHERE document IN (body.name, split_part(body.name, '.', 1)))
+    AND NOT EXISTS (SELECT FROM pending_deletion WHERE path IN (body.name, split_part(body.name, '.', 1)))
+    ORDER BY stored_at LIMIT :limit""").bindparams(*_MOMENTS.values())
 
 
 class PostgresBodies:
@@ -45,7 +53,7 @@ class PostgresBodies:
 
     def put(self, name: str, pieces: Iterable[bytes]) -> int:
         with self._transaction() as connection:
-            self._delete(connection, [name])
+            self._delete(connection, _DELETE, names=[name])
             size = 0
             for n, piece in enumerate(_of_equal_size(pieces)):
                 connection.execute(_ADD_PIECE, {"name": name, "n": n, "bytes": piece})
@@ -53,10 +61,9 @@ class PostgresBodies:
             connection.execute(_ADD, {"name": name, "size": size})
         return size
 
-    def open(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
+    def open(self, name: str, start: int = 0, length: int | None = None) -> io.RawIOBase:
         end = self.size(name)
-        reader = _Reader(lambda n: self._piece(name, n), start, end if length is None else min(end, start + length))
-        return cast(BinaryIO, io.BufferedReader(reader, PIECE))
+        return _Reader(lambda n: self._piece(name, n), start, end if length is None else min(end, start + length))
 
     def size(self, name: str) -> int:
         return int(self._value(_SIZE, name=name))
@@ -71,22 +78,27 @@ class PostgresBodies:
             raise NotFound("no such body in the database")
         return found
 
-    def delete(self, names: Collection[str]) -> None:
+    def existing(self, names: Collection[str]) -> set[str]:
         with self._transaction() as connection:
-            self._delete(connection, names)
+            return set(connection.scalars(_EXISTING, {"names": list(names)}))
 
-    def _delete(self, connection: Connection, names: Collection[str]) -> None:
-        if names:
-            for statement in _DELETE:
-                connection.execute(statement, {"names": list(names)})
-
-    def older_than(self, moment: datetime, after: str = "", limit: int = 1000) -> list[str]:
+    def delete(self, names: Collection[str], before: datetime | None = None) -> list[str]:
+        if not names:
+            return []
         with self._transaction() as connection:
-            return list(connection.scalars(_OLDER, {"moment": moment, "after": after, "limit": limit}))
+            if before is None:
+                return self._delete(connection, _DELETE, names=list(names))
+            return self._delete(connection, _DELETE_OLD, names=list(names), before=before)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
+    def _delete(self, connection: Connection, statement: TextClause, **values: object) -> list[str]:
+        deleted = list(connection.scalars(statement, values))
+        if deleted:
+            connection.execute(_DELETE_PIECES, {"names": deleted})
+        return deleted
+
+    def unnamed(self, since: datetime, before: datetime, limit: int) -> list[str]:
+        with self._transaction() as connection:
+            return list(connection.scalars(_UNNAMED, {"since": since, "before": before, "limit": limit}))
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -97,6 +109,8 @@ class PostgresBodies:
                 committing = True
         except DBAPIError as error:
             raise PostgresFaults().unavailable(error, committing=committing) from None
+        except NoConnection:
+            raise StoreUnavailable("the database is busy with other mails and documents") from None
 
 
 def _of_equal_size(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -111,43 +125,19 @@ def _of_equal_size(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(waiting)
 
 
-class _Reader(io.RawIOBase):
-    """The bytes from `start` to before `end` as a file, a piece at a time. `piece` returns the nth one."""
+class _Reader(ReadOnlyFile):
+    """The bytes from `start` to before `end`. `piece` returns the nth row of a body."""
 
     def __init__(self, piece: Callable[[int], bytes], start: int, end: int) -> None:
-        self._piece, self._start, self._end = piece, min(start, end), end
-        self._position = self._start
+        super().__init__(max(0, end - start))
+        self._row, self._start = piece, start
         self._held: tuple[int, bytes] = (-1, b"")
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position, in bytes behind `start`."""
-        return self._position - self._start
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the position."""
-        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
-        if base + offset < self._start:
-            raise ValueError("negative seek position")
-        self._position = base + offset
-        return self.tell()
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # RawIOBase accepts any buffer, callers pass memoryview
-        """Fill `buffer` from one piece; return the number of bytes, 0 at the end."""
-        n, skipped = divmod(self._position, PIECE)
-        wanted = min(len(buffer), self._end - self._position)
+    def _piece(self, most: int) -> memoryview:
+        n, skipped = divmod(self._start + self._position, PIECE)
+        wanted = min(most, self._size - self._position)
         if wanted <= 0:
-            return 0
+            return memoryview(b"")
         if self._held[0] != n:
-            self._held = n, self._piece(n)
-        found = memoryview(self._held[1])[skipped : skipped + wanted]
-        memoryview(buffer).cast("B")[: len(found)] = found
-        self._position += len(found)
-        return len(found)
+            self._held = n, self._row(n)
+        return memoryview(self._held[1])[skipped : skipped + wanted]

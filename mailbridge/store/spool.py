@@ -51,6 +51,10 @@ class NewMail(Protocol):
     def stored(self, document: Document) -> Document:
         """Return a document, which was found in the mail at its source, as it is stored."""
 
+    @property
+    def body(self) -> tuple[bytes | bytearray, ...] | None:
+        """What the transaction that records a stored mail has to store: see `QueuedMail.body`."""
+
     def keep(self) -> None:
         """Note that a record names the mail."""
 
@@ -69,7 +73,13 @@ class NewDraft(NewMail, Protocol):
 
 
 class Spool(Protocol):
-    """The spool. Every method that is not async and has to do with files blocks, except for `receive`."""
+    """The spool. Every method that is not async blocks, except for `receive`.
+
+    `is_swept` is whether what no record names is deleted when it is old, while the daemon works, and not only by the next start.
+    """
+
+    @property
+    def is_swept(self) -> bool: ...
 
     def create(self, id: str) -> NewDraft:
         """Begin the mail with this envelope id, for any thread. Raises StoreUnavailable."""

@@ -1,87 +1,46 @@
-"""A file that is being written to the spool."""
+"""A file that is being written to the spool's directory."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import Document
-from mailbridge.store.disk_errors import fault
 from mailbridge.store.spool_paths import DERIVED, derived_path
-from mailbridge.store.stored_files import write_all
+from mailbridge.store.written_file import WrittenFile
 
 if TYPE_CHECKING:
     from mailbridge.store.local_spool import LocalSpool
 
 
 # Unsynced bytes of a large mail: a sync of any file on the disk may have to wait for them.
-_SYNC_EVERY = 8 << 20
+_SYNC_EVERY: Final = 8 << 20
 
 
-class SpoolFile:
-    """A file that is being written to the spool: write, then commit or abort.
+class SpoolFile(WrittenFile):
+    """A mail's file: write, then commit or abort."""
 
-    `write` and `abort` may run at the same time in two threads: when a client disconnects, the file is aborted while an executor
-    writes. The last one that holds the lock closes and unlinks the file, so no descriptor is closed during a write.
-    """
+    body = None
 
     def __init__(self, spool: LocalSpool, path: Path) -> None:
-        self._spool, self._path, self.directory = spool, path, path.parent
-        self._lock = threading.Lock()
-        self._aborted = False
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        super().__init__(path, spool.bulk_threads, spool.note_failure)
+        self._spool, self.directory = spool, path.parent
+        self._synced = 0  # bytes known to be durable before the commit
         self.relpath = f"mail/{path.parent.name}/{path.name}"  # to the spool's root
-        self.size = self._synced = 0  # bytes written, and bytes known to be durable before the commit
 
     @contextlib.contextmanager
     def source(self, most: int) -> Iterator[str | bytes]:
         """Yield the path by which the mail can be read now."""
         yield self.relpath
 
-    def write(self, data: bytes | bytearray) -> None:
-        """Append `data`, blocking. Raises StoreUnavailable if the disk is full or fails."""
-        try:
-            with self._lock:
-                if self._descriptor >= 0:
-                    self._append(data)
-        finally:
-            self._remove_if_aborted()
-
-    def write_behind(self, data: bytes) -> asyncio.Future[None] | None:
-        """Append `data` in a thread, and sync from time to time; the future raises what `write` raises. None if it is written.
-
-        The next write must wait for the future.
-        """
-        threads = self._spool.start_bulk_threads()
-        if threads is None:
-            self.write(data)
-            return None
-        return asyncio.get_running_loop().run_in_executor(threads, self._write_bulk, data)
-
-    def _write_bulk(self, data: bytes) -> None:
-        try:
-            with self._lock:
-                if self._descriptor >= 0:
-                    self._append(data)
-                    if self.size - self._synced >= _SYNC_EVERY:
-                        self._spool.make_durable(self._descriptor)
-                        self._synced = self.size
-        finally:
-            self._remove_if_aborted()
-
-    def _append(self, data: bytes | bytearray) -> None:
-        try:
-            write_all(self._descriptor, data)
-        except OSError as error:
-            self._spool.healthy = False
-            raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
-        self.size += len(data)
+    def _written_in_bulk(self) -> None:
+        if self.size - self._synced >= _SYNC_EVERY:
+            self._spool.make_durable(self._descriptor)
+            self._synced = self.size
 
     async def commit(self) -> None:
         """Make content and name durable, in a thread. Raises StoreUnavailable; the file is then deleted."""
@@ -127,27 +86,7 @@ class SpoolFile:
         finally:
             self._remove_if_aborted()
 
-    def close(self) -> None:
-        """Close a file whose content is durable."""
-        with self._lock:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
-
-    def abort(self) -> None:
-        """Close and unlink, at once or after the write or commit under way. May be called twice, and after commit."""
-        self._aborted = True
-        self._remove_if_aborted()
-
-    def _remove_if_aborted(self) -> None:
-        while self._aborted and self._lock.acquire(blocking=False):
-            try:
-                if self._descriptor >= 0:
-                    os.close(self._descriptor)
-                    self._descriptor = -1
-                for path in (self._path, self._path.with_suffix(DERIVED)):
-                    with contextlib.suppress(OSError):
-                        path.unlink(missing_ok=True)
-                return
-            finally:
-                self._lock.release()
+    def _unlink(self) -> None:
+        super()._unlink()
+        with contextlib.suppress(OSError):
+            self._path.with_suffix(DERIVED).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 from sqlalchemy import Engine
 
 from mailbridge.errors import StoreUnavailable
+from mailbridge.store.bodies import Bodies
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.faults import Faults
 from mailbridge.store.hand_over import HandOver
@@ -26,11 +27,13 @@ class SqlStore:
 
     `created_at` is when the database was created, None if that is unknown; it is set when the store is open.
     `describe` returns the data of an event about a fax, `route` the endpoints of an event type, and `plan` decides on notices
-    (None: there are none). `member` is this daemon as a node, where several share the database.
+    (None: there are none). `member` is this daemon as a node, where several share the database, and `bodies` is where they
+    share mails and documents.
     """
 
     created_at: datetime | None
     member: Member | None = None
+    bodies: Bodies | None = None
 
     def __init__(self, describe: Describe, route: Route, plan: NoticePlan | None) -> None:
         self._describe, self._route, self._plan = describe, route, plan

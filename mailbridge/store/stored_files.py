@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mailbridge.errors import NotFound
+from mailbridge.store.read_only_file import ReadOnlyFile
 from mailbridge.store.spool_paths import Stretch, stretch_of
 
 _PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01  # fallocate(2)
@@ -27,33 +28,16 @@ def path_in(root: Path, relpath: str) -> Path:
     return path
 
 
-class StretchFile(io.RawIOBase):
+class StretchFile(ReadOnlyFile):
     """A stretch of a segment as a read-only file of its own: nothing before and behind it can be read. Raises OSError."""
 
     def __init__(self, segment: Path, stretch: Stretch) -> None:
-        self._file, self._stretch, self._position = io.FileIO(segment), stretch, 0
+        super().__init__(stretch.length)
+        self._file, self._stretch = io.FileIO(segment), stretch
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the position, in bytes from the stretch's start."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._stretch.length}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # RawIOBase accepts any buffer, callers pass memoryview
-        """Fill `buffer` as far as the stretch reaches; return the number of bytes."""
-        size = max(0, min(len(buffer), self._stretch.length - self._position))
-        piece = os.pread(self._file.fileno(), size, self._stretch.start + self._position)
-        buffer[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
+    def _piece(self, most: int) -> bytes:
+        size = max(0, min(most, self._size - self._position))
+        return os.pread(self._file.fileno(), size, self._stretch.start + self._position)
 
     def close(self) -> None:
         """Close the segment."""

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, func, literal_column, select
 
 from mailbridge.model import Envelope, Fax, QueuedMail
 from mailbridge.store import rows, schema
+from mailbridge.store.body_rows import store_bodies
 from mailbridge.store.faxes import Faxes
 from mailbridge.store.multi_insert import insert_rows
 from mailbridge.store.notices import Notices
@@ -51,6 +52,8 @@ class Submissions:
         self.add_all([QueuedMail(envelope=replace(envelope, received_at=now), faxes=of_mail, repeat_key=key)])
 
     def add_all(self, mails: Sequence[QueuedMail]) -> None:
+        if self._sql.shared:
+            store_bodies(self._sql.connection, mails)
         insert_rows(self._sql.connection, schema.envelope, [rows.envelope_row(mail.envelope, mail.repeat_key) for mail in mails])
         # Retention finds the faxes of a mail by its id, and deletes no file while one of them is not final.
         events = self._faxes.add_all([(fax, mail.envelope.received_at) for mail in mails for fax in mail.faxes])

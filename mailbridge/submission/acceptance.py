@@ -70,7 +70,7 @@ class Acceptance:
             await file.store(letter.derived)
             letter = replace(letter, documents=tuple(map(file.stored, letter.documents)))
             envelope = envelope_of(transaction, letter, file, account, now)
-            mail = queue_mail(envelope, letter, self._options.give_up)
+            mail = queue_mail(envelope, letter, self._options.give_up, file.body)
         except BaseException:
             file.abort()
             raise
@@ -115,7 +115,12 @@ class Acceptance:
             raise
 
     async def _abort_unless_stored(self, fax_id: str, file: NewMail) -> None:
-        """Delete the mail of a failed commit, unless that reached the disk after all: then the store has the fax."""
+        """Delete the mail of a failed commit, unless that reached the disk after all: then the store has the fax.
+
+        A commit in another process may still reach it.
+        """
+        if self._runtime.spool.is_swept:
+            return
         try:
             await self._runtime.store.run(lambda tx: tx.faxes.get(fax_id))
         except NotFound:

@@ -32,8 +32,13 @@ def envelope_of(transaction: MailTransaction, letter: Letter, file: NewMail, acc
     )
 
 
-def queue_mail(envelope: Envelope, letter: Letter, expire_after: float) -> QueuedMail:
-    """Return the mail with a fax for each number. A fax expires `expire_after` seconds after it is due."""
+def queue_mail(
+    envelope: Envelope, letter: Letter, expire_after: float, body: tuple[bytes | bytearray, ...] | None = None
+) -> QueuedMail:
+    """Return the mail with a fax for each number. A fax expires `expire_after` seconds after it is due.
+
+    `body` is what is stored with the records.
+    """
     # One fax for each number, however often and in whatever spelling the mail names it.
     numbers = dict.fromkeys(recipient.number for recipient in envelope.recipients)
     # The store returns the faxes of a repeated mail by id: sorted ids make its first id the one that this reply names.
@@ -63,7 +68,8 @@ def queue_mail(envelope: Envelope, letter: Letter, expire_after: float) -> Queue
         )
         for id, number in zip(ids, numbers, strict=True)
     )
-    return QueuedMail(envelope=envelope, faxes=faxes, repeat_key=_repeat_key(envelope, letter.content_digest))
+    key = _repeat_key(envelope, letter.content_digest)
+    return QueuedMail(envelope=envelope, faxes=faxes, repeat_key=key, body=body)
 
 
 def _total_pages(documents: Sequence[Document]) -> int | None:

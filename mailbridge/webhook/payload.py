@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from mailbridge.errors import NotFound
 from mailbridge.model import Attempt, Event, Fax, received_documents, rfc3339
 
 # Returns the URL of a document and when it expires.
@@ -66,8 +67,8 @@ def body(
 ) -> bytes:
     """Return the body of a delivery, with the received documents in the form that `webhook.NAME.document` asks for.
 
-    `link` returns a signed link to the document. `read` returns the bytes at a path of the spool, or raises OSError if the file
-    was deleted; above `inline_limit` bytes a link is sent instead.
+    `link` returns a signed link to the document. `read` returns the bytes at a path of the spool, or raises OSError or NotFound
+    if they were deleted; above `inline_limit` bytes a link is sent instead.
     """
     data = dict(event.data)
     stored = received_documents(data)
@@ -95,7 +96,7 @@ def _documents(
 def _inline(stored: Mapping[str, Any], read: Callable[[str], bytes]) -> dict[str, Any]:
     try:
         content = base64.b64encode(read(stored["path"])).decode()
-    except OSError:
+    except (OSError, NotFound):
         content = None
     return {"content": content, **_facts(stored), "expires_at": None}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mailbridge.store.local_spool import MEMORY
+from mailbridge.store.buffered_mail import MEMORY
 from tests.integration.smtp_fixtures import MAIL, connect, gateway, greeting_of, read_reply, until
 from tests.wait_helpers import PATIENCE
 

@@ -17,8 +17,7 @@ import pytest
 
 from mailbridge import log
 from mailbridge.errors import Refused
-from mailbridge.store.arriving_mail import SMALL
-from mailbridge.store.local_spool import MEMORY
+from mailbridge.store.buffered_mail import MEMORY, SMALL
 from mailbridge.submission.dot_decoder import DotDecoder
 from tests.integration.smtp_fixtures import MAIL, connect, gateway, read_reply, until
 from tests.wait_helpers import PATIENCE

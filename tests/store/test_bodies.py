@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from mailbridge.errors import NotFound, StoreUnavailable
+from mailbridge.store.body_rows import PIECE
 from mailbridge.store.postgres import PostgresStore
-from mailbridge.store.postgres_bodies import PIECE, PostgresBodies
+from mailbridge.store.postgres_bodies import PostgresBodies
 from tests.postgres_server import PostgresServer
 from tests.store.factories import a_store, ask
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("only_postgres")
 
 NAME = "mail/3f/env_1.eml"
 CONTENT = bytes(range(256)) * (PIECE // 100)  # not a multiple of a piece
-FUTURE = datetime.now(UTC) + timedelta(days=365)
+PAST, FUTURE = datetime(2001, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(days=365)
 
 
 def with_bodies(path: Path, scenario: Callable[[PostgresBodies], None]) -> None:
@@ -30,6 +31,7 @@ def with_bodies(path: Path, scenario: Callable[[PostgresBodies], None]) -> None:
         store = a_store(path)
         assert isinstance(store, PostgresStore)
         async with store:
+            assert isinstance(store.bodies, PostgresBodies)
             await asyncio.to_thread(scenario, store.bodies)
 
     asyncio.run(main())
@@ -41,7 +43,7 @@ def test_a_body_is_read_as_it_was_stored_however_it_came(tmp_path: Path, sizes: 
         source = io.BytesIO(CONTENT * 2)
         pieces = [source.read(size) for size in sizes]
         assert bodies.put(NAME, pieces) == bodies.size(NAME) == sum(sizes)
-        assert bodies.open(NAME).read() == b"".join(pieces)
+        assert bodies.open(NAME).readall() == b"".join(pieces)
 
     with_bodies(tmp_path, scenario)
 
@@ -51,7 +53,7 @@ def test_a_range_is_read_and_seeked_like_a_file(tmp_path: Path) -> None:
         bodies.put(NAME, [CONTENT])
         for start, length in ((0, 10), (PIECE - 5, 10), (PIECE, None), (len(CONTENT) - 1, 99), (len(CONTENT) + 9, None), (3, 0)):
             expected = io.BytesIO(CONTENT[start:] if length is None else CONTENT[start : start + length])
-            with bodies.open(NAME, start, length) as found:
+            with io.BufferedReader(bodies.open(NAME, start, length)) as found:
                 assert found.read() == expected.read()
                 for offset, whence in ((3, io.SEEK_SET), (0, io.SEEK_END), (0, io.SEEK_SET)):
                     assert found.seek(offset, whence) == expected.seek(offset, whence)
@@ -74,27 +76,29 @@ def test_p16_a_body_that_was_not_written_to_its_end_is_not_there_at_all(tmp_path
         bodies.put(NAME, [b"whole"])
         with pytest.raises(ConnectionResetError):
             bodies.put(NAME, broken_off())
-        assert bodies.open(NAME).read() == b"whole"
+        assert bodies.open(NAME).readall() == b"whole"
 
     with_bodies(tmp_path, scenario)
 
 
-def test_old_bodies_are_listed_and_deleted_ones_are_gone(tmp_path: Path) -> None:
+def test_unnamed_bodies_are_listed_and_deleted_ones_are_gone(tmp_path: Path) -> None:
     def scenario(bodies: PostgresBodies) -> None:
         names = [f"received/00/fax_{n}" for n in range(5)]
         for name in names:
             bodies.put(name, [b"x"])
-        assert bodies.older_than(datetime(2001, 1, 1, tzinfo=UTC)) == []
-        assert bodies.older_than(FUTURE, limit=3) == names[:3]
-        assert bodies.older_than(FUTURE, after=names[2]) == names[3:]
+        assert bodies.unnamed(PAST, PAST, 10) == bodies.unnamed(FUTURE, FUTURE, 10) == []
+        assert bodies.unnamed(PAST, FUTURE, 3) == names[:3]
+        assert bodies.existing([*names, "never/stored"]) == set(names)
         reader = bodies.open(names[0])
-        bodies.delete([*names[:4], "never/stored"])
-        bodies.delete([])
-        assert bodies.older_than(FUTURE) == names[4:]
+        assert bodies.delete(names, before=PAST) == []
+        assert sorted(bodies.delete([*names[:4], "never/stored"])) == names[:4]
+        assert bodies.delete([]) == []
+        assert bodies.unnamed(PAST, FUTURE, 10) == names[4:]
+        assert bodies.existing(names) == {names[4]}
         with pytest.raises(NotFound):
             bodies.open(names[0])
         with pytest.raises(NotFound):
-            reader.read()
+            reader.readall()
 
     with_bodies(tmp_path, scenario)
 
@@ -108,7 +112,7 @@ def test_p16_a_body_of_40_mb_is_never_in_memory_as_a_whole(tmp_path: Path) -> No
 
     def scenario(bodies: PostgresBodies) -> None:
         bodies.put(NAME, [block] * 8)
-        bodies.open(NAME).read()
+        bodies.open(NAME).readall()
         before, digest, expected = peak(), hashlib.sha256(), hashlib.sha256()
         assert bodies.put(NAME, (block for _ in range(blocks))) == blocks * len(block)
         with bodies.open(NAME) as reader:
@@ -127,11 +131,11 @@ def test_without_its_server_a_body_is_refused_as_unavailable(tmp_path: Path, onl
         bodies.put(NAME, [b"x"])
         only_postgres.stop()
         try:
-            for work in (lambda: bodies.put(NAME, [b"y"]), lambda: bodies.size(NAME), lambda: bodies.older_than(FUTURE)):
+            for work in (lambda: bodies.put(NAME, [b"y"]), lambda: bodies.size(NAME), lambda: bodies.existing([NAME])):
                 with pytest.raises(StoreUnavailable):
                     work()
         finally:
             only_postgres.start()
-        assert bodies.open(NAME).read() == b"x"
+        assert bodies.open(NAME).readall() == b"x"
 
     with_bodies(tmp_path, scenario)

@@ -22,7 +22,8 @@ from mailbridge.model import Document, Fax, new_id
 from mailbridge.store import orphans, segments, stored_files
 from mailbridge.store.arriving_mail import ArrivingMail
 from mailbridge.store.backup import back_up
-from mailbridge.store.local_spool import MEMORY, LocalSpool
+from mailbridge.store.buffered_mail import MEMORY
+from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.restoration import restore_files
 from mailbridge.store.retention import Deleted, Retention
 from mailbridge.store.spool_paths import Stretch, file_of, files_beside, stretch_of
