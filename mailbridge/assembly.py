@@ -24,6 +24,7 @@ from mailbridge.report.watcher import Watcher
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
 from mailbridge.store.retention import Retention
+from mailbridge.store.spools import upkeep
 from mailbridge.web.links import TTL, Links
 from mailbridge.webhook.dispatcher import Dispatcher
 from mailbridge.webhook.payload import body
@@ -76,6 +77,7 @@ class Assembly:
             *(Part("listing", one.name, (config.accounts, *lists), one, one.name) for one in self.listings(documents)),
             *self._notices(),
             Part("retention", "", (config.retention,), self.retention(), "retention"),
+            *(Part("spool", one.name, (), one.service, one.lease) for one in upkeep(self._runtime.spool, self._runtime.clock)),
         ]
 
     def _notices(self) -> list[Part]:

@@ -6,6 +6,7 @@ a start empties it: after a power failure a file may have lost its content. A bo
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import os
@@ -30,6 +31,8 @@ OLDEST: Final = 24 * 3600.0
 # Names in one question to the database.
 _BATCH: Final = 500
 _CHUNK: Final = 1 << 18
+# Seconds between looks at how full the cache is, and between cleanings.
+_LOOK, _CLEAN = 5.0, 60.0
 _SCRATCH: Final = ".part"
 _PROBE: Final = 1 << 16  # bytes
 
@@ -231,6 +234,19 @@ class BodyCache:
             if make_room:
                 self.empty()
         return False
+
+    async def run(self) -> None:
+        """Clean it every minute, and sooner when much was added, until cancelled."""
+        waited = _CLEAN
+        while True:
+            if waited >= _CLEAN or self.is_overfull:
+                waited = 0.0
+                try:
+                    await asyncio.to_thread(self.clean)
+                except StoreUnavailable as error:
+                    log.store_unavailable("cache", error=str(error))
+            await asyncio.sleep(_LOOK)
+            waited += _LOOK
 
     @property
     def is_overfull(self) -> bool:

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from mailbridge import log
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import Document
 from mailbridge.store.bodies import Bodies
@@ -25,8 +24,6 @@ from mailbridge.store.stored_documents import open_document
 T = TypeVar("T")
 # Bodies that are put at a time: as many connections are there for bodies.
 _THREADS: Final = 4
-# Seconds between looks at the cache.
-_LOOK, _CLEAN = 5.0, 60.0
 
 
 class SharedSpool:
@@ -109,16 +106,3 @@ class SharedSpool:
     def probe(self) -> bool:
         """See `Spool.probe`."""
         return self.cache.probe()
-
-    async def keep_cache(self) -> None:
-        """Keep the cache small, and free of what was deleted, until cancelled."""
-        waited = _CLEAN
-        while True:
-            if waited >= _CLEAN or self.cache.is_overfull:
-                waited = 0.0
-                try:
-                    await self.run(self.cache.clean)
-                except StoreUnavailable as error:
-                    log.store_unavailable("cache", error=str(error))
-            await asyncio.sleep(_LOOK)
-            waited += _LOOK
