@@ -20,6 +20,7 @@ from mailbridge.report.document_download import Documents
 from mailbridge.report.listing import Listing
 from mailbridge.report.listing_recorder import Kind, ListingOptions
 from mailbridge.report.oauth import Tokens
+from mailbridge.report.token_keeper import StoreKeeper
 from mailbridge.report.watcher import Watcher
 from mailbridge.report.watcher_options import WatcherOptions
 from mailbridge.runtime import Runtime
@@ -124,6 +125,7 @@ class Assembly:
         """One for each mailbox; `catch_up` as in `Daemon`."""
         # While redialling is on, a report of busy or no answer only triggers a status poll: the poller counts the dials.
         poll_first: frozenset[ErrorCode] = frozenset(("busy", "no_answer")) if self._config.fax.redial.times else frozenset()
+        keeper = StoreKeeper(self._runtime.store, self._runtime.clock, self._config.state_dir)
         return [
             Watcher(
                 WatcherOptions(
@@ -137,7 +139,7 @@ class Assembly:
                     poll_first=poll_first,
                 ),
                 self._runtime,
-                Tokens(name, mailbox.oauth2, self._config.state_dir, self._runtime.clock) if mailbox.oauth2 else None,
+                Tokens(name, mailbox.oauth2, keeper, self._runtime.clock) if mailbox.oauth2 else None,
             )
             for name, mailbox in self._config.mailboxes.items()
         ]

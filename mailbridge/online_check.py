@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -21,9 +22,12 @@ from mailbridge.report.imap_responses import BATCH
 from mailbridge.report.mail_fetcher import FAX_MAILS
 from mailbridge.report.oauth import Tokens
 from mailbridge.report.parser import digest
+from mailbridge.report.token_keeper import FileKeeper, TokenKeeper
 from mailbridge.report.trust import would_pass
 from mailbridge.webhook.ping import ping
 
+# What keeps tokens, from the state_dir and what to call with a warning.
+KeeperOf = Callable[[Path, Callable[[str], None]], TokenKeeper]
 # Seconds for each check; all run at once.
 TIMEOUT = 20.0
 # How many of the newest fax mails are tried, and how many bytes of each: DKIM fails on a longer one, a fax of many pages.
@@ -40,13 +44,15 @@ class Check:
     words: str
 
 
-async def check_all(config: Config, send_to: str | None = None) -> list[Check]:
+async def check_all(config: Config, send_to: str | None = None, keeper: KeeperOf = FileKeeper) -> list[Check]:
     """Check every account, mailbox, webhook and the relay at once; the results come in the order of the configuration.
 
-    With `send_to`, a sample notice is mailed there.
+    With `send_to`, a sample notice is mailed there. `keeper` returns what keeps OAuth 2.0 tokens.
     """
     checks = [_check(f"account {name}", partial(_account, config, account)) for name, account in config.accounts.items()]
-    checks += [_check(f"mailbox {name}", partial(_mailbox, config, name, mailbox)) for name, mailbox in config.mailboxes.items()]
+    checks += [
+        _check(f"mailbox {name}", partial(_mailbox, config, name, mailbox, keeper)) for name, mailbox in config.mailboxes.items()
+    ]
     checks += [_check(f"webhook {name}", partial(_webhook, name, webhook)) for name, webhook in config.webhooks.items()]
     if config.notice.relay is not None:
         checks.append(_check("relay", partial(check_relay, config, send_to, datetime.now(UTC))))
@@ -79,11 +85,12 @@ async def _account(config: Config, account: Account) -> str:
     return f"login to MyFax as {account.email} ok"
 
 
-async def _mailbox(config: Config, name: str, mailbox: Mailbox) -> str:
+async def _mailbox(config: Config, name: str, mailbox: Mailbox, keeper: KeeperOf) -> str:
     found: list[str] = []
     tokens = None
     if mailbox.oauth2 is not None:
-        tokens = Tokens(name, mailbox.oauth2, config.state_dir, lambda: datetime.now(UTC), warn=found.append)
+        kept = keeper(config.state_dir, found.append)
+        tokens = Tokens(name, mailbox.oauth2, kept, lambda: datetime.now(UTC), warn=found.append)
     connection = await log_in(mailbox, tokens, timeout=TIMEOUT)
     try:
         await connection.select(mailbox.folder)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +58,10 @@ def check(online: bool, send_to: str | None, user: str | None, as_json: bool, co
         raise click.UsageError("--send-to requires notice.relay")
     checks: list[Check] = []
     if online:
+        from mailbridge.cli.asked_tokens import AskedTokens
         from mailbridge.online_check import check_all
 
-        checks = asyncio.run(check_all(config, send_to))
+        checks = asyncio.run(check_all(config, send_to, partial(AskedTokens, config_path)))
     ok = all(one.ok for one in checks)
     warnings = [*config_warnings(config, EVENTS), *_kernel_warnings()]
     _print({"ok": ok, "mistakes": [], "warnings": warnings, "checks": checks}, as_json, config_path)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 
-from mailbridge.control import delivery_actions, delivery_queries, fax_actions, queries
+from mailbridge.control import delivery_actions, delivery_queries, fax_actions, queries, token_commands
 from mailbridge.control.server import Command
 from mailbridge.model import Event
 from mailbridge.store.interface import Store
@@ -29,6 +29,9 @@ def bind(store: Store, clock: Callable[[], datetime], render: Callable[[Event], 
         fax_actions.hold,
         fax_actions.resume,
         delivery_actions.replay,
+        token_commands.claim_token,
+        token_commands.keep_token,
+        token_commands.release_token,
     )
     return {
         "events": partial(queries.events, store, render),

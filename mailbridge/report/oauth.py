@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
-import os
 import re
 import ssl
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 
 from mailbridge import log
 from mailbridge.config import OAuth2
-from mailbridge.errors import LoginRefused, MailboxError
+from mailbridge.errors import LoginRefused, MailboxError, MailbridgeError
 from mailbridge.myfax.transport import default_tls
-from mailbridge.store.fsync import sync_directory
+from mailbridge.report.token_keeper import TokenKeeper
+from mailbridge.store.oauth_tokens import TokenClaim
 
 # Seconds for one request.
 TIMEOUT = 30.0
@@ -30,6 +30,8 @@ MAX_ANSWER = 256 * 1024
 DEFAULT_LIFE = 3600.0
 # Seconds before its expiry at which a token is renewed, or a tenth of its life if that is less.
 EARLY = 300.0
+# Seconds between looks at what another process has got.
+_WAIT = 0.5
 
 # A compressed answer could decompress to any size.
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -37,16 +39,16 @@ _TOKEN = re.compile(r"[\x20-\x7e]+")
 
 
 class Tokens:
-    """The access tokens of one mailbox. A rotated refresh token is stored in `state_dir`, and used until another is configured.
+    """The access tokens of one mailbox. Tokens by a refresh token are kept by `keeper`, until another is configured.
 
-    `warn` is called with a sentence if it cannot be stored; by default it is logged.
+    `warn` is called with a sentence if they cannot be stored; by default it is logged.
     """
 
     def __init__(
         self,
         mailbox: str,
         settings: OAuth2,
-        state_dir: Path,
+        keeper: TokenKeeper,
         clock: Callable[[], datetime],
         *,
         warn: Callable[[str], None] | None = None,
@@ -55,11 +57,11 @@ class Tokens:
     ) -> None:
         self._warn = warn or (lambda error: log.token_not_kept(mailbox, error=error))
         self._settings, self._clock, self._tls, self._timeout = settings, clock, tls, timeout
-        self._path = state_dir / f"oauth2-{quote(mailbox, safe='')[:200]}.json"
+        self._mailbox, self._keeper = mailbox, keeper
         self._configured = settings.refresh_token.get_secret_value() if settings.refresh_token else None
         named = f"{settings.token_url}\n{settings.client_id}\n{self._configured}"
         self._digest = hashlib.sha256(named.encode()).hexdigest()
-        self._token, self._renew_at = "", clock()
+        self._token, self._renew_at, self._refused = "", clock(), ""
         self._unsaved: str | None = None
 
     @property
@@ -69,25 +71,60 @@ class Tokens:
 
     def invalidate(self) -> None:
         """Request a new token the next time: the server refused this one."""
-        self._token = ""
+        self._token, self._refused = "", self._token
 
     async def token(self) -> tuple[str, bool]:
         """Return an access token, and whether it is new. Raises MailboxError with the provider's text."""
         if self._token and not self.expired:
             return self._token, False
-        refresh = await asyncio.to_thread(self._refresh_token)
+        if self._configured is None:
+            self._token, self._renew_at, _ = await self._new(None)
+            return self._token, True
+        claim = await self._claim()
+        if claim.access_token is not None and claim.renew_at is not None:
+            self._token, self._renew_at = claim.access_token, claim.renew_at
+            return self._token, False
+        refresh = self._unsaved or claim.refresh_token or self._configured
+        try:
+            self._token, self._renew_at, rotated = await self._new(refresh)
+        except BaseException:
+            with contextlib.suppress(MailbridgeError):  # the claim ends by itself
+                await self._keeper.release(self._mailbox)
+            raise
+        await self._keep(refresh, rotated)
+        return self._token, True
+
+    async def _claim(self) -> TokenClaim:
+        """Return the token of another process, or the task to ask for one; wait while another process asks."""
+        while True:
+            claim = await self._keeper.claim(self._mailbox, self._digest, self._refused)
+            if not claim.wait:
+                return claim
+            await asyncio.sleep(_WAIT)
+
+    async def _new(self, refresh: str | None) -> tuple[str, datetime, str | None]:
+        """Return a new access token, when it is too old, and the refresh token that replaces the given one."""
         requested_at = self._clock()
         answer = await self._request(refresh)
         token, life = answer.get("access_token"), _seconds(answer.get("expires_in"))
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise MailboxError(f"{self._host} answered without an access token")
         rotated = answer.get("refresh_token")
-        if refresh is not None and isinstance(rotated, str) and rotated and rotated != refresh:
-            self._unsaved = rotated
-        if self._unsaved is not None:
-            await asyncio.to_thread(self._save, self._unsaved)
-        self._token, self._renew_at = token, requested_at + timedelta(seconds=life - min(EARLY, life / 10))
-        return token, True
+        renew_at = requested_at + timedelta(seconds=life - min(EARLY, life / 10))
+        return token, renew_at, rotated if isinstance(rotated, str) and rotated else None
+
+    async def _keep(self, used: str, rotated: str | None) -> None:
+        """Store the new tokens. If that fails it warns, and tries again with the next access token."""
+        newest = rotated or used
+        replaced = newest if newest != self._configured else None
+        try:
+            await self._keeper.keep(self._mailbox, self._digest, replaced, self._token, self._renew_at)
+        except MailbridgeError as error:
+            if replaced is not None:
+                self._unsaved = replaced
+                self._warn(f"the renewed refresh token cannot be stored ({error})")
+        else:
+            self._unsaved = None
 
     @property
     def _host(self) -> str:
@@ -135,39 +172,6 @@ class Tokens:
             raise MailboxError(f"{self._host} gives no token: {type(error).__name__}: {str(error)[:200]}") from None
         except httpx.InvalidURL:
             raise MailboxError("oauth2.token_url is not a valid URL") from None
-
-    def _refresh_token(self) -> str | None:
-        """Return the refresh token to use: the newest that replaced the configured one. Another process may have stored it."""
-        if self._configured is None or self._unsaved is not None:
-            return self._unsaved
-        try:
-            saved = json.loads(self._path.read_bytes())
-            if saved["configured"] == self._digest:
-                return str(saved["refresh_token"])
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self._warn(f"{self._path} cannot be read ({type(error).__name__})")
-        return self._configured
-
-    def _save(self, rotated: str) -> None:
-        """Write a rotated refresh token durably. If that fails it warns, and tries again with the next access token."""
-        fresh = self._path.with_suffix(".new")
-        try:
-            fresh.unlink(missing_ok=True)
-            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                if os.geteuid() == 0:  # `check --online` may run as root, and the daemon must be able to read the file
-                    owner = self._path.parent.stat()
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-                json.dump({"configured": self._digest, "refresh_token": rotated}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
-            sync_directory(self._path.parent)
-        except OSError as error:
-            self._warn(f"the renewed refresh token cannot be stored in {self._path}: {error.strerror}")
-        else:
-            self._unsaved = None
 
 
 def _seconds(value: object) -> float:

@@ -24,6 +24,7 @@ from mailbridge.store.hour_counts import HourCounts
 from mailbridge.store.list_filter import FaxesFound, FaxGroup, ListFilter, ReceivedFound
 from mailbridge.store.node import NodeRow
 from mailbridge.store.notices_interface import Alerts, Notices
+from mailbridge.store.oauth_tokens import TokenClaim
 from mailbridge.store.received_notes import ReceivedNote
 from mailbridge.store.retention_interface import Audit, Retention
 from mailbridge.store.search import EventFilter, EventPage, FaxFilter, FaxPage
@@ -109,6 +110,19 @@ class Secrets(Protocol):
         """Store a secret unless there is one already; return the one that is stored."""
 
 
+class OAuthTokens(Protocol):
+    """The OAuth 2.0 tokens of mailboxes. `configured` is the digest of the configuration that they belong to."""
+
+    def claim(self, mailbox: str, configured: str, refused: str, by: str, now: datetime) -> TokenClaim:
+        """Return the access token unless it is old or `refused`; otherwise let `by` ask the provider, if nobody else does."""
+
+    def keep(self, mailbox: str, configured: str, refresh_token: str | None, access_token: str, renew_at: datetime) -> None:
+        """Store what the provider answered; others may ask from now on."""
+
+    def release(self, mailbox: str, by: str) -> None:
+        """Let others ask: the provider gave nothing."""
+
+
 class Mailboxes(Protocol):
     """The mailboxes that are watched."""
 
@@ -191,6 +205,8 @@ class Transaction(Protocol):
     def poll_requests(self) -> PollRequests: ...
     @property
     def secrets(self) -> Secrets: ...
+    @property
+    def oauth_tokens(self) -> OAuthTokens: ...
     @property
     def conditions(self) -> Conditions: ...
     @property

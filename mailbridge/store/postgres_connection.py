@@ -73,6 +73,7 @@ def engine(url: str, connections: int = 1, silence: float | None = None) -> Engi
         json_serializer=_to_json,
         # Positions instead of names, as in SQLite: see `multi_insert`.
         paramstyle="format",
+        hide_parameters=True,  # an error's text has no token or address
     )
     event.listen(made, "do_connect", connect)
     event.listen(made, "begin", lambda opened: opened.exec_driver_sql(_LIMITS))

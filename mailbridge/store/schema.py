@@ -319,6 +319,19 @@ secret = Table(
     Column("value", Text, nullable=False),  # base64
 )
 
+# OAuth 2.0 tokens of mailboxes. Written by the watcher, and by `check --online`.
+oauth_token = Table(
+    "oauth_token",
+    metadata,
+    Column("mailbox", Text, primary_key=True),  # name of the mailbox in the configuration
+    Column("configured", Text, nullable=False),  # SHA-256 of the configuration that the tokens belong to
+    Column("refresh_token", Text),  # the newest; NULL while the configured one was not used
+    Column("access_token", Text),  # the newest
+    Column("renew_at", Instant),  # when the access token is too old
+    Column("asked_by", Text),  # who asks the provider for new tokens now
+    Column("asked_until", Instant),  # when others may ask, if there is no answer until then
+)
+
 # Faxes that a report has made due for a status request in the last minute. Written with the report.
 poll_request = Table(
     "poll_request",

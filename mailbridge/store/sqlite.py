@@ -96,7 +96,11 @@ def migrate(state_dir: Path) -> tuple[int, int]:
 def _open(path: Path) -> tuple[Engine, int]:
     """Open the database, and create or migrate its tables; return also the schema that was found."""
     engine = create_engine(
-        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False}, json_serializer=rows.to_json
+        f"sqlite:///{path}",
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False},
+        json_serializer=rows.to_json,
+        hide_parameters=True,  # an error's text has no token or address
     )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))

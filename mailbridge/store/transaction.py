@@ -19,6 +19,7 @@ from mailbridge.store.mailboxes import Mailboxes
 from mailbridge.store.node import Node, NodeRow
 from mailbridge.store.node_list import read_nodes
 from mailbridge.store.notices import NoticePlan, Notices
+from mailbridge.store.oauth_tokens import OAuthTokens
 from mailbridge.store.poll_requests import PollRequests
 from mailbridge.store.received import Received
 from mailbridge.store.retention_queries import RetentionQueries
@@ -55,6 +56,7 @@ class SqlTransaction:
         self.sending = Sending(sql)
         self.poll_requests = PollRequests(sql, self.faxes)
         self.secrets = Secrets(sql)
+        self.oauth_tokens = OAuthTokens(sql)
         self.conditions = Conditions(sql)
         self.mailboxes = Mailboxes(sql)
         self.received = Received(sql)

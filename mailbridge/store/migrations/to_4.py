@@ -150,6 +150,15 @@ def _console_session(op: Operations) -> None:
 def _shared(op: Operations) -> None:
     op.create_table("secret", sa.Column("name", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False))
     op.create_table(
+        "oauth_token",
+        sa.Column("mailbox", sa.Text, primary_key=True),
+        sa.Column("configured", sa.Text, nullable=False),
+        *(sa.Column(name, sa.Text) for name in ("refresh_token", "access_token")),
+        sa.Column("renew_at", sa.BigInteger),
+        sa.Column("asked_by", sa.Text),
+        sa.Column("asked_until", sa.BigInteger),
+    )
+    op.create_table(
         "poll_request", sa.Column("fax_id", sa.Text, primary_key=True), sa.Column("at", sa.BigInteger, nullable=False)
     )
 
