@@ -30,9 +30,9 @@ def test_tokens_come_from_the_store_while_no_daemon_runs_and_from_a_file_before_
         soon = now() + timedelta(hours=1)
 
         async def claim() -> TokenClaim:
-            return await AskedTokens(path, state, [].append).claim("office", "digest", "")
+            return await AskedTokens(path, state, print).claim("office", "digest", "")
 
-        first = AskedTokens(path, state, [].append)
+        first = AskedTokens(path, state, print)
         assert await first.claim("office", "digest", "") == TokenClaim()
         await first.release("office")
         await first.keep("office", "digest", "hunter2-1", "access", soon)
@@ -42,9 +42,9 @@ def test_tokens_come_from_the_store_while_no_daemon_runs_and_from_a_file_before_
             assert (await daemon.claim("office", "digest", "")).refresh_token == "hunter2-1"
             await daemon.keep("office", "digest", "hunter2-2", "access-2", soon)
         assert await claim() == TokenClaim(access_token="access-2", renew_at=soon)
-        later = AskedTokens(path, state, [].append)
+        later = AskedTokens(path, state, print)
         assert (await later.claim("office", "digest", "access-2")).refresh_token == "hunter2-2"
-        assert (await AskedTokens(path, state, [].append).claim("office", "digest", "access-2")).wait
+        assert (await AskedTokens(path, state, print).claim("office", "digest", "access-2")).wait
         await later.keep("office", "digest", "hunter2-3", "access-3", soon)
         assert (await claim()).access_token == "access-3"
 
