@@ -100,7 +100,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(open_for_daemon(self._config, _LOCK_TIMEOUT, self._route, self._plan))
             self._store = store
-            self._clock = store.member.now if store.member else Clock()
+            self._clock = store.shared_clock or Clock()
             spool = spools.open_spool(self._config.state_dir, store.bodies)
             self._runtime = runtime = Runtime(store, spool, self._clock, random.random)
             await self._recover(store.created_at)

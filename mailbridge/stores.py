@@ -6,16 +6,19 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 from mailbridge.clock import Clock
 from mailbridge.config import Config
-from mailbridge.errors import ConfigError
+from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.model import Event
 from mailbridge.notice.planner import Planner
 from mailbridge.store import restoration, sqlite
 from mailbridge.store.events import Route
+from mailbridge.store.rivals import LEASE
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.store.state_dir import lock_within
@@ -64,6 +67,7 @@ async def open_for_daemon(config: Config, patience: float, route: Route, plan: P
         return
     lock = await lock_within(config.state_dir, patience)
     try:
+        await asyncio.to_thread(_postgres("postgres_home").check_home, config.store.url.get_secret_value())
         async with _postgres_store(config, route, plan, node=True) as store:
             yield store
     finally:
@@ -73,26 +77,18 @@ async def open_for_daemon(config: Config, patience: float, route: Route, plan: P
 def _postgres_store(config: Config, route: Route, plan: Planner, *, node: bool) -> SqlStore:
     options = config.store
     url, listen_url = (None if one is None else one.get_secret_value() for one in (options.url, options.listen_url))
-    store: SqlStore = _postgres().PostgresStore(
-        url,
-        fax_data,
-        route,
-        plan,
-        listen_url=listen_url,
-        name=config.node.name,
-        unsafe=options.unsafe,
-        is_node=node,
-    )
+    more = {"listen_url": listen_url, "name": config.node.name, "unsafe": options.unsafe, "is_node": node}
+    store: SqlStore = _postgres("postgres").PostgresStore(url, fax_data, route, plan, **more)
     return store
 
 
-def _postgres() -> ModuleType:
+def _postgres(module: str) -> ModuleType:
+    """Import a module of the store in PostgreSQL, which needs what not every installation has. Raises ConfigError."""
     try:
-        from mailbridge.store import postgres
+        return import_module(f"mailbridge.store.{module}")
     except ImportError as error:
-        fault = f"PostgreSQL needs more packages ({error})"
+        fault = f"PostgreSQL needs packages that are not installed ({error.name or error})"
         raise ConfigError("store.url", fault, "run pip install 'mailbridge[postgres]'") from None
-    return postgres
 
 
 def migrate(config: Config) -> tuple[int, int]:
@@ -103,7 +99,7 @@ def migrate(config: Config) -> tuple[int, int]:
     """
     if config.store.url is None:
         return sqlite.migrate(config.state_dir)
-    found, now = _postgres().migrate(config.store.url.get_secret_value(), unsafe=config.store.unsafe)
+    found, now = _postgres("postgres").migrate(config.store.url.get_secret_value(), unsafe=config.store.unsafe)
     return int(found), int(now)
 
 
@@ -117,3 +113,43 @@ async def restore(backup: Path, config: Config) -> list[str]:
         held = await restoration.hold_unsent(store, Clock()())
     await asyncio.to_thread(restoration.finish, config.state_dir)
     return held
+
+
+async def settle_restored(config: Config, *, moved: bool) -> list[str]:
+    """Settle a PostgreSQL database that was restored; return the faxes that are in doubt now.
+
+    With `moved` nothing was sent since the copy was made, and no fax is put in doubt. Raises StoreUnavailable, also if a daemon
+    works on it, SchemaTooNew, ConfigError.
+    """
+    assert config.store.url is not None
+    async with open_store(config) as store:
+        if working := [node.name for node in await store.run(lambda tx: tx.nodes()) if node.alive]:
+            raise StoreUnavailable(
+                f"daemons work on this database, or did within the last {LEASE} seconds ({', '.join(working)}); stop them first"
+            )
+        held = [] if moved else await restoration.hold_unsent(store, (store.shared_clock or Clock())())
+    await asyncio.to_thread(_postgres("postgres_home").record_home, config.store.url.get_secret_value())
+    return held
+
+
+class DatabaseCheck(NamedTuple):
+    """What is wrong with a PostgreSQL database: faults that keep a daemon from starting, and warnings."""
+
+    server: str
+    faults: tuple[str, ...]
+    warnings: tuple[ConfigError, ...] = ()
+
+
+def check_database(config: Config) -> DatabaseCheck | None:
+    """Check the database that the configuration names, blocking; None if it is SQLite. Raises ConfigError."""
+    if config.store.url is None:
+        return None
+    url, check = config.store.url, _postgres("postgres_check").check
+    try:
+        found = check(url.get_secret_value(), (config.store.listen_url or url).get_secret_value(), unsafe=config.store.unsafe)
+    except StoreUnavailable as error:
+        return DatabaseCheck("", (str(error),))
+    if found.faults or found.is_heard:
+        return DatabaseCheck(found.server, found.faults)
+    fault = "notifications do not arrive, as behind a pool, so that work of other nodes waits for up to half a minute"
+    return DatabaseCheck(found.server, (), (ConfigError("store.listen_url", fault, "set it to a URL of the server itself"),))

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 _SERVICE_USER = "mailbridge"
 
 
-@click.command(epilog="Exit codes: 0 valid, 1 a login or ping failed, 2 usage error, 78 bad configuration.")
+@click.command(epilog="Exit codes: 0 valid, 1 a login, a ping or the database failed, 2 usage error, 78 bad configuration.")
 @click.option("--online", is_flag=True, help="Also log in to MyFax, mailboxes and mail relay, and send ping to the webhooks.")
 @click.option("--send-to", metavar="ADDRESS", help="With --online: mail a sample notice to this address.")
 @click.option("--user", metavar="NAME", help="As root: the service's user, whose access is checked.  [default: mailbridge]")
 @json_option
 @config_option
 def check(online: bool, send_to: str | None, user: str | None, as_json: bool, config_path: Path) -> int:
-    """Validate the configuration, and print each error on a line.
+    """Validate the configuration, and print each error on a line. With store.url, also check the database.
 
     Errors are also what would stop the service or shut out every client: files that its user cannot read, a certificate that has
     expired or expires within 14 days, logins without TLS. A warning is about a key without the expected effect; it does not
@@ -56,14 +56,15 @@ def check(online: bool, send_to: str | None, user: str | None, as_json: bool, co
     config = load(config_path, environment(config_path))
     if send_to is not None and config.notice.relay is None:
         raise click.UsageError("--send-to requires notice.relay")
-    checks: list[Check] = []
+    database, of_database = _database(config)
+    checks: list[Check] = [*database]
     if online:
         from mailbridge.cli.asked_tokens import AskedTokens
         from mailbridge.online_check import check_all
 
-        checks = asyncio.run(check_all(config, send_to, partial(AskedTokens, config_path)))
+        checks += asyncio.run(check_all(config, send_to, partial(AskedTokens, config_path)))
     ok = all(one.ok for one in checks)
-    warnings = [*config_warnings(config, EVENTS), *_kernel_warnings()]
+    warnings = [*config_warnings(config, EVENTS), *of_database, *_kernel_warnings()]
     _print({"ok": ok, "mistakes": [], "warnings": warnings, "checks": checks}, as_json, config_path)
     return 0 if ok else 1
 
@@ -96,6 +97,19 @@ def _service_errors(config_path: Path, config: Config, user: str | None) -> list
         if user is not None:
             raise click.UsageError(f"there is no user {user}") from None
         return errors  # nothing is installed here
+
+
+def _database(config: Config) -> tuple[list[Check], list[ConfigError]]:
+    """Check the PostgreSQL database, if there is one: the results, and warnings."""
+    if config.store.url is None:
+        return [], []
+    from mailbridge.online_check import Check
+    from mailbridge.stores import check_database
+
+    found = check_database(config)
+    assert found is not None
+    failed = [Check("store", False, fault) for fault in found.faults]
+    return failed or [Check("store", True, found.server)], list(found.warnings)
 
 
 def _kernel_warnings() -> list[ConfigError]:

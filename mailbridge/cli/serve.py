@@ -50,8 +50,8 @@ def serve(catch_up: bool, config_path: Path) -> None:
 def reload(as_json: bool, config_path: Path) -> int:
     """Let the running daemon read its configuration again, and wait until the new one is in effect.
 
-    Connections go on. If the file has an error, it is printed, and the present configuration stays in effect. state_dir and
-    store.url cannot change while the daemon runs.
+    Connections go on. If the file has an error, it is printed, and the present configuration stays in effect. state_dir, [store]
+    and node.name cannot change while the daemon runs.
 
     \b
       mailbridge reload
@@ -70,9 +70,13 @@ def reload(as_json: bool, config_path: Path) -> int:
 @json_option
 @config_option
 def migrate(as_json: bool, config_path: Path) -> None:
-    """Migrate the database of a stopped daemon to this version's schema.
+    """Create the tables in the PostgreSQL database of store.url, or migrate a database to this version's schema.
 
-    `mailbridge serve` does the same when it starts.
+    With SQLite the daemon must be stopped, and `mailbridge serve` does the same when it starts. With PostgreSQL, run it once
+    before the first daemon starts, and before the first daemon of a new version; daemons of the version before may go on.
+
+    \b
+      mailbridge migrate
     """
     from mailbridge.config import load
     from mailbridge.stores import migrate as run
@@ -81,4 +85,5 @@ def migrate(as_json: bool, config_path: Path) -> None:
     if as_json:
         print_json({"found": found, "now": now})
     else:
-        click.echo(f"migrated from schema {found} to {now}" if found != now else f"the database already has schema {now}")
+        migrated = f"migrated from schema {found} to {now}" if found else f"created the tables of schema {now}"
+        click.echo(migrated if found != now else f"the database already has schema {now}")

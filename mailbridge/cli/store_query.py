@@ -22,13 +22,16 @@ _LOCK_TIMEOUT, _LOCK_INTERVAL = 5.0, 0.2
 
 
 def ask(config_path: Path, command: str, **args: object) -> Any:
-    """Return the answer to a command of `control.commands`. Raises ConfigError, ControlError, NotFound, StoreUnavailable."""
+    """Return the answer to a command of `control.commands`. Raises ConfigError, ControlError, NotFound, StoreUnavailable.
+
+    A PostgreSQL database answers also where its daemons run on other machines.
+    """
     state_dir, deadline = find_state_dir(config_path), time.monotonic() + _LOCK_TIMEOUT
     while True:
         try:
             return call_first(candidates(state_dir, os.environ), command, **args)
         except NoDaemon:
-            if not (state_dir / "mailbridge.sqlite3").exists():
+            if not (is_shared(config_path) or (state_dir / "mailbridge.sqlite3").exists()):
                 raise ControlError(
                     f"no daemon runs with state_dir {state_dir}, and there is no database; {start_hint()}"
                 ) from None
@@ -67,6 +70,12 @@ def find_state_dir(config_path: Path) -> Path:
     """Return only the state_dir, so that a user of the daemon need not be able to read its secrets. Raises ConfigError."""
     given = _tree(config_path).get("state_dir") or os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     return Path(str(given or "/var/lib/mailbridge"))
+
+
+def is_shared(config_path: Path) -> bool:
+    """Return whether the configuration names a PostgreSQL database. Raises ConfigError."""
+    options = _tree(config_path).get("store")
+    return isinstance(options, dict) and "url" in options
 
 
 def find_zone(config_path: Path) -> ZoneInfo:
@@ -108,8 +117,9 @@ def _ask_store(config_path: Path, command: str, args: dict[str, object]) -> Any:
         from mailbridge.web.link_key import find_link_key
 
     async def work() -> Any:
-        config, clock = load(config_path, environment(config_path)), Clock()
+        config = load(config_path, environment(config_path))
         async with open_store(config) as store:
+            clock = store.shared_clock or Clock()
             links = document_links(config, await find_link_key(store, config.state_dir))
             render = link_renderer(links, clock)
             return await bind(store, clock, render)[command](**args)

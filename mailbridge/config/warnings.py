@@ -20,6 +20,7 @@ def config_warnings(config: Config, event_types: Collection[str]) -> list[Config
         *_old_tls(config),
         *_lists(config),
         *_console(config),
+        *_database(config),
     ]
 
 
@@ -77,3 +78,10 @@ def _console(config: Config) -> Iterator[ConfigError]:
     """Can anybody log in to the console?"""
     if config.http.console and config.http.proxy_user is None and not any(user.password_hash for user in config.users.values()):
         yield ConfigError("http.console", "nobody can log in", "add a [user.NAME] with a password_hash and a role")
+
+
+def _database(config: Config) -> Iterator[ConfigError]:
+    """May the database lose commits?"""
+    if config.store.url is not None and config.store.unsafe:
+        fault = "a server that loses commits in a crash is accepted, and then faxes are lost or sent twice"
+        yield ConfigError("store.unsafe", fault, "remove it, unless this is a test")

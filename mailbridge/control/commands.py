@@ -19,7 +19,7 @@ def bind(store: Store, clock: Callable[[], datetime], render: Callable[[Event], 
     """
     reading = (
         *(queries.queue, queries.received, queries.show, queries.stored_documents),
-        *(delivery_queries.deliveries, queries.usage, queries.held),
+        *(delivery_queries.deliveries, queries.usage, queries.held, queries.nodes),
     )
     changing = (
         fax_actions.cancel,

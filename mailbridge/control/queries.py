@@ -80,6 +80,13 @@ async def held(store: Store) -> list[str]:
     return await store.run(lambda tx: tx.conditions.held_sending())
 
 
+async def nodes(store: Store) -> list[dict[str, Any]]:
+    """Return the daemons that share a PostgreSQL database and were seen in the last day; none with SQLite."""
+    times = ("started_at", "seen_at")
+    found = await store.run(lambda tx: tx.nodes())
+    return [{**node._asdict(), **{name: json_time(getattr(node, name)) for name in times}} for node in found]
+
+
 async def show(store: Store, *, id: str) -> dict[str, Any]:
     """Return the full history of one fax: attempts, documents, what is not faxed, events and deliveries. Raises NotFound."""
 

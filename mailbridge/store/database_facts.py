@@ -22,6 +22,15 @@ def schema_version(connection: Connection) -> int | None:
     return int(stored) if stored is not None and stored.isdecimal() else None
 
 
+def suits_this_version(connection: Connection) -> bool:
+    """Whether this version of mailbridge can use a newer schema: a migration records `oldest`, the oldest that can.
+
+    So the nodes that share a database can be upgraded one after the other.
+    """
+    stored = _fact(connection, "oldest")
+    return stored is not None and stored.isdecimal() and int(stored) <= schema.SCHEMA_VERSION
+
+
 def created_at(engine: Engine) -> datetime | None:
     """Return when the database was created, None if that is unknown."""
     with engine.begin() as connection:

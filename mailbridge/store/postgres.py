@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Self
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from mailbridge import log
-from mailbridge.errors import SchemaTooNew, StoreUnavailable
-from mailbridge.store import database_facts, postgres_schema, schema
+from mailbridge.clock import steady
+from mailbridge.store import database_facts, migrations, postgres_schema, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.postgres_bodies import PostgresBodies
@@ -20,17 +22,18 @@ from mailbridge.store.postgres_connection import connect
 from mailbridge.store.postgres_connection import engine as engine_of
 from mailbridge.store.postgres_faults import PostgresFaults
 from mailbridge.store.postgres_node import PostgresNode
+from mailbridge.store.postgres_requirements import check_schema, check_server, found_schema
 from mailbridge.store.postgres_waking import NODES, Waking
+from mailbridge.store.rivals import NOW
+from mailbridge.store.schema import EPOCH
 from mailbridge.store.sql_store import SqlStore
 
-_OLDEST_SERVER: Final = 14
+_NOW: Final = text(f"SELECT {NOW}")
 _MIGRATION_LIMITS: Final = "SET LOCAL lock_timeout = '2s'"
 # A number of our own, for the lock under which one process at a time migrates.
 _MIGRATION_LOCK: Final = 0x6D61696C
 # Bodies that are read or written at a time.
 _BODY_CONNECTIONS: Final = 4
-# Settings that lose what was committed: (name, value).
-_UNSAFE: Final = (("fsync", "off"), ("synchronous_commit", "off"), ("full_page_writes", "off"))
 
 
 class PostgresStore(SqlStore):
@@ -68,6 +71,7 @@ class PostgresStore(SqlStore):
             if self._is_node:
                 self.member = self.node = PostgresNode(engine_of(self._url), self._name)
                 await asyncio.to_thread(self.node.start)
+            self.shared_clock = self.node.now if self.member else await asyncio.to_thread(_clock, engine)
         except DBAPIError as error:
             engine.dispose()
             raise PostgresFaults().unavailable(error, committing=False) from None
@@ -104,65 +108,41 @@ def migrate(url: str, *, unsafe: bool = False) -> tuple[int, int]:
     engine = engine_of(url)
     try:
         with engine.begin() as connection:
-            _check_server(connection, unsafe)
+            check_server(connection, unsafe=unsafe)
             connection.exec_driver_sql(_MIGRATION_LIMITS)
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-            found = _found_schema(connection)
+            found = found_schema(connection)
             if not found:
                 postgres_schema.create(connection)
                 database_facts.record(connection)
+            elif found < schema.SCHEMA_VERSION:
+                migrations.migrate(connection, found, schema.SCHEMA_VERSION)
     except DBAPIError as error:
-        raise PostgresFaults().unavailable(error, committing=False) from None
+        raise PostgresFaults().not_reached(error) from None
     finally:
         engine.dispose()
     if found < schema.SCHEMA_VERSION:
         log.schema_migrated("store", found=found, now=schema.SCHEMA_VERSION)
-    return found, schema.SCHEMA_VERSION
+    return found, max(found, schema.SCHEMA_VERSION)
 
 
 def _open(url: str, unsafe: bool) -> Engine:
     engine = engine_of(url)
     try:
         with engine.begin() as connection:
-            _check_server(connection, unsafe)
-            if not _found_schema(connection):
-                raise StoreUnavailable("the database of store.url has no tables of mailbridge; run mailbridge migrate")
+            check_server(connection, unsafe=unsafe)
+            check_schema(connection)
     except DBAPIError as error:
         engine.dispose()
-        raise PostgresFaults().unavailable(error, committing=False) from None
+        raise PostgresFaults().not_reached(error) from None
     except BaseException:
         engine.dispose()
         raise
     return engine
 
 
-def _check_server(connection: Connection, unsafe: bool) -> None:
-    """Refuse a server that lacks what mailbridge needs. Raises StoreUnavailable."""
-
-    def setting(name: str) -> str:
-        return str(connection.exec_driver_sql(f"SHOW {name}").scalar_one())
-
-    number = int(setting("server_version_num")) // 10000
-    if number < _OLDEST_SERVER:
-        raise StoreUnavailable(f"PostgreSQL {number} is too old; mailbridge needs {_OLDEST_SERVER} or newer")
-    if setting("server_encoding") != "UTF8":
-        raise StoreUnavailable("the database does not store UTF-8; create one with ENCODING 'UTF8'")
-    if setting("transaction_read_only") == "on":
-        raise StoreUnavailable(
-            "the database server is read-only, as a standby is; store.url must lead to the server that accepts writes"
-        )
-    for name, value in _UNSAFE:
-        if setting(name) == value and not unsafe:
-            raise StoreUnavailable(f"the database server has {name} = {value}, and would lose faxes in a crash; set it to on")
-
-
-def _found_schema(connection: Connection) -> int:
-    """Return the version of the schema, 0 if there are no tables. Raises SchemaTooNew, StoreUnavailable."""
-    if not inspect(connection).has_table("meta"):
-        return 0
-    found = database_facts.schema_version(connection)
-    if found is None:
-        raise StoreUnavailable("the database of store.url has no schema number; restore a backup of it")
-    if found > schema.SCHEMA_VERSION:
-        raise SchemaTooNew(database_facts.too_new("the database of store.url", found))
-    return found
+def _clock(engine: Engine) -> Callable[[], datetime]:
+    """Return a clock for a command: the database's time now, counted on by a clock that nobody sets."""
+    with engine.begin() as connection:
+        now, read_at = EPOCH + timedelta(microseconds=connection.execute(_NOW).scalar_one()), steady()
+    return lambda: now + timedelta(seconds=steady() - read_at)

@@ -40,6 +40,12 @@ class PostgresFaults:
         lost = committing and (not state or state.startswith(_ENDED))
         return (Undecided if lost else StoreUnavailable)(f"the database cannot be written{why}")
 
+    def not_reached(self, error: DBAPIError) -> StoreUnavailable:
+        """Return the error of a connection that is made while nothing is to be written."""
+        state = sqlstate(error.orig)
+        why = _MEANING.get(state) or " ".join(str(error.orig).split())
+        return StoreUnavailable(f"the database of store.url cannot be used: {why}")
+
     def is_rivalry(self, error: DBAPIError | OSError) -> bool:
         return isinstance(error, DBAPIError) and sqlstate(error.orig) in _RIVALRY
 

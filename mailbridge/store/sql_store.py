@@ -27,12 +27,13 @@ class SqlStore:
 
     `created_at` is when the database was created, None if that is unknown; it is set when the store is open.
     `describe` returns the data of an event about a fax, `route` the endpoints of an event type, and `plan` decides on notices
-    (None: there are none). `member` is this daemon as a node, where several share the database, and `bodies` is where they
-    share mails and documents.
+    (None: there are none). Where several daemons share the database, `shared_clock` returns its time, `member` is this daemon as
+    one of them, and `bodies` is where they share mails and documents.
     """
 
     created_at: datetime | None
     member: Member | None = None
+    shared_clock: Callable[[], datetime] | None = None
     bodies: Bodies | None = None
 
     def __init__(self, describe: Describe, route: Route, plan: NoticePlan | None) -> None:

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Column, Connection, Text, event
 from sqlalchemy.exc import OperationalError
 
 from mailbridge.errors import StoreUnavailable, Undecided
 from mailbridge.model import Fax
-from mailbridge.store import postgres, schema
+from mailbridge.store import migrations, postgres, postgres_requirements, schema
 from mailbridge.store.interface import Transaction
 from mailbridge.store.postgres import PostgresStore
 from mailbridge.store.postgres_faults import PostgresFaults
@@ -212,6 +212,53 @@ def test_migrate_creates_the_tables_once_and_a_store_without_them_says_so(only_p
         postgres.migrate(url)
 
 
+@DIRECT
+def test_p19_a_step_of_a_later_version_runs_while_nodes_of_this_one_work(
+    tmp_path: Path, only_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Step:
+        @staticmethod
+        def upgrade(op: Any) -> None:
+            op.add_column("fax", Column("new", Text))
+            op.execute("INSERT INTO meta (key, value) VALUES ('oldest', '4')")
+
+    async def scenario(store: SqlStore) -> None:
+        await accepted(store, a_fax())
+        with monkeypatch.context() as later:
+            later.setattr(schema, "SCHEMA_VERSION", 5)
+            later.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_5": Step}.__getitem__)
+            with pytest.raises(StoreUnavailable, match="has schema 4, this mailbridge needs 5; run mailbridge migrate"):
+                await a_store(tmp_path).__aenter__()
+            url = only_postgres.url(only_postgres.database(str(tmp_path)))
+            assert await asyncio.to_thread(postgres.migrate, url, unsafe=True) == (4, 5)
+            assert await asyncio.to_thread(postgres.migrate, url, unsafe=True) == (5, 5)
+        await accepted(store, a_fax())
+        async with a_store(tmp_path) as other:
+            assert len(await other.run(lambda tx: tx.faxes.newest())) == 2
+
+    with_store(tmp_path, scenario)
+
+
+@DIRECT
+def test_p19_migrate_steps_back_where_a_table_is_locked(
+    tmp_path: Path, only_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Step:
+        @staticmethod
+        def upgrade(op: Any) -> None:
+            op.add_column("fax", Column("new", Text))
+
+    database = only_postgres.database(str(tmp_path))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 5)
+    monkeypatch.setattr(postgres, "_MIGRATION_LIMITS", "SET LOCAL lock_timeout = '1ms'")
+    monkeypatch.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_5": Step}.__getitem__)
+    with psycopg.connect(only_postgres.url(database)) as busy:
+        busy.execute("SELECT count(*) FROM fax")
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            postgres.migrate(only_postgres.url(database), unsafe=True)
+    assert postgres.migrate(only_postgres.url(database), unsafe=True) == (4, 5)
+
+
 class Server:
     """A server with these settings."""
 
@@ -242,9 +289,9 @@ class Server:
 )
 def test_a_server_that_cannot_keep_the_promises_is_refused(settings: dict[str, str], fault: str) -> None:
     with pytest.raises(StoreUnavailable, match=fault):
-        postgres._check_server(cast(Connection, Server(**settings)), unsafe=False)
-    postgres._check_server(cast(Connection, Server(synchronous_commit="off", fsync="off")), unsafe=True)
-    postgres._check_server(cast(Connection, Server(synchronous_commit="remote_apply")), unsafe=False)
+        postgres_requirements.check_server(cast(Connection, Server(**settings)), unsafe=False)
+    postgres_requirements.check_server(cast(Connection, Server(synchronous_commit="off", fsync="off")), unsafe=True)
+    postgres_requirements.check_server(cast(Connection, Server(synchronous_commit="remote_apply")), unsafe=False)
 
 
 def test_a_full_disk_of_the_server_is_reported_with_its_remedy() -> None:

@@ -1,5 +1,9 @@
 """Migrations from each released schema to the newest: a module `to_N` migrates schema N-1 to N, in one transaction.
 
+From schema 5 on a module is also for PostgreSQL, where nodes of the version before may be at work: it only adds what they do not
+need, and sets the key `oldest` of `meta` to the oldest schema whose version of mailbridge can work with it. What they do need is
+removed a version later.
+
 Do not change a module after its release. It describes the tables as they were then, so it never imports `store.schema`.
 """
 
@@ -7,7 +11,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 
 def migrate(connection: Connection, found: int, newest: int) -> None:
@@ -19,4 +23,4 @@ def migrate(connection: Connection, found: int, newest: int) -> None:
     operations = Operations(MigrationContext.configure(connection))
     for version in range(found + 1, newest + 1):
         import_module(f"{__name__}.to_{version}").upgrade(operations)
-        connection.exec_driver_sql("UPDATE meta SET value = ? WHERE key = 'schema'", (str(version),))
+        connection.execute(text("UPDATE meta SET value = :version WHERE key = 'schema'"), {"version": str(version)})
