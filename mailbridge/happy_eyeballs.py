@@ -18,7 +18,10 @@ NEXT_ADDRESS_SECONDS: Final = 0.25
 async def open_socket(host: str, port: int) -> socket.socket:
     """Return a connected, non-blocking socket. Raises OSError if no address of the host can be reached. Without a time limit."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:  # a host that is an address needs no thread that resolves it
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
     async def connect(address: tuple[Any, ...]) -> socket.socket:
         family, type_, protocol, _, sockaddr = address

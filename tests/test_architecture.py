@@ -47,6 +47,8 @@ LEAVES: dict[str, set[str]] = {
     "descriptors": set(),
     "error_table": set(),
     "happy_eyeballs": set(),
+    "http_connections": set(),
+    "http_stream": {"happy_eyeballs"},
     "log": set(),
     "metrics": set(),
     "phone": {"errors", "phone"},

@@ -10,14 +10,12 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
-import httpx
-
 from mailbridge.errors import InDoubt, InvalidArgument, NotTaken
 from mailbridge.myfax import answers, arguments, forms
 from mailbridge.myfax.answers import IncomingItem, IncomingPage, RegisterAnswer, ReleaseAnswer, StatusAnswer, UploadAnswer
 from mailbridge.myfax.arguments import Secret
 from mailbridge.myfax.files import File, as_list, multipart_files
-from mailbridge.myfax.transport import Answer, classify, default_tls, open_client, post
+from mailbridge.myfax.transport import Answer, classify, default_tls, open_connections, post
 from mailbridge.myfax.values import REGION
 
 URL: Final = "https://www.myfax.co.il/action/"
@@ -55,10 +53,10 @@ class MyFax:
         for field, value in zip(("email", "password"), self._login, strict=True):
             arguments.text(field, value)
         self._timeout = timeout
-        base, trusted = arguments.service("url", url), default_tls()
-        self._query_http = open_client(base, timeout, trusted, httpx.Limits(keepalive_expiry=60.0))
+        self._base, trusted = arguments.service("url", url), default_tls()
+        self._query_http = open_connections(trusted, kept_for=60.0)
         # No kept connections: one that has died unnoticed would fail only after a request had left whole, as a doubt.
-        self._action_http = open_client(base, timeout, trusted, httpx.Limits(max_keepalive_connections=0))
+        self._action_http = open_connections(trusted, kept_for=0.0)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -192,7 +190,7 @@ class MyFax:
     async def _query(self, path: str, form: dict[str, str], read: Callable[[bytes], Answer]) -> Answer:
         """Make a call that changes nothing at MyFax: without a usable answer it may simply be repeated."""
         try:
-            return classify(await post(self._query_http, path, form, None, self._timeout), read)
+            return classify(await post(self._query_http, self._base + path, form, None, self._timeout), read)
         except InDoubt as error:
             raise NotTaken(str(error)) from None
 
@@ -204,7 +202,7 @@ class MyFax:
         files: list[tuple[str, Any]] | None = None,
         before_last_chunk: Callable[[], Awaitable[None]] | None = None,
     ) -> Answer:
-        return classify(await post(self._action_http, path, form, files, self._timeout, before_last_chunk), read)
+        return classify(await post(self._action_http, self._base + path, form, files, self._timeout, before_last_chunk), read)
 
 
 def _next_page(answer: IncomingPage, page: int) -> int:

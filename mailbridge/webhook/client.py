@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import email.utils
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from standardwebhooks import Webhook as Signer
 
 from mailbridge import __version__
 from mailbridge.config import Webhook
+from mailbridge.http_connections import basic_login
 from mailbridge.model import Event
 
 # The error of a try that ended while the receiver was sent the body, or owed its answer: it may have hung up because of the size.
@@ -48,7 +48,6 @@ class WebhookClient:
     def __init__(self, webhook: Webhook, clock: Callable[[], datetime]) -> None:
         self._webhook, self._clock = webhook, clock
         self._signers = [Signer(secret.get_secret_value()) for secret in webhook.secrets]
-        self._limits = {"timeout": httpx.Timeout(webhook.timeout).as_dict()}
 
     # Not made before the first POST: a URL that httpx cannot read fails a delivery, not the start of the daemon.
     @cached_property
@@ -62,7 +61,7 @@ class WebhookClient:
             # A compressed answer would be unreadable in the history of tries.
             "accept-encoding": "identity",
             "user-agent": f"mailbridge/{__version__}",
-            **_login(self._url),
+            **basic_login(self._url),
             **{name.lower(): value.get_secret_value() for name, value in self._webhook.headers.items()},
         }
 
@@ -76,9 +75,7 @@ class WebhookClient:
     async def _post(self, http: httpx.AsyncBaseTransport, event: Event, content: bytes) -> Result:
         # httpx's client would follow redirects, keep cookies and log in on request: none of that is for a webhook, and it takes a
         # third of the time of a POST.
-        request = httpx.Request(
-            "POST", self._url, content=content, headers=self._headers(event, content), extensions=self._limits
-        )
+        request = httpx.Request("POST", self._url, content=content, headers=self._headers(event, content))
         try:
             async with asyncio.timeout(self._webhook.timeout):
                 answer = await http.handle_async_request(request)
@@ -120,13 +117,6 @@ class WebhookClient:
         return min(max(0.0, (until - self._clock()).total_seconds()), _MAX_RETRY_AFTER)
 
 
-def _login(url: httpx.URL) -> dict[str, str]:
-    """Return the header for the user and password of a URL, if it has them (RFC 7617)."""
-    if not url.userinfo:
-        return {}
-    return {"authorization": f"Basic {base64.b64encode(f'{url.username}:{url.password}'.encode()).decode()}"}
-
-
 def _error(answer: httpx.Response) -> str:
     """Return what an answer other than 2xx means; a redirect with its address, without user and password."""
     error = f"HTTP {answer.status_code}"
@@ -150,7 +140,8 @@ async def _read(answer: httpx.Response) -> bytes:
     try:
         async with asyncio.timeout(_BODY_TIMEOUT):
             read = chunks = 0
-            async for chunk in answer.aiter_raw():
+            assert isinstance(answer.stream, httpx.AsyncByteStream)
+            async for chunk in answer.stream:
                 start += chunk[: ANSWER_LIMIT - len(start)]
                 read, chunks = read + len(chunk), chunks + 1
                 if read > _BODY_LIMIT or chunks > _BODY_CHUNKS:

@@ -18,6 +18,8 @@ import httpcore
 import httpx
 
 from mailbridge.happy_eyeballs import first_connected, interleaved
+from mailbridge.http_connections import HostConnections
+from mailbridge.http_stream import AsyncioBackend
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
@@ -77,7 +79,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Connects to public addresses, or with `allow_private` to any. Raises httpcore.ConnectError for other addresses."""
 
     def __init__(self, resolver: Resolve = resolve, allow_private: bool = False) -> None:
-        self._backend: httpcore.AsyncNetworkBackend = httpcore.AnyIOBackend()
+        self._backend: httpcore.AsyncNetworkBackend = AsyncioBackend()
         self._resolve, self._allow_private = resolver, allow_private
         self._resolving: asyncio.Future[list[str]] | None = None
 
@@ -118,10 +120,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         await self._backend.sleep(seconds)
 
 
-def guarded_transport(allow_private: bool, resolver: Resolve = resolve) -> httpx.AsyncHTTPTransport:
+def guarded_transport(allow_private: bool, resolver: Resolve = resolve) -> HostConnections:
     """Return the connections to one endpoint, by HTTP/1.1 and without a proxy; `allow_private`: not guarded."""
     # Servers close connections that are idle for 2 s (gunicorn) or 5 s (Node, uvicorn). Closing earlier avoids a request that
     # arrives while the server closes.
-    transport = httpx.AsyncHTTPTransport(http2=False, limits=httpx.Limits(max_connections=16, keepalive_expiry=1.5))
-    transport._pool._network_backend = GuardedBackend(resolver, allow_private)
-    return transport
+    return HostConnections(httpx.create_ssl_context(), GuardedBackend(resolver, allow_private), kept_for=1.5)

@@ -14,7 +14,8 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from mailbridge.myfax import InvalidArgument, MyFax
+from mailbridge.http_connections import HostConnections
+from mailbridge.myfax import InvalidArgument, MyFax, transport
 
 # Copied from the document, parameter by parameter in its order.
 TABLES = {
@@ -55,12 +56,12 @@ def sent_by(action: Action, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, 
         sent.append((request.url.raw_path.decode().removeprefix("/action/"), form))
         return httpx.Response(200, stream=httpx.ByteStream(ANSWER))
 
-    class Recorder(httpx.AsyncHTTPTransport):
+    class Recorder(HostConnections):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             await request.aread()
             return taken(request)
 
-    monkeypatch.setattr("httpx._client.AsyncHTTPTransport", Recorder)
+    monkeypatch.setattr(transport, "HostConnections", Recorder)
 
     async def main() -> None:
         async with MyFax("office@example.co.il", "pw") as myfax:

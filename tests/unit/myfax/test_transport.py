@@ -36,8 +36,7 @@ def test_the_fields_of_a_form_share_a_write_and_the_last_write_ends_it(size: int
 
         fields = {name: name.upper() for name in ("username", "password", "faxNumber", "to", "from", "description")}
         files = [("file", ("a.pdf", io.BytesIO(bytes(size)), "application/pdf"))]
-        async with httpx.AsyncClient(transport=writes) as http:
-            call = await transport.post(http, "http://myfax.test/", fields, files, 10, before_last_chunk)
+        call = await transport.post(writes, "http://myfax.test/", fields, files, 10, before_last_chunk)
         assert call.status == 200
         assert len(writes.written) <= most
         assert before_last == [len(writes.written) - 1]
