@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ from mailbridge.errors import ConfigError, StoreUnavailable
 from mailbridge.model import Event
 from mailbridge.notice.planner import Planner
 from mailbridge.store import restoration, sqlite
+from mailbridge.store.bodies import Bodies
 from mailbridge.store.events import Route
 from mailbridge.store.rivals import LEASE
 from mailbridge.store.sql_store import SqlStore
@@ -80,6 +81,18 @@ def _postgres_store(config: Config, route: Route, plan: Planner, *, node: bool) 
     more = {"listen_url": listen_url, "name": config.node.name, "unsafe": options.unsafe, "is_node": node}
     store: SqlStore = _postgres("postgres").PostgresStore(url, fax_data, route, plan, **more)
     return store
+
+
+@contextmanager
+def open_bodies(config: Config) -> Iterator[Bodies]:
+    """Open the mails and documents in PostgreSQL, for a command. Raises ConfigError, StoreUnavailable."""
+    assert config.store.url is not None
+    engine = _postgres("postgres_connection").engine(config.store.url.get_secret_value())
+    try:
+        bodies: Bodies = _postgres("postgres_bodies").PostgresBodies(engine)
+        yield bodies
+    finally:
+        engine.dispose()
 
 
 def _postgres(module: str) -> ModuleType:

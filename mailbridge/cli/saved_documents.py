@@ -5,37 +5,61 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import click
 
+from mailbridge.cli.options import environment
+from mailbridge.cli.store_query import find_state_dir, is_shared
 from mailbridge.errors import ControlError, NotFound
 from mailbridge.model import EXTERNAL, Document
+from mailbridge.preload import quick_imports
+from mailbridge.store.document_reader import DocumentReader
 from mailbridge.store.local_spool import document_in
+from mailbridge.store.stored_documents import open_document
 
 _LONGEST_NAME = 120
+# Opens a document. Raises NotFound, StoreUnavailable.
+Open = Callable[[Document], DocumentReader]
 
 
-def save_documents(stored: Sequence[Mapping[str, Any]], state_dir: Path, directory: Path) -> list[Path]:
-    """Save documents, fields of `model.Document`; return their files. Raises ControlError, NotFound if one was deleted."""
+def save_documents(stored: Sequence[Mapping[str, Any]], config_path: Path, directory: Path) -> list[Path]:
+    """Save documents, fields of `model.Document`; return their files. Raises ControlError, StoreUnavailable, and
+    NotFound if one was deleted.
+    """
     documents = [Document(**{"pages": None, **facts}) for facts in stored]
     if not documents:
         raise NotFound("it has no document")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return [_save(document, state_dir / "spool", directory) for document in documents]
+        with _opener(config_path) as open_one:
+            return [_save(document, open_one, directory) for document in documents]
     except OSError as error:
         place, why = error.filename or directory, os.strerror(error.errno or 0)
         raise click.ClickException(f"{place} cannot be written ({why}); name another directory with --save") from None
 
 
-def _save(document: Document, spool: Path, directory: Path) -> Path:
+@contextmanager
+def _opener(config_path: Path) -> Iterator[Open]:
+    if not is_shared(config_path):
+        yield partial(document_in, find_state_dir(config_path) / "spool")
+        return
+    with quick_imports():
+        from mailbridge.config import load
+        from mailbridge.stores import open_bodies
+    with open_bodies(load(config_path, environment(config_path))) as bodies:
+        yield partial(open_document, bodies.open)
+
+
+def _save(document: Document, open_one: Open, directory: Path) -> Path:
     if document.content_type == EXTERNAL:
         raise ControlError(f"MyFax fetched the document from {document.name}; it was never stored here")
-    with document_in(spool, document) as content:
+    with open_one(document) as content:
         for path in _free_names(directory / _file_name(document.name)):
             try:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

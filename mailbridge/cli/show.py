@@ -11,7 +11,7 @@ import click
 
 from mailbridge.cli.options import EXITS, config_option, fax_argument, json_option
 from mailbridge.cli.output import local, plain, print_json
-from mailbridge.cli.store_query import ask, ask_daemon_first, find_state_dir, find_zone
+from mailbridge.cli.store_query import ask, ask_daemon_first, find_zone
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -49,7 +49,7 @@ def show(id: str, directory: Path | None, confirmation: Path | None, as_json: bo
     if directory is not None:
         from mailbridge.cli.saved_documents import save_documents
 
-        saved = save_documents(ask(config_path, "stored_documents", id=fax["id"]), find_state_dir(config_path), directory)
+        saved = save_documents(ask(config_path, "stored_documents", id=fax["id"]), config_path, directory)
     if confirmation is not None:
         _write_confirmation(fax["id"], confirmation, config_path)
         saved.append(confirmation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mailbridge import stores
 from mailbridge.config import Config
 from mailbridge.errors import ConfigError
 from mailbridge.store.postgres import PostgresStore
+from mailbridge.store.shared_spool import SharedSpool
 from tests.factories import NOW, a_fax, an_envelope
 from tests.integration.cli_fixtures import one_line, run, serving, write_config
 from tests.postgres_server import PostgresServer
@@ -225,3 +227,23 @@ def test_a_database_that_has_moved_goes_on(tmp_path: Path, config: Path, server:
 def config_of_a_daemon(folder: Path, url: str) -> Path:
     folder.mkdir(exist_ok=True)
     return write_config(folder, f'[store]\nurl = "{url}"\nunsafe = true\n')
+
+
+def test_show_saves_a_document_from_the_database(tmp_path: Path, config: Path, server: PostgresServer) -> None:
+    content = b"%PDF" * 200_000
+
+    async def main() -> str:
+        async with PostgresStore(server.url(server.database("a")), lambda fax: {}, lambda event: [], unsafe=True) as store:
+            assert store.bodies is not None
+            path, size = SharedSpool(tmp_path / "elsewhere", store.bodies).store_received("fax_1", content), len(content)
+            document = replace(a_fax().documents[0], encoding="identity", path=path, offset=0, length=size, size=size)
+            fax = a_fax(documents=(document,))
+            await store.run(lambda tx: tx.submissions.add(an_envelope(), [fax], None, NOW))
+        return fax.id
+
+    fax_id = asyncio.run(main())
+    assert run("show", fax_id, "--save", tmp_path / "saved", "--config", config).status == 0
+    assert (tmp_path / "saved/a.pdf").read_bytes() == content
+    server.ask(server.database("a"), "DELETE FROM body")
+    refused = run("show", fax_id, "--save", tmp_path / "saved", "--config", config)
+    assert "no longer in the spool" in one_line(refused)
