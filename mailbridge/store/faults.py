@@ -20,3 +20,6 @@ class Faults(Protocol):
 
     def is_rivalry(self, error: DBAPIError | OSError) -> bool:
         """Whether another connection was in the way, so that the same transactions can be run again at once."""
+
+    def is_gone(self, error: DBAPIError | OSError) -> bool:
+        """Whether the server cannot be reached, so that whoever waits would wait for nothing."""

@@ -18,7 +18,7 @@ from mailbridge.store import database_facts, migrations, postgres_schema, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.postgres_bodies import PostgresBodies
-from mailbridge.store.postgres_connection import connect
+from mailbridge.store.postgres_connection import Patience, connect
 from mailbridge.store.postgres_connection import engine as engine_of
 from mailbridge.store.postgres_faults import PostgresFaults
 from mailbridge.store.postgres_node import PostgresNode
@@ -29,6 +29,9 @@ from mailbridge.store.schema import EPOCH
 from mailbridge.store.sql_store import SqlStore
 
 _NOW: Final = text(f"SELECT {NOW}")
+# Seconds of silence: at a stop, and of a server that builds an index.
+_AT_STOP: Final = 3.0
+_MIGRATION_PATIENCE: Final = 86400.0
 _MIGRATION_LIMITS: Final = "SET LOCAL lock_timeout = '2s'"
 # A number of our own, for the lock under which one process at a time migrates.
 _MIGRATION_LOCK: Final = 0x6D61696C
@@ -60,29 +63,31 @@ class PostgresStore(SqlStore):
     ) -> None:
         super().__init__(describe, route, plan)
         self._url, self._listen_url, self._name, self._unsafe = url, listen_url or url, name or socket.gethostname(), unsafe
-        self._is_node = is_node
+        self._is_node, self._patience = is_node, Patience()
 
     async def __aenter__(self) -> Self:
-        engine = await asyncio.to_thread(_open, self._url, self._unsafe)
+        engine = await asyncio.to_thread(_open, self._url, self._unsafe, self._patience)
         try:
             self.created_at = await asyncio.to_thread(database_facts.created_at, engine)
-            self._body_engine = engine_of(self._url, _BODY_CONNECTIONS)
+            self._body_engine = engine_of(self._url, _BODY_CONNECTIONS, self._patience)
             self.bodies = PostgresBodies(self._body_engine)
             if self._is_node:
-                self.member = self.node = PostgresNode(engine_of(self._url), self._name)
+                self.member = self.node = PostgresNode(engine_of(self._url, 1, self._patience), self._name)
                 await asyncio.to_thread(self.node.start)
             self.shared_clock = self.node.now if self.member else await asyncio.to_thread(_clock, engine)
         except DBAPIError as error:
             engine.dispose()
             raise PostgresFaults().unavailable(error, committing=False) from None
         self._start(engine, PostgresFaults(), self.member)
-        listen = partial(connect, self._listen_url) if self.member else None
-        self._waking = Waking(engine_of(self._url), listen, self.member.id if self.member else "", self._woken)
+        listen = partial(connect, self._listen_url, self._patience) if self.member else None
+        self._waking = Waking(engine_of(self._url, 1, self._patience), listen, self.member.id if self.member else "", self._woken)
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._waking.start)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # A stop must end soon also where the server does not answer.
+        self._patience.seconds = _AT_STOP
         await self._stop()
         await asyncio.to_thread(self._waking.stop)
         await asyncio.to_thread(self._body_engine.dispose)
@@ -105,7 +110,7 @@ def migrate(url: str, *, unsafe: bool = False) -> tuple[int, int]:
 
     Raises SchemaTooNew, StoreUnavailable.
     """
-    engine = engine_of(url)
+    engine = engine_of(url, 1, Patience(_MIGRATION_PATIENCE))
     try:
         with engine.begin() as connection:
             check_server(connection, unsafe=unsafe)
@@ -126,8 +131,8 @@ def migrate(url: str, *, unsafe: bool = False) -> tuple[int, int]:
     return found, max(found, schema.SCHEMA_VERSION)
 
 
-def _open(url: str, unsafe: bool) -> Engine:
-    engine = engine_of(url)
+def _open(url: str, unsafe: bool, patience: Patience) -> Engine:
+    engine = engine_of(url, 1, patience)
     try:
         with engine.begin() as connection:
             check_server(connection, unsafe=unsafe)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -16,9 +17,10 @@ from mailbridge.store import rows
 from mailbridge.store.postgres_faults import leave_server
 
 T = TypeVar("T")
-# libpq: seconds until a server that does not answer any more is given up, at a connect and later.
+# Seconds until a server that does not let us connect is given up.
+_CONNECT: Final = 5
+# libpq: seconds until a server that does not answer any more is given up.
 _PATIENCE: Final = {
-    "connect_timeout": "5",
     "tcp_user_timeout": "10000",  # milliseconds
     "keepalives_idle": "5",
     "keepalives_interval": "2",
@@ -31,16 +33,27 @@ _SILENCE: Final = 12.0
 _LIMITS: Final = "SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
 
 
-class _Connection(psycopg.Connection[Any]):
-    """A connection that ends with an error when the server is silent for `_SILENCE`."""
+@dataclass
+class Patience:
+    """The seconds to wait for a server that is silent, None for the usual ones. Connections that share it follow a change."""
 
-    silence: float | None = None  # another limit than `_SILENCE`
+    seconds: float | None = None
+
+    @property
+    def limit(self) -> float:
+        """The seconds."""
+        return _SILENCE if self.seconds is None else self.seconds
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that ends with an error when the server is silent for too long."""
+
+    patience = Patience()
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
-        limit = _SILENCE if self.silence is None else self.silence
-        return super().wait(self._while_answered(gen, limit), *args, **kwargs)
+        return super().wait(self._while_answered(gen), *args, **kwargs)
 
-    def _while_answered(self, gen: Generator[Any, Any, T], limit: float) -> Generator[Any, Any, T]:
+    def _while_answered(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
         """Run a step of the driver, which yields what it waits for, and gets what is ready: nothing after a tenth of a second."""
         heard = time.monotonic()
         try:
@@ -49,21 +62,21 @@ class _Connection(psycopg.Connection[Any]):
                 ready = yield wanted
                 if ready:
                     heard = time.monotonic()
-                elif time.monotonic() - heard > limit:
+                elif time.monotonic() - heard > self.patience.limit:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the database server has not answered for {limit:g} s")
+                    raise psycopg.OperationalError(f"the database server has not answered for {self.patience.limit:g} s")
                 wanted = gen.send(ready)
         except StopIteration as end:
             result: T = end.value
             return result
 
 
-def engine(url: str, connections: int = 1, silence: float | None = None) -> Engine:
+def engine(url: str, connections: int = 1, patience: Patience | None = None) -> Engine:
     """Return an engine with so many connections. Raises StoreUnavailable for a URL that cannot be read."""
     parameters = _parameters(url)
 
-    def connect(_: object, __: object, ___: object, options: dict[str, Any]) -> psycopg.Connection[Any]:
-        return connection(parameters, silence, autocommit=False, context=options["context"])
+    def open_connection(_: object, __: object, ___: object, options: dict[str, Any]) -> psycopg.Connection[Any]:
+        return _open(parameters, patience or Patience(), autocommit=False, context=options["context"])
 
     made = create_engine(
         "postgresql+psycopg://",
@@ -73,26 +86,30 @@ def engine(url: str, connections: int = 1, silence: float | None = None) -> Engi
         json_serializer=_to_json,
         # Positions instead of names, as in SQLite: see `multi_insert`.
         paramstyle="format",
-        hide_parameters=True,  # an error's text has no token or address
     )
-    event.listen(made, "do_connect", connect)
+    event.listen(made, "do_connect", open_connection)
     event.listen(made, "begin", lambda opened: opened.exec_driver_sql(_LIMITS))
     event.listen(made, "handle_error", leave_server)
     return made
 
 
-def connect(url: str) -> psycopg.Connection[Any]:
+def connect(url: str, patience: Patience | None = None) -> psycopg.Connection[Any]:
     """Connect without SQLAlchemy; each statement is a transaction. Raises psycopg.Error, StoreUnavailable."""
-    return connection(_parameters(url), None, autocommit=True)
+    return _open(_parameters(url), patience or Patience(), autocommit=True)
 
 
-def connection(parameters: dict[str, Any], silence: float | None, **options: Any) -> psycopg.Connection[Any]:
-    """Connect with libpq's parameters and psycopg's options."""
+def _open(parameters: Mapping[str, Any], patience: Patience, **options: Any) -> psycopg.Connection[Any]:
     # No prepared statements: a pool such as pgbouncer gives each transaction to another connection.
-    opened = _Connection.connect(**parameters, **options, prepare_threshold=None)
-    opened.silence = silence
+    opened = _Connection.connect(**{**_within(patience.limit, parameters), **parameters}, **options, prepare_threshold=None)
+    opened.patience = patience
     opened.adapters.register_dumper(str, _CleanDumper)
     return opened
+
+
+def _within(seconds: float, parameters: Mapping[str, Any]) -> dict[str, int]:
+    """Return the time to connect to each host, so that all are asked in less than `seconds`. libpq waits for at least two."""
+    hosts = str(parameters.get("hostaddr") or parameters.get("host") or "").count(",") + 1
+    return {"connect_timeout": max(2, min(_CONNECT, int(seconds / hosts)))}
 
 
 def _parameters(url: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class PostgresFaults:
         state = sqlstate(cause)
         why = f": {_MEANING[state]}" if state in _MEANING else f" ({' '.join(str(cause).split())})"
         # If the connection ends before COMMIT is answered, nobody knows whether it happened.
-        lost = committing and (not state or state.startswith(_ENDED))
+        lost = committing and self.is_gone(error)
         return (Undecided if lost else StoreUnavailable)(f"the database cannot be written{why}")
 
     def not_reached(self, error: DBAPIError) -> StoreUnavailable:
@@ -48,6 +48,10 @@ class PostgresFaults:
 
     def is_rivalry(self, error: DBAPIError | OSError) -> bool:
         return isinstance(error, DBAPIError) and sqlstate(error.orig) in _RIVALRY
+
+    def is_gone(self, error: DBAPIError | OSError) -> bool:
+        state = sqlstate(error.orig) if isinstance(error, DBAPIError) else ""
+        return not state or state.startswith(_ENDED)
 
 
 def leave_server(context: ExceptionContext) -> None:

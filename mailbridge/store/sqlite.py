@@ -75,6 +75,9 @@ class SqliteFaults:
     def is_rivalry(self, error: DBAPIError | OSError) -> bool:
         return False  # one process writes the file, through one connection
 
+    def is_gone(self, error: DBAPIError | OSError) -> bool:
+        return False
+
 
 def migrate(state_dir: Path) -> tuple[int, int]:
     """Migrate the database of a stopped daemon to the newest schema, blocking; return the schema found and the schema now.

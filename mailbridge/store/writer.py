@@ -57,6 +57,7 @@ class Writer:
         self._describe, self._route, self._plan, self._notify = describe, route, plan, notify
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.healthy, self._committing = True, False
+        self._gone: StoreUnavailable | None = None  # why the server cannot be reached
         self._undecided = False  # since a commit failed that may have become durable
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="store")
@@ -97,24 +98,36 @@ class Writer:
                     self.healthy = False
                     failed = Undecided(f"the database cannot be written ({type(error).__name__}: {error})")
                     outcomes, topics = [(future, failed) for _, future in jobs], set()
+                is_last = batch[-1] is None
+                if self._gone is not None:
+                    # Each of those who wait would wait as long as this one has.
+                    waiting = self._waiting()
+                    is_last = is_last or None in waiting
+                    outcomes += [(job[1], self._gone) for job in waiting if job is not None]
                 self._loop.call_soon_threadsafe(self._set_results, outcomes, topics)
-                if batch[-1] is None:
+                if is_last:
                     break
 
     def _next_batch(self, most: int) -> list[Job | None]:
-        batch = [self._jobs.get()]
-        while len(batch) < most and batch[-1] is not None:
-            try:
-                batch.append(self._jobs.get_nowait())
-            except queue.Empty:
-                break
-        return batch
+        first = self._jobs.get()
+        return [first, *self._waiting(most - 1)] if first is not None else [first]
+
+    def _waiting(self, most: int | None = None) -> list[Job | None]:
+        """Take the jobs that wait, up to the last one."""
+        found: list[Job | None] = []
+        with contextlib.suppress(queue.Empty):
+            while (most is None or len(found) < most) and (not found or found[-1] is not None):
+                found.append(self._jobs.get_nowait())
+        return found
 
     def _commit(
         self, connection: Connection, transaction: SqlTransaction, batch: list[Job]
     ) -> tuple[list[tuple[asyncio.Future[Any], Any]], set[str]]:
+        self._gone = None
         if not self.healthy:
             self._probe(connection)
+        if self._gone is not None:
+            return [(future, self._gone) for _, future in batch], set()
         if self._undecided:
             # Data of a failed sync may still be in SQLite's write-ahead log, and would be recovered at the next start.
             return [(future, StoreUnavailable("the database cannot be synced")) for _, future in batch], set()
@@ -146,6 +159,8 @@ class Writer:
     def _failed(self, error: DBAPIError | OSError) -> StoreUnavailable:
         """Record a failed commit, and return the error for its transactions."""
         self.healthy, failed = False, self._faults.unavailable(error, committing=self._committing)
+        if self._faults.is_gone(error):
+            self._gone = failed
         self._undecided = self._undecided or isinstance(failed, Undecided)
         return failed
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -16,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from mailbridge.errors import StoreUnavailable, Undecided
 from mailbridge.model import Fax
-from mailbridge.store import migrations, postgres, postgres_requirements, schema
+from mailbridge.store import migrations, postgres, postgres_connection, postgres_requirements, schema
 from mailbridge.store.interface import Transaction
 from mailbridge.store.postgres import PostgresStore
 from mailbridge.store.postgres_faults import PostgresFaults
@@ -210,6 +212,28 @@ def test_migrate_creates_the_tables_once_and_a_store_without_them_says_so(only_p
     asyncio.run(opened())
     with pytest.raises(StoreUnavailable, match="fsync = off, and would lose faxes in a crash"):
         postgres.migrate(url)
+
+
+@DIRECT
+def test_p12_a_silent_server_fails_whoever_waits_for_it_and_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_connection, "_SILENCE", 0.2)
+
+    def process(tx: Any) -> int:
+        return int(tx._sql.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+
+    async def scenario(store: SqlStore) -> None:
+        hung = await store.run(process)
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            failed = await asyncio.gather(*(store.run(process) for _ in range(100)), return_exceptions=True)
+            assert {str(error) for error in failed} == {
+                "the database cannot be written (the database server has not answered for 0.2 s)"
+            }
+            assert await store.run(process) != hung
+        finally:
+            os.kill(hung, signal.SIGCONT)
+
+    with_store(tmp_path, scenario)
 
 
 @DIRECT
