@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
@@ -25,6 +25,7 @@ from tests.wait_helpers import PATIENCE
 USER = "nobody" if os.geteuid() == 0 else None
 _TEMPLATE = "with_tables"
 _PORT, POOL_PORT = 5432, 6432  # they name the sockets
+_DURABLE = ("shared_buffers=128MB", "max_connections=200")
 _SETTINGS = ("fsync=off", "shared_buffers=16MB", "max_connections=200", "autovacuum=off")
 
 
@@ -60,8 +61,8 @@ class PostgresServer:
     It listens on a socket in its directory, and at `port` of 127.0.0.1 unless that is 0.
     """
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
-        self.directory, self._port, self._programs = directory, port, _programs()
+    def __init__(self, directory: Path, port: int = 0, settings: Sequence[str] = _SETTINGS) -> None:
+        self.directory, self._port, self._settings, self._programs = directory, port, settings, _programs()
         if USER is not None and not _may_be_entered(self._programs):
             self._programs = _copied(self._programs, directory)
         self.pool: Path | None = None  # the directory of a pool's socket
@@ -84,7 +85,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start the server, and wait until its databases can be used, also by the pool, which does not look at once."""
         address = ("listen_addresses=127.0.0.1", f"port={self._port}") if self._port else ("listen_addresses=",)
-        settings = (*_SETTINGS, *address, f"unix_socket_directories={self.directory}")
+        settings = (*self._settings, *address, f"unix_socket_directories={self.directory}")
         options = " ".join(f"-c {setting}" for setting in settings)
         self._control("start", "-l", str(self.directory / "log"), "-o", options)
         self._runs = True
@@ -171,10 +172,10 @@ def wait_for_answer(url: str) -> None:
 
 
 @contextmanager
-def server_directory() -> Iterator[Path]:
-    """Make a directory in memory that the user may use who runs PostgreSQL."""
+def server_directory(parent: Path | None = None) -> Iterator[Path]:
+    """Make a directory, in memory or in `parent`, that the user may use who runs PostgreSQL."""
     memory = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="mailbridge-pg", dir=memory if memory.is_dir() else None))
+    directory = Path(tempfile.mkdtemp(prefix="mailbridge-pg", dir=parent or (memory if memory.is_dir() else None)))
     try:
         if USER is not None:
             shutil.chown(directory, USER)
@@ -184,10 +185,10 @@ def server_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def running_server(port: int = 0) -> Iterator[PostgresServer]:
-    """Run a server in a directory of its own."""
-    with server_directory() as directory:
-        server = PostgresServer(directory, port)
+def running_server(port: int = 0, durable_in: Path | None = None) -> Iterator[PostgresServer]:
+    """Run a server in a directory of its own; with `durable_in`, one below that, as a server that keeps what it commits."""
+    with server_directory(durable_in) as directory:
+        server = PostgresServer(directory, port, _SETTINGS if durable_in is None else _DURABLE)
         options = ("-U", "tests", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
         server.run("initdb", "-D", f"{directory}/data", *options)
         with _running(server):

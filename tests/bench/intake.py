@@ -1,10 +1,14 @@
-"""Mail in: mails per second and memory of mailbridge's submission, compared with a stock aiosmtpd that syncs each mail."""
+"""Mail in: mails per second and memory of mailbridge's submission, compared with a stock aiosmtpd that syncs each mail.
+
+With --postgresql also the submission of one node on PostgreSQL, whose server syncs each commit too.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from typing import Any
 from tests.bench.mails import ORDER, MailKind, with_pdf, with_text
 from tests.bench.process import MeasuredProcess, measured, percentile
 from tests.bench.smtp_client import Load
+from tests.postgres_server import PostgresServer, running_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +65,28 @@ def measure(server: MeasuredProcess, case: Case) -> dict[str, Any]:
     }
 
 
-def compare(case: Case, directory: Path, rounds: int) -> dict[str, Any]:
-    """Put one load on both servers in turn, each newly started and warmed up; the best round of each counts."""
+def compare(case: Case, directory: Path, rounds: int, postgresql: PostgresServer | None) -> dict[str, Any]:
+    """Put one load on all servers in turn, each newly started and warmed up; the best round of each counts."""
     found: dict[str, list[dict[str, Any]]] = {"mailbridge": [], "stock": []}
+    if postgresql is not None:
+        found["postgresql"] = []
     for number in range(rounds):
         for name, results in found.items():
             folder = directory / f"{case.name}-{name}-{number}"
             folder.mkdir()
-            with measured(["tests.bench.servers", name, str(folder)], folder / "log") as server:
+            more = [] if name != "postgresql" or postgresql is None else [postgresql.url(postgresql.database(str(folder)))]
+            with measured(["tests.bench.servers", name, str(folder), *more], folder / "log") as server:
                 Load(server.facts["port"], with_pdf(4_000), 2 * case.connections, case.connections).run()
                 results.append(measure(server, case))
     best = {name: max(results, key=lambda result: float(result["mails_per_s"])) for name, results in found.items()}
     # Memory is that of the worst round: the lowest peak would be too favourable.
     for name, results in found.items():
         best[name]["grown_mib"] = max((result["grown_mib"] for result in results), key=lambda grown: float(grown["tree"]))
-    return {**best, "ratio": round(best["mailbridge"]["mails_per_s"] / best["stock"]["mails_per_s"], 2)}
+    rates = {name: result["mails_per_s"] for name, result in best.items()}
+    ratios = {"ratio": rates["mailbridge"] / rates["stock"]}
+    if postgresql is not None:
+        ratios["postgresql_ratio"] = rates["postgresql"] / rates["mailbridge"]
+    return {**best, **{name: round(ratio, 2) for name, ratio in ratios.items()}}
 
 
 def main() -> None:
@@ -84,10 +96,18 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=2, help="rounds of each case, of which the fastest counts (default 2)")
     options.add_argument("--only", nargs="*", help="names of cases, such as 200KB_50")
     options.add_argument("--directory", type=Path, help="where to spool, on the disk to be measured")
+    options.add_argument("--postgresql", action="store_true", help="also measure a node on PostgreSQL")
     chosen = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="mailbridge-bench-", dir=chosen.directory) as directory:
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="mailbridge-bench-", dir=chosen.directory))
+        disk = Path(chosen.directory or tempfile.gettempdir())
+        postgresql = stack.enter_context(running_server(durable_in=disk)) if chosen.postgresql else None
+            stack.enter_context(running_server(durable_in=Path(chosen.directory or tempfile.gettempdir())))
+            if chosen.postgresql
+            else None
+        )
         wanted = [case for case in cases(chosen.scale) if not chosen.only or case.name in chosen.only]
-        figures = {case.name: compare(case, Path(directory), chosen.rounds) for case in wanted}
+        figures = {case.name: compare(case, Path(directory), chosen.rounds, postgresql) for case in wanted}
     print(json.dumps({"bench": "intake", **figures}))
 
 

@@ -18,7 +18,8 @@ from mailbridge import log
 from mailbridge.config import Config
 from mailbridge.model import new_id
 from mailbridge.runtime import Runtime
-from mailbridge.store.local_spool import LocalSpool
+from mailbridge.store.postgres import PostgresStore
+from mailbridge.store.spools import open_spool
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission.letter_reader import LetterReader
 from mailbridge.submission.server import SmtpService
@@ -28,8 +29,11 @@ from mailbridge.webhook.routing import Routes
 _SECRET = "whsec_YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcy4uLi4="
 
 
-async def serve_mailbridge(state: Path) -> None:
-    """Serve the submission as `app` assembles it, with a webhook in the outbox, but without uploader and dispatcher."""
+async def serve_mailbridge(state: Path, url: str | None) -> None:
+    """Serve the submission as `app` assembles it, with a webhook in the outbox, but without uploader and dispatcher.
+
+    `url` is that of a PostgreSQL database with mailbridge's tables; without it there is SQLite in `state`.
+    """
     account = {"email": "office@example.co.il", "password": "x"}
     webhook = {"url": "https://crm.example.co.il/hooks/fax", "secret": _SECRET}
     smtp = {"listen": ["127.0.0.1:0"], "max_connections_per_client": 500}
@@ -37,8 +41,10 @@ async def serve_mailbridge(state: Path) -> None:
         {"account": {"office": account}, "webhook": {"crm": webhook}, "state_dir": state, "smtp": smtp, "log": {"format": "json"}}
     )
     log.setup(config.log.level, config.log.format)
-    async with SqliteStore(state, fax_data, Routes(config.webhooks).endpoints) as store:
-        spool = LocalSpool(state / "spool")
+    routes = Routes(config.webhooks).endpoints
+    opened = SqliteStore(state, fax_data, routes) if url is None else PostgresStore(url, fax_data, routes)
+    async with opened as store:
+        spool = open_spool(state, store.bodies)
         letter_reader = LetterReader(spool, config.fax.page)
         await letter_reader.start()
         service = SmtpService(config, Runtime(store, spool, lambda: datetime.now(UTC), random.random), letter_reader)
@@ -90,7 +96,7 @@ def main() -> None:
     if which == "stock":
         serve_stock(directory)
     else:
-        asyncio.run(serve_mailbridge(directory))
+        asyncio.run(serve_mailbridge(directory, next(iter(sys.argv[3:]), None)))
 
 
 if __name__ == "__main__":

@@ -530,3 +530,19 @@ def test_a_store_that_nodes_share_has_its_cache_beside_an_older_spool(tmp_path: 
         assert left.read_bytes() == b"of SQLite"
 
     with_nodes(tmp_path, scenario)
+
+
+def test_many_mails_share_a_transaction(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        contents = [bytes([n]) * (PIECE - n) for n in range(9)]
+        mails, queued = [arrived(node, content) for content in contents], []
+        for mail in mails:
+            await mail.store(b"")
+            envelope = replace(an_envelope(NOW), path=mail.relpath, size=mail.size)
+            queued.append(QueuedMail(envelope=envelope, faxes=(), repeat_key=None, body=mail.body))
+        await node.store.run(lambda tx: tx.submissions.add_all(queued))
+        for mail, content in zip(mails, contents, strict=True):
+            with node.spool.open(mail.relpath) as file:
+                assert file.readall() == content
+
+    with_nodes(tmp_path, scenario)
