@@ -102,10 +102,6 @@ def main() -> None:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="mailbridge-bench-", dir=chosen.directory))
         disk = Path(chosen.directory or tempfile.gettempdir())
         postgresql = stack.enter_context(running_server(durable_in=disk)) if chosen.postgresql else None
-            stack.enter_context(running_server(durable_in=Path(chosen.directory or tempfile.gettempdir())))
-            if chosen.postgresql
-            else None
-        )
         wanted = [case for case in cases(chosen.scale) if not chosen.only or case.name in chosen.only]
         figures = {case.name: compare(case, Path(directory), chosen.rounds, postgresql) for case in wanted}
     print(json.dumps({"bench": "intake", **figures}))
