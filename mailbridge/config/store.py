@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from mailbridge.config.section import Section
 from mailbridge.config.values import wrong
-
-# Until every part of mailbridge works with PostgreSQL, tests alone may use it.
-_FOR_TESTS = "MAILBRIDGE_TEST_POSTGRESQL"
 
 
 def _database_url(value: object) -> object:
@@ -32,23 +28,16 @@ def _database_url(value: object) -> object:
         raise wrong("is not the URL of a PostgreSQL database", f"{remedy}, or remove it to keep faxes in SQLite in state_dir")
     # Behind such an @, or after a / or ? in a password, libpq would look for a host, and name it in its errors.
     user = parts.netloc.rpartition("@")[0]
-    if "@" in user + parts.path + parts.query:
-        raise wrong("has a user or password with a special character", "write @ as %40, : as %3A, / as %2F and ? as %3F")
-    if parts.fragment:
-        raise wrong("has a #", "write # as %23")
+    if "@" in user + parts.path + parts.query or "#" in value:
+        special = "write @ as %40, : as %3A, / as %2F, ? as %3F and # as %23"
+        raise wrong("has a user or password with a special character", special)
     if not parts.path.strip("/") and not re.search("(^|&)(dbname|service)=", parts.query):
         raise wrong("names no database", remedy)
     return value
 
 
-def _allowed(value: SecretStr) -> SecretStr:
-    if _FOR_TESTS not in os.environ:
-        raise wrong("PostgreSQL is not supported by this version", "remove url; faxes are kept in SQLite in state_dir")
-    return value
-
-
 # Not in errors or logs: it may contain a password.
-DatabaseUrl = Annotated[SecretStr, BeforeValidator(_database_url), AfterValidator(_allowed)]
+DatabaseUrl = Annotated[SecretStr, BeforeValidator(_database_url)]
 
 
 class StoreOptions(Section):
@@ -56,7 +45,12 @@ class StoreOptions(Section):
 
     url: DatabaseUrl | None = Field(
         default=None,
-        description="Database URL. Default: SQLite in state_dir. PostgreSQL is not supported yet; this version rejects the key.",
+        description=(
+            "URL of a PostgreSQL database (14 or newer), which several daemons may share. It needs pip install "
+            "'mailbridge[postgres]' and mailbridge migrate. With a password, write { credential = NAME } for the whole URL, or "
+            "keep the password in ~/.pgpass. It may name a server and its standby: "
+            "postgresql://USER@db1,db2/DATABASE?target_session_attrs=read-write. Default: SQLite in state_dir."
+        ),
         examples=["postgresql://mailbridge@db.example.co.il/mailbridge"],
     )
     listen_url: DatabaseUrl | None = Field(

@@ -23,8 +23,7 @@ from tests.wait_helpers import until
 
 
 @pytest.fixture(autouse=True)
-def server(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
-    monkeypatch.setenv("MAILBRIDGE_TEST_POSTGRESQL", "1")
+def server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
     yield postgres_server
     postgres_server.drop_all()
 
