@@ -106,6 +106,7 @@ class Command:
 
 _REQUEST: Final[TypeAdapter[Request]] = TypeAdapter(Request)
 _RESPONSE: Final = TypeAdapter(Response)
+_APART: Final = {"letter": {"derived"}}  # what a response has behind its JSON
 
 
 def send_request(connection: socket.socket, request: Request, files: Sequence[int], mail: bytes = b"") -> None:
@@ -149,11 +150,10 @@ def encode_response(response: Response) -> tuple[bytes, bytes]:
     derived = b""
     if response.letter is not None:
         derived = response.letter.derived
-        response = Response(letter=replace(response.letter, derived=b""))
     elif response.page is not None:
         derived, response = response.page, replace(response, page=b"")
     try:
-        content = _RESPONSE.dump_json(response)
+        content = _RESPONSE.dump_json(response, exclude=_APART)
     except ValueError:  # half of a surrogate pair in a name
         content = b""
     if not content or len(content) > MAX_RESPONSE or len(derived) > MAX_DERIVED:
@@ -170,7 +170,7 @@ def decode_response(content: bytes, derived: bytes) -> Response:
         if derived:
             raise ValueError("derived content without a letter")
         return response
-    return replace(response, letter=replace(response.letter, derived=derived))
+    return replace(response, letter=replace(response.letter, derived=derived)) if derived else response
 
 
 def ready_frame(pid: int) -> bytes:

@@ -26,7 +26,11 @@ _SENTENCES = re.compile(r"(?<=[.!?])\s+|\n")
 
 def deserves_page(text: str) -> bool:
     """Return whether a text beside documents says something of its own. `text` has plain line ends and no bidi controls."""
-    own = own_text(text)
+    return says_something(own_text(text))
+
+
+def says_something(own: str) -> bool:
+    """Return the same of what `own_text` found."""
     if len(own) > _LONG:
         return True
     sentences = [sentence.strip() for sentence in _SENTENCES.split(own) if sentence.strip()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pypdfium2
+import pypdfium2.raw as pdfium
 
 from mailbridge.submission.letter.pictures import DAMAGED, LOCKED, MAX_PAGES, count_pages, refusal
 
@@ -25,14 +25,14 @@ def pages_of(name: str, kind: str, content: bytes | memoryview) -> int | None:
 
 
 def _pages_of_pdf(name: str, content: bytes | memoryview) -> int:
-    try:
-        document: Any = pypdfium2.PdfDocument(bytes(content))
-    except pypdfium2.PdfiumError as error:
-        locked = getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD
-        raise refusal(name, LOCKED if locked else DAMAGED) from None
-    try:
-        if len(document) == 0:
-            raise refusal(name, "it has no pages; save or scan it again, and attach the new file")
-        return len(document)
-    finally:
-        document.close()
+    # pypdfium2's own PdfDocument takes three times as long for a PDF of one page.
+    whole = bytes(content)
+    document: Any = pdfium.FPDF_LoadMemDocument64(whole, len(whole), None)
+    if not document:
+        locked = pdfium.FPDF_GetLastError() == pdfium.FPDF_ERR_PASSWORD
+        raise refusal(name, LOCKED if locked else DAMAGED)
+    pages = int(pdfium.FPDF_GetPageCount(document))
+    pdfium.FPDF_CloseDocument(document)
+    if pages == 0:
+        raise refusal(name, "it has no pages; save or scan it again, and attach the new file")
+    return pages

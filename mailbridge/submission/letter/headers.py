@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.utils import getaddresses, parsedate_to_datetime
 from typing import cast
@@ -15,6 +16,8 @@ from mailbridge.submission.letter.mime_parameters import decode_words, value_of
 MAX_TAGS = 20
 _MAX_FROM = _MAX_TO = 4000  # characters
 _MAX_DATE = 100
+_ADDRESS = r"[\w+-]+(?:\.[\w+-]+)*@[\w-]+(?:\.[\w-]+)*"
+_PLAIN = re.compile(rf"(?:(?P<name>\w+(?: \w+)*) )?<(?P<address>{_ADDRESS})>|(?P<bare>{_ADDRESS})", re.ASCII)
 # Beyond it neither a database nor the sum of two dates is sure to hold a date.
 _LAST_YEAR = 9000
 
@@ -61,7 +64,12 @@ def _authors(headers: Headers) -> list[tuple[str, str]]:
 
 
 def _addresses(fields: list[str]) -> list[tuple[str, str]]:
-    """Return names and addresses; none where groups or comments are nested so deep that the standard library cannot read them."""
+    """Return names and addresses; none where groups or comments are nested so deep that the standard library cannot read them.
+
+    What has neither quotes nor comments needs no parser; the standard library's takes a twentieth of the time of a small mail.
+    """
+    if len(fields) == 1 and (plain := _PLAIN.fullmatch(fields[0])) is not None:
+        return [(plain["name"] or "", plain["address"] or plain["bare"])]
     try:
         return getaddresses(fields)
     except RecursionError:

@@ -12,7 +12,6 @@ import mmap
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,12 +140,19 @@ class _Splitter:
             if stretch.is_mail:
                 stretch = stretch._replace(mail=len(self.all_headers))
                 self.all_headers.append(headers)
-            inner = self._open(headers, body, stretch)
+            content_type, filename = content_type_of(headers), filename_of(headers)
+            # Programs attach a mail also as a file.
+            is_mail = content_type in _MAIL_TYPES or (filename or "").lower().endswith(".eml")
+            inner = [self._forwarded(headers, body, stretch)] if is_mail else self._open(headers, body, stretch)
             if inner is None:
-                leaf = part_of(headers, body, stretch.end, default_type=stretch.default_type)
                 parts.append(
-                    replace(
-                        leaf,
+                    part_of(
+                        headers,
+                        body,
+                        stretch.end,
+                        content_type=content_type,
+                        filename=filename,
+                        default_type=stretch.default_type,
                         source=stretch.source,
                         mail=stretch.mail,
                         alternatives=stretch.alternatives,
@@ -164,11 +170,7 @@ class _Splitter:
         return parts
 
     def _open(self, headers: Headers, body: int, stretch: _Stretch) -> list[_Stretch] | None:
-        """Return the parts inside of a part, None for a leaf."""
-        content_type = content_type_of(headers)
-        # Programs attach a mail also as a file.
-        if content_type in _MAIL_TYPES or (filename_of(headers) or "").lower().endswith(".eml"):
-            return [self._forwarded(headers, body, stretch)]
+        """Return the parts inside of a multipart, None for a leaf."""
         fields = [field for field in headers.get_all("Content-Type") if value_of(field).startswith("multipart/")]
         if not fields:
             return None

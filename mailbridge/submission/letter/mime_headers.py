@@ -24,6 +24,10 @@ _KNOWN = re.compile(
     rb"|thread-|to|user-agent|x-)[!-9;-~]{0,100}[ \t]*:",
     re.IGNORECASE,
 )
+# A header as it should be. Nothing in it is tried twice.
+_LINE = r"([!-9;-~]{1,200}):([^\r\n]*+(?:\r\n[ \t]++[^ \t\v\f\r\n][^\r\n]*+)*+)\r\n"
+_LINES, _HEADER = re.compile(_LINE), re.compile(f"(?:{_LINE})++")
+_BLANKS = " \t\v\f"
 _PARAMETER = re.compile(rb"(?:boundary|charset|name|filename|type|format|delsp|start|protocol|micalg)[*0-9]{0,4}=", re.IGNORECASE)
 
 
@@ -64,6 +68,8 @@ def read_headers(data: mmap.mmap | bytes, start: int, end: int, default_type: st
     """
     headers = Headers(default_type)
     limit = min(end, start + MAX_HEADERS + 1)
+    if (body := _read_well_formed(data, start, limit, headers)) is not None:
+        return headers, body
 
     def line_at(position: int) -> tuple[bytes, int]:
         newline = data.find(b"\n", position, limit)
@@ -91,6 +97,32 @@ def read_headers(data: mmap.mmap | bytes, start: int, end: int, default_type: st
         )
     _keep(headers, name, value)
     return headers, end
+
+
+def _read_well_formed(data: mmap.mmap | bytes, start: int, limit: int, headers: Headers) -> int | None:
+    """Add the fields of a header without faults, and return where the body begins; None for one that is to be read by line.
+
+    A small mail has three such headers; by line they took an eighth of its time.
+    """
+    end = data.find(b"\r\n\r\n", start, limit)
+    try:
+        text = data[start : end + 2].decode() if end >= 0 else ""
+    except UnicodeDecodeError:
+        return None
+    if _HEADER.fullmatch(text) is None or end + 4 >= limit:
+        return None
+    fields = [(name, _unfolded(value)) for name, value in _LINES.findall(text)]
+    if any(value.endswith(";") for _, value in fields):  # the next line may be a parameter
+        return None
+    for name, value in fields:
+        headers.add(name, value)
+    return end + 4
+
+
+def _unfolded(value: str) -> str:
+    if "\r\n" not in value:
+        return value.strip(_BLANKS)
+    return " ".join(line.strip(_BLANKS) for line in value.split("\r\n"))
 
 
 def _continues(line: bytes, name: str, value: str, line_at: Callable[[int], tuple[bytes, int]], after: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 from mailbridge.errors import Refused
 from mailbridge.model import EXTERNAL, Encoding
@@ -50,6 +50,16 @@ class Part:
     url: str | None = None
 
 
+class Place(TypedDict, total=False):
+    """Where in the mail a part stands; see `Part`."""
+
+    source: int
+    mail: int
+    alternatives: tuple[tuple[int, int], ...]
+    alternative: bool
+    related: bool
+
+
 def transfer_encoding(headers: Headers, content_type: str) -> Encoding:
     """Return the transfer encoding. An unknown one is identity for text (most are misspelt) and refused for a document."""
     written = [value_of(field) for field in headers.get_all("Content-Transfer-Encoding")] or [""]
@@ -70,11 +80,19 @@ def content_type_of(headers: Headers) -> str:
     return value if _TYPE.fullmatch(value) else "application/octet-stream"
 
 
-def part_of(headers: Headers, start: int, end: int, *, default_type: str = "text/plain") -> Part:
-    """Return the leaf whose body lies between `start` and `end`, by its headers. Raises Refused."""
+def part_of(
+    headers: Headers,
+    start: int,
+    end: int,
+    *,
+    content_type: str,
+    filename: str | None,
+    default_type: str = "text/plain",
+    **place: Unpack[Place],
+) -> Part:
+    """Return the leaf whose body lies between `start` and `end`, by its headers, and what is known of them. Raises Refused."""
     field = headers.text("Content-Type")
-    filename, disposition = filename_of(headers), _disposition(headers)
-    content_type, declared = content_type_of(headers), value_of(field)
+    disposition, declared = _disposition(headers), value_of(field)
     is_file = filename is not None or disposition == "attachment"
     if not _TYPE.fullmatch(declared) and default_type == "text/plain":
         content_type = "application/octet-stream" if is_file else "text/plain"
@@ -91,6 +109,7 @@ def part_of(headers: Headers, start: int, end: int, *, default_type: str = "text
         flowed=(parameter(field, "format") or "").lower() == "flowed",
         delsp=(parameter(field, "delsp") or "").lower() == "yes",
         url=_url(content_type, field),
+        **place,
     )
 
 

@@ -73,7 +73,7 @@ def _read_parts(opened: Mail, letter: Letter, relpath: str, page_mode: str, *, l
     elif not documents:
         raise Refused(_nothing_to_fax(attachments.passed_over, has_text=bool(texts)))
     else:
-        _check_readable("\n".join(text.own() for text in texts))
+        _check_readable("\n".join(text.own for text in texts))
     passed_over = tuple(attachments.passed_over)
     return replace(
         letter, documents=documents, content_digest=content_digest, derived=derived.to_bytes(), passed_over=passed_over

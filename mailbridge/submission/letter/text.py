@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from mailbridge.errors import Refused
 from mailbridge.page.bidi_controls import CONTROLS
 from mailbridge.page.text_page import clean, clean_line
 from mailbridge.submission.letter.body import Body
-from mailbridge.submission.letter.covering import deserves_page, own_text
+from mailbridge.submission.letter.covering import own_text, says_something
 from mailbridge.submission.letter.html_text import text_of_html
 from mailbridge.submission.letter.mime import Mail
 from mailbridge.submission.letter.mime_headers import Headers
@@ -21,7 +22,7 @@ from mailbridge.submission.letter.tnef import Message
 _LEAST_WORDS = 4  # of a forwarded text that becomes a page beside documents
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LetterText:
     """The text of one mail; `heading` has author, date and subject of a forwarded one, and is empty for the mail itself.
 
@@ -34,18 +35,19 @@ class LetterText:
     def __str__(self) -> str:
         return f"{self.heading}\n\n{self.written}" if self.heading else self.written
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The text without controls of direction."""
         return CONTROLS.sub("", self.written)
 
+    @cached_property
+    def own(self) -> str:
+        """The text without what only covers documents."""
+        return own_text(self.text)
+
     def deserves_page(self, *, is_first: bool) -> bool:
         """Return whether the text beside documents says something of its own."""
-        return deserves_page(self.text) and (is_first or len(self.text.split()) >= _LEAST_WORDS)
-
-    def own(self) -> str:
-        """Return the text without what only covers documents."""
-        return own_text(self.text)
+        return says_something(self.own) and (is_first or len(self.text.split()) >= _LEAST_WORDS)
 
 
 def read_texts(mail: Mail, body: Body, messages: Iterable[tuple[int, Message]]) -> list[LetterText]:
