@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import PurePosixPath
@@ -185,8 +186,9 @@ class Uploader:
 
         try:
             url = next((document.name for document in fax.documents if document.content_type == EXTERNAL), None)
-            parts = [] if url else self._parts(fax)
-            answer = await self._client.send(fax.number, parts, url=url, before_last_chunk=before_last_chunk)
+            with ExitStack() as opened:
+                parts = [] if url else [await self._part(document, fax.token, opened) for document in fax.documents]
+                answer = await self._client.send(fax.number, parts, url=url, before_last_chunk=before_last_chunk)
         except Exception as error:
             if not isinstance(error, MailbridgeError):
                 log.upload_crashed(fax.id, error=crash_site(error))
@@ -195,14 +197,10 @@ class Uploader:
         first_poll = retry.poll_delay(0, self._options.first_poll, self._options.slowest_poll, self._random())
         return accepted(answer, self._clock() + timedelta(seconds=first_poll))
 
-    def _parts(self, fax: Fax) -> list[Upload]:
-        def opened(document: Document) -> BinaryIO:
-            return cast(BinaryIO, VerifiedDocument(cast(BinaryIO, self._spool.open_document(document)), document))
-
-        return [
-            Upload(upload_name(document, fax.token), document.content_type, partial(opened, document))
-            for document in fax.documents
-        ]
+    async def _part(self, document: Document, token: str, opened: ExitStack) -> Upload:
+        content = cast(BinaryIO, await self._spool.open_to_upload(document))
+        file = cast(BinaryIO, opened.enter_context(VerifiedDocument(content, document)))
+        return Upload(upload_name(document, token), document.content_type, lambda: file)
 
     def _mark_whole(self, tx: Transaction, fax_id: str, n: int) -> None:
         """Step 3: record that the request may be whole from now on, unless the fax is not in the nth upload any more."""

@@ -12,7 +12,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -22,8 +22,9 @@ from mailbridge.errors import StoreUnavailable
 from mailbridge.model import new_id
 from mailbridge.store.bodies import Bodies
 from mailbridge.store.disk_errors import fault, is_full
-from mailbridge.store.stored_files import write_all
-from mailbridge.store.written_file import BulkThreads, WrittenFile
+from mailbridge.store.scratch_file import ScratchFile
+from mailbridge.store.stored_files import memory_file, write_all
+from mailbridge.store.written_file import BulkThreads
 
 # Bytes of bodies, and seconds since one was used last.
 MOST_BYTES: Final = 1 << 30
@@ -31,6 +32,7 @@ OLDEST: Final = 24 * 3600.0
 # Names in one question to the database.
 _BATCH: Final = 500
 _CHUNK: Final = 1 << 18
+_MOST_IN_MEMORY: Final = 8 << 20  # bytes of a body, where the cache cannot be written
 # Seconds between looks at how full the cache is, and between cleanings.
 _LOOK, _CLEAN = 5.0, 60.0
 _SCRATCH: Final = ".part"
@@ -41,66 +43,6 @@ class _Cached(NamedTuple):
     path: Path
     size: int
     used: float  # seconds since 1970
-
-
-class ScratchFile(WrittenFile):
-    """A mail that arrives and is not small. It is read by its descriptor: nobody else needs its name."""
-
-    def __init__(self, path: Path, threads: BulkThreads, make_room: Callable[[], None]) -> None:
-        super().__init__(path, threads, lambda: None, os.O_RDWR)
-        self._make_room = make_room
-        self._is_whole = True
-
-    @property
-    def path(self) -> str:
-        """Where this process and its workers can open it."""
-        return f"/proc/self/fd/{self._descriptor}"
-
-    def _append(self, data: bytes | bytearray) -> None:
-        rest = memoryview(data)
-        has_room = False
-        while rest:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except OSError as error:
-                if has_room or not is_full(error):
-                    raise StoreUnavailable(f"the spool cannot be written: {fault(error)}") from None
-                self._make_room()
-                has_room = True
-        self.size += len(data)
-
-    def read_at(self, start: int, size: int) -> bytes:
-        """Return bytes of it, in any thread. Raises StoreUnavailable, also where it is aborted."""
-        try:
-            with self._lock:
-                if self._descriptor < 0 or self._aborted:
-                    raise StoreUnavailable("the mail was aborted")
-                return os.pread(self._descriptor, size, start)
-        except OSError as error:
-            raise StoreUnavailable(f"the spool cannot be read: {fault(error)}") from None
-        finally:
-            self._remove_if_aborted()
-
-    def end_with(self, size: int, derived: bytes) -> None:
-        """Let the file be a mail of so many bytes and what was derived from it, in any thread."""
-        try:
-            with self._lock:
-                if self._descriptor >= 0 and not self._aborted:
-                    os.ftruncate(self._descriptor, size)
-                    self.size = size + os.pwrite(self._descriptor, derived, size)
-                    self._is_whole = self.size == size + len(derived)
-        except OSError:
-            self._is_whole = False
-        finally:
-            self._remove_if_aborted()
-
-    def move(self, to: Path) -> None:
-        """Close it under another name, unless it is not whole. Raises OSError."""
-        if self._is_whole:
-            self._path.rename(to)
-            self.close()
-        else:
-            self.abort()
 
 
 class BodyCache:
@@ -163,6 +105,21 @@ class BodyCache:
             return io.FileIO(self._write(name, _chunks(body)))
         body.seek(0)
         return body
+
+    def open_here(self, name: str) -> io.RawIOBase:
+        """Open a body on this machine: in memory where the disk does not take it. Raises NotFound, StoreUnavailable."""
+        body = self.open(name)
+        if isinstance(body, io.FileIO):
+            return body
+        size = body.seek(0, io.SEEK_END)
+        if size > _MOST_IN_MEMORY:
+            raise StoreUnavailable("the cache cannot be written, and a document of this size needs it; make room in state_dir")
+        body.seek(0)
+        file = io.FileIO(memory_file(b""), "r+")
+        for chunk in _chunks(body):
+            file.write(chunk)
+        file.seek(0)
+        return file
 
     def descriptor(self, name: str) -> int:
         """Open a body here. Raises NotFound, StoreUnavailable."""

@@ -203,6 +203,10 @@ class LocalSpool:
         """See `Spool.open`."""
         return open_stored(self.root, path)
 
+    async def open_to_upload(self, document: Document) -> DocumentReader:
+        """See `Spool.open_to_upload`."""
+        return self.open_document(document)
+
     async def fetch(self, path: str) -> None:
         """See `Spool.fetch`."""
         if not self.path(file_of(path)).exists():

@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mailbridge.model import Document
-from mailbridge.store.body_cache import ScratchFile
 from mailbridge.store.body_rows import PIECE
 from mailbridge.store.buffered_mail import BufferedMail, done
+from mailbridge.store.scratch_file import ScratchFile
 from mailbridge.store.spool_paths import derived_path, mail_path
 
 if TYPE_CHECKING:

@@ -67,6 +67,10 @@ class SharedSpool:
         """See `Spool.open_document`."""
         return open_document(self.open, document)
 
+    async def open_to_upload(self, document: Document) -> DocumentReader:
+        """See `Spool.open_to_upload`."""
+        return await self.run(lambda: open_document(self.cache.open_here, document))
+
     async def fetch(self, path: str) -> None:
         """See `Spool.fetch`."""
         os.close(await self.run(lambda: self.cache.descriptor(path)))

@@ -99,6 +99,9 @@ class Spool(Protocol):
     def open_document(self, document: Document) -> DocumentReader:
         """Open a document's decoded content as a seekable binary file. Raises NotFound (deleted), StoreUnavailable."""
 
+    async def open_to_upload(self, document: Document) -> DocumentReader:
+        """Open a document as `open_document` does, for the event loop: no read of it waits for the database."""
+
     async def fetch(self, path: str) -> None:
         """Have what a path names on this machine, so that `open_descriptor` takes no time.
 

@@ -12,7 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from mailbridge.errors import StoreUnavailable
+from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.submission.fork_server_process import Forked, ForkServerProcess
 from mailbridge.submission.worker_protocol import (
     HEAD_SIZE,
@@ -49,9 +49,9 @@ class Job:
         try:
             for open_file in self._files:
                 self._descriptors.append(open_file())
-        except OSError as error:
+        except (OSError, NotFound) as error:
             self.close()
-            raise StoreUnavailable(f"the spool cannot be read: {error.strerror}") from None
+            raise StoreUnavailable(f"the spool cannot be read: {getattr(error, 'strerror', error)}") from None
 
     def send(self, connection: socket.socket) -> None:
         """Send the request to a worker. Raises OSError."""

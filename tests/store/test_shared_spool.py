@@ -433,6 +433,16 @@ def test_on_a_full_disk_mails_are_read_from_the_database_and_large_ones_are_refu
                 node.spool.open_descriptor(small.documents[0].path)
             with pytest.raises(StoreUnavailable, match="make room"):
                 draft(node, BLOCK * 40)
+            path = node.spool.store_received("fax_1", BLOCK * 129)
+            large = replace(small.documents[0], path=path, length=129 * len(BLOCK), size=129 * len(BLOCK))
+            with node.spool.open(path) as file:
+                assert file.readall() == BLOCK * 129
+            with await node.spool.open_to_upload(small.documents[0]) as to_upload:
+                assert to_upload.readall() == b"small"
+            with pytest.raises(StoreUnavailable, match="make room"):
+                await node.spool.open_to_upload(large)
+        with await node.spool.open_to_upload(large) as to_upload:
+            assert to_upload.readall() == BLOCK * 129
         assert uploaded(node, (await accepted(node, arrived(node, BLOCK * 40), BLOCK * 40)).documents[0]) == BLOCK * 40
 
     with_nodes(tmp_path, scenario)
