@@ -14,6 +14,7 @@ from mailbridge.fax.poller import Poller
 from mailbridge.fax.uploader import Uploader
 from mailbridge.model import Event
 from mailbridge.myfax import MyFax
+from mailbridge.notice.admin_watch import AdminLead
 from mailbridge.notice.assembly import build_admin_watch, build_dispatcher, build_folders
 from mailbridge.notice.writer import Confirm
 from mailbridge.report.document_download import Documents
@@ -89,11 +90,8 @@ class Assembly:
         mails_of = (config.notice, config.smtp.hostname, config.smtp.domains, config.language, config.timezone, config.users)
         return [
             *([Part("notices", mails.name, mails_of, mails)] if mails else []),
-            *(
-                [Part("admin", "", mails_of, admin, "administrators")]
-                if (admin := build_admin_watch(config, self._runtime))
-                else []
-            ),
+            *([Part("admin", "", mails_of, admin)] if admin else []),
+            *([Part("lead", "", mails_of, AdminLead(admin), "administrators")] if admin else []),
             *([Part("folders", folders.name, (config.timezone,), folders)] if folders else []),
         ]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -19,6 +19,7 @@ from mailbridge.console.visit import Visit
 from mailbridge.lifecycle import FaxState
 from mailbridge.store.hour_counts import HOUR, HourCounts
 from mailbridge.store.interface import Transaction
+from mailbridge.store.node import NodeRow
 from mailbridge.store.retention_interface import AuditLine
 from mailbridge.store.state_dir import DiskSpace, disk_space
 
@@ -60,6 +61,7 @@ class System:
     disk: DiskSpace | None
     chart: Chart
     holds: Mapping[str, AuditLine | None]  # see sending_actions.holds
+    nodes: Sequence[NodeRow]  # the daemons that share the database; none with SQLite
 
 
 async def show_system(visit: Visit) -> Response:
@@ -67,7 +69,7 @@ async def show_system(visit: Visit) -> Response:
     store, now, config = visit.console.runtime.store, visit.now, visit.console.config
     contacts = visit.console.services.mailboxes()
 
-    def work(tx: Transaction) -> tuple[list[Account], list[Mailbox], Mapping[FaxState, int], Mapping[str, AuditLine | None]]:
+    def work(tx: Transaction) -> dict[str, Any]:
         causes = {(one.cause, one.name) for one in tx.alerts.causes(now).values()}
         last_mails = tx.mailboxes.last_mails()
         accounts = [_account(tx, name, causes) for name in config.accounts]
@@ -81,19 +83,17 @@ async def show_system(visit: Visit) -> Response:
             )
             for name, box in config.mailboxes.items()
         ]
-        return accounts, mailboxes, tx.faxes.counts(), holds(tx)
+        counts = tx.faxes.counts()
+        return {"accounts": accounts, "mailboxes": mailboxes, "counts": counts, "holds": holds(tx), "nodes": tx.nodes()}
 
-    accounts, mailboxes, counts, held = await store.run(work)
+    stored = await store.run(work)
     disk = await asyncio.to_thread(_disk, config.state_dir)
     system = System(
         version=__version__,
         node=config.smtp.hostname,
-        accounts=accounts,
-        mailboxes=mailboxes,
-        counts=counts,
         disk=disk,
         chart=chart_of(await last_hours(visit)),
-        holds=held,
+        **stored,
     )
     return visit.changing_page("system.html", "system_part.html", system=system, states=_STATES)
 

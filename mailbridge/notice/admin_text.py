@@ -96,6 +96,18 @@ CAUSES: Final[dict[str, dict[Language, tuple[str, str, str]]]] = {
             "The disk can be written again",
         ),
     },
+    "database": {
+        "he": (
+            "לא ניתן לכתוב למסד הנתונים",
+            "בדקו את שרת PostgreSQL שב-store.url: הריצו mailbridge check; עד אז דואר נדחה זמנית.",
+            "מסד הנתונים שוב תקין",
+        ),
+        "en": (
+            "The database cannot be written",
+            "Check the PostgreSQL server of store.url: run mailbridge check; until then mail is refused for a while.",
+            "The database can be written again",
+        ),
+    },
     "relay": {
         "he": (
             "שרת הדואר סירב או לא היה זמין",

@@ -1,7 +1,7 @@
 """Mails administrators what needs a person: one mail per cause and hour while it lasts, and one when it is over.
 
-The causes are read from the store, so a restart neither repeats nor forgets one. A disk that cannot be written cannot hold a mail
-either: that one is handed to the relay at once.
+The causes are read from the store, so a restart neither repeats nor forgets one. A store that cannot be written cannot hold a
+mail either: that one is handed to the relay at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from mailbridge import log
 from mailbridge.errors import StoreUnavailable
@@ -27,13 +27,24 @@ _REPEAT: Final = timedelta(hours=1)
 
 
 class AdminWatch:
-    """Watches until cancelled. `addresses` is `notice.admin`."""
+    """Watches until cancelled. `addresses` is `notice.admin`, `unstored` the cause of a store that cannot be written.
 
-    def __init__(self, addresses: tuple[str, ...], letterhead: Letterhead, relay: Relay, runtime: Runtime) -> None:
-        self._addresses, self._letterhead, self._relay = addresses, letterhead, relay
+    Where several nodes share the database, only the one that `leads` mails, and says itself that what it has mailed is over.
+    """
+
+    def __init__(
+        self,
+        addresses: tuple[str, ...],
+        letterhead: Letterhead,
+        relay: Relay,
+        runtime: Runtime,
+        unstored: Literal["disk", "database"] = "disk",
+    ) -> None:
+        self._addresses, self._letterhead, self._relay, self._cause = addresses, letterhead, relay, unstored
         self._store, self._clock = runtime.store, runtime.clock
-        # Since when the disk cannot be written, and when that was mailed.
-        self._disk: Alert | None = None
+        self.leads = True
+        # Since when the store cannot be written, and when that was mailed.
+        self._outage: Alert | None = None
 
     async def run(self) -> None:
         """Look at the causes, now and then."""
@@ -43,15 +54,17 @@ class AdminWatch:
 
     async def look(self) -> None:
         """Mail what began, still lasts after an hour, or is over."""
+        if not self.leads and self._outage is None:
+            return
         try:
-            await self._store.run(partial(self._look, now=self._clock()))
+            await self._store.run(partial(self._look, now=self._clock()) if self.leads else lambda tx: None)
         except StoreUnavailable as error:
             log.store_unavailable("notice.admin", error=str(error))
-            await self._mail_about_disk(str(error))
+            await self._mail_about_outage(str(error))
         else:
-            if self._disk is not None:
-                await self._hand_over(replace(self._disk, over=True))
-                self._disk = None
+            if self._outage is not None:
+                await self._hand_over(replace(self._outage, over=True))
+                self._outage = None
 
     def _look(self, tx: Transaction, now: datetime) -> None:
         causes = tx.alerts.causes(now)
@@ -80,13 +93,13 @@ class AdminWatch:
         tx.alerts.mail(drafts, alert, now)
         tx.alerts.save(alert)
 
-    async def _mail_about_disk(self, error: str) -> None:
+    async def _mail_about_outage(self, error: str) -> None:
         now = self._clock()
-        alert = self._disk or Alert(cause="disk", since=now)
+        alert = self._outage or Alert(cause=self._cause, since=now)
         if alert.mailed_at is None or now - alert.mailed_at >= _REPEAT:
             alert = replace(alert, mailed_at=now, error=error)
             await self._hand_over(alert)
-        self._disk = alert
+        self._outage = alert
 
     async def _hand_over(self, alert: Alert) -> None:
         """Hand a mail to the relay without the store; if the relay does not take it, only the log says so."""
@@ -102,6 +115,22 @@ class AdminWatch:
                 await connection.close()
         except RelayUnavailable as error:
             log.relay_down("notice.admin", error=str(error))
+
+
+class AdminLead:
+    """Lets a watch lead while this runs: until cancelled."""
+
+    def __init__(self, watch: AdminWatch) -> None:
+        self._watch = watch
+        watch.leads = False
+
+    async def run(self) -> None:
+        """Lead."""
+        self._watch.leads = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._watch.leads = False
 
 
 def _unstored(alert: Alert, address: str, now: datetime) -> DueNotice:

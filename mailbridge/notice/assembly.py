@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from mailbridge.config import Config
@@ -53,7 +54,8 @@ def build_admin_watch(config: Config, runtime: Runtime) -> AdminWatch | None:
     relay = build_relay(config)
     if relay is None or not config.notice.admin:
         return None
-    return AdminWatch(config.notice.admin, letterhead(config), relay, runtime)
+    unstored: Literal["disk", "database"] = "disk" if config.store.url is None else "database"
+    return AdminWatch(config.notice.admin, letterhead(config), relay, runtime, unstored)
 
 
 def build_folders(config: Config, runtime: Runtime) -> FolderDispatcher | None:

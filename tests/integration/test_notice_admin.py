@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 
 from mailbridge.errors import StoreUnavailable
 from mailbridge.notice.admin_text import CAUSES, admin_sections
-from mailbridge.notice.admin_watch import AdminWatch
+from mailbridge.notice.admin_watch import AdminLead, AdminWatch
 from mailbridge.notice.assembly import build_admin_watch
 from mailbridge.notice.wording import as_text
 from tests.factories import NOW
 from tests.integration.notice_fixtures import Office, a_recipient, in_office, texts
+from tests.wait_helpers import until
 
 KEYS = 'admin = ["it@example.co.il", "boss@example.co.il"]\non = []\n'
 
@@ -150,6 +152,34 @@ def test_a_disk_that_cannot_be_written_is_mailed_without_the_store(tmp_path: Pat
         await watch.look()
         await watch.look()
         assert await firsts(office) == [begin, begin, over]
+
+    watching(tmp_path, scenario)
+
+
+def test_a_database_that_cannot_be_written_is_mailed_by_the_node_that_leads(tmp_path: Path) -> None:
+    """That node also says that it is over, whoever leads then."""
+
+    async def scenario(office: Office, watch: AdminWatch) -> None:
+        store, lead = watch._store, AdminLead(watch)
+        watch._cause = "database"
+
+        class Broken:
+            async def run(self, work: Any) -> Any:
+                raise StoreUnavailable("the server does not answer")
+
+        watch._store = Broken()  # type: ignore[assignment]
+        await watch.look()
+        assert await firsts(office) == []
+        leading = asyncio.create_task(lead.run())
+        await until(lambda: watch.leads)
+        await watch.look()
+        leading.cancel()  # its lease is over
+        await asyncio.gather(leading, return_exceptions=True)
+        await watch.look()
+        watch._store = store
+        await watch.look()
+        await watch.look()
+        assert await firsts(office) == [CAUSES["database"]["he"][n] + "." for n in (0, 2)]
 
     watching(tmp_path, scenario)
 
