@@ -4,6 +4,7 @@ MailbridgeError
 ├── ConfigError          the configuration is wrong: names the key, the fault and the remedy (exit 78)
 ├── StateLocked          another daemon works on the same state_dir (exit 78)
 ├── RestoreUnfinished    a restore into the state_dir was interrupted (exit 78)
+├── StateMoved           what the state_dir has was moved to another database (exit 78)
 ├── SchemaTooNew         the database was written by a newer mailbridge (exit 78)
 ├── NotFound             no fax, event or delivery has this id
 ├── UploadSuperseded     an upload that may not go on: its fax has changed meanwhile
@@ -64,6 +65,10 @@ class StateLocked(MailbridgeError):
 
 class RestoreUnfinished(MailbridgeError):
     """A restore into this state_dir was interrupted, so that faxes may be missing in it."""
+
+
+class StateMoved(MailbridgeError):
+    """What this state_dir has was moved to another database, where its faxes are sent."""
 
 
 class SchemaTooNew(MailbridgeError):

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mailbridge.clock import Clock
 from mailbridge.config import Config
@@ -25,6 +25,9 @@ from mailbridge.store.sqlite import SqliteStore
 from mailbridge.store.state_dir import lock_within
 from mailbridge.webhook.payload import fax_data
 from mailbridge.webhook.routing import Routes
+
+if TYPE_CHECKING:
+    from mailbridge.store.postgres_import import ImportTarget
 
 
 class ConfiguredRoute:
@@ -114,6 +117,17 @@ def migrate(config: Config) -> tuple[int, int]:
         return sqlite.migrate(config.state_dir)
     found, now = _postgres("postgres").migrate(config.store.url.get_secret_value(), unsafe=config.store.unsafe)
     return int(found), int(now)
+
+
+def migrate_state_dir(state_dir: Path) -> None:
+    """Migrate the database in a state_dir of a stopped daemon, blocking. Raises StateLocked, SchemaTooNew, StoreUnavailable."""
+    sqlite.migrate(state_dir)
+
+
+def import_target(url: str) -> ImportTarget:
+    """Return the database into which `mailbridge import` moves another one. Raises ConfigError."""
+    target: ImportTarget = _postgres("postgres_import").ImportTarget(url)
+    return target
 
 
 async def restore(backup: Path, config: Config) -> list[str]:

@@ -31,6 +31,7 @@ LAYERS = (
     ("background",),
     ("watched_mailboxes",),
     ("stores",),
+    ("sqlite_import",),
     ("app",),
     ("process",),
     ("demo",),

@@ -12,7 +12,7 @@ import click
 
 from mailbridge import __version__
 from mailbridge.cli.output import printable
-from mailbridge.errors import ConfigError, MailbridgeError, RestoreUnfinished, SchemaTooNew, StateLocked
+from mailbridge.errors import ConfigError, MailbridgeError, RestoreUnfinished, SchemaTooNew, StateLocked, StateMoved
 
 # EX_CONFIG of sysexits.h, and the status that shells report after Ctrl-C (128 + SIGINT).
 EXIT_CONFIG, EXIT_INTERRUPTED = 78, 130
@@ -44,6 +44,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "simulator": ("mailbridge.cli.demo:simulator", "Run the MyFax simulator."),
     "nodes": ("mailbridge.cli.nodes:nodes", "List the daemons that share a PostgreSQL database."),
     "migrate": ("mailbridge.cli.serve:migrate", "Create the tables in PostgreSQL, or migrate a database to this version."),
+    "import": ("mailbridge.cli.import_state:import_", "Move what a state directory has from SQLite to PostgreSQL."),
     "files": ("mailbridge.cli.files:files", "Write the systemd units, shell completion or the man page."),
     "help": ("mailbridge.cli.help:help_", "Show the help page of a command."),
     "user": ("mailbridge.cli.user:user", "List the users who may send and use the console."),
@@ -126,7 +127,8 @@ def _run(argv: Sequence[str] | None) -> int:
         expected = _expected(error)
         if expected is None:
             raise
-        status = EXIT_CONFIG if isinstance(expected, ConfigError | StateLocked | RestoreUnfinished | SchemaTooNew) else 1
+        to_correct = ConfigError | StateLocked | RestoreUnfinished | SchemaTooNew | StateMoved
+        status = EXIT_CONFIG if isinstance(expected, to_correct) else 1
         for one in (expected, *getattr(expected, "others", ())):
             _fail(str(one), status)
         return status

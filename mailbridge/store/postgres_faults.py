@@ -29,13 +29,19 @@ def sqlstate(error: BaseException | None) -> str:
     return str(getattr(error, "sqlstate", None) or "")
 
 
+def _message(error: BaseException | None) -> str:
+    """Return the text of an error in one line, without the server's details, which may repeat a row."""
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    return " ".join(str(primary or error).split())
+
+
 class PostgresFaults:
     """The errors of PostgreSQL; see `store.faults.Faults`."""
 
     def unavailable(self, error: DBAPIError | OSError, *, committing: bool) -> StoreUnavailable:
         cause = error.orig if isinstance(error, DBAPIError) else error
         state = sqlstate(cause)
-        why = f": {_MEANING[state]}" if state in _MEANING else f" ({' '.join(str(cause).split())})"
+        why = f": {_MEANING[state]}" if state in _MEANING else f" ({_message(cause)})"
         # If the connection ends before COMMIT is answered, nobody knows whether it happened.
         lost = committing and self.is_gone(error)
         return (Undecided if lost else StoreUnavailable)(f"the database cannot be written{why}")
@@ -43,7 +49,7 @@ class PostgresFaults:
     def not_reached(self, error: DBAPIError) -> StoreUnavailable:
         """Return the error of a connection that is made while nothing is to be written."""
         state = sqlstate(error.orig)
-        why = _MEANING.get(state) or " ".join(str(error.orig).split())
+        why = _MEANING.get(state) or _message(error.orig)
         return StoreUnavailable(f"the database of store.url cannot be used: {why}")
 
     def is_rivalry(self, error: DBAPIError | OSError) -> bool:

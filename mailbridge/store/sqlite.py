@@ -19,7 +19,7 @@ from mailbridge.store.database_facts import created_at, record, schema_version, 
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.sql_store import SqlStore
-from mailbridge.store.state_dir import DATABASE, RESTORING, lock_state_dir, lock_within
+from mailbridge.store.state_dir import DATABASE, RESTORING, check_not_moved, lock_state_dir, lock_within
 
 
 class SqliteStore(SqlStore):
@@ -29,7 +29,7 @@ class SqliteStore(SqlStore):
     `restoring` opens it also while a backup is being restored into it.
 
     Creates the state_dir if its parent exists, and the database. Raises StateLocked if another process uses the state_dir,
-    RestoreUnfinished, SchemaTooNew if a newer mailbridge wrote the database, StoreUnavailable.
+    StateMoved, RestoreUnfinished, SchemaTooNew if a newer mailbridge wrote the database, StoreUnavailable.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class SqliteStore(SqlStore):
     async def __aenter__(self) -> Self:
         self._lock = await lock_within(self._state_dir, self._patience)
         try:
+            check_not_moved(self._state_dir)
             if not self._restoring and (self._state_dir / RESTORING).exists():
                 raise RestoreUnfinished(f"a restore into {self._state_dir} was interrupted; run mailbridge restore again")
             engine, _ = await asyncio.to_thread(_open, self._state_dir / DATABASE)
@@ -86,6 +87,7 @@ def migrate(state_dir: Path) -> tuple[int, int]:
     """
     lock = lock_state_dir(state_dir)
     try:
+        check_not_moved(state_dir)
         path = state_dir / DATABASE
         if not path.exists():
             raise StoreUnavailable(f"{path} does not exist; there is nothing to migrate")

@@ -8,14 +8,17 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from mailbridge.errors import StateLocked, StoreUnavailable
+from mailbridge.errors import StateLocked, StateMoved, StoreUnavailable
 from mailbridge.store.disk_errors import FULL, is_full
+from mailbridge.store.fsync import sync_directory
 
 DATABASE = "mailbridge.sqlite3"
 # In the state_dir while a backup is restored into it.
 RESTORING = "restoring"
+# In the state_dir from before its rows are committed elsewhere: `mailbridge import` has moved its content, or tried to.
+MOVED = "moved"
 # Seconds between attempts to lock the state_dir.
 _LOCK_INTERVAL: Final = 0.05
 _DATABASE_FILES: Final = (DATABASE, f"{DATABASE}-wal")
@@ -37,6 +40,59 @@ def disk_space(state_dir: Path) -> DiskSpace:
         with suppress(FileNotFoundError):
             database += (state_dir / name).stat().st_size
     return DiskSpace(free=disk.f_bavail * disk.f_frsize, size=disk.f_blocks * disk.f_frsize, database=database)
+
+
+class Moved(NamedTuple):
+    """Where the content of a state_dir was moved. `id` is that of the import; until it is `complete`, it may have failed."""
+
+    id: str
+    where: str
+    complete: bool
+
+
+def moved_to(state_dir: Path) -> Moved | None:
+    """Return where the content of a state_dir was moved, None if it was not. Raises StoreUnavailable."""
+    try:
+        id, where, complete = (state_dir / MOVED).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreUnavailable(f"{state_dir / MOVED} cannot be read ({error})") from None
+    return Moved(id, where, complete == "complete")
+
+
+def mark_as_moved(state_dir: Path, moved: Moved) -> None:
+    """Let no daemon start on this state_dir from now on, durably. Raises StoreUnavailable."""
+    new = state_dir / f"{MOVED}.new"
+    try:
+        with open(new, "w", encoding="utf-8") as file:
+            if os.geteuid() == 0:
+                owner = state_dir.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            file.write(f"{moved.id}\n{moved.where}\n{'complete' if moved.complete else 'begun'}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(state_dir / MOVED)
+        sync_directory(state_dir)
+    except OSError as error:
+        raise StoreUnavailable(f"{state_dir} cannot be marked as moved ({error.strerror})") from None
+
+
+def unmark_as_moved(state_dir: Path) -> None:
+    """Let a daemon start again: nothing was moved. Raises OSError."""
+    (state_dir / MOVED).unlink(missing_ok=True)
+    sync_directory(state_dir)
+
+
+def check_not_moved(state_dir: Path) -> None:
+    """Raise StateMoved if the faxes of this state_dir are somewhere else. Raises StoreUnavailable."""
+    moved = moved_to(state_dir)
+    if moved is not None and not moved.complete:
+        raise StateMoved(f"an import of {state_dir} into {moved.where} was interrupted; run mailbridge import again")
+    if moved is not None:
+        raise StateMoved(
+            f"mailbridge import has moved what is in {state_dir} to {moved.where}; set store.url, or choose an empty state_dir"
+        )
 
 
 def lock_state_dir(state_dir: Path) -> int:
