@@ -200,6 +200,8 @@ confirmation_not_made = _event("confirmation not made", "warning")
 relay_down = _event("mail relay down", "error")
 relay_up = _event("mail relay up")
 
+lease_taken = _event("lease taken, this node does it from now on")
+lease_ended = _event("lease ended, another node may do it")
 schema_migrated = _event("schema migrated")
 document_deleted = _event("document deleted")
 document_not_deleted = _event("document not deleted", "error")

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from mailbridge import log
 from mailbridge.store.node import Leases
 
 # Seconds between questions whether the lease is still there; a change is told at once.
@@ -38,7 +39,9 @@ class LeasedService:
             while True:
                 self._changed.clear()
                 if self._leases.has(self._name):
+                    log.lease_taken(self._name)
                     await self._run_while_leased()
+                    log.lease_ended(self._name)
                 else:
                     await self._wait()
         finally:

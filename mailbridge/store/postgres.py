@@ -18,7 +18,7 @@ from mailbridge.store import database_facts, migrations, postgres_schema, schema
 from mailbridge.store.events import Describe, Route
 from mailbridge.store.notices import NoticePlan
 from mailbridge.store.postgres_bodies import PostgresBodies
-from mailbridge.store.postgres_connection import Patience, connect
+from mailbridge.store.postgres_connection import Patience, check_url, connect
 from mailbridge.store.postgres_connection import engine as engine_of
 from mailbridge.store.postgres_faults import PostgresFaults
 from mailbridge.store.postgres_node import PostgresNode
@@ -66,6 +66,7 @@ class PostgresStore(SqlStore):
         self._is_node, self._patience = is_node, Patience()
 
     async def __aenter__(self) -> Self:
+        check_url(self._listen_url)
         engine = await asyncio.to_thread(_open, self._url, self._unsafe, self._patience)
         try:
             self.created_at = await asyncio.to_thread(database_facts.created_at, engine)

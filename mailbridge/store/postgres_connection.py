@@ -98,6 +98,11 @@ def connect(url: str, patience: Patience | None = None) -> psycopg.Connection[An
     return _open(_parameters(url), patience or Patience(), autocommit=True)
 
 
+def check_url(url: str) -> None:
+    """Raise StoreUnavailable for a URL that cannot be read."""
+    _parameters(url)
+
+
 def _open(parameters: Mapping[str, Any], patience: Patience, **options: Any) -> psycopg.Connection[Any]:
     # No prepared statements: a pool such as pgbouncer gives each transaction to another connection.
     opened = _Connection.connect(**{**_within(patience.limit, parameters), **parameters}, **options, prepare_threshold=None)
@@ -120,7 +125,7 @@ def _parameters(url: str) -> dict[str, Any]:
     try:
         return {"application_name": "mailbridge", **_PATIENCE, **conninfo_to_dict(url)}
     except psycopg.Error:
-        raise StoreUnavailable("store.url cannot be read; write postgresql://USER@HOST/DATABASE") from None
+        raise StoreUnavailable("store.url or listen_url cannot be read; write postgresql://USER@HOST/DATABASE") from None
 
 
 class _CleanDumper(StrDumper):

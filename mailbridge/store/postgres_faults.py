@@ -29,7 +29,7 @@ def sqlstate(error: BaseException | None) -> str:
     return str(getattr(error, "sqlstate", None) or "")
 
 
-def _message(error: BaseException | None) -> str:
+def message(error: BaseException | None) -> str:
     """Return the text of an error in one line, without the server's details, which may repeat a row."""
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     return " ".join(str(primary or error).split())
@@ -41,7 +41,7 @@ class PostgresFaults:
     def unavailable(self, error: DBAPIError | OSError, *, committing: bool) -> StoreUnavailable:
         cause = error.orig if isinstance(error, DBAPIError) else error
         state = sqlstate(cause)
-        why = f": {_MEANING[state]}" if state in _MEANING else f" ({_message(cause)})"
+        why = f": {_MEANING[state]}" if state in _MEANING else f" ({message(cause)})"
         # If the connection ends before COMMIT is answered, nobody knows whether it happened.
         lost = committing and self.is_gone(error)
         return (Undecided if lost else StoreUnavailable)(f"the database cannot be written{why}")
@@ -49,7 +49,9 @@ class PostgresFaults:
     def not_reached(self, error: DBAPIError) -> StoreUnavailable:
         """Return the error of a connection that is made while nothing is to be written."""
         state = sqlstate(error.orig)
-        why = _MEANING.get(state) or _message(error.orig)
+        why = _MEANING.get(state) or message(error.orig)
+        if "Peer authentication failed" in why:
+            why += "; run the command as the user of the service: sudo -u mailbridge mailbridge …"
         return StoreUnavailable(f"the database of store.url cannot be used: {why}")
 
     def is_rivalry(self, error: DBAPIError | OSError) -> bool:

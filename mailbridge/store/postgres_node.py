@@ -26,6 +26,7 @@ from mailbridge.clock import steady
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import new_id
 from mailbridge.store.node import Facts
+from mailbridge.store.postgres_faults import message
 from mailbridge.store.postgres_waking import CHANNEL, NODES
 from mailbridge.store.rivals import IS_ALIVE, LEASE, NOW
 from mailbridge.store.schema import EPOCH
@@ -103,7 +104,7 @@ class PostgresNode:
                 for statement in _END:
                     connection.execute(statement, {"id": self.id})
         except DBAPIError as error:
-            log.store_unavailable("node", error=" ".join(str(error.orig).split()))  # its leases end by themselves
+            log.store_unavailable("node", error=message(error.orig))  # its leases end by themselves
         self._engine.dispose()
 
     def wake(self) -> None:
@@ -150,8 +151,8 @@ class PostgresNode:
             due = self._monotonic() + _EVERY
             try:
                 self.beat()
-            except DBAPIError as error:
-                log.store_unavailable("node", error=" ".join(str(error.orig).split()))
+            except Exception as error:  # whatever it was, the others must hear of this node again
+                log.store_unavailable("node", error=message(error.orig) if isinstance(error, DBAPIError) else repr(error))
                 due = self._monotonic() + _RETRY
 
     def check_lease(self) -> None:
