@@ -17,6 +17,7 @@ from mailbridge.store import schema
 from mailbridge.store.on_conflict import insert_or_ignore, insert_or_replace
 from mailbridge.store.postgres_connection import engine as engine_of
 from mailbridge.store.postgres_faults import PostgresFaults, sqlstate
+from mailbridge.store.postgres_requirements import check_schema
 
 _KEY: Final = "home"
 # The number that initdb gave to the server, and that of the database.
@@ -28,9 +29,13 @@ _NO_RIGHT: Final = "42501"
 
 
 def check_home(url: str) -> None:
-    """Record which database this is, blocking, unless a daemon has. Raises RestoreUnfinished for a copy, StoreUnavailable."""
+    """Record which database this is, blocking, unless a daemon has.
+
+    Raises RestoreUnfinished for a copy, SchemaTooNew, StoreUnavailable.
+    """
 
     def work(connection: Connection, this: str) -> str | None:
+        check_schema(connection)
         connection.execute(insert_or_ignore(schema.meta), {"key": _KEY, "value": this})
         home: str | None = connection.execute(_HOME).scalar()
         return home
