@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -27,6 +27,7 @@ from mailbridge.demo.simulator import SimFax, Simulator
 from mailbridge.errors import ControlError
 from tests.e2e.failing_disk import ATTACH_FAULTS, FAULTS
 from tests.loopback_ports import reserved_port
+from tests.postgres_server import PostgresServer
 from tests.preloaded_process import PreloadedProcess, Start, preloaded, with_fork_server
 from tests.wait_helpers import PATIENCE, until
 
@@ -48,7 +49,7 @@ listen = ["127.0.0.1:{smtp_port}"]
 [http]
 listen = "127.0.0.1:0"
 {http}
-
+{store}
 [mailbox.office]
 host = "127.0.0.1"
 port = {imap_port}
@@ -62,6 +63,18 @@ url = "{webhook}"
 secret = "{secret}"
 allow_private = true
 """
+_STORE = """
+[store]
+url = "{url}"
+listen_url = "{listen_url}"
+unsafe = true
+
+[node]
+name = "{name}"
+"""
+_ALLOWED = {"MAILBRIDGE_TEST_POSTGRESQL": "1"}
+# The fixture `_database` sets it: the daemons then use PostgreSQL.
+server: PostgresServer | None = None
 
 _DAEMON = ("-m", "mailbridge")
 
@@ -82,6 +95,7 @@ class Environment:
     each fax. `log` is everything the daemon wrote, over all its starts. `smtp_port` 0 is another free port at each start.
     `strict` makes every warning of Python's development mode an error. `env` is added to the daemon's environment variables;
     `under` is a command that runs the daemon's. `constants` are other values of constants of mailbridge, such as `app.GRACE`.
+    `beside` is the environment of another daemon: this one shares everything with it but its state_dir.
     """
 
     def __init__(
@@ -98,39 +112,59 @@ class Environment:
         under: Sequence[str] = (),
         constants: Mapping[str, float] | None = None,
         http: str = "",
+        beside: Environment | None = None,
     ) -> None:
         self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
         self._http = http
         self._env, self._under = env or {}, under
         self._program = _program(constants or {})
         self._daemon = ("-c", self._program) if constants else _DAEMON
-        self.simulator = Simulator(step=step, on_final=self._report)
-        self.receiver = Receiver(SECRET)
-        self.mailbox = DemoMailbox()
+        self._beside = beside
+        self.simulator: Simulator = beside.simulator if beside else Simulator(step=step, on_final=self._report)
+        self.receiver: Receiver = beside.receiver if beside else Receiver(SECRET)
+        self.mailbox: DemoMailbox = beside.mailbox if beside else DemoMailbox()
+        self.database: str = beside.database if beside else str(state)
         self.smtp = self.http = ("127.0.0.1", 0)
+        self.name = state.name  # of the node
         self.config, self.log, self.state = state / "config.toml", state / "log", state / "state"
         self._stack = AsyncExitStack()
         self._process: asyncio.subprocess.Process | PreloadedProcess | None = None
 
     async def __aenter__(self) -> Environment:
-        self._myfax_port = self._stack.enter_context(reserved_port())
-        await self._stack.enter_async_context(self.mailbox)
-        webhook = await self.receiver.start()
-        self._stack.push_async_callback(self.receiver.stop)
-        ports = {"imap_port": self.mailbox.port, "myfax_port": self._myfax_port, "smtp_port": self._smtp_port}
-        values = {**ports, "http": self._http, "uploads": self._uploads, "webhook": webhook, "secret": SECRET}
-        self.config.write_text(_CONFIG.format(state=self.state, **values) + self._more, encoding="utf-8")
+        if self._beside is None:
+            self.myfax_port = self._stack.enter_context(reserved_port())
+            await self._stack.enter_async_context(self.mailbox)
+            self._webhook = await self.receiver.start()
+            self._stack.push_async_callback(self.receiver.stop)
+        else:
+            self.myfax_port, self._webhook = self._beside.myfax_port, self._beside._webhook
+        ports = {"imap_port": self.mailbox.port, "myfax_port": self.myfax_port, "smtp_port": self._smtp_port}
+        values = {**ports, "http": self._http, "uploads": self._uploads, "webhook": self._webhook, "secret": SECRET}
+        config = _CONFIG.format(state=self.state, store=self._store_section(), **values) + self._more
+        self.config.parent.mkdir(exist_ok=True)
+        self.config.write_text(config, encoding="utf-8")
         self.state.mkdir(exist_ok=True)
         return self
+
+    def _store_section(self) -> str:
+        if server is None:
+            return ""
+        database = server.database(self.database)
+        return _STORE.format(url=server.client_url(database), listen_url=server.url(database), name=self.name)
 
     async def __aexit__(self, *_: object) -> None:
         if self._process is not None:
             await self.kill()
         await self._stack.aclose()
 
+    def another(self, state: Path, **options: Any) -> Environment:
+        """Return the environment of another daemon on the same database, with these files of its own."""
+        more = {"more": self._more, "http": self._http, "uploads": self._uploads, **options}
+        return Environment(state, beside=self, **more)
+
     async def start_myfax(self) -> None:
         """Start the MyFax simulator; until then, connections to it are refused."""
-        await self.simulator.start(port=self._myfax_port)
+        await self.simulator.start(port=self.myfax_port)
         self._stack.push_async_callback(self.simulator.stop)
 
     async def list_incoming(self, source: str, did: str, type_: str = "incoming") -> None:
@@ -138,10 +172,10 @@ class Environment:
         now = datetime.now(ZoneInfo("Asia/Jerusalem")).strftime("%Y-%m-%d %H:%M:%S.0")
         item = {"time": now, "source": source, "did": did, "type": type_}
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE) as client:
-            (await client.post(f"http://127.0.0.1:{self._myfax_port}/_control/incoming", json=item)).raise_for_status()
+            (await client.post(f"http://127.0.0.1:{self.myfax_port}/_control/incoming", json=item)).raise_for_status()
 
-    async def start(self) -> None:
-        """Start the daemon; return when it accepts mail and watches the mailbox."""
+    async def start(self, *, ready: bool = True) -> None:
+        """Start the daemon; return when it accepts mail and, with `ready`, when it or another node watches the mailbox."""
         begun = self.log.stat().st_size if self.log.exists() else 0
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -149,6 +183,11 @@ class Environment:
         finally:
             os.close(log)
         await until(lambda: self._has_started(begun), every=0.01)
+        if ready:
+            await self.becomes_ready()
+
+    async def becomes_ready(self) -> None:
+        """Wait until the daemon says that it is ready."""
         async with httpx.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE) as client:
 
             async def is_ready() -> bool:
@@ -158,7 +197,7 @@ class Environment:
 
     async def _start(self, log: int) -> asyncio.subprocess.Process | PreloadedProcess:
         options = ("-X", "dev", "-W", "error") if self._strict else ()
-        arguments, env = ("serve", "--config", str(self.config)), {"PATH": os.environ["PATH"], **self._env}
+        arguments, env = ("serve", "--config", str(self.config)), {"PATH": os.environ["PATH"], **_ALLOWED, **self._env}
         if not self._under and set(self._env) <= {*FAULTS}:
             forker = preloaded(*options, library=env.get("LD_PRELOAD"))
             program = with_fork_server(f"{ATTACH_FAULTS}\n{self._program}" if self._env else self._program)
@@ -212,6 +251,11 @@ class Environment:
         """Call the daemon on its control socket. Raises ControlError."""
         return await asyncio.to_thread(call, socket_path(self.state, {}), command, **args)
 
+    def ask_database(self, question: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+        """Run a statement on the daemon's PostgreSQL database, beside it."""
+        assert server is not None
+        return server.ask(server.database(self.database), question, *values)
+
     async def becomes(self, fax: str, *states: str) -> dict[str, Any]:
         """Return the fax once it is in one of the states."""
         shown: dict[str, Any] = {}
@@ -243,7 +287,7 @@ class Environment:
         return await self._run(*args, "--config", str(self.config))
 
     async def _run(self, *args: str) -> tuple[int, str, str]:
-        start = Start(arguments=args, env=dict(os.environ))
+        start = Start(arguments=args, env={**os.environ, **_ALLOWED})
         status, output, errors = await asyncio.to_thread(preloaded().run, start, b"", PATIENCE)
         return status, output.decode(), errors.decode()
 

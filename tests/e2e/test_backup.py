@@ -9,11 +9,15 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from mailbridge.page.text_page import render
 from tests.e2e.environment import Environment
 from tests.e2e.test_commands import MAIL, fax_to, in_environment, refused
 from tests.e2e.test_kill import Client, settled
 from tests.wait_helpers import until
+
+pytestmark = pytest.mark.database("sqlite", reason="a PostgreSQL database is backed up by its own programs")
 
 FAST = '\n[fax]\nper_number = 0\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
 SCHEDULED = f"X-Mailbridge-Send-At: {(datetime.now(UTC) + timedelta(days=30)).isoformat()}\n".encode()
@@ -34,7 +38,7 @@ def test_backup_under_load_restore_elsewhere_start(tmp_path: Path, free_port: in
 async def _backup_under_load(state: Path, port: int) -> None:
     done = threading.Event()
     page, _ = render("A page.")
-    clients = [Client(f"client{n}", port, page, done, _ENDINGS) for n in range(3)]
+    clients = [Client(f"client{n}", [port], page, done, _ENDINGS, digit=5 + n) for n in range(3)]
     async with Environment(state, more=FAST, step=0.05, smtp_port=port) as env:
         await env.start_myfax()
         await env.start()

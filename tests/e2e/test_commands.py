@@ -51,6 +51,7 @@ async def refused(env: Environment, *args: str) -> str:
 def test_cancel_and_retry(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         fax = await fax_to(env, "03-9876543")
+        await until(lambda: tried_in_vain(env, fax))  # during an upload it cannot be cancelled
         cancelled = await env.printed("cancel", fax)
         assert (cancelled["state"], cancelled["source"]) == ("cancelled", "person")
         assert "already cancelled" in await refused(env, "cancel", fax)

@@ -19,6 +19,8 @@ from mailbridge.demo import demo_run
 from mailbridge.demo.mailbox import report_mail
 from tests.wait_helpers import PATIENCE
 
+pytestmark = pytest.mark.database("sqlite", reason="the demo keeps everything in SQLite")
+
 
 def demo(*args: str, temporary: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mailbridge", "demo", "--port", "0", *args]

@@ -25,6 +25,7 @@ from mailbridge.store.local_spool import LocalSpool
 from mailbridge.store.spool_paths import stretch_of
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.webhook.payload import fax_data
+from tests.e2e import environment
 from tests.e2e.environment import SECRET, Environment
 from tests.e2e.failing_disk import Faults, build_shim, fill, read_only, small_disk
 from tests.e2e.test_commands import Scenario, in_environment
@@ -33,6 +34,7 @@ from tests.factories import a_fax, an_envelope
 from tests.wait_helpers import PATIENCE, until
 
 NUMBER = "03-9876543"
+FILES = pytest.mark.database("sqlite", reason="it is about the files in which faxes are kept")
 MAIL_FILE, DATABASE = ".segment", "mailbridge.sqlite3-wal"
 
 
@@ -107,9 +109,10 @@ async def assert_not_ready(env: Environment) -> None:
 
 
 async def assert_one_fax(env: Environment, fax: str) -> None:
-    """Check that this is the only fax, its mail the only spool file, and that MyFax gets it once."""
+    """Check that this is the only fax, its mail the only file or body, and that MyFax gets it once."""
     assert [queued["id"] for queued in await env.ask("queue")] == [fax]
-    assert len(spool_files(env)) == 1
+    bodies = env.ask_database("SELECT DISTINCT name FROM body") if environment.server else spool_files(env)
+    assert len(bodies) == 1
     await env.start_myfax()
     await env.retry_now(fax)
     await env.becomes(fax, "delivered")
@@ -119,6 +122,7 @@ async def assert_one_fax(env: Environment, fax: str) -> None:
 # an interrupted commit
 
 
+@FILES
 @pytest.mark.parametrize("where", [MAIL_FILE, DATABASE], ids=["file-whole", "database-written"])
 def test_a_kill_before_the_250_and_a_resend_make_one_fax(tmp_path: Path, faults: Faults, where: str) -> None:
     async def scenario(env: Environment) -> None:
@@ -139,6 +143,7 @@ def test_a_kill_before_the_250_and_a_resend_make_one_fax(tmp_path: Path, faults:
     in_bare_environment(tmp_path, scenario, env=faults.env)
 
 
+@FILES
 @pytest.mark.parametrize("where", [MAIL_FILE, DATABASE], ids=["file", "database"])
 def test_a_client_that_disconnects_during_the_commit_gets_one_complete_fax(tmp_path: Path, faults: Faults, where: str) -> None:
     async def scenario(env: Environment) -> None:
@@ -162,6 +167,7 @@ def test_a_client_that_disconnects_during_the_commit_gets_one_complete_fax(tmp_p
     in_bare_environment(tmp_path, scenario, env=faults.env)
 
 
+@FILES
 @pytest.mark.parametrize("where", [MAIL_FILE, DATABASE], ids=["file", "database"])
 def test_a_client_that_resends_during_the_commit_makes_one_fax(tmp_path: Path, faults: Faults, where: str) -> None:
     async def scenario(env: Environment) -> None:
@@ -204,6 +210,7 @@ def test_a_repeated_mail_is_answered_with_the_first_id(tmp_path: Path) -> None:
 # a full disk
 
 
+@FILES
 def test_a_full_disk_while_spooling_defers_the_mail_and_leaves_no_file(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         assert_deferred(env, await send(env, a_mail(size=20_000_000)))
@@ -223,6 +230,7 @@ def test_a_full_disk_while_spooling_defers_the_mail_and_leaves_no_file(tmp_path:
         in_bare_environment(tmp_path, scenario)
 
 
+@FILES
 def test_a_page_made_of_the_text_is_stored_and_deleted_with_its_mail(tmp_path: Path, faults: Faults) -> None:
     """Also if the mail is a repeat, or cannot be accepted now."""
     text = b"Message-ID: <text@example.co.il>\r\nFrom: dana@example.co.il\r\n\r\nA letter.\r\n"
@@ -244,6 +252,7 @@ def test_a_page_made_of_the_text_is_stored_and_deleted_with_its_mail(tmp_path: P
     in_bare_environment(tmp_path, scenario, env=faults.env)
 
 
+@FILES
 @pytest.mark.parametrize("where", ["/spool/mail/", ".segment"], ids=["files-and-directories", "files"])
 def test_a_failed_sync_of_a_spool_file_defers_the_mail_and_is_not_repeated(tmp_path: Path, faults: Faults, where: str) -> None:
     async def scenario(env: Environment) -> None:
@@ -261,6 +270,7 @@ def test_a_failed_sync_of_a_spool_file_defers_the_mail_and_is_not_repeated(tmp_p
     in_bare_environment(tmp_path, scenario, env=faults.env)
 
 
+@FILES
 def test_readyz_fails_while_the_spool_cannot_be_synced(tmp_path: Path, faults: Faults) -> None:
     async def scenario(env: Environment) -> None:
         faults.fail("/spool/")
@@ -278,6 +288,7 @@ def test_readyz_fails_while_the_spool_cannot_be_synced(tmp_path: Path, faults: F
     in_bare_environment(tmp_path, scenario, env=faults.env)
 
 
+@FILES
 def test_a_read_only_spool_defers_mails_until_it_is_writable(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         with read_only(env.state / "spool"):
@@ -289,6 +300,7 @@ def test_a_read_only_spool_defers_mails_until_it_is_writable(tmp_path: Path) -> 
     in_bare_environment(tmp_path, scenario)
 
 
+@FILES
 def test_a_file_size_limit_defers_mails_and_does_not_end_the_daemon(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         resource.prlimit(env.pid, resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
@@ -306,6 +318,7 @@ def test_a_file_size_limit_defers_mails_and_does_not_end_the_daemon(tmp_path: Pa
     in_bare_environment(tmp_path, scenario)
 
 
+@FILES
 def test_a_full_disk_during_the_commit_defers_the_mail_and_leaves_no_file(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         filler = fill(env.state, left=32_000)
@@ -324,6 +337,7 @@ def test_a_full_disk_during_the_commit_defers_the_mail_and_leaves_no_file(tmp_pa
 # failing syncs
 
 
+@FILES
 def test_a_failed_sync_of_the_database_is_not_recovered_by_a_restart(tmp_path: Path, faults: Faults) -> None:
     """The remains of the failed commit in the write-ahead log must not be recovered after its mail was deleted."""
 
@@ -339,6 +353,7 @@ def test_a_failed_sync_of_the_database_is_not_recovered_by_a_restart(tmp_path: P
     in_bare_environment(tmp_path, scenario, env=faults.env)
 
 
+@FILES
 def test_no_mail_is_accepted_while_the_database_cannot_be_synced(tmp_path: Path, faults: Faults) -> None:
     async def scenario(env: Environment) -> None:
         faults.fail(DATABASE)
@@ -375,6 +390,7 @@ def failures_logged(env: Environment, fax: str) -> list[str]:
     return [line[ends[line["event"]]] for line in lines if line["event"] in ends]
 
 
+@FILES
 def test_a_damaged_spool_file_fails_only_its_own_fax_with_a_reason(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         faxes: dict[str, str] = {}
@@ -411,6 +427,7 @@ def test_a_damaged_spool_file_fails_only_its_own_fax_with_a_reason(tmp_path: Pat
     in_bare_environment(tmp_path, scenario)
 
 
+@FILES
 def test_a_damaged_stretch_of_a_segment_fails_only_its_own_fax(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         faxes = [await accepted(env, a_mail(f"<{number}@example.co.il>")) for number in range(3)]
@@ -430,6 +447,7 @@ def test_a_damaged_stretch_of_a_segment_fails_only_its_own_fax(tmp_path: Path) -
     in_bare_environment(tmp_path, scenario)
 
 
+@FILES
 def test_a_full_disk_in_the_middle_of_a_segment_harms_no_mail_before_it(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         faxes = [await accepted(env, a_mail("<0@example.co.il>"))]
@@ -464,6 +482,7 @@ async def is_delivered(env: Environment) -> bool:
     return all(delivery["state"] == "delivered" for delivery in await env.ask("deliveries"))
 
 
+@FILES
 def test_a_delivery_is_not_repeated_after_a_failed_commit(tmp_path: Path, faults: Faults) -> None:
     async def scenario(env: Environment) -> None:
         env.receiver._on_event = lambda _: faults.fail(DATABASE, times=1)
@@ -581,6 +600,7 @@ def test_a_clock_set_forward_a_day_still_recognises_repeated_mails(tmp_path: Pat
 # start and stop
 
 
+@FILES
 def test_a_start_with_10_000_queued_faxes_reads_little_and_is_small(tmp_path: Path) -> None:
     async def main() -> None:
         # A moment after its start, the daemon also looks whether the clock was set before, which reads every queued fax.
@@ -637,6 +657,7 @@ async def queue_many(state: Path, count: int) -> None:
             await store.run(partial(mails, begin=begin))
 
 
+@FILES
 def test_sigterm_ends_an_unfinished_mail_with_421(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         reader, writer = await asyncio.open_connection(*env.smtp)

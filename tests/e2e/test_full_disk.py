@@ -18,6 +18,8 @@ from tests.e2e.failing_disk import fill, small_disk
 from tests.e2e.test_commands import MAIL, fax_to, in_environment
 from tests.wait_helpers import PATIENCE
 
+pytestmark = pytest.mark.database("sqlite", reason="it is about the disk of state_dir")
+
 # Bytes in the write-ahead log at which SQLite starts a checkpoint: 1,000 pages.
 _CHECKPOINT = 1000 * 4096
 

@@ -1,19 +1,22 @@
 """kill -9 at random moments under load: every 250 makes exactly one fax, and MyFax gets none twice.
 
+`test_kill_nodes.py` does the same with several nodes on one database.
+
 MAILBRIDGE_KILL_ROUNDS is the number of rounds (default 20, full run 200), MAILBRIDGE_KILL_SEED the seed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
-import re
 import smtplib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -25,47 +28,49 @@ from tests.wait_helpers import until
 
 ROUNDS = int(os.environ.get("MAILBRIDGE_KILL_ROUNDS", "20"))
 SEED = int(os.environ.get("MAILBRIDGE_KILL_SEED", "1"))
-CLIENTS = 3
 SETTLE = 420.0  # longer than the pause of an account after three doubts in a row
 MOST = 100_000  # faxes, or deliveries
 BACKLOG = 40  # accepted faxes that MyFax has not got yet: a client that sends more only makes the end longer
 # The last digits choose the outcome at MyFax. Few are in doubt: three in a row would pause the account.
 ENDINGS = ("43",) * 8 + ("01", "06", "43", "43", "91") + ("43",) * 20 + ("99", "02") + ("43",) * 9 + ("93",)
+FATES = {"43": "delivered", "01": "failed", "02": "failed", "06": "failed", "99": "failed", "91": "in_doubt", "93": "in_doubt"}
+MORE = '\n[fax]\nper_number = 0\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
 _FINAL = ("fax.delivered", "fax.failed", "fax.cancelled")
-_TOKEN = re.compile(r"MB-[0-9A-Z]{8}")
 
 
 class Client(threading.Thread):
     """Sends mail after mail, again until it gets its 250. `accepted` has the fax id of each Message-ID.
 
+    It connects to one of the ports, another one after each try. Each mail goes to a number of its own, in which `digit` is the
+    first one after 03: so MyFax, which knows nothing else of a fax, shows how often it got it.
     It waits while `backlog` returns more than BACKLOG.
     """
 
     def __init__(
         self,
         name: str,
-        port: int,
+        ports: Sequence[int],
         page: bytes,
         done: threading.Event,
         endings: Sequence[str] = ENDINGS,
+        *,
+        digit: int,
         backlog: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__(name=name)
         self._backlog = backlog
-        self._port, self._page, self._done, self._endings = port, page, done, endings
+        self._ports, self._page, self._done, self._endings, self._digit = itertools.cycle(ports), page, done, endings, digit
         self.accepted: dict[str, str] = {}
         self.tries = 0
 
     def run(self) -> None:
-        number = 0
-        while not self._done.is_set():
-            if self._backlog() > BACKLOG:
+        for number in itertools.count(1):
+            while self._backlog() > BACKLOG and not self._done.is_set():
                 self._done.wait(0.02)
-                continue
-            number += 1
-            self.deliver(
-                f"<{self.name}-{number}@example.co.il>", f"03-98765{self._endings[number % len(self._endings)]}@fax.local"
-            )
+            if self._done.is_set():
+                break
+            recipient = f"03-{self._digit}{number % 10_000:04}{self._endings[number % len(self._endings)]}@fax.local"
+            self.deliver(f"<{self.name}-{number}@example.co.il>", recipient)
 
     def deliver(self, message_id: str, recipient: str) -> None:
         """Send one mail, again until it gets its 250 or `SETTLE` seconds have passed."""
@@ -73,7 +78,7 @@ class Client(threading.Thread):
         while time.monotonic() < deadline:
             self.tries += 1
             try:
-                with smtplib.SMTP("127.0.0.1", self._port, timeout=20) as client:
+                with smtplib.SMTP("127.0.0.1", next(self._ports), timeout=20) as client:
                     client.ehlo()
                     client.mail("dana@example.co.il")
                     client.rcpt(recipient)
@@ -95,10 +100,10 @@ class Client(threading.Thread):
 
 
 class Moments:
-    """Chooses when to kill: after a random time, or just after an upload."""
+    """Chooses when to kill: after a random time of at most `longest` seconds, or just after an upload."""
 
-    def __init__(self, env: Environment, chance: random.Random) -> None:
-        self._env, self._chance = env, chance
+    def __init__(self, env: Environment, chance: random.Random, longest: float = 0.8) -> None:
+        self._env, self._chance, self._longest = env, chance, longest
         self._upload = asyncio.Event()
         env.simulator.on_upload = self._on_upload
 
@@ -116,7 +121,28 @@ class Moments:
                 return
             await asyncio.sleep(self._chance.choice((0.0, 0.001, 0.003, 0.01)))
         else:
-            await asyncio.sleep(self._chance.uniform(0.0, 0.8))
+            await asyncio.sleep(self._chance.uniform(0.0, self._longest))
+
+
+@asynccontextmanager
+async def sending(env: Environment, *ports: int) -> AsyncIterator[list[Client]]:
+    """Let clients send at the ports. However few mails they sent, in the end MyFax loses an answer, so that one is in doubt."""
+
+    def backlog() -> int:
+        # MyFax rejects some, and has the others.
+        return sum(len(client.accepted) * (len(ENDINGS) - 1) // len(ENDINGS) for client in clients) - len(env.simulator.uploads)
+
+    done = threading.Event()
+    page, _ = render("A page.")
+    clients = [Client(f"client{n}", ports, page, done, digit=5 + n, backlog=backlog) for n in range(3)]
+    for client in clients:
+        client.start()
+    try:
+        yield clients
+    finally:
+        done.set()
+        await asyncio.gather(*(asyncio.to_thread(client.join) for client in clients))
+    await asyncio.to_thread(clients[0].deliver, "<doubtful@example.co.il>", "03-9876591@fax.local")
 
 
 def test_kill_9_at_random_moments_under_load(tmp_path: Path, free_port: int) -> None:
@@ -124,35 +150,21 @@ def test_kill_9_at_random_moments_under_load(tmp_path: Path, free_port: int) -> 
 
 
 async def rounds(state: Path, port: int) -> None:
-    chance, done = random.Random(SEED), threading.Event()
-    page, _ = render("A page.")
-    more = '\n[fax]\nper_number = 0\nfirst_poll = "50ms"\nslowest_poll = "200ms"\n'
-    async with Environment(state, more=more, step=0.05, smtp_port=port, uploads=4) as env:
+    async with Environment(state, more=MORE, step=0.05, smtp_port=port, uploads=4) as env:
         await env.start_myfax()
-
-        def backlog() -> int:
-            return sum(len(client.accepted) for client in clients) - len(env.simulator.uploads)
-
-        clients = [Client(f"client{n}", port, page, done, backlog=backlog) for n in range(CLIENTS)]
-        moments = Moments(env, chance)
+        moments = Moments(env, random.Random(SEED))
         await env.start()
-        for client in clients:
-            client.start()
-        try:
+        async with sending(env, port) as clients:
             for _ in range(ROUNDS):
                 await moments.wait()
                 await env.kill()
                 await env.start()
-        finally:
-            done.set()
-            await asyncio.gather(*(asyncio.to_thread(client.join) for client in clients))
-        # However few mails the clients sent: one whose answer MyFax loses, so that it stays in doubt.
-        await asyncio.to_thread(clients[0].deliver, "<doubtful@example.co.il>", "03-9876591@fax.local")
-        await check_results(env, clients)
+        await check_results([env], clients)
 
 
-async def check_results(env: Environment, clients: list[Client]) -> None:
-    faxes = await settled(env)
+async def check_results(nodes: list[Environment], clients: list[Client]) -> None:
+    env = nodes[0]
+    faxes = await settled(*nodes)
     accepted = {id: message for client in clients for message, id in client.accepted.items()}
     assert len(accepted) > ROUNDS, "there was too little load"
     # Every mail was sent until it got its 250. Each made one fax: the one whose id the client got.
@@ -160,27 +172,32 @@ async def check_results(env: Environment, clients: list[Client]) -> None:
     assert {fax["id"]: fax["message_id"] for fax in faxes} == accepted
 
     taken = uploads(env)
-    assert [token for token, count in taken.items() if count > 1] == [], "MyFax got a fax twice"
+    assert {number: count for number, count in taken.items() if count > 1} == {}, "MyFax got a fax twice"
+    wrong = [fax for fax in faxes if fax["state"] not in ("in_doubt", FATES[fax["number"][-2:]])]
+    assert wrong == [], "a fax has not ended as MyFax decided"
     doubtful = [fax for fax in faxes if fax["state"] == "in_doubt"]
-    assert {fax["token"] for fax in faxes if fax["state"] == "delivered"} <= set(taken)
+    for fax in doubtful:
+        assert (await env.ask("show", id=fax["id"]))["attempts"][-1]["whole_at"], "MyFax cannot have this fax"
+    assert {fax["number"] for fax in faxes if fax["state"] == "delivered"} <= set(taken)
     assert any(client.tries > len(client.accepted) for client in clients), "no kill hit a client"
 
-    resent = doubtful[0]
+    resent = next(fax for fax in doubtful if fax["message_id"] == "<doubtful@example.co.il>")
     env.simulator.script[resent["number"]] = "delivered"
     await env.printed("resolve", resent["id"], "--resend")
-    await settled(env)
+    await settled(*nodes)
     assert (await env.ask("show", id=resent["id"]))["state"] == "delivered"
-    assert [token for token, count in uploads(env).items() if count > 1] in ([], [resent["token"]])
+    assert {number: count for number, count in uploads(env).items() if count > 1} == {resent["number"]: 2}
     assert_one_end_each(env, {fax["id"] for fax in faxes if fax["state"] != "in_doubt"} | {resent["id"]})
 
 
-async def settled(env: Environment) -> list[dict[str, Any]]:
+async def settled(*nodes: Environment) -> list[dict[str, Any]]:
     """Return all faxes once none changes by itself any more. However many there are, each must have its turn."""
+    env = nodes[0]
     faxes: list[dict[str, Any]] = []
 
     async def left() -> int:
         """Return how much is to be done: a fax counts more than the deliveries of its next event."""
-        if is_paused(env):
+        if any(map(is_paused, nodes)):
             await env.ask("resume")
         faxes[:] = await env.ask("queue", limit=MOST)
         deliveries = await env.ask("deliveries", limit=MOST)
@@ -207,8 +224,8 @@ def is_paused(env: Environment) -> bool:
 
 
 def uploads(env: Environment) -> Counter[str]:
-    """Return how often MyFax got each fax, by the token in its file name."""
-    return Counter(_TOKEN.findall(fax.subject)[0] for fax in env.simulator.uploads)
+    """Return how often MyFax got a fax to each number."""
+    return Counter(fax.number for fax in env.simulator.uploads)
 
 
 def assert_one_end_each(env: Environment, ended: set[str]) -> None:

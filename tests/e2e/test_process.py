@@ -191,7 +191,9 @@ def test_reload_refuses_by_name_what_a_running_daemon_cannot_change(tmp_path: Pa
         env.signal(signal.SIGHUP)
         await logged(env, "state_dir: cannot change from")
         assert not (tmp_path / "elsewhere").exists()
-        env.config.write_text(config + '\n[store]\nurl = "postgresql://mailbridge:hunter2@db/mailbridge"\n', encoding="utf-8")
+        elsewhere = '[store]\nurl = "postgresql://mailbridge:hunter2@db/mailbridge"\n'
+        without_store = re.sub(r"(?s)\[store\].*?(?=\n\[)", "", config)
+        env.config.write_text(f"{without_store}\n{elsewhere}", encoding="utf-8")
         status, output, errors = await env.command("reload")
         assert (status, output) == (78, "")
         assert "store.url: " in errors

@@ -6,11 +6,14 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from mailbridge.store.schema import SCHEMA_VERSION
 from tests.e2e.environment import Environment
 from tests.e2e.test_commands import fax_to, in_environment, refused
 from tests.wait_helpers import until
 
+FILES = pytest.mark.database("sqlite", reason="it is about the files in which faxes are kept")
 OLD = Path(__file__).parents[1] / "store" / "schema-1.sql"
 
 
@@ -18,6 +21,7 @@ def mails(env: Environment) -> list[Path]:
     return [path for path in (env.state / "spool").rglob("*") if path.is_file()]
 
 
+@FILES
 def test_documents_are_deleted_on_time_and_still_listed(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         fax = await fax_to(env, "03-9876543")
@@ -36,6 +40,7 @@ def test_documents_are_deleted_on_time_and_still_listed(tmp_path: Path) -> None:
     in_environment(tmp_path, scenario, more='\n[retention]\ndocuments = "1s"\n')
 
 
+@FILES
 def test_the_schema_of_the_previous_version_is_migrated_at_start(tmp_path: Path) -> None:
     async def main() -> None:
         async with Environment(tmp_path) as env:
@@ -53,6 +58,7 @@ def test_the_schema_of_the_previous_version_is_migrated_at_start(tmp_path: Path)
     asyncio.run(main())
 
 
+@FILES
 def test_a_newer_schema_is_refused_with_78(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         assert await env.stop() == 0
@@ -67,6 +73,7 @@ def test_a_newer_schema_is_refused_with_78(tmp_path: Path) -> None:
     in_environment(tmp_path, scenario)
 
 
+@FILES
 def test_a_file_without_a_row_is_swept_at_start(tmp_path: Path) -> None:
     async def scenario(env: Environment) -> None:
         fax = await fax_to(env, "03-9876543")
