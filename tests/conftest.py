@@ -31,7 +31,14 @@ _MEMORY = "/dev/shm"
 # Bytes; a run has a few hundred million there at once.
 _ROOM = 4 << 30
 # How long files last, in seconds, where that is not about one second for each test.
-_SLOW = {"test_kill.py": 100, "test_console_chromium.py": 60}
+_SLOW = {
+    "test_kill_nodes.py": 130,
+    "test_kill.py": 100,
+    "test_nodes.py": 60,
+    "test_console_chromium.py": 60,
+    "test_postgres_faults.py": 50,
+    "test_paused_nodes.py": 40,
+}
 _PACKAGE = Path(__file__).parents[1] / "mailbridge"
 
 
@@ -77,19 +84,20 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let each process begin with some of the slow files: they last longest, and at the end others wait for them.
 
-    A file stays in one process, since what its tests share (a browser, preloaded processes) would be started in each.
+    A file stays in one process, since what its tests share (a browser, preloaded processes) would be started in each. An
+    end-to-end file counts as one for each database.
     """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    slow: dict[Path, list[pytest.Item]] = {}
+    slow: dict[tuple[Path, str], list[pytest.Item]] = {}
     others: list[pytest.Item] = []
     for item in items:
         if item.path.parent.name == "e2e" or item.path.name in _SLOW:
-            slow.setdefault(item.path, []).append(item)
+            slow.setdefault((item.path, _database_of(item)), []).append(item)
         else:
             others.append(item)
     shares: list[list[pytest.Item]] = [[] for _ in range(processes)]
     seconds = [0] * processes
-    for path, its in sorted(slow.items(), key=lambda one: _SLOW.get(one[0].name, len(one[1])), reverse=True):
+    for (path, _), its in sorted(slow.items(), key=lambda one: _SLOW.get(one[0][0].name, len(one[1])), reverse=True):
         least = seconds.index(min(seconds))
         seconds[least] += _SLOW.get(path.name, len(its))
         shares[least] += its
@@ -97,6 +105,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     size, rest = -(-len(items) // processes), iter(others)
     items[:] = [item for share in shares for item in (*share, *islice(rest, max(0, size - len(share))))]
     items += rest
+
+
+def _database_of(item: pytest.Item) -> str:
+    call = getattr(item, "callspec", None)
+    return str(call.params.get("_database", "")) if call else ""
 
 
 @pytest.fixture

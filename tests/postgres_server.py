@@ -62,7 +62,7 @@ class PostgresServer:
     """
 
     def __init__(self, directory: Path, port: int = 0, settings: Sequence[str] = _SETTINGS) -> None:
-        self.directory, self._port, self._settings, self._programs = directory, port, settings, _programs()
+        self.directory, self.port, self._settings, self._programs = directory, port, settings, _programs()
         if USER is not None and not _may_be_entered(self._programs):
             self._programs = _copied(self._programs, directory)
         self.pool: Path | None = None  # the directory of a pool's socket
@@ -84,7 +84,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server, and wait until its databases can be used, also by the pool, which does not look at once."""
-        address = ("listen_addresses=127.0.0.1", f"port={self._port}") if self._port else ("listen_addresses=",)
+        address = ("listen_addresses=127.0.0.1", f"port={self.port}") if self.port else ("listen_addresses=",)
         settings = (*self._settings, *address, f"unix_socket_directories={self.directory}")
         options = " ".join(f"-c {setting}" for setting in settings)
         self._control("start", "-l", str(self.directory / "log"), "-o", options)
@@ -107,14 +107,32 @@ class PostgresServer:
 
     def copy_to(self, standby: PostgresServer) -> None:
         """Make the files of a standby, which follows this server once it is started."""
-        where = ("-h", str(self.directory), "-p", str(self._port or _PORT), "-U", "tests")
+        where = ("-h", str(self.directory), "-p", str(self.port or _PORT), "-U", "tests")
         self.run("pg_basebackup", *where, "-D", f"{standby.directory}/data", "-R", "-X", "stream", "-c", "fast", "--no-sync")
 
     def url(self, database: str) -> str:
         """Return the URL of a database, which need not exist."""
-        if self._port:
-            return f"postgresql://tests@127.0.0.1:{self._port}/{database}"
+        if self.port:
+            return f"postgresql://tests@127.0.0.1:{self.port}/{database}"
         return f"postgresql://tests@/{database}?host={quote(str(self.directory), safe='')}"
+
+    @property
+    def socket(self) -> Path:
+        """The socket on which the server listens."""
+        return self.directory / f".s.PGSQL.{self.port or _PORT}"
+
+    def set_read_only(self, database: str, *, is_read_only: bool) -> None:
+        """Let a database accept no writes, as a standby does, or accept them again, and end every connection to it."""
+        setting = sql.SQL("on" if is_read_only else "off")
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            statement = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}")
+            connection.execute(statement.format(sql.Identifier(database), setting))
+        self.end_connections(database)
+
+    def end_connections(self, database: str) -> None:
+        """End every connection to a database, as a pool has."""
+        question = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s"
+        self.ask("postgres", question, database)
 
     def client_url(self, database: str) -> str:
         """Return the URL for mailbridge, which leads to the pool if there is one."""
@@ -138,7 +156,7 @@ class PostgresServer:
     def copy(self, origin: str, name: str) -> None:
         """Let the database of `name` be a copy of that of `origin`, which nobody uses but perhaps a pool."""
         origin = self.database(origin)
-        self.ask("postgres", "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", origin)
+        self.end_connections(origin)
         self.create(_of(name), origin)
 
     def create(self, database: str, template: str = "template1") -> str:

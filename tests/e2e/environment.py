@@ -10,7 +10,7 @@ import os
 import signal
 import smtplib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -95,7 +95,8 @@ class Environment:
     each fax. `log` is everything the daemon wrote, over all its starts. `smtp_port` 0 is another free port at each start.
     `strict` makes every warning of Python's development mode an error. `env` is added to the daemon's environment variables;
     `under` is a command that runs the daemon's. `constants` are other values of constants of mailbridge, such as `app.GRACE`.
-    `beside` is the environment of another daemon: this one shares everything with it but its state_dir.
+    `beside` is the environment of another daemon: this one shares everything with it but its state_dir. `way` returns the URL by
+    which it reaches its PostgreSQL database, given the usual one.
     """
 
     def __init__(
@@ -113,13 +114,14 @@ class Environment:
         constants: Mapping[str, float] | None = None,
         http: str = "",
         beside: Environment | None = None,
+        way: Callable[[str], str] | None = None,
     ) -> None:
         self._more, self._reports, self._smtp_port, self._strict, self._uploads = more, reports, smtp_port, strict, uploads
         self._http = http
         self._env, self._under = env or {}, under
         self._program = _program(constants or {})
         self._daemon = ("-c", self._program) if constants else _DAEMON
-        self._beside = beside
+        self._beside, self._way = beside, way
         self.simulator: Simulator = beside.simulator if beside else Simulator(step=step, on_final=self._report)
         self.receiver: Receiver = beside.receiver if beside else Receiver(SECRET)
         self.mailbox: DemoMailbox = beside.mailbox if beside else DemoMailbox()
@@ -150,7 +152,10 @@ class Environment:
         if server is None:
             return ""
         database = server.database(self.database)
-        return _STORE.format(url=server.client_url(database), listen_url=server.url(database), name=self.name)
+        url, listen_url = server.client_url(database), server.url(database)
+        if self._way:
+            url = listen_url = self._way(url)
+        return _STORE.format(url=url, listen_url=listen_url, name=self.name)
 
     async def __aexit__(self, *_: object) -> None:
         if self._process is not None:
@@ -159,7 +164,7 @@ class Environment:
 
     def another(self, state: Path, **options: Any) -> Environment:
         """Return the environment of another daemon on the same database, with these files of its own."""
-        more = {"more": self._more, "http": self._http, "uploads": self._uploads, **options}
+        more = {"more": self._more, "http": self._http, "uploads": self._uploads, "way": self._way, **options}
         return Environment(state, beside=self, **more)
 
     async def start_myfax(self) -> None:
