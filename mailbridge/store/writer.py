@@ -136,6 +136,9 @@ class Writer:
             more_attempts -= 1
             try:
                 return self._run_all(connection, transaction, batch)
+            except Overtaken as error:  # another node's transaction was quicker
+                if not more_attempts:
+                    return [(future, error) for _, future in batch], set()
             except (DBAPIError, OSError) as error:
                 # The whole transaction was rolled back, so nothing in the batch is durable.
                 if not (more_attempts and self._faults.is_rivalry(error)):
@@ -149,7 +152,7 @@ class Writer:
         self.hand_over.begin()
         self._committing = False
         with connection.begin() as whole:
-            job = _Savepoint(connection) if len(batch) > 1 or transaction.shared else _Whole(whole)
+            job = _Savepoint(connection) if len(batch) > 1 else _Whole(whole)
             outcomes = [(future, _run(transaction, work, topics, job)) for work, future in batch]
             self._committing = True
         for count in transaction.after_commit:
@@ -190,8 +193,6 @@ class Writer:
 class _Savepoint:
     """Undoes one job of a commit. Not SQLAlchemy's begin_nested, which takes as long as two inserts."""
 
-    attempts = _ATTEMPTS
-
     def __init__(self, connection: Connection) -> None:
         self._run = connection.exec_driver_sql
 
@@ -207,9 +208,7 @@ class _Savepoint:
 
 
 class _Whole:
-    """Undoes the only job of a commit, without a savepoint, which takes as long as two queries. It can run only once."""
-
-    attempts = 1
+    """Undoes the only job of a commit, without a savepoint, which takes as long as two queries."""
 
     def __init__(self, whole: RootTransaction) -> None:
         self.undo = whole.rollback
@@ -222,22 +221,21 @@ class _Whole:
 
 
 def _run(transaction: SqlTransaction, work: Callable[[Transaction], Any], topics: set[str], job: _Savepoint | _Whole) -> Any:
-    """Run one job in the transaction of its batch; return its result, or the error that it raised and that undid its changes."""
+    """Run one job in the transaction of its batch; return its result, or the error that it raised and that undid its changes.
+
+    Raises DBAPIError and Overtaken, which undo the whole transaction.
+    """
     counted = len(transaction.after_commit)
-    for attempt in range(1, job.attempts + 1):
-        transaction.begin()
-        job.begin()
-        try:
-            result = work(transaction)
-        except DBAPIError:
-            raise
-        except Exception as error:
-            del transaction.after_commit[counted:]
-            job.undo()
-            if not isinstance(error, Overtaken) or attempt == job.attempts:
-                return error
-        else:
-            break
+    transaction.begin()
+    job.begin()
+    try:
+        result = work(transaction)
+    except (DBAPIError, Overtaken):
+        raise
+    except Exception as error:
+        del transaction.after_commit[counted:]
+        job.undo()
+        return error
     job.keep()
     topics |= transaction.topics
     return result
