@@ -7,6 +7,7 @@ docs/troubleshooting.md, one row for each.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -33,7 +34,7 @@ def setup(level: str = "info", format: Literal["auto", "console", "json"] = "aut
     In systemd's journal each line has its priority, so that `journalctl -p err` finds the errors.
     """
     console = format == "console" or (format == "auto" and sys.stderr.isatty())
-    render: Callable[..., Any] = _console_line if console else structlog.processors.JSONRenderer(default=str)
+    render: Callable[..., Any] = _console_line if console else structlog.processors.JSONRenderer(serializer=_json_line)
     if is_journal(os.environ):
         render = _with_priority(render)
     structlog.configure(
@@ -42,6 +43,13 @@ def setup(level: str = "info", format: Literal["auto", "console", "json"] = "aut
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # looked up for each line, because tests replace it
         cache_logger_on_first_use=False,
     )
+
+
+_JSON = json.JSONEncoder(default=str)  # json.dumps would make one for each line
+
+
+def _json_line(facts: Mapping[str, Any], **_: object) -> str:
+    return _JSON.encode(facts)
 
 
 def is_journal(environ: Mapping[str, str]) -> bool:
@@ -107,7 +115,10 @@ def _event(text: str, level: Literal["debug", "info", "warning", "error"] = "inf
         # A full disk, or a pipe that nobody reads any more, loses the line, and must not fail the work that it is about: a stored
         # mail would be answered 451, and a fax would stay `uploading`.
         with contextlib.suppress(OSError):
-            getattr(structlog.get_logger(), level)(text, id=id, **facts)
+            # What structlog's get_logger() returns would do the same by two more objects for each line.
+            config = structlog.get_config()
+            logger = config["wrapper_class"](config["logger_factory"](), config["processors"], {})
+            getattr(logger, level)(text, id=id, **facts)
 
     return emit
 

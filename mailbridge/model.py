@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from mailbridge.errors import ErrorCode
@@ -27,9 +28,14 @@ def _base32(number: int, length: int) -> str:
     return "".join([_DIGITS[number >> shift & 1023] for shift in range(5 * (length - 2), -1, -10)])
 
 
+@lru_cache(maxsize=4)  # of many ids within a millisecond
+def _time_part(milliseconds: int) -> str:
+    return _base32(milliseconds, 10)
+
+
 def new_id(prefix: str) -> str:
     """Return a new id such as `fax_01J…`: a ULID (48 bits of milliseconds, 80 random bits), so ids sort by time."""
-    return f"{prefix}_{_base32(time.time_ns() // 1_000_000, 10)}{_base32(int.from_bytes(os.urandom(10)), 16)}"
+    return f"{prefix}_{_time_part(time.time_ns() // 1_000_000)}{_base32(int.from_bytes(os.urandom(10)), 16)}"
 
 
 def first_id(prefix: str, moment: datetime) -> str:

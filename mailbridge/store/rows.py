@@ -12,19 +12,22 @@ import pydantic_core
 
 from mailbridge.model import Attempt, Delivery, Document, Email, Envelope, Event, Failure, Fax, Recipient
 
+_PLAIN = frozenset((str, int, bool, type(None)))  # most values, which cost no call
+
 
 def plain(value: Any) -> Any:
     """Return a value as JSON can hold it: dataclasses as mappings, tuples as lists, datetimes in ISO 8601."""
-    if value is None or isinstance(value, str | int):
+    if type(value) in _PLAIN:
         return value
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, dict | Mapping):  # Mapping alone takes many times longer
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
+        return {key: item if type(item) in _PLAIN else plain(item) for key, item in value.items()}
     if hasattr(value, "__dataclass_fields__"):
-        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        items = [(name, getattr(value, name)) for name in value.__dataclass_fields__]
+        return {name: item if type(item) in _PLAIN else plain(item) for name, item in items}
     return value
 
 

@@ -57,14 +57,15 @@ class SyncBatches(Generic[_T]):
 
         given_up = False
 
-        def work() -> None:
-            if given_up:
-                return
-            errors = self._sync([mail for mail, _ in batch])
-            loop.call_soon_threadsafe(self._end, loop, batch, errors)
+        def work() -> Sequence[Exception | None]:
+            return [] if given_up else self._sync([mail for mail, _ in batch])
+
+        def ended(done: asyncio.Future[Sequence[Exception | None]]) -> None:
+            if not given_up:
+                self._end(loop, batch, _errors_of(done, len(batch)))
 
         try:
-            loop.run_in_executor(None, work)
+            loop.run_in_executor(None, work).add_done_callback(ended)
         except RuntimeError as error:  # no thread can be started, or the loop is closing; the executor may still call `work`
             given_up = True
             for mail, _ in batch:
@@ -87,6 +88,14 @@ class SyncBatches(Generic[_T]):
             else:
                 done.set_exception(error)
         self._begin(loop)
+
+
+def _errors_of(work: asyncio.Future[Sequence[Exception | None]], count: int) -> Sequence[Exception | None]:
+    """Return the errors that `work` returned, or its own for each mail: a mail without a result would wait for ever."""
+    error = StoreUnavailable("the spool's threads have ended") if work.cancelled() else work.exception()
+    if isinstance(error, Exception):
+        return [error] * count
+    return work.result()
 
 
 def sync_files(sync_names: Callable[[Path], None], files: Sequence[_File]) -> list[Exception | None]:

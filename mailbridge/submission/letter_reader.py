@@ -148,6 +148,8 @@ class LetterReader:
 
     def _assign_waiting(self) -> None:
         """Assign waiting jobs to workers that have none, and to those of a client that alone has jobs."""
+        if not self._waiting:
+            return
         now = asyncio.get_running_loop().time()
         for worker in self._workers:
             while not worker.jobs:

@@ -8,7 +8,7 @@ later one. Clients are served side by side, however many connections one of them
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -45,7 +45,7 @@ class Turns:
     """Counts the work of each client in the present turn of the event loop, and what it owes from the turns before."""
 
     def __init__(self) -> None:
-        self._spent: Counter[str] = Counter()
+        self._spent: dict[str, int] = {}
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
         self._scheduled = False
         self._after_rest: asyncio.TimerHandle | None = None
@@ -54,12 +54,12 @@ class Turns:
     def spend(self, client: str, cost: int) -> bool:
         """Count work that was done; return whether the client's share of this turn is spent."""
         self._schedule()
-        self._spent[client] += cost
+        self._spent[client] = self._spent.get(client, 0) + cost
         return self.is_spent(client)
 
     def is_spent(self, client: str) -> bool:
         """Whether the client's share of this turn is spent, or the client rests."""
-        return self._spent[client] >= SHARE or self._rests(client)
+        return self._spent.get(client, 0) >= SHARE or (bool(self._rest_until) and self._rests(client))
 
     def rest(self, client: str, seconds: float) -> None:
         """Let what waits for a turn of this client wait for so long at least."""
@@ -107,9 +107,7 @@ class Turns:
         self._scheduled = False
         if self._after_rest is not None:
             self._after_rest.cancel()
-        self._spent = Counter(
-            {client: min(spent - SHARE, _LONGEST_DEBT) for client, spent in self._spent.items() if spent > SHARE}
-        )
+        self._spent = {client: min(spent - SHARE, _LONGEST_DEBT) for client, spent in self._spent.items() if spent > SHARE}
         for client, waiting in list(self._waiting.items()):
             while waiting and not self.is_spent(client):
                 waiting.popleft()()

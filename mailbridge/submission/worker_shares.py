@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
@@ -51,6 +51,10 @@ class WorkerShares(Generic[T]):
         if mails:
             self._waiting.setdefault(client, deque()).extendleft(reversed(mails))
 
+    def __bool__(self) -> bool:
+        """Whether a mail waits."""
+        return bool(self._waiting)
+
     def remove_all(self) -> list[T]:
         """Return every mail that waits, and forget them."""
         mails = [mail for waiting in self._waiting.values() for mail in waiting]
@@ -59,11 +63,10 @@ class WorkerShares(Generic[T]):
 
     def next(self, held: Sequence[str], now: float) -> tuple[str, T] | None:
         """Return the client and mail for a worker that is free; `held` are the clients of those that are not, one for each."""
-        counts = Counter(held)
-        slow_held = any(self._is_slow(client, now) for client in counts)
+        slow_held = any(self._is_slow(client, now) for client in held)
         for client in self._waiting:
             is_slow = self._is_slow(client, now)
-            if self._rest(client, now) or (slow_held if is_slow else counts[client] >= self._most):
+            if self._rest(client, now) or (slow_held if is_slow else held.count(client) >= self._most):
                 continue
             return client, self._take(client)
         return None
