@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 
 from mailbridge import lifecycle, metrics
 from mailbridge.errors import IllegalTransition, NotFound
@@ -18,15 +18,17 @@ from mailbridge.model import Delivery, Event, new_id
 from mailbridge.store import rows, schema
 from mailbridge.store.counters import counters
 from mailbridge.store.delivery_interface import DeliveryChange
+from mailbridge.store.multi_insert import insert_rows
+from mailbridge.store.prepared import Prepared
 from mailbridge.store.rivals import nobody_works_on
 from mailbridge.store.sql import Overtaken, Sql, any_of
 from mailbridge.store.webhook_records import DeliveryTry
 
 _delivery = schema.delivery.c
-_BY_ID: Final = select(schema.delivery).where(_delivery.id == bindparam("id"))
-_BY_IDS: Final = select(schema.delivery).where(_delivery.id.in_(any_of("ids")))
+_BY_ID: Final = Prepared(select(schema.delivery).where(_delivery.id == bindparam("id")))
+_BY_IDS: Final = Prepared(select(schema.delivery).where(_delivery.id.in_(any_of("ids"))))
 _PENDING = (_delivery.endpoint == bindparam("endpoint"), _delivery.state == "pending")
-_DUE: Final = (
+_DUE: Final = Prepared(
     select(schema.delivery)
     .where(*_PENDING, _delivery.due_at <= bindparam("now"))
     .order_by(_delivery.due_at)
@@ -41,18 +43,17 @@ _OLDEST: Final = (
     .order_by(_delivery.id)
     .limit(1)
 )
-_NEXT_DUE: Final = select(func.min(_delivery.due_at)).where(*_PENDING)
-_CLAIM: Final = (
+_NEXT_DUE: Final = Prepared(select(func.min(_delivery.due_at)).where(*_PENDING))
+_CLAIM: Final = Prepared(
     update(schema.delivery)
     .where(_delivery.id.in_(any_of("ids")), _delivery.state == "pending")
     .values(state=bindparam("to_state"), attempts=_delivery.attempts + 1, settled_at=None, node=bindparam("by_node"))
 )
-_EVENTS: Final = select(schema.event).where(schema.event.c.id.in_(any_of("ids")))
-_ADD_TRY: Final = insert(schema.delivery_try)
+_EVENTS: Final = Prepared(select(schema.event).where(schema.event.c.id.in_(any_of("ids"))))
 _try = schema.delivery_try.c
 _TRIES: Final = select(schema.delivery_try).where(_try.delivery_id.in_(any_of("ids"))).order_by(_try.at, _try.id)
 _CHANGED = ("state", "due_at", "attempts", "status", "error", "settled_at")
-_CHANGE: Final = (
+_CHANGE: Final = Prepared(
     update(schema.delivery)
     .where(_delivery.id == bindparam("was_id"), _delivery.state == bindparam("was_state"))
     .values({name: bindparam(name) for name in _CHANGED})
@@ -117,14 +118,14 @@ class Deliveries:
         sending = lifecycle.delivery_transition("pending", "claim")
         claimed = [replace(one, state=sending, attempts=one.attempts + 1, node=self._sql.node_id) for one in pending]
         ids = {"ids": [delivery.id for delivery in claimed], "to_state": sending, "by_node": self._sql.node_id}
-        if self._sql.execute(_CLAIM, ids).rowcount != len(claimed):
+        if self._sql.change(_CLAIM, ids) != len(claimed):
             raise Overtaken(f"deliveries to {endpoint} were changed by another process")
         wanted = self._sql.rows(_EVENTS, ids=list({delivery.event_id for delivery in claimed}))
         events = {row["id"]: rows.to_event(row) for row in wanted}
         return [(delivery, events[delivery.event_id]) for delivery in claimed]
 
     def next_due(self, endpoint: str) -> datetime | None:
-        return self._sql.execute(_NEXT_DUE, {"endpoint": endpoint}).scalar()
+        return cast("datetime | None", self._sql.value(_NEXT_DUE, endpoint=endpoint))
 
     def transition(self, delivery_id: str, trigger: DeliveryTrigger, now: datetime, **changes: Any) -> Delivery:
         before = self.get(delivery_id)
@@ -160,7 +161,7 @@ class Deliveries:
             {**{name: getattr(after, name) for name in _CHANGED}, "was_id": before.id, "was_state": before.state}
             for before, after, _ in changed
         ]
-        if self._sql.execute(_CHANGE, values).rowcount != len(values):
+        if sum(self._sql.change(_CHANGE, one) for one in values) != len(values):
             raise Overtaken("deliveries were changed by another process")
         for _, after, trigger in changed:
             self._sql.after_commit.append(partial(metrics.delivery_moved, after.endpoint, trigger))
@@ -169,7 +170,7 @@ class Deliveries:
 
     def add_tries(self, tries: Sequence[DeliveryTry]) -> None:
         if tries:
-            self._sql.execute(_ADD_TRY, [{"id": new_id("try"), **asdict(one)} for one in tries])
+            insert_rows(self._sql.connection, schema.delivery_try, [{"id": new_id("try"), **asdict(one)} for one in tries])
 
     def tries(self, delivery_ids: Collection[str]) -> list[DeliveryTry]:
         found = self._sql.rows(_TRIES, ids=list(delivery_ids))

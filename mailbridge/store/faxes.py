@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Executable, Select, Update, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Executable, Select, bindparam, func, insert, literal_column, select, update
 
 from mailbridge import lifecycle, metrics
 from mailbridge.errors import UploadSuperseded
@@ -19,17 +19,19 @@ from mailbridge.store.counters import counters
 from mailbridge.store.events import Events
 from mailbridge.store.multi_insert import insert_rows
 from mailbridge.store.notices import Notices
+from mailbridge.store.prepared import Prepared
 from mailbridge.store.sql import Overtaken, Sql, any_of
 
 _fax = schema.fax.c
 # Statements that every fax needs are built once: building one takes as long as running it.
-_BY_ID: Final = select(schema.fax).where(_fax.id == bindparam("id"))
+_ONE = select(schema.fax).where(_fax.id == bindparam("id"))
+_BY_ID: Final = Prepared(_ONE)
 # Where other processes write too, what a transaction reads to change it stays as it is until the transaction ends.
-_BY_ID_LOCKED: Final = _BY_ID.with_for_update()
+_BY_ID_LOCKED: Final = Prepared(_ONE.with_for_update())
 _ALL_DUE = select(schema.fax).where(_fax.state == bindparam("state"), _fax.due_at <= bindparam("now"))
 _OF_ACCOUNT = _fax.account == bindparam("account")
-_DUE: Final = _ALL_DUE.order_by(_fax.due_at).limit(bindparam("limit"))
-_DUE_OF_ACCOUNT: Final = _ALL_DUE.where(_OF_ACCOUNT).order_by(_fax.due_at).limit(bindparam("limit"))
+_DUE: Final = Prepared(_ALL_DUE.order_by(_fax.due_at).limit(bindparam("limit")))
+_DUE_OF_ACCOUNT: Final = Prepared(_ALL_DUE.where(_OF_ACCOUNT).order_by(_fax.due_at).limit(bindparam("limit")))
 # A call that is under way: the fax is on its way to MyFax, or MyFax has it and dials.
 _calling = schema.fax.alias("calling")
 _CALLING: Final[tuple[ColumnElement[str], ...]] = (literal_column("'uploading'"), literal_column("'submitted'"))
@@ -66,7 +68,7 @@ _FIRST_OF_OWNER = (
     .scalar_subquery()
 )
 _turn = schema.fax.alias("turn")
-_DUE_UPLOADS: Final = (
+_DUE_UPLOADS: Final = Prepared(
     select(_turn)
     .join_from(_owners, _turn, _turn.c.id == _FIRST_OF_OWNER)
     .limit(bindparam("limit"))  # in the order of `owners`: with an ORDER BY, SQLite would read all of them
@@ -74,36 +76,41 @@ _DUE_UPLOADS: Final = (
 # Other nodes claim too: what they have claimed since the statement began is left out, and so is what they are claiming. The ids
 # are an array, or PostgreSQL would read every queued fax to join them.
 _FIRST_OF_OWNERS: Final = func.any(func.array(select(_FIRST_OF_OWNER).select_from(_owners).scalar_subquery()))
-_DUE_UPLOADS_OF_ALL: Final = (
+_DUE_UPLOADS_OF_ALL: Final = Prepared(
     select(_turn)
     .where(_turn.c.id == _FIRST_OF_OWNERS, _turn.c.state == _QUEUED)
     .order_by(_OWNER)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
-_WAITING_FOR_NUMBER: Final = (
-    select(_fax.account).distinct().where(_fax.number == bindparam("number"), _fax.state == "queued").limit(100)
+# A function of the state, or SQLite would read every queued fax along an index by state.
+_WAITING_FOR_NUMBER: Final = Prepared(
+    select(_fax.account)
+    .distinct()
+    .where(_fax.number == bindparam("number"), _fax.final_at.is_(None), func.coalesce(_fax.state, "") == _QUEUED)
+    .limit(100)
 )
-_NEXT_DUE: Final = select(func.min(_fax.due_at)).where(_fax.state == bindparam("state"))
-_NEXT_DUE_OF_ACCOUNT: Final = _NEXT_DUE.where(_OF_ACCOUNT)
-_EXPIRED: Final = (
+_FIRST_DUE = select(func.min(_fax.due_at)).where(_fax.state == bindparam("state"))
+_NEXT_DUE: Final = Prepared(_FIRST_DUE)
+_NEXT_DUE_OF_ACCOUNT: Final = Prepared(_FIRST_DUE.where(_OF_ACCOUNT))
+_EXPIRED: Final = Prepared(
     select(schema.fax)
-    .where(_fax.state.in_(("queued", "submitted")), _fax.expires_at <= bindparam("now"))
+    .where(_fax.state.in_((_QUEUED, literal_column("'submitted'"))), _fax.expires_at <= bindparam("now"))
     .order_by(_fax.expires_at)
     .limit(bindparam("limit"))
 )
-_BY_TOKENS: Final = select(schema.fax).where(_fax.token.in_(any_of("tokens")))
+_BY_TOKENS: Final = Prepared(select(schema.fax).where(_fax.token.in_(any_of("tokens"))))
 _former = schema.former_token.c
 _BY_FORMER_TOKENS: Final = (
     select(schema.fax).join(schema.former_token, _fax.id == _former.fax_id).where(_former.token.in_(any_of("tokens")))
 )
-_ADD_FORMER_TOKEN: Final = insert(schema.former_token)
+_ADD_FORMER_TOKEN: Final = Prepared(insert(schema.former_token))
 _BY_FAX_CODES: Final = select(schema.fax).where(func.lower(_fax.fax_code).in_(any_of("codes")))
 # Two queries, since an OR would read every fax that was ever sent to the number.
 _TO_NUMBERS = select(schema.fax).where(_fax.number.in_(any_of("numbers")))
 _OPEN_TO_NUMBERS: Final = _TO_NUMBERS.where(_fax.final_at.is_(None), _fax.state.in_(("uploading", "in_doubt", "submitted")))
 _FINAL_TO_NUMBERS: Final = _TO_NUMBERS.where(_fax.final_at >= bindparam("since"))
-_CREDIT: Final = (
+_CREDIT: Final = Prepared(
     select(_fax.credit_left)
     .where(_fax.account == bindparam("account"), _fax.credit_left.is_not(None), _fax.final_at.is_not(None))
     .order_by(_fax.final_at.desc())
@@ -112,14 +119,14 @@ _CREDIT: Final = (
 
 
 @lru_cache(maxsize=256)
-def _change(names: frozenset[str]) -> Update:
+def _change(names: frozenset[str]) -> Prepared:
     """Return the compare-and-set that changes these columns of the fax `was_id` in `was_state` after `was_seq` events.
 
     Each upload has its own token: an upload that another one has replaced changes nothing.
     """
     was = {_fax.state: "was_state", _fax.seq: "was_seq", _fax.token: "was_token"}
     unchanged = (_fax.id == bindparam("was_id"), *(column == bindparam(name) for column, name in was.items()))
-    return update(schema.fax).where(*unchanged).values({name: bindparam(name) for name in names})
+    return Prepared(update(schema.fax).where(*unchanged).values({name: bindparam(name) for name in names}))
 
 
 class Faxes:
@@ -189,8 +196,8 @@ class Faxes:
 
     def next_due(self, state: FaxState, account: str | None = None) -> datetime | None:
         if account is None:
-            return self._sql.execute(_NEXT_DUE, {"state": state}).scalar()
-        return self._sql.execute(_NEXT_DUE_OF_ACCOUNT, {"state": state, "account": account}).scalar()
+            return cast("datetime | None", self._sql.value(_NEXT_DUE, state=state))
+        return cast("datetime | None", self._sql.value(_NEXT_DUE_OF_ACCOUNT, state=state, account=account))
 
     def expired(self, now: datetime, limit: int = 100) -> list[Fax]:
         return self._found(_EXPIRED, now=now, limit=limit)
@@ -212,7 +219,7 @@ class Faxes:
         unfinished = self._found(_OPEN_TO_NUMBERS, numbers=list(numbers))
         return unfinished + self._found(_FINAL_TO_NUMBERS, numbers=list(numbers), since=since)
 
-    def _found(self, query: Executable, **parameters: Any) -> list[Fax]:
+    def _found(self, query: Executable | Prepared, **parameters: Any) -> list[Fax]:
         found = [rows.to_fax(row) for row in self._sql.rows(query, **parameters)]
         (self._read if self._sql.shared else self._known).update((fax.id, fax) for fax in found)
         return found
@@ -244,7 +251,7 @@ class Faxes:
         self._sql.after_commit.append(partial(metrics.fax_finished, type_, fax.account, error, fax.pages, seconds))
 
     def credit_left(self, account: str) -> str | None:
-        return self._sql.execute(_CREDIT, {"account": account}).scalar()
+        return cast("str | None", self._sql.value(_CREDIT, account=account))
 
     def mark_whole(self, fax_id: str, n: int, at: datetime) -> None:
         self._sql.check_lease()
@@ -265,11 +272,11 @@ class Faxes:
         if not changed:
             return
         was = {"was_id": before.id, "was_state": before.state, "was_seq": before.seq, "was_token": before.token}
-        if self._sql.execute(_change(frozenset(changed)), {**changed, **was}).rowcount != 1:
+        if self._sql.change(_change(frozenset(changed)), {**changed, **was}) != 1:
             raise Overtaken(f"{before.id} was changed by another process")
         self._known[after.id] = after
         if "token" in changed:
-            self._sql.execute(_ADD_FORMER_TOKEN, {"token": before.token, "fax_id": before.id})
+            self._sql.change(_ADD_FORMER_TOKEN, {"token": before.token, "fax_id": before.id})
         if {"state", "due_at"} & changed.keys():
             self._notify(before, after)
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, insert
 
+from mailbridge.store.prepared import run_text
+
 # SQLite takes 32,766 parameters in one statement; so many rows of any table have fewer.
 MAX_ROWS = 250
 
@@ -53,4 +55,4 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
         chunk = rows[start : start + MAX_ROWS]
         statement = _statement(table, tuple(chunk[0]), connection.dialect)
         parameters = [value for row in chunk for value in statement.parameters(row)]
-        connection.exec_driver_sql(_repeated(statement.text, len(chunk)), tuple(parameters))
+        run_text(connection, _repeated(statement.text, len(chunk)), tuple(parameters))

@@ -6,7 +6,7 @@ All nodes see the same, and it survives a restart.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -14,12 +14,15 @@ from sqlalchemy import bindparam, delete, select, update
 
 from mailbridge.store import schema
 from mailbridge.store.on_conflict import insert_or_replace
+from mailbridge.store.prepared import Prepared
 from mailbridge.store.sql import Sql
 
 HELD: Final = "condition: sending is held"
 _meta = schema.meta.c
 # Asked before each upload: building it would take as long as running it.
-_STATE: Final = select(_meta.key, _meta.value).where(_meta.key.in_([bindparam(name) for name in ("all", "one", "pause")]))
+_STATE: Final = Prepared(
+    select(_meta.key, _meta.value).where(_meta.key.in_([bindparam(name) for name in ("all", "one", "pause")]))
+)
 _SET: Final = insert_or_replace(schema.meta, ["key"], ["key", "value"])
 _CHANGE: Final = update(schema.meta).where(_meta.key == bindparam("pause")).values(value=bindparam("new"))
 _END: Final = delete(schema.meta).where(_meta.key == bindparam("pause"))
@@ -56,7 +59,7 @@ class Sending:
 
     def state(self, account: str) -> SendingState:
         keys = {"all": held_key(None), "one": held_key(account), "pause": _pause_key(account)}
-        found = self._sql.execute(_STATE, keys).all()
+        found = self._sql.rows(_STATE, **keys)
         return _state(account, found) if found else SendingState()
 
     def add_doubt(self, account: str, most: int, until: datetime) -> SendingState:
@@ -100,7 +103,7 @@ def _value(doubts: int, until: datetime | None) -> str:
     return json.dumps({"doubts": doubts, "until": until and until.isoformat()})
 
 
-def _state(account: str, found: Sequence[Any]) -> SendingState:
-    values = dict(found)
+def _state(account: str, found: Sequence[Mapping[str, Any]]) -> SendingState:
+    values = {row["key"]: row["value"] for row in found}
     pause = json.loads(values.pop(_pause_key(account), '{"doubts": 0, "until": null}'))
     return SendingState(bool(values), pause["doubts"], pause["until"] and datetime.fromisoformat(pause["until"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, Executable, bindparam, text
@@ -10,6 +10,7 @@ from sqlalchemy import BindParameter, Connection, Executable, bindparam, text
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.store.hand_over import HandOver
 from mailbridge.store.node import Node
+from mailbridge.store.prepared import Prepared
 
 # PostgreSQL's locks that end with their transaction: those of a connection would not pass pgbouncer.
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
@@ -42,9 +43,20 @@ class Sql:
         self.topics: set[str] = set()
         self.after_commit: list[Callable[[], None]] = []
 
-    def rows(self, statement: Executable, **parameters: Any) -> list[dict[str, Any]]:
+    def rows(self, statement: Executable | Prepared, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of a query, each by column name."""
+        if isinstance(statement, Prepared):
+            return statement.rows(self.connection, parameters)
         return [dict(row) for row in self.connection.execute(statement, parameters).mappings()]
+
+    def value(self, statement: Prepared, **parameters: Any) -> Any:
+        """Return the only column of the first row of a query, None if there is no row."""
+        found = statement.rows(self.connection, parameters)
+        return next(iter(found[0].values())) if found else None
+
+    def change(self, statement: Prepared, values: Mapping[str, Any]) -> int:
+        """Run an INSERT, UPDATE or DELETE; return how many rows it changed."""
+        return statement.change(self.connection, values)
 
     def check_lease(self) -> None:
         """Raise StoreUnavailable if other nodes may think that this one has ended."""
@@ -61,7 +73,7 @@ class Sql:
         """Do the same without waiting; return False if another node has the lock."""
         return not self.shared or bool(self.connection.execute(_TRY_LOCK, {"name": name}).scalar_one())
 
-    def one(self, statement: Executable, id_: str, kind: str) -> dict[str, Any]:
+    def one(self, statement: Executable | Prepared, id_: str, kind: str) -> dict[str, Any]:
         """Return the row that a query by `id` finds. Raises NotFound, naming the `kind`."""
         found = self.rows(statement, id=id_)
         if not found:

@@ -7,6 +7,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, RootTransaction, delete, insert
@@ -22,6 +23,7 @@ from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
 from mailbridge.store.node import Node
 from mailbridge.store.notices import NoticePlan
+from mailbridge.store.prepared import run_text
 from mailbridge.store.sql import Overtaken
 from mailbridge.store.transaction import SqlTransaction
 
@@ -194,7 +196,7 @@ class _Savepoint:
     """Undoes one job of a commit. Not SQLAlchemy's begin_nested, which takes as long as two inserts."""
 
     def __init__(self, connection: Connection) -> None:
-        self._run = connection.exec_driver_sql
+        self._run = partial(run_text, connection)
 
     def begin(self) -> None:
         self._run("SAVEPOINT job")

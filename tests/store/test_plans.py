@@ -129,6 +129,19 @@ def test_a_frequent_query_scans_no_table(tmp_path: Path, query: str) -> None:
     with_store(tmp_path, scenario)
 
 
+def test_the_end_of_a_call_finds_faxes_that_wait_for_its_number_by_the_number(tmp_path: Path) -> None:
+    """Along an index by state, each result would read every queued fax."""
+
+    async def scenario(store: SqlStore) -> None:
+        await fill(store, LocalSpool(tmp_path / "spool"))
+        [calling] = await store.run(lambda tx: tx.faxes.newest("uploading"))
+        found = await plans(store, lambda tx: tx.faxes.transition(calling.id, "reject", NOW))
+        assert [line for line in found if "fax_number" in line] == ["SEARCH fax USING INDEX fax_number (number=? AND final_at=?)"]
+        assert not [line for line in found if "(state=?" in line]
+
+    with_store(tmp_path, scenario)
+
+
 def test_a_scan_is_recognised(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
         assert await plans(store, lambda tx: tx.faxes.newest(None)) == ["SCAN fax USING INDEX sqlite_autoindex_fax_1"]
