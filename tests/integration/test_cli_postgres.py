@@ -62,8 +62,9 @@ def stored(server: PostgresServer, database: str, count: int = 1, *triggers: Any
 def test_migrate_creates_the_tables_once(tmp_path: Path, server: PostgresServer) -> None:
     config = configured(tmp_path, server.url(server.create("empty")))
     for command, of in (("queue", config), ("serve", config_of_a_daemon(tmp_path / "daemon", server.url("empty")))):
-        refused = one_line(run(command, "--config", of))
-        assert refused == "the database of store.url has no tables of mailbridge; run mailbridge migrate"
+        refused = run(command, "--config", of)
+        fault = "mailbridge: the database of store.url has no tables of mailbridge; run mailbridge migrate"
+        assert (refused.status, refused.errors.splitlines()[-1]) == (1, fault)
     assert run("migrate", "--config", config).output == "created the tables of schema 4\n"
     assert printed(config, "migrate") == {"found": 4, "now": 4}
     assert printed(config, "queue") == []
