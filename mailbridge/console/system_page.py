@@ -62,6 +62,7 @@ class System:
     chart: Chart
     holds: Mapping[str, AuditLine | None]  # see sending_actions.holds
     nodes: Sequence[NodeRow]  # the daemons that share the database; none with SQLite
+    database_size: int | None  # of a PostgreSQL database, in bytes
 
 
 async def show_system(visit: Visit) -> Response:
@@ -84,7 +85,8 @@ async def show_system(visit: Visit) -> Response:
             for name, box in config.mailboxes.items()
         ]
         counts = tx.faxes.counts()
-        return {"accounts": accounts, "mailboxes": mailboxes, "counts": counts, "holds": holds(tx), "nodes": tx.nodes()}
+        shared = {"nodes": tx.nodes(), "database_size": tx.database_size()}
+        return {"accounts": accounts, "mailboxes": mailboxes, "counts": counts, "holds": holds(tx), **shared}
 
     stored = await store.run(work)
     disk = await asyncio.to_thread(_disk, config.state_dir)

@@ -223,6 +223,9 @@ class Transaction(Protocol):
     def nodes(self) -> list[NodeRow]:
         """Return the nodes seen in the last day that share the database, in the order of their starts; none with SQLite."""
 
+    def database_size(self) -> int | None:
+        """Return the size of a PostgreSQL database in bytes; None for SQLite's, which is a file of the state_dir."""
+
     def shift_deadlines(self, by: timedelta, now: datetime) -> int:
         """Shift everything measured in elapsed time after the clock was set forward by `by`; return how many rows changed.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from mailbridge.store.alerts import Alerts
 from mailbridge.store.audit import Audit
@@ -29,6 +30,8 @@ from mailbridge.store.sql import Sql
 from mailbridge.store.stopped_webhooks import StoppedWebhooks
 from mailbridge.store.stored_secrets import Secrets
 from mailbridge.store.submissions import Submissions
+
+_SIZE: Final = text("SELECT pg_database_size(current_database())")
 
 
 class SqlTransaction:
@@ -71,6 +74,10 @@ class SqlTransaction:
 
     def nodes(self) -> list[NodeRow]:
         return read_nodes(self._sql)
+
+    def database_size(self) -> int | None:
+        size = self._sql.connection.execute(_SIZE).scalar() if self.shared else None
+        return None if size is None else int(size)
 
     def shift_deadlines(self, by: timedelta, now: datetime) -> int:
         return shift_deadlines(self._sql, by, now)

@@ -43,6 +43,8 @@ class StoreGauges:
     deliveries: Mapping[tuple[str, DeliveryState], int]
     oldest: Mapping[str, datetime | None]  # by account: since when its oldest queued fax is due
     credit: Mapping[str, str | None]  # by account: as MyFax writes it
+    nodes: int = 0  # that work and share the database; 0 with SQLite
+    database_size: int | None = None  # in bytes; None with SQLite
 
 
 def read_gauges(tx: Transaction, accounts: Iterable[str]) -> StoreGauges:
@@ -53,6 +55,8 @@ def read_gauges(tx: Transaction, accounts: Iterable[str]) -> StoreGauges:
         tx.deliveries.counts(),
         {name: tx.faxes.next_due("queued", name) for name in names},
         {name: tx.faxes.credit_left(name) for name in names},
+        sum(node.alive for node in tx.nodes()),
+        tx.database_size(),
     )
 
 
@@ -84,7 +88,7 @@ class _Snapshot(Collector):
         for mailbox, at in self._facts.last_contacts.items():
             contact.add_metric([mailbox], at.timestamp() if at else 0.0)
         yield contact
-        yield from _disk(self._facts.state_dir)
+        yield from _disk(self._facts.state_dir, self._gauges.database_size if self._gauges else None)
         yield from _process()
 
 
@@ -110,6 +114,8 @@ def _store(gauges: StoreGauges, now: datetime) -> Iterable[Metric]:
         if (left := _number(written)) is not None:
             credit.add_metric([account], left)
     yield credit
+    if gauges.nodes:
+        yield GaugeMetricFamily("mailbridge_nodes", "Nodes that work and share the database", value=gauges.nodes)
 
 
 def _number(written: str | None) -> float | None:
@@ -119,7 +125,7 @@ def _number(written: str | None) -> float | None:
         return None
 
 
-def _disk(state_dir: Path | None) -> Iterable[Metric]:
+def _disk(state_dir: Path | None, database_size: int | None) -> Iterable[Metric]:
     if state_dir is None:
         return
     try:
@@ -128,7 +134,8 @@ def _disk(state_dir: Path | None) -> Iterable[Metric]:
         return
     yield GaugeMetricFamily("mailbridge_disk_free_bytes", "Free space for the state", value=disk.free)
     yield GaugeMetricFamily("mailbridge_disk_size_bytes", "Size of the state's file system", value=disk.size)
-    yield GaugeMetricFamily("mailbridge_database_bytes", "Size of the database with its write-ahead log", value=disk.database)
+    size = disk.database if database_size is None else database_size
+    yield GaugeMetricFamily("mailbridge_database_bytes", "Size of the database with its write-ahead log", value=size)
 
 
 def _process() -> Iterable[Metric]:

@@ -103,7 +103,7 @@ def test_what_happened_is_counted(text: str) -> None:
 def test_the_page_lists_every_metric_and_no_other(text: str) -> None:
     table = PAGE.partition("## Metrics")[2]
     listed = {name for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for name in _NAME.findall(row)}
-    assert listed == families(text) | {"mailbridge_notices_total", "mailbridge_received_total"}
+    assert listed == families(text) | {"mailbridge_notices_total", "mailbridge_received_total", "mailbridge_nodes"}
 
 
 @needs_promtool

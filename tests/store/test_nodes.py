@@ -305,6 +305,15 @@ def test_p18_a_node_that_stops_gives_its_leases_back_and_is_no_longer_listed(tmp
     asyncio.run(main())
 
 
+def test_the_size_of_the_database_is_known_to_each_node(tmp_path: Path) -> None:
+    async def scenario(one: PostgresStore, other: PostgresStore) -> None:
+        size = await one.run(lambda tx: tx.database_size())
+        assert size is not None
+        assert size > 1_000_000
+
+    with_two_nodes(tmp_path, scenario)
+
+
 def test_p7_a_nodes_time_is_the_databases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with a_node(tmp_path) as node:
