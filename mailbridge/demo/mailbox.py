@@ -27,6 +27,7 @@ class DemoMailbox:
 
     def __init__(self, username: str = "office@example.co.il", password: str = "demo", port: int = 0) -> None:
         self.username, self.password, self.port = username, password, port
+        self.clients = 0  # that are connected now
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
         self._tags = itertools.count(1)
@@ -41,7 +42,11 @@ class DemoMailbox:
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             # Awaited here: proxyprotocol's callback would start a task without a reference, which Python 3.13 garbage-collects.
-            await serve(reader, writer, SocketInfo.get(writer, None))
+            self.clients += 1
+            try:
+                await serve(reader, writer, SocketInfo.get(writer, None))
+            finally:
+                self.clients -= 1
 
         server = await asyncio.start_server(answer, "127.0.0.1", self.port)
         self._stack.callback(server.close)
@@ -50,6 +55,7 @@ class DemoMailbox:
         self._stack.callback(self._writer.close)
         await self._reader.readline()
         await self._command(f'LOGIN "{self.username}" "{self.password}"')
+        self.clients = 0  # this one is not meant
         return self
 
     async def __aexit__(self, *_: object) -> None:
