@@ -220,7 +220,12 @@ class ClientConnection(SmtpProtocol):
         if len(data) > LITTLE_DATA and turns.is_spent(client):
             cast(asyncio.Transport, self.transport).pause_reading()
             turns.call_later(client, COMMAND, partial(self._take_and_resume, data))
-        elif turns.spend(client, self._take(data)):
+            return
+        had_ended = self.has_all_data
+        is_spent = turns.spend(client, self._take(data))
+        if self.has_all_data and not had_ended:
+            return  # nothing more is expected now, and to pause reading takes two system calls
+        if is_spent:
             cast(asyncio.Transport, self.transport).pause_reading()
             turns.call_later(client, CHUNK, self._resume_raw_input)
         elif self.writing is not None:
@@ -245,6 +250,11 @@ class ClientConnection(SmtpProtocol):
     def writing(self) -> asyncio.Future[None] | None:
         """The write of data that is under way in a thread."""
         return None
+
+    @property
+    def has_all_data(self) -> bool:
+        """Whether the end of a mail's data has come."""
+        return False
 
     def _resume_raw_input(self) -> None:
         """Read on, once what was read is written."""

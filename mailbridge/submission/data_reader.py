@@ -61,6 +61,11 @@ class DataReader:
         return self._writing if len(self._unwritten) >= _MOST_UNWRITTEN else None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the end of data has come."""
+        return self._ended.is_set()
+
+    @property
     def size(self) -> int:
         """The bytes of content so far."""
         return self._decoder.size

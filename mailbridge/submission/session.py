@@ -261,6 +261,11 @@ class Session(ClientConnection):
         """The write of data that is under way in a thread."""
         return self._data.writing if self._data is not None else None
 
+    @property
+    def has_all_data(self) -> bool:
+        """Whether the end of a mail's data has come."""
+        return self._data is not None and self._data.has_ended
+
     async def _receive_data(self, file: NewMail) -> None:
         self._data = reader = DataReader(file, self._options.data, self.loop.time)
         try:
