@@ -19,7 +19,7 @@ from mailbridge.happy_eyeballs import open_socket
 
 # Bytes that a peer may send before they are read.
 _READ_AHEAD: Final = 1 << 16
-# Bytes of a write after which the event loop has a turn: others go on during a long body, and a peer's reset is noticed.
+# Bytes that are sent at once.
 _LONG_WRITE: Final = 1 << 16
 
 
@@ -57,6 +57,7 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def __init__(self) -> None:
         self._received, self._ended, self._paused = bytearray(), False, False
         self._error: Exception | None = None
+        self._unsent = bytearray()  # until the event loop's next turn
         self._is_full = False  # the send buffer
         # What waits for bytes to arrive, and for the send buffer to have room again.
         self._arrival: asyncio.Future[None] | None = None
@@ -103,17 +104,26 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return chunk
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if not buffer:
-            return
-        if not self._transport.is_closing():
-            self._transport.write(buffer)
-            if self._is_full:
-                self._room = asyncio.get_running_loop().create_future()
-                await _within(timeout, self._room, httpcore.WriteTimeout)
-            elif len(buffer) >= _LONG_WRITE:
-                await asyncio.sleep(0)
+        """Send bytes; short ones in the next turn of the event loop, so that a request's head and body are one packet."""
+        if len(self._unsent) + len(buffer) < _LONG_WRITE:
+            if buffer and not self._unsent:
+                asyncio.get_running_loop().call_soon(self._flush)
+            self._unsent += buffer
+        else:
+            self._unsent += buffer
+            self._flush()
+            # Others go on during a long body, and a peer's reset is noticed.
+            await asyncio.sleep(0)
+        if self._is_full and not self._transport.is_closing():
+            self._room = asyncio.get_running_loop().create_future()
+            await _within(timeout, self._room, httpcore.WriteTimeout)
         if self._transport.is_closing():
             raise httpcore.WriteError(str(self._error or "the connection was closed")) from self._error
+
+    def _flush(self) -> None:
+        if self._unsent and not self._transport.is_closing():
+            self._transport.write(bytes(self._unsent))
+            self._unsent.clear()
 
     async def aclose(self) -> None:
         self._transport.abort()

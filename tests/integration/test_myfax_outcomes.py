@@ -175,6 +175,7 @@ def test_an_upload_stopped_before_its_last_bytes_is_not_taken() -> None:
         ended.set()
 
     async def no_disk() -> None:
+        await asyncio.sleep(0)  # what came before leaves meanwhile
         raise StoreUnavailable("the database cannot take it now")
 
     async def main() -> None:
