@@ -24,6 +24,8 @@ from mailbridge.store.interface import Transaction
 CONCURRENCY = 8
 # Seconds after which expiry is looked for when nothing else wakes the loop; a fax may expire this much late.
 _LONGEST_WAIT = 30.0
+# Seconds for which faxes that become submitted are gathered, so that in a burst one look at the store finds many.
+_TOGETHER = 0.05
 # Seconds until a poll is tried again that failed in mailbridge itself.
 _PAUSE = 1.0
 _REDIALLED = ("busy", "no_answer")
@@ -50,20 +52,27 @@ class Poller:
             while True:
                 wakeup.clear()
                 try:
-                    await self._expire()
                     seconds = await self._start_due()
                 except StoreUnavailable as error:
                     log.store_unavailable("poller", error=str(error))
                     seconds = _PAUSE
                 await self._in_flight.wait(wakeup, seconds)
+                if wakeup.is_set():
+                    await asyncio.sleep(_TOGETHER)
         finally:
             await self._in_flight.cancel()
 
     async def _start_due(self) -> float:
-        """Start the polls that are due and have a free slot; return the seconds until the next one is due."""
+        """Fail what has expired, and start the polls that are due and have a free slot.
+
+        Returns the seconds until the next one is due.
+        """
         now = self._clock()
         soonest = _LONGEST_WAIT
-        for account, faxes in (await self._store.run(partial(self._due_soon, now=now))).items():
+        expired, soon = await self._store.run(partial(self._look, now=now))
+        for fax in expired:
+            log.fax_expired(fax.id)
+        for account, faxes in soon.items():
             slots = CONCURRENCY - self._in_flight.count(account)
             for fax in (fax for fax in faxes if fax.id not in self._in_flight):
                 if slots <= 0:
@@ -75,6 +84,9 @@ class Poller:
                 self._in_flight.start(fax, self._poll(fax))
                 slots -= 1
         return max(0.001, soonest)
+
+    def _look(self, tx: Transaction, now: datetime) -> tuple[list[Fax], dict[str, list[Fax]]]:
+        return self._expire_due(tx, now), self._due_soon(tx, now)
 
     def _due_soon(self, tx: Transaction, now: datetime) -> dict[str, list[Fax]]:
         # Faxes whose poll is in flight are still due in the store, so read as many more as there can be slots.
@@ -138,13 +150,8 @@ class Poller:
         due = min(now + timedelta(seconds=wait), fax.expires_at) if fax.due_at == polled.due_at else fax.due_at
         return tx.faxes.update(fax.id, polls=fax.polls + 1, due_at=due, **printed)
 
-    async def _expire(self) -> None:
+    def _expire_due(self, tx: Transaction, now: datetime) -> list[Fax]:
         """Fail the queued faxes that have expired, and make the submitted ones due for a last poll."""
-        for fax in await self._store.run(self._expire_due):
-            log.fax_expired(fax.id)
-
-    def _expire_due(self, tx: Transaction) -> list[Fax]:
-        now = self._clock()
         failed = []
         for fax in tx.faxes.expired(now):
             if fax.state == "queued" and tx.sending.state(fax.account).held:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from mailbridge.config import FaxOptions
@@ -70,12 +71,12 @@ def test_a_held_fax_does_not_expire_and_gets_its_time_again(tmp_path: Path) -> N
         fax = a_fax()
         await store.run(lambda tx: tx.submissions.add(an_envelope(), [fax], None, NOW))
         await hold(store, lambda: later, account="office")
-        assert await store.run(poller._expire_due) == []
+        assert await store.run(partial(poller._expire_due, now=later)) == []
         await resume(store, lambda: later)
         expires_at = (await store.run(lambda tx: tx.faxes.get(fax.id))).expires_at
         assert expires_at - later >= fax.expires_at - fax.created_at
         await store.run(lambda tx: tx.faxes.update(fax.id, expires_at=later))
-        [expired] = await store.run(poller._expire_due)
+        [expired] = await store.run(partial(poller._expire_due, now=later))
         assert expired.id == fax.id
 
     with_store(tmp_path, scenario)

@@ -249,7 +249,7 @@ def test_an_unavailable_store_does_not_stop_the_poller(tmp_path: Path, monkeypat
 
     async def scenario(env: FaxEnvironment, script: PollScript) -> None:
         fax = await env.submitted()
-        env.store.refuse = {"_apply_status": 2, "_due_soon": 2, "_expire_due": 2}
+        env.store.refuse = {"_apply_status": 2, "_look": 4}
         env.poller()
         await env.becomes(fax, "delivered")
         assert (script.polls, len(env.logged("store unavailable, retrying", "poller"))) == (3, 6)
