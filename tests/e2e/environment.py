@@ -159,7 +159,7 @@ class Environment:
 
     async def __aexit__(self, *_: object) -> None:
         if self._process is not None:
-            await self.kill()
+            await self.kill(lease_passes=False)
         await self._stack.aclose()
 
     def another(self, state: Path, **options: Any) -> Environment:
@@ -224,13 +224,20 @@ class Environment:
         assert self._process.returncode is None, self.log.read_text()
         return False
 
-    async def kill(self) -> None:
-        """Kill the daemon with SIGKILL."""
+    async def kill(self, *, lease_passes: bool = True) -> None:
+        """Kill the daemon with SIGKILL. With `lease_passes` other nodes see it then as if its lease had passed."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
         self._process = None
+        if lease_passes:
+            self.let_lease_pass()
+
+    def let_lease_pass(self) -> None:
+        """Let other nodes see this one, which does not work any more, as if its lease had passed."""
+        if server is not None:
+            self.ask_database("UPDATE node SET seen_at = seen_at - 60000000 WHERE name = %s", self.name)
 
     async def stop(self) -> int:
         """Stop the daemon as systemd does; return its exit status."""

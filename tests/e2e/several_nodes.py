@@ -30,11 +30,6 @@ async def nodes(
         yield [first, *others]
 
 
-def let_lease_pass(node: Environment) -> None:
-    """Let the others see a node that is stopped or killed as if its lease had passed."""
-    node.ask_database("UPDATE node SET seen_at = seen_at - 60000000 WHERE name = %s", node.name)
-
-
 def name_of_uploader(node: Environment, fax: str) -> str | None:
     """Return the name of the node that uploads a fax."""
     found = node.ask_database("SELECT node.name FROM fax JOIN node ON node.id = fax.node WHERE fax.id = %s", fax)

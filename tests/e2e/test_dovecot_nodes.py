@@ -15,7 +15,7 @@ import pytest
 
 from mailbridge.demo.mailbox import report_mail
 from tests.e2e.environment import Environment
-from tests.e2e.several_nodes import holder, let_lease_pass, nodes
+from tests.e2e.several_nodes import holder, nodes
 from tests.integration import dovecot
 from tests.integration.dovecot import Dovecot
 from tests.wait_helpers import until
@@ -83,9 +83,7 @@ def test_p9_a_mailbox_has_one_connection_which_passes_on(tmp_path: Path, end: st
                 left = [env for env in daemons if env is not first]
                 begun = time.monotonic()
                 if end == "kill":
-                    await first.kill()
-                    if not FULL:
-                        let_lease_pass(first)
+                    await first.kill(lease_passes=not FULL)
                 else:
                     assert await first.stop() == 0
                 second = await watcher(left)
@@ -104,7 +102,7 @@ def test_p9_two_watchers_at_once_give_each_event_once(tmp_path: Path) -> None:
                 first = await watcher(daemons)
                 [other] = [env for env in daemons if env is not first]
                 first.signal(signal.SIGSTOP)
-                let_lease_pass(first)
+                first.let_lease_pass()
                 second = await watcher([other])
                 assert connections(server) == 2
                 # The first one still waits on its connection, and goes on when the mails come.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.several_nodes import let_lease_pass, nodes
+from tests.e2e.several_nodes import nodes
 from tests.e2e.test_kill import MORE, ROUNDS, SEED, Moments, check_results, sending
 
 pytestmark = pytest.mark.database("postgresql", reason="SQLite has one node")
@@ -23,9 +23,7 @@ def test_p1_random_nodes_are_killed_under_load(tmp_path: Path) -> None:
                 for _ in range(ROUNDS):
                     await moments.wait()
                     node = chance.choice(daemons)
-                    await node.kill()
-                    if chance.random() < 0.5:  # otherwise the lease ends while the next ones are killed
-                        let_lease_pass(node)
+                    await node.kill(lease_passes=chance.random() < 0.5)  # otherwise it passes while the next ones are killed
                     await node.start(ready=False)  # nobody watches the mailbox until the lease of a killed node has passed
             for node in daemons:
                 await node.becomes_ready()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.environment import Environment
-from tests.e2e.several_nodes import let_lease_pass, name_of_uploader, nodes
+from tests.e2e.several_nodes import name_of_uploader, nodes
 from tests.e2e.test_durability import a_mail, accepted
 from tests.tcp_proxy import running_proxy
 from tests.wait_helpers import until
@@ -55,7 +55,7 @@ def test_p2_a_node_that_is_stopped_before_the_mark_never_sends_the_last_bytes(tm
                     paused, other = await uploader_of(daemons, fax)
                     paused.signal(signal.SIGSTOP)
                     proxy.held = None
-                    let_lease_pass(paused)
+                    paused.let_lease_pass()
                     await other.becomes(fax, "delivered")
                     assert name_of_uploader(other, fax) in (other.name, None)
                     paused.signal(signal.SIGCONT)
@@ -81,7 +81,7 @@ def test_p3_a_node_that_is_stopped_after_the_mark_leaves_a_doubt_which_its_answe
             paused.signal(signal.SIGSTOP)
             other.ask_database("INSERT INTO gate VALUES (true)")
             await until(lambda: other.ask_database(MARKED))
-            let_lease_pass(paused)
+            paused.let_lease_pass()
             await other.becomes(fax, "in_doubt")
             assert other.simulator.uploads == []
             paused.signal(signal.SIGCONT)

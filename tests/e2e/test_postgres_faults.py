@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e import environment
 from tests.e2e.environment import Environment
-from tests.e2e.several_nodes import let_lease_pass, nodes
+from tests.e2e.several_nodes import nodes
 from tests.e2e.test_durability import a_mail, accepted, assert_deferred, ready, send
 from tests.loopback_ports import reserved_port
 from tests.postgres_server import PostgresServer, running_server, running_standby
@@ -147,7 +147,7 @@ def test_p12_a_daemon_that_cannot_hear_its_server_defers_and_loses_its_work(tmp_
                 proxy.drop_packets()
                 assert_deferred(deaf, await send(deaf, a_mail("<1@example.co.il>")))
                 await assert_not_ready_yet(deaf)
-                let_lease_pass(deaf)
+                deaf.let_lease_pass()
                 await other.start_myfax()
                 await other.becomes_ready()
                 await other.retry_now(faxes[0])

@@ -10,7 +10,7 @@ import pytest
 
 from mailbridge.demo.mailbox import incoming_mail
 from tests.e2e.environment import Environment
-from tests.e2e.several_nodes import holder, let_lease_pass, nodes
+from tests.e2e.several_nodes import holder, nodes
 from tests.e2e.test_durability import a_mail, accepted
 from tests.wait_helpers import until
 
@@ -49,7 +49,6 @@ def test_p9_one_node_watches_the_mailbox_and_another_when_that_ends(tmp_path: Pa
             await until(lambda: mailbox.clients == 1)
             await first.start()
             await second.kill()
-            let_lease_pass(second)
             await mailbox.deliver(incoming_mail(b"%PDF-1.4 two", "048765432"))
             await until(lambda: received(daemons[0]) == ["+97248765431", "+97248765432"])
             assert holder(first, "mailbox") == first.name
@@ -65,7 +64,7 @@ def test_p9_two_watchers_at_once_report_each_mail_once(tmp_path: Path) -> None:
             paused, [other] = await watcher(daemons)
             await until(lambda: mailbox.clients == 1)
             paused.signal(signal.SIGSTOP)
-            let_lease_pass(paused)
+            paused.let_lease_pass()
             await until(lambda: holder(other, "mailbox") == other.name)
             await until(lambda: mailbox.clients == 2)
             numbers = [f"+9724876543{n}" for n in range(5)]
@@ -93,7 +92,6 @@ def test_p18_a_node_that_waits_for_its_upload_has_given_back_what_it_did_alone(t
             assert '"daemon stopped"' not in uploader.log.read_text(encoding="utf-8")
             assert (await other.ask("show", id=fax))["state"] == "uploading"
             await uploader.kill()
-            let_lease_pass(uploader)
             await other.becomes(fax, "in_doubt")
             assert len(first.simulator.uploads) == 1
 
