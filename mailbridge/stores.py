@@ -178,5 +178,5 @@ def check_database(config: Config) -> DatabaseCheck | None:
         return DatabaseCheck("", (str(error),))
     if found.faults or found.is_heard:
         return DatabaseCheck(found.server, found.faults)
-    fault = "notifications do not arrive, as behind a pool, so that work of other nodes waits for up to half a minute"
+    fault = "notifications do not arrive, as behind a pool, so that a node notices work of the others up to 10 seconds later"
     return DatabaseCheck(found.server, (), (ConfigError("store.listen_url", fault, "set it to a URL of the server itself"),))

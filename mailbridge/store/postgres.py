@@ -30,7 +30,7 @@ from mailbridge.store.sql_store import SqlStore
 
 _NOW: Final = text(f"SELECT {NOW}")
 # Seconds of silence: at a stop, and of a server that builds an index.
-_AT_STOP: Final = 3.0
+_AT_STOP: Final = 2.0
 _MIGRATION_PATIENCE: Final = 86400.0
 _MIGRATION_LIMITS: Final = "SET LOCAL lock_timeout = '2s'"
 # A number of our own, for the lock under which one process at a time migrates.
@@ -90,8 +90,8 @@ class PostgresStore(SqlStore):
         # A stop must end soon also where the server does not answer.
         self._patience.seconds = _AT_STOP
         await self._stop()
-        await asyncio.to_thread(self._waking.stop)
-        await asyncio.to_thread(self._body_engine.dispose)
+        ends = (self._waking.stop, self._body_engine.dispose, *((self.node.end_heartbeat,) if self.member else ()))
+        await asyncio.gather(*(asyncio.to_thread(end) for end in ends))
         if self.member is not None:
             await asyncio.to_thread(self.node.stop)
 

@@ -50,8 +50,8 @@ class PostgresFaults:
         """Return the error of a connection that is made while nothing is to be written."""
         state = sqlstate(error.orig)
         why = _MEANING.get(state) or message(error.orig)
-        if "Peer authentication failed" in why:
-            why += "; run the command as the user of the service: sudo -u mailbridge mailbridge …"
+        if "Peer authentication failed" in why or "no password supplied" in why:
+            why += "; run commands as the user of the service, who may log in: sudo -u mailbridge mailbridge …"
         return StoreUnavailable(f"the database of store.url cannot be used: {why}")
 
     def is_rivalry(self, error: DBAPIError | OSError) -> bool:

@@ -78,7 +78,7 @@ class PostgresNode:
         self._using, self._changing = threading.Lock(), threading.Lock()
         self._ended, self._woken = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="node", daemon=True)
-        self._trusted_until = 0.0
+        self._trusted_until, self._is_cut_off = 0.0, False
         self._database_time: tuple[datetime, float] = (EPOCH, 0.0)
         self._wanted: Counter[str] = Counter()
         self._changed: dict[str, Callable[[], None]] = {}
@@ -94,11 +94,18 @@ class PostgresNode:
             raise
         self._thread.start()
 
-    def stop(self) -> None:
-        """Give every lease back and end, blocking. Nothing of this node may be under way."""
+    def end_heartbeat(self) -> None:
+        """Take and give back no more leases, blocking."""
         self._ended.set()
         self._woken.set()
         self._thread.join()
+
+    def stop(self) -> None:
+        """Give every lease back and end, blocking. Nothing of this node may be under way."""
+        self.end_heartbeat()
+        if self._is_cut_off:
+            self._engine.dispose()
+            return  # its leases end by themselves, and nobody waits for a server that does not answer
         try:
             with self._using, self._engine.begin() as connection:
                 for statement in _END:
@@ -122,7 +129,7 @@ class PostgresNode:
                 connection.execute(_FORGET)
                 holders = self._take_leases(connection)
             self._database_time = EPOCH + timedelta(microseconds=seen_at), middle
-            self._trusted_until, self._facts = begun + _TRUSTED, facts
+            self._trusted_until, self._is_cut_off, self._facts = begun + _TRUSTED, False, facts
             self._note_holders(holders)
 
     def _take_leases(self, connection: Connection) -> dict[str, _Holder]:
@@ -153,7 +160,7 @@ class PostgresNode:
                 self.beat()
             except Exception as error:  # whatever it was, the others must hear of this node again
                 log.store_unavailable("node", error=message(error.orig) if isinstance(error, DBAPIError) else repr(error))
-                due = self._monotonic() + _RETRY
+                due, self._is_cut_off = self._monotonic() + _RETRY, True
 
     def check_lease(self) -> None:
         """See `store.node.Node`."""

@@ -237,6 +237,28 @@ def test_p12_a_silent_server_fails_whoever_waits_for_it_and_is_left(tmp_path: Pa
 
 
 @DIRECT
+def test_p12_a_stop_does_not_wait_for_a_silent_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_connection, "_SILENCE", 86400.0)
+    monkeypatch.setattr(postgres, "_AT_STOP", 0.2)
+
+    async def main() -> None:
+        store = a_store(tmp_path)
+        await store.__aenter__()
+        others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        hung = [pid for (pid,) in ask(tmp_path, others)]
+        for pid in hung:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await store.__aexit__(None, None, None)
+        finally:
+            for pid in hung:
+                os.kill(pid, signal.SIGCONT)
+
+    asyncio.run(main())
+
+
+@DIRECT
 def test_p19_a_step_of_a_later_version_runs_while_nodes_of_this_one_work(
     tmp_path: Path, only_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
