@@ -123,9 +123,11 @@ def _parameters(url: str) -> dict[str, Any]:
     By libpq's own rules: the URL may name several hosts. No error repeats it, as it may contain a password.
     """
     try:
-        return {"application_name": "mailbridge", **_PATIENCE, **conninfo_to_dict(url)}
+        given = {"application_name": "mailbridge", **_PATIENCE, **conninfo_to_dict(url)}
     except psycopg.Error:
         raise StoreUnavailable("store.url or listen_url cannot be read; write postgresql://USER@HOST/DATABASE") from None
+    # The role, the database, or PGCLIENTENCODING may have another one.
+    return given | {"client_encoding": "UTF8"}
 
 
 class _CleanDumper(StrDumper):

@@ -198,6 +198,20 @@ def test_text_that_postgresql_cannot_hold_is_stored_with_a_replacement(tmp_path:
     with_store(tmp_path, scenario)
 
 
+def test_text_is_stored_as_it_is_whatever_encoding_clients_have_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    fax = a_fax(client="שלום", tags={"ש": "é€"})
+
+    async def scenario(store: SqlStore) -> None:
+        await accepted(store, fax)
+
+    with_store(tmp_path, scenario)
+    monkeypatch.undo()
+    assert ask(tmp_path, "SELECT client, tags FROM fax") == [(fax.client, fax.tags)]
+
+
 def test_migrate_creates_the_tables_once_and_a_store_without_them_says_so(only_postgres: PostgresServer) -> None:
     url = only_postgres.url(only_postgres.create("empty"))
 
