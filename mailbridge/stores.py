@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +29,10 @@ from mailbridge.webhook.routing import Routes
 
 if TYPE_CHECKING:
     from mailbridge.store.postgres_import import ImportTarget
+
+
+# A receiver of webhooks refuses a signature that is five minutes old.
+_CLOCKS_AGREE = timedelta(minutes=1)
 
 
 class ConfiguredRoute:
@@ -176,7 +181,14 @@ def check_database(config: Config) -> DatabaseCheck | None:
         found = check(url.get_secret_value(), (config.store.listen_url or url).get_secret_value(), unsafe=config.store.unsafe)
     except StoreUnavailable as error:
         return DatabaseCheck("", (str(error),))
-    if found.faults or found.is_heard:
+    if found.faults:
         return DatabaseCheck(found.server, found.faults)
-    fault = "notifications do not arrive, as behind a pool, so that a node notices work of the others up to 10 seconds later"
-    return DatabaseCheck(found.server, (), (ConfigError("store.listen_url", fault, "set it to a URL of the server itself"),))
+    warnings: list[ConfigError] = []
+    if not found.is_heard:
+        fault = "notifications do not arrive, as behind a pool, so that a node notices work of the others up to 10 seconds later"
+        warnings.append(ConfigError("store.listen_url", fault, "set it to a URL of the server itself"))
+    if abs(found.ahead) > _CLOCKS_AGREE:
+        fault = f"the clock of the database server differs by {abs(found.ahead).total_seconds():.0f} s from this machine's"
+        remedy = "set both by NTP: the times of faxes, and those in the signatures of webhooks, are the server's"
+        warnings.append(ConfigError("store.url", fault, remedy))
+    return DatabaseCheck(found.server, (), tuple(warnings))

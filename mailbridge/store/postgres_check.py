@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import psycopg
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from mailbridge.errors import MailbridgeError
@@ -18,6 +19,7 @@ from mailbridge.store.postgres_requirements import check_schema, rights_faults, 
 
 # Seconds until a notification must have arrived. A server passes it on in milliseconds.
 _NOTIFIED_WITHIN: Final = 3.0
+_NOW: Final = text("SELECT clock_timestamp()")
 
 
 class Found(NamedTuple):
@@ -26,6 +28,7 @@ class Found(NamedTuple):
     server: str  # its name and version; empty if it could not be reached
     faults: tuple[str, ...]  # that keep a daemon from starting, each with its remedy
     is_heard: bool  # whether notifications arrive, by which nodes wake each other
+    ahead: timedelta  # by how much the server's clock is ahead of this machine's
 
 
 def check(url: str, listen_url: str, *, unsafe: bool) -> Found:
@@ -34,16 +37,17 @@ def check(url: str, listen_url: str, *, unsafe: bool) -> Found:
     try:
         with engine.begin() as connection:
             server, faults = _check(connection, unsafe)
+            ahead = connection.execute(_NOW).scalar_one() - datetime.now(UTC)
     except DBAPIError as error:
-        return Found("", (str(PostgresFaults().not_reached(error)),), False)
+        return Found("", (str(PostgresFaults().not_reached(error)),), False, timedelta())
     finally:
         engine.dispose()
     try:
-        return Found(server, faults, _hears(url, listen_url))
+        return Found(server, faults, _hears(url, listen_url), ahead)
     except psycopg.Error as error:
         # The server of store.url answers, so it is listen_url that leads nowhere.
         fault = f"store.listen_url cannot be used ({' '.join(str(error).split())})"
-        return Found(server, (*faults, fault), False)
+        return Found(server, (*faults, fault), False, ahead)
 
 
 def _check(connection: Connection, unsafe: bool) -> tuple[str, tuple[str, ...]]:

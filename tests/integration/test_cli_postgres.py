@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from mailbridge import stores
-from mailbridge.config import Config
+from mailbridge.config import Config, load
 from mailbridge.errors import ConfigError
+from mailbridge.store import postgres_check
 from mailbridge.store.postgres import PostgresStore
 from mailbridge.store.shared_spool import SharedSpool
 from tests.factories import NOW, a_fax, an_envelope
@@ -156,6 +158,15 @@ def test_check_warns_of_a_pool_that_passes_nothing_on(tmp_path: Path, server: Po
         assert checked(configured(tmp_path, pooled, listening))[2].count("store.listen_url") == 0
     finally:
         server.pool = None
+
+
+def test_check_warns_of_a_server_whose_clock_is_wrong(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_check, "_NOW", text("SELECT clock_timestamp() + interval '1 hour'"))
+    found = stores.check_database(load(config, {}))
+    assert found is not None
+    assert [str(one).partition(";")[0] for one in found.warnings] == [
+        "store.url: the clock of the database server differs by 3600 s from this machine's"
+    ]
 
 
 @pytest.mark.parametrize("command", ["check", "queue", "migrate", "serve", "nodes"])
