@@ -102,6 +102,7 @@ class Daemon:
             self._store = store
             self._clock = store.shared_clock or Clock()
             spool = spools.open_spool(self._config.state_dir, store.bodies)
+            stack.push_async_callback(spool.close)
             self._runtime = runtime = Runtime(store, spool, self._clock, random.random)
             await self._recover(store.created_at)
             self._calls = await stack.enter_async_context(MyFaxCalls(self._config))

@@ -9,7 +9,14 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class UnnamedPart(NamedTuple):
+    """Names of bodies without a record, and the name of the last body that was looked at, None behind the end."""
+
+    names: list[str]
+    last: str | None
 
 
 class Bodies(Protocol):
@@ -30,5 +37,8 @@ class Bodies(Protocol):
     def delete(self, names: Collection[str], before: datetime | None = None) -> list[str]:
         """Delete these bodies durably, or those of them stored before a time; return the names of what was deleted."""
 
-    def unnamed(self, since: datetime, before: datetime, limit: int) -> list[str]:
-        """Return names of bodies stored from `since` to `before` that belong to no mail, event or pending deletion."""
+    def unnamed(self, since: datetime, before: datetime, after: str = "", limit: int = 2000) -> UnnamedPart:
+        """Look at the next bodies behind the name `after`: which of them belong to no mail, event or pending deletion?
+
+        Only those that were stored from `since` to `before` count.
+        """

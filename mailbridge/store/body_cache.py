@@ -26,9 +26,10 @@ from mailbridge.store.scratch_file import ScratchFile
 from mailbridge.store.stored_files import memory_file, write_all
 from mailbridge.store.written_file import BulkThreads
 
-# Bytes of bodies, and seconds since one was used last.
+# Bytes of bodies, of which each counts as _LEAST at least, and seconds since one was used last.
 MOST_BYTES: Final = 1 << 30
 OLDEST: Final = 24 * 3600.0
+_LEAST: Final = 1 << 16  # so there are at most 16,384 files, which are looked at each minute
 # Names in one question to the database.
 _BATCH: Final = 500
 _CHUNK: Final = 1 << 18
@@ -92,7 +93,7 @@ class BodyCache:
         """Keep a mail that has arrived here as the body that it is."""
         with self._problems_noted():
             scratch.move(self._file(name))
-            self._added += scratch.size
+            self._added += max(scratch.size, _LEAST)
             return
         scratch.abort()
 
@@ -144,11 +145,13 @@ class BodyCache:
         except FileNotFoundError:  # somebody has deleted the directory
             self._make_root()
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        size = 0
         try:
             for piece in pieces:
                 write_all(descriptor, piece)
-                self._added += len(piece)
+                size += len(piece)
             path.rename(self._file(name))
+            self._added += max(size, _LEAST)
             os.lseek(descriptor, 0, os.SEEK_SET)
         except BaseException:
             os.close(descriptor)
@@ -217,7 +220,7 @@ class BodyCache:
             now, held = time.time(), sorted(self._held(), key=lambda one: one.used, reverse=True)
             room, kept = self._most, list[_Cached]()
             for one in held:
-                room -= one.size
+                room -= max(one.size, _LEAST)
                 if room >= 0 and one.used >= now - self._oldest:
                     kept.append(one)
                 else:

@@ -251,6 +251,9 @@ class LocalSpool:
         """Open a document's decoded content as a seekable binary file. Raises NotFound (deleted), StoreUnavailable."""
         return document_in(self.root, document)
 
+    async def close(self) -> None:
+        """Do nothing: everything is durable."""
+
 
 def document_in(root: Path, document: Document) -> DocumentReader:
     """Open a document in the spool at `root`; see `Spool.open_document`, which does not change the spool either."""

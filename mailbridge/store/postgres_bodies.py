@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from mailbridge.errors import NotFound, StoreUnavailable
+from mailbridge.store.bodies import UnnamedPart
 from mailbridge.store.body_rows import PIECE
 from mailbridge.store.postgres_faults import PostgresFaults
 from mailbridge.store.read_only_file import ReadOnlyFile
@@ -38,11 +39,13 @@ _PIECE: Final = text("SELECT bytes FROM body_piece WHERE name = :name AND n = :n
 _EXISTING: Final = text("SELECT name FROM body WHERE name = ANY(:names)")
 # The second document of a received fax is known by the name of the first (`spool_paths.received_owner`).
 _UNNAMED: Final = text("""
-    SELECT name FROM body WHERE stored_at >= :since AND stored_at < :before
-    AND NOT EXISTS (SELECT FROM envelope WHERE path = body.name)
-    AND NOT EXISTS (SELECT FROM event WHERE document IN (body.name, split_part(body.name, '.', 1)))
-    AND NOT EXISTS (SELECT FROM pending_deletion WHERE path IN (body.name, split_part(body.name, '.', 1)))
-    ORDER BY stored_at LIMIT :limit""").bindparams(*_MOMENTS.values())
+    WITH part AS (SELECT name, stored_at FROM body WHERE name > :after ORDER BY name LIMIT :limit)
+    SELECT (SELECT max(name) FROM part), ARRAY(
+        SELECT name FROM part WHERE stored_at >= :since AND stored_at < :before
+        AND NOT EXISTS (SELECT FROM envelope WHERE path = part.name)
+        AND NOT EXISTS (SELECT FROM event WHERE document IN (part.name, split_part(part.name, '.', 1)))
+        AND NOT EXISTS (SELECT FROM pending_deletion WHERE path IN (part.name, split_part(part.name, '.', 1)))
+        ORDER BY name)""").bindparams(*_MOMENTS.values())
 
 
 class PostgresBodies:
@@ -96,9 +99,11 @@ class PostgresBodies:
             connection.execute(_DELETE_PIECES, {"names": deleted})
         return deleted
 
-    def unnamed(self, since: datetime, before: datetime, limit: int) -> list[str]:
+    def unnamed(self, since: datetime, before: datetime, after: str = "", limit: int = 2000) -> UnnamedPart:
+        values = {"since": since, "before": before, "after": after, "limit": limit}
         with self._transaction() as connection:
-            return list(connection.scalars(_UNNAMED, {"since": since, "before": before, "limit": limit}))
+            last, names = connection.execute(_UNNAMED, values).one()
+        return UnnamedPart(list(names), last)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

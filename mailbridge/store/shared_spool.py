@@ -7,7 +7,7 @@ import contextlib
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,6 +24,7 @@ from mailbridge.store.stored_documents import open_document
 T = TypeVar("T")
 # Bodies that are put at a time: as many connections are there for bodies.
 _THREADS: Final = 4
+_CLOSING: Final = 2.0  # seconds for what is still to be deleted
 
 
 class SharedSpool:
@@ -38,6 +39,7 @@ class SharedSpool:
         self.bodies, self.cache = bodies, BodyCache(root, bodies)
         self.memory = MEMORY
         self._threads = ThreadPoolExecutor(_THREADS, "bodies")
+        self._deleting: set[Future[None]] = set()
 
     def create(self, id: str) -> SharedMail:
         """See `Spool.create`."""
@@ -93,8 +95,10 @@ class SharedSpool:
             with contextlib.suppress(StoreUnavailable):
                 self.delete(path)
 
-        with contextlib.suppress(RuntimeError):  # no thread can be started
-            self._threads.submit(work)
+        with contextlib.suppress(RuntimeError):  # no thread can be started, or the spool is closed
+            deleting = self._threads.submit(work)
+            self._deleting.add(deleting)
+            deleting.add_done_callback(self._deleting.discard)
 
     def delete_all(self, wanted: Mapping[str, Sequence[str]]) -> set[str]:
         """See `Spool.delete_all`. What other nodes have in their caches, they delete within a minute."""
@@ -110,3 +114,8 @@ class SharedSpool:
     def probe(self) -> bool:
         """See `Spool.probe`."""
         return self.cache.probe()
+
+    async def close(self) -> None:
+        """See `Spool.close`. What is not deleted by then is deleted when it is old."""
+        await asyncio.to_thread(wait, list(self._deleting), _CLOSING)
+        self._threads.shutdown(wait=False, cancel_futures=True)

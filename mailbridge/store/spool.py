@@ -125,3 +125,6 @@ class Spool(Protocol):
 
     def probe(self) -> bool:
         """Return whether mail can be spooled."""
+
+    async def close(self) -> None:
+        """Finish what was begun in the background, if it does not take long."""

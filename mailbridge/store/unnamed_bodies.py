@@ -14,7 +14,6 @@ from mailbridge.store.bodies import Bodies
 # A body that is about to be recorded is never so old, and neither is that of a draft.
 AGE: Final = timedelta(hours=6)
 _EVERY: Final = 3600.0  # seconds
-_BATCH: Final = 500
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,14 +36,15 @@ class UnnamedBodies:
     async def sweep(self, before: datetime) -> int:
         """Delete the bodies stored before a time that belong to no record; return how many. Raises StoreUnavailable."""
         count = 0
-        while names := await asyncio.to_thread(self._bodies.unnamed, self._since, before, _BATCH):
+        last: str | None = ""
+        while last is not None:
+            # A part at a time: the database may have a million, and many of them are looked at in vain.
+            names, last = await asyncio.to_thread(self._bodies.unnamed, self._since, before, last)
             # A mail whose record comes just now is not old any more: see `body_rows.store_bodies`.
             deleted = await asyncio.to_thread(self._bodies.delete, names, before)
             for name in deleted:
                 log.orphan_deleted("spool", path=name)
             count += len(deleted)
-            if not deleted:
-                break
         self._since = before - AGE  # a transaction that was slow to commit may have been missed
         log.orphans_swept("spool", orphans=count)
         return count

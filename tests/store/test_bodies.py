@@ -86,14 +86,16 @@ def test_unnamed_bodies_are_listed_and_deleted_ones_are_gone(tmp_path: Path) -> 
         names = [f"received/00/fax_{n}" for n in range(5)]
         for name in names:
             bodies.put(name, [b"x"])
-        assert bodies.unnamed(PAST, PAST, 10) == bodies.unnamed(FUTURE, FUTURE, 10) == []
-        assert bodies.unnamed(PAST, FUTURE, 3) == names[:3]
+        assert bodies.unnamed(PAST, PAST) == bodies.unnamed(FUTURE, FUTURE) == ([], names[-1])
+        assert bodies.unnamed(PAST, FUTURE, limit=3) == (names[:3], names[2])
+        assert bodies.unnamed(PAST, FUTURE, names[2], 3) == (names[3:], names[4])
+        assert bodies.unnamed(PAST, FUTURE, names[4]) == ([], None)
         assert bodies.existing([*names, "never/stored"]) == set(names)
         reader = bodies.open(names[0])
         assert bodies.delete(names, before=PAST) == []
         assert sorted(bodies.delete([*names[:4], "never/stored"])) == names[:4]
         assert bodies.delete([]) == []
-        assert bodies.unnamed(PAST, FUTURE, 10) == names[4:]
+        assert bodies.unnamed(PAST, FUTURE).names == names[4:]
         assert bodies.existing(names) == {names[4]}
         with pytest.raises(NotFound):
             bodies.open(names[0])

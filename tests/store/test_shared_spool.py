@@ -28,11 +28,12 @@ from mailbridge.store.body_cache import BodyCache
 from mailbridge.store.body_rows import PIECE
 from mailbridge.store.buffered_mail import MEMORY, SMALL
 from mailbridge.store.postgres import PostgresStore
+from mailbridge.store.postgres_bodies import PostgresBodies
 from mailbridge.store.retention import Deleted, Retention
 from mailbridge.store.shared_mail import SharedMail
 from mailbridge.store.shared_spool import SharedSpool
 from mailbridge.store.spool_paths import derived_path, received_name
-from mailbridge.store.spools import open_spool
+from mailbridge.store.spools import open_spool, upkeep
 from mailbridge.store.unnamed_bodies import AGE, UnnamedBodies
 from tests.factories import NOW, a_fax, an_envelope
 from tests.postgres_server import PostgresServer
@@ -40,7 +41,7 @@ from tests.store import factories
 from tests.store.factories import a_store, ask, go, stored
 from tests.wait_helpers import PATIENCE
 
-PAST, FUTURE = datetime(2001, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(days=365)
+FUTURE = datetime.now(UTC) + timedelta(days=365)
 BLOCK = bytes(range(256)) * 256
 
 
@@ -155,6 +156,17 @@ def full_in(node: Node, is_full: Callable[[], bool] = lambda: True) -> Callable[
     return limited
 
 
+def largest_backend(server: PostgresServer) -> int:
+    """Return the bytes of memory that the largest process of the server has for itself."""
+    [main, *_] = (server.directory / "data/postmaster.pid").read_text().split()
+    sizes = [0]
+    for process in Path(f"/proc/{main}/task/{main}/children").read_text().split():
+        with suppress(OSError):
+            facts = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+            sizes.append(int(facts.get("RssAnon", "0 kB").split()[0]) << 10)
+    return max(sizes)
+
+
 SIZES = [1, PIECE - 3, PIECE, PIECE + 1, SMALL, SMALL + 1, 3 * SMALL + 7]
 
 
@@ -231,7 +243,17 @@ def test_a_draft_is_looked_at_before_it_is_sent_and_may_change_then(tmp_path: Pa
     with_nodes(tmp_path, scenario, count=2)
 
 
-def test_p16_a_mail_of_40_mb_costs_hardly_any_memory_and_is_the_same_on_another_node(tmp_path: Path) -> None:
+def test_p16_a_mail_of_40_mb_costs_hardly_any_memory_and_is_the_same_on_another_node(
+    tmp_path: Path, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the nodes, which are this process, nor a backend of the server has it in memory as a whole."""
+    of_backends = list[int]()
+    piece = PostgresBodies._piece
+
+    def noted(self: PostgresBodies, name: str, n: int) -> bytes:
+        of_backends.append(largest_backend(server))
+        return piece(self, name, n)
+
     def peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
@@ -241,6 +263,15 @@ def test_p16_a_mail_of_40_mb_costs_hardly_any_memory_and_is_the_same_on_another_
             mail.write(BLOCK)
             digest.update(BLOCK)
         document = replace(found_in(mail, b"x", b"")[0], length=mail.size, size=mail.size, sha256=digest.hexdigest())
+        pieces = mail._pieces
+
+        def noted() -> Iterator[bytes]:
+            for n, piece in enumerate(pieces()):
+                if n % 16 == 0:
+                    of_backends.append(largest_backend(server))
+                yield piece
+
+        mail._pieces = noted  # type: ignore[method-assign]  # the memory is looked at meanwhile
         await mail.store(b"")
         fax = await record(one, mail, [document])
         mail.keep()
@@ -249,10 +280,15 @@ def test_p16_a_mail_of_40_mb_costs_hardly_any_memory_and_is_the_same_on_another_
                 pass
 
     async def scenario(one: Node, other: Node) -> None:
+        monkeypatch.setattr(PostgresBodies, "_piece", noted)
         await sent(one, other, 32)
-        before = peak()
+        before, before_of_backends = peak(), max(of_backends)
+        of_backends.clear()
         await sent(one, other, 640)
+        assert before_of_backends > 1 << 20
+        assert len(of_backends) > 180
         assert peak() - before < 8 << 20
+        assert max(of_backends) - before_of_backends < 8 << 20
 
     with_nodes(tmp_path, scenario, count=2)
 
@@ -302,7 +338,7 @@ def test_p16_a_mail_whose_record_comes_while_it_is_swept_is_kept_or_refused(tmp_
         for mail in (early, late):
             await mail.store(b"")
         ask(tmp_path, "UPDATE body SET stored_at = 0")
-        names = other.bodies.unnamed(PAST - timedelta(days=20000), FUTURE, 10)
+        names = other.bodies.unnamed(datetime(1970, 1, 1, tzinfo=UTC), FUTURE).names
         assert sorted(names) == sorted([early.relpath, late.relpath])
         fax = await record(one, early, of_early)
         assert other.bodies.delete(names, before=datetime.now(UTC) - AGE) == [late.relpath]
@@ -475,10 +511,10 @@ def test_a_start_empties_the_cache_whose_files_a_power_failure_may_have_damaged(
 
 def test_the_cache_has_bounds_and_keeps_nothing_that_was_deleted(tmp_path: Path) -> None:
     async def scenario(node: Node) -> None:
-        cache = BodyCache(tmp_path / "small", node.bodies, most=4000, oldest=1000)
+        cache = BodyCache(tmp_path / "small", node.bodies, most=4 * len(BLOCK), oldest=1000)
         names = [f"mail/00/env_{n}.eml" for n in range(6)]
         for n, name in enumerate(names):
-            node.bodies.put(name, [bytes(1000)])
+            node.bodies.put(name, [BLOCK if n % 2 else b"a small one counts as much"])
             cache.open(name).close()
             os.utime(cache._file(name), (NOW.timestamp(),) * 2 if n == 0 else None)
         assert cache.is_overfull
@@ -554,5 +590,40 @@ def test_many_mails_share_a_transaction(tmp_path: Path) -> None:
         for mail, content in zip(mails, contents, strict=True):
             with node.spool.open(mail.relpath) as file:
                 assert file.readall() == content
+
+    with_nodes(tmp_path, scenario)
+
+
+def test_each_node_keeps_its_cache_and_one_at_a_time_sweeps(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        services = upkeep(node.spool, lambda: datetime.now(UTC))
+        assert [(one.name, one.lease) for one in services] == [("cache", ""), ("orphans", "orphans")]
+        for name in ("mail/00/env_1.eml", "mail/00/env_2.eml"):
+            node.bodies.put(name, [b"x"])
+            node.spool.open(name).close()
+        ask(tmp_path, "UPDATE body SET stored_at = 0 WHERE name = 'mail/00/env_1.eml'")
+        tasks = [asyncio.create_task(one.service.run()) for one in reversed(services)]
+        while len(node.cached) > 1:
+            await asyncio.sleep(0.01)
+            if not node.bodies.existing(["mail/00/env_1.eml"]):
+                await asyncio.to_thread(node.spool.cache.clean)
+        assert node.bodies.existing(["mail/00/env_1.eml", "mail/00/env_2.eml"]) == {"mail/00/env_2.eml"}
+        assert not any(task.done() for task in tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    with_nodes(tmp_path, scenario)
+
+
+def test_a_stop_finishes_the_deletions_and_takes_no_more(tmp_path: Path) -> None:
+    async def scenario(node: Node) -> None:
+        mails = [draft(node, b"a draft") for _ in range(6)]
+        for mail in mails:
+            await mail.store_draft(b"")
+            mail.abort()
+        await node.spool.close()
+        assert ask(tmp_path, "SELECT count(*) FROM body") == [(0,)]
+        node.spool.delete_later(mails[0].relpath)
 
     with_nodes(tmp_path, scenario)
