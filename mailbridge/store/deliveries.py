@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -51,6 +51,7 @@ _CLAIM: Final = Prepared(
 )
 _EVENTS: Final = Prepared(select(schema.event).where(schema.event.c.id.in_(any_of("ids"))))
 _try = schema.delivery_try.c
+_TRY: Final = tuple(field.name for field in fields(DeliveryTry))
 _TRIES: Final = select(schema.delivery_try).where(_try.delivery_id.in_(any_of("ids"))).order_by(_try.at, _try.id)
 _CHANGED = ("state", "due_at", "attempts", "status", "error", "settled_at")
 _CHANGE: Final = Prepared(
@@ -170,7 +171,8 @@ class Deliveries:
 
     def add_tries(self, tries: Sequence[DeliveryTry]) -> None:
         if tries:
-            insert_rows(self._sql.connection, schema.delivery_try, [{"id": new_id("try"), **asdict(one)} for one in tries])
+            added = [{"id": new_id("try"), **{name: getattr(one, name) for name in _TRY}} for one in tries]
+            insert_rows(self._sql.connection, schema.delivery_try, added)
 
     def tries(self, delivery_ids: Collection[str]) -> list[DeliveryTry]:
         found = self._sql.rows(_TRIES, ids=list(delivery_ids))

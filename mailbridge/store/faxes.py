@@ -23,6 +23,7 @@ from mailbridge.store.prepared import Prepared
 from mailbridge.store.sql import Overtaken, Sql, any_of
 
 _fax = schema.fax.c
+_FIELDS: Final = tuple(field.name for field in fields(Fax))
 # Statements that every fax needs are built once: building one takes as long as running it.
 _ONE = select(schema.fax).where(_fax.id == bindparam("id"))
 _BY_ID: Final = Prepared(_ONE)
@@ -267,8 +268,7 @@ class Faxes:
         return after
 
     def _write(self, before: Fax, after: Fax) -> None:
-        values = {field.name: getattr(after, field.name) for field in fields(Fax)}
-        changed = rows.fax_values({name: value for name, value in values.items() if value != getattr(before, name)})
+        changed = rows.fax_values({name: now for name in _FIELDS if (now := getattr(after, name)) != getattr(before, name)})
         if not changed:
             return
         was = {"was_id": before.id, "was_state": before.state, "was_seq": before.seq, "was_token": before.token}
