@@ -18,6 +18,7 @@ from mailbridge.fax.outcome import OnDoubt
 from mailbridge.fax.uploader import Uploader
 from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents
+from mailbridge.report.watcher import Watcher
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Store
 from mailbridge.store.leased_service import LeasedService
@@ -85,6 +86,8 @@ class Background:
     def _runner(self, part: Part) -> Service:
         if self._leases is None or not part.lease:
             return part.service
+        if isinstance(part.service, Watcher):
+            return LeasedService(part.lease, part.service.run, self._leases, part.service.struggles)
         return LeasedService(part.lease, part.service.run, self._leases)
 
     async def _settle(self, removed: Sequence[Part], on_doubt: OnDoubt) -> None:

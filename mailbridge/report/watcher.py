@@ -51,6 +51,8 @@ FIRST_IDLE_SECONDS = 0.5
 IDLE_FACTOR = 8
 # Seconds after which a connection counts as a good one: the next failure is the first again.
 STABLE_SECONDS = 60.0
+# So many failures in a row mean more than a restart of the server.
+STRUGGLING_FAILURES = 3
 # A server that ends the connection when the access token expires is reconnected at once, unless the connection was shorter than
 # this, in seconds.
 TOKEN_SECONDS = 1.0
@@ -89,6 +91,10 @@ class Watcher:
                 await self._sleep(self._pause(error))
             finally:
                 self.connected = False
+
+    def struggles(self) -> bool:
+        """Return whether the server cannot be reached from here. A refused login is refused from everywhere."""
+        return self._failures >= STRUGGLING_FAILURES and not self.connected and not self._refused_logins
 
     def retry_now(self) -> None:
         """End a pause: a person may have corrected what was wrong, such as a password."""

@@ -48,6 +48,9 @@ class Leases(Protocol):
     def has(self, name: str) -> bool:
         """Return whether this node has the lease, and no other can have taken it."""
 
+    def has_others(self) -> bool:
+        """Return whether other nodes work, which could take a lease."""
+
 
 class Member(Node, Leases, Protocol):
     """This daemon's node, as the daemon uses it."""

@@ -57,6 +57,7 @@ _NOTIFY: Final = text(f"SELECT pg_notify('{CHANNEL}', :id || ' {NODES}')")
 _HOLDERS: Final = text(
     f"SELECT lease.name, lease.node, node.facts -> lease.name AS fact FROM lease JOIN node ON node.id = lease.node AND {IS_ALIVE}"
 )
+_OTHERS: Final = text(f"SELECT count(*) FROM node WHERE id <> :id AND {IS_ALIVE}")
 _END: Final = (text("DELETE FROM lease WHERE node = :id"), text("DELETE FROM node WHERE id = :id"), _NOTIFY)
 
 
@@ -83,6 +84,7 @@ class PostgresNode:
         self._wanted: Counter[str] = Counter()
         self._changed: dict[str, Callable[[], None]] = {}
         self._holders: Mapping[str, _Holder] = {}
+        self._others = 0
         self._facts: Facts = {}
 
     def start(self) -> None:
@@ -128,8 +130,10 @@ class PostgresNode:
                 middle = (begun + self._monotonic()) / 2
                 connection.execute(_FORGET)
                 holders = self._take_leases(connection)
+                others = connection.execute(_OTHERS, {"id": self.id}).scalar_one()
             self._database_time = EPOCH + timedelta(microseconds=seen_at), middle
             self._trusted_until, self._is_cut_off, self._facts = begun + _TRUSTED, False, facts
+            self._others = others
             self._note_holders(holders)
 
     def _take_leases(self, connection: Connection) -> dict[str, _Holder]:
@@ -191,6 +195,10 @@ class PostgresNode:
         """See `store.node.Leases`."""
         holder = self._holders.get(name)
         return holder is not None and holder.node == self.id and self._monotonic() < self._trusted_until
+
+    def has_others(self) -> bool:
+        """See `store.node.Leases`."""
+        return self._others > 0
 
     def known_of(self, name: str) -> Any:
         """See `store.node.Member`."""

@@ -18,6 +18,7 @@ class Database:
 
     def __init__(self) -> None:
         self.holder: str | None = None
+        self.asked = 0
         self.wanted: dict[str, int] = {}
         self.changed: list[Callable[[], None]] = []
 
@@ -35,7 +36,7 @@ class Node:
         self._name, self._database = name, database
         self.lease_is_over = False
         self.running, self.runs = 0, 0
-        self.fails = False
+        self.fails = self.others = self.struggles = False
 
     def want(self, _: str, changed: Callable[[], None]) -> None:
         self._database.wanted[self._name] = self._database.wanted.get(self._name, 0) + 1
@@ -49,7 +50,11 @@ class Node:
             self._database.pass_on(None)
 
     def has(self, _: str) -> bool:
+        self._database.asked += 1
         return self._database.holder == self._name and not self.lease_is_over
+
+    def has_others(self) -> bool:
+        return self.others
 
     async def service(self) -> None:
         self.running += 1
@@ -68,8 +73,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(*nodes: Node) -> AsyncIterator[list[asyncio.Task[None]]]:
-    tasks = [asyncio.create_task(LeasedService("poller", node.service, node).run()) for node in nodes]
+async def serving(*nodes: Node, struggles: Callable[[], bool] = lambda: False) -> AsyncIterator[list[asyncio.Task[None]]]:
+    tasks = [asyncio.create_task(LeasedService("poller", node.service, node, struggles).run()) for node in nodes]
     try:
         yield tasks
     finally:
@@ -130,6 +135,33 @@ def test_a_service_that_replaces_another_keeps_its_lease() -> None:
                 await until(lambda: node.runs == 2)
                 assert (node.running, other.runs, database.holder) == (1, 0, "one")
             await until(lambda: other.running == 1)
+
+    asyncio.run(main())
+
+
+def test_a_service_that_cannot_work_here_is_left_to_another_node_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leased_service, "_STRUGGLE", 0.001)
+    monkeypatch.setattr(leased_service, "_REST", 0.02)
+
+    async def main() -> None:
+        database = Database()
+        lame, well = Node("lame", database), Node("well", database)
+        async with serving(lame, struggles=lambda: lame.struggles):
+            await until(lambda: lame.running == 1)
+            lame.struggles = True
+            asked = database.asked
+            await until(lambda: database.asked > asked + 5)
+            assert (lame.running, lame.runs) == (1, 1)  # there is nobody else
+            lame.others = True
+            async with serving(well):
+                await until(lambda: well.running == 1)
+                assert lame.running == 0
+                await until(lambda: database.wanted["lame"] == 1)  # it would take it again
+            await until(lambda: lame.runs >= 2)
+            monkeypatch.setattr(leased_service, "_REST", 86400.0)
+            await until(lambda: lame.running == 0)
+            lame.others = False  # the other one has ended
+            await until(lambda: lame.running == 1)
 
     asyncio.run(main())
 

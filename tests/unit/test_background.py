@@ -84,6 +84,9 @@ class Leases:
     def has(self, name: str) -> bool:
         return name in self.wanted
 
+    def has_others(self) -> bool:
+        return False
+
 
 def with_leases(scenario: Callable[[Background, Leases], Awaitable[None]]) -> None:
     async def main() -> None:
