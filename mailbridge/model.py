@@ -5,16 +5,15 @@ Every time is an aware datetime in UTC. Every `path` is relative to the spool.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final, Literal
 
 from mailbridge.errors import ErrorCode
 from mailbridge.lifecycle import DeliveryState, FaxState
+from mailbridge.random_bytes import random_bytes
 
 Encoding = Literal["identity", "base64", "quoted-printable"]
 # Where the last change of a fax came from; "mail" and "listing" are those of received faxes.
@@ -28,14 +27,9 @@ def _base32(number: int, length: int) -> str:
     return "".join([_DIGITS[number >> shift & 1023] for shift in range(5 * (length - 2), -1, -10)])
 
 
-@lru_cache(maxsize=4)  # of many ids within a millisecond
-def _time_part(milliseconds: int) -> str:
-    return _base32(milliseconds, 10)
-
-
 def new_id(prefix: str) -> str:
     """Return a new id such as `fax_01J…`: a ULID (48 bits of milliseconds, 80 random bits), so ids sort by time."""
-    return f"{prefix}_{_time_part(time.time_ns() // 1_000_000)}{_base32(int.from_bytes(os.urandom(10)), 16)}"
+    return f"{prefix}_{_base32(time.time_ns() // 1_000_000, 10)}{_base32(int.from_bytes(random_bytes()), 16)}"
 
 
 def first_id(prefix: str, moment: datetime) -> str:
@@ -45,7 +39,7 @@ def first_id(prefix: str, moment: datetime) -> str:
 
 def new_token() -> str:
     """Return a new token such as `MB-7K3QXA2M` (40 random bits): part of an upload's file name, to match its report."""
-    return f"MB-{_base32(int.from_bytes(os.urandom(5)), 8)}"
+    return f"MB-{_base32(int.from_bytes(random_bytes()[:5]), 8)}"
 
 
 # The content type of a document elsewhere (RFC 2046 section 5.2.3, RFC 2017): its name is the URL that MyFax fetches it from.

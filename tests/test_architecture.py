@@ -20,6 +20,7 @@ PACKAGE = ROOT / "mailbridge"
 STAGES = ("submission", "fax", "report", "webhook", "notice", "web", "control")
 # Each layer may import what is below it. Inside one layer, a package may import itself alone.
 LAYERS = (
+    ("random_bytes",),
     ("errors",),
     ("lifecycle",),
     ("model",),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
 from mailbridge import model
 from mailbridge.model import Attempt, last_attempt, new_id, new_token
+from mailbridge.random_bytes import random_bytes
 from tests.factories import a_fax
+from tests.wait_helpers import PATIENCE
 
 NOW = datetime(2026, 1, 4, 9, 0, tzinfo=UTC)
 # Crockford's: no I, L, O or U, so that nobody mistakes one for another on the telephone.
@@ -82,3 +87,24 @@ def test_only_the_last_attempt_is_changed() -> None:
     changed = last_attempt(a_fax(attempts=(first, second)), fax_code="abc")
     assert changed == (first, Attempt(n=2, started_at=NOW, fax_code="abc"))
     assert last_attempt(a_fax(), fax_code="abc") == ()
+
+
+def test_random_bytes_are_used_once_also_after_a_fork() -> None:
+    program = (
+        "import os\n"
+        "from mailbridge.model import new_id\n"
+        "new_id('fax')\n"  # others are ready for the next ids
+        "child = os.fork()\n"
+        "os.write(1, ''.join(f'{new_id(\"fax\")[-16:]}\\n' for _ in range(200)).encode())\n"
+        "child and os.waitpid(child, 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    found = done.stdout.split()
+    assert len(found) == len(set(found)) == 400
+
+
+def test_random_bytes_are_used_once_by_all_threads() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        found = set(threads.map(lambda _: random_bytes(), range(2000)))
+    assert len(found) == 2000
+    assert {len(one) for one in found} == {10}
