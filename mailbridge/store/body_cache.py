@@ -26,10 +26,10 @@ from mailbridge.store.scratch_file import ScratchFile
 from mailbridge.store.stored_files import memory_file, write_all
 from mailbridge.store.written_file import BulkThreads
 
-# Bytes of bodies, of which each counts as _LEAST at least, and seconds since one was used last.
+# Bytes of bodies, with _FOR_EACH more for each, and seconds since one was used last.
 MOST_BYTES: Final = 1 << 30
 OLDEST: Final = 24 * 3600.0
-_LEAST: Final = 1 << 16  # so there are at most 16,384 files, which are looked at each minute
+_FOR_EACH: Final = 1 << 16  # so there are at most 16,384 files, which are looked at each minute
 # Names in one question to the database.
 _BATCH: Final = 500
 _CHUNK: Final = 1 << 18
@@ -55,6 +55,8 @@ class BodyCache:
     def __init__(self, root: Path, bodies: Bodies, most: int = MOST_BYTES, oldest: float = OLDEST) -> None:
         self.root, self._bodies, self._most, self._oldest = root, bodies, most, oldest
         self._threads = BulkThreads()
+        self._prefix = f"{root}/"
+        self._incomplete = set[str]()  # files that the event loop is writing
         self._added = 0  # bytes since the last `clean`, roughly
         self._is_writable = True
         self._cleaning = threading.Lock()
@@ -67,8 +69,8 @@ class BodyCache:
     def _make_root(self) -> None:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def _file(self, name: str) -> Path:
-        return self.root / quote(name, safe="")
+    def _file(self, name: str) -> str:
+        return f"{self._prefix}{quote(name, safe='')}"
 
     def scratch(self, id: str) -> ScratchFile:
         """Begin a mail that arrives. Raises StoreUnavailable."""
@@ -84,16 +86,38 @@ class BodyCache:
                 self.empty()
         raise AssertionError("the second error is raised")
 
-    def add(self, name: str, pieces: Iterable[bytes | bytearray]) -> None:
-        """Keep a body here, where the disk lets it."""
-        with self._problems_noted():
-            os.close(self._write(name, pieces))
+    def add(self, name: str, pieces: Sequence[bytes | bytearray]) -> None:
+        """Keep a small body here, where the disk lets it. Quick, for the event loop: without another name until it is whole."""
+        path = self._file(name)
+        self._incomplete.add(path)
+        try:
+            with self._problems_noted():
+                self._add(path, pieces)
+        finally:
+            self._incomplete.discard(path)
+
+    def _add(self, path: str, pieces: Sequence[bytes | bytearray]) -> None:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # somebody has deleted the directory
+            self._make_root()
+            return
+        try:
+            for piece in pieces:
+                write_all(descriptor, piece)
+                self._added += len(piece)
+            self._added += _FOR_EACH
+        except OSError:
+            os.unlink(path)
+            raise
+        finally:
+            os.close(descriptor)
 
     def adopt(self, name: str, scratch: ScratchFile) -> None:
         """Keep a mail that has arrived here as the body that it is."""
         with self._problems_noted():
             scratch.move(self._file(name))
-            self._added += max(scratch.size, _LEAST)
+            self._added += scratch.size + _FOR_EACH
             return
         scratch.abort()
 
@@ -132,7 +156,11 @@ class BodyCache:
             raise StoreUnavailable(f"the cache cannot be written: {fault(error)}") from None
 
     def _cached(self, name: str) -> int:
-        descriptor = os.open(self._file(name), os.O_RDONLY | os.O_CLOEXEC)
+        path = self._file(name)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if path in self._incomplete:
+            os.close(descriptor)
+            raise FileNotFoundError
         with contextlib.suppress(OSError):
             os.utime(descriptor)  # it was used
         return descriptor
@@ -150,8 +178,8 @@ class BodyCache:
             for piece in pieces:
                 write_all(descriptor, piece)
                 size += len(piece)
-            path.rename(self._file(name))
-            self._added += max(size, _LEAST)
+            os.rename(path, self._file(name))
+            self._added += size + _FOR_EACH
             os.lseek(descriptor, 0, os.SEEK_SET)
         except BaseException:
             os.close(descriptor)
@@ -176,7 +204,7 @@ class BodyCache:
         """Delete what is kept here of these bodies."""
         for name in names:
             with contextlib.suppress(OSError):
-                self._file(name).unlink(missing_ok=True)
+                os.unlink(self._file(name))
 
     def probe(self) -> bool:
         """Return whether a mail that is not small can be received, by writing as much as a small one."""
@@ -220,7 +248,7 @@ class BodyCache:
             now, held = time.time(), sorted(self._held(), key=lambda one: one.used, reverse=True)
             room, kept = self._most, list[_Cached]()
             for one in held:
-                room -= max(one.size, _LEAST)
+                room -= one.size + _FOR_EACH
                 if room >= 0 and one.used >= now - self._oldest:
                     kept.append(one)
                 else:

@@ -62,10 +62,10 @@ class ScratchFile(WrittenFile):
         finally:
             self._remove_if_aborted()
 
-    def move(self, to: Path) -> None:
+    def move(self, to: str) -> None:
         """Close it under another name, unless it is not whole. Raises OSError."""
         if self._is_whole:
-            self._path.rename(to)
+            os.rename(self._path, to)
             self.close()
         else:
             self.abort()

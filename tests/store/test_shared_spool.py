@@ -511,7 +511,7 @@ def test_a_start_empties_the_cache_whose_files_a_power_failure_may_have_damaged(
 
 def test_the_cache_has_bounds_and_keeps_nothing_that_was_deleted(tmp_path: Path) -> None:
     async def scenario(node: Node) -> None:
-        cache = BodyCache(tmp_path / "small", node.bodies, most=4 * len(BLOCK), oldest=1000)
+        cache = BodyCache(tmp_path / "small", node.bodies, most=7 * len(BLOCK), oldest=1000)
         names = [f"mail/00/env_{n}.eml" for n in range(6)]
         for n, name in enumerate(names):
             node.bodies.put(name, [BLOCK if n % 2 else b"a small one counts as much"])
@@ -521,7 +521,7 @@ def test_the_cache_has_bounds_and_keeps_nothing_that_was_deleted(tmp_path: Path)
         node.bodies.delete(names[5:])
         await asyncio.to_thread(cache.clean)
         held = {path.name for path in cache.root.iterdir()}
-        assert held <= {cache._file(name).name for name in names[1:5]}
+        assert held <= {Path(cache._file(name)).name for name in names[1:5]}
         assert len(held) == 3
         assert not cache.is_overfull
         with pytest.raises(NotFound):
@@ -625,5 +625,29 @@ def test_a_stop_finishes_the_deletions_and_takes_no_more(tmp_path: Path) -> None
         await node.spool.close()
         assert ask(tmp_path, "SELECT count(*) FROM body") == [(0,)]
         node.spool.delete_later(mails[0].relpath)
+
+    with_nodes(tmp_path, scenario)
+
+
+def test_a_file_that_is_being_written_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload may begin in a thread as soon as the record is there."""
+
+    async def scenario(node: Node) -> None:
+        seen = list[bytes]()
+        write = body_cache.write_all
+
+        def slowly(descriptor: int, data: bytes) -> None:
+            write(descriptor, data[:1])
+            monkeypatch.setattr(body_cache, "write_all", write)
+            with node.spool.open("mail/00/env_1.eml") as file:
+                seen.append(file.readall())
+            write(descriptor, data[1:])
+
+        node.bodies.put("mail/00/env_1.eml", [b"whole"])
+        monkeypatch.setattr(body_cache, "write_all", slowly)
+        node.spool.cache.add("mail/00/env_1.eml", [b"whole"])
+        assert seen == [b"whole"]
+        with node.spool.open("mail/00/env_1.eml") as file:
+            assert file.readall() == b"whole"
 
     with_nodes(tmp_path, scenario)
