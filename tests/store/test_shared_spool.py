@@ -22,7 +22,7 @@ import pytest
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.fax.verified_document import VerifiedDocument
 from mailbridge.model import Document, Fax, QueuedMail, new_id
-from mailbridge.store import body_cache
+from mailbridge.store import body_cache, stored_files
 from mailbridge.store.bodies import Bodies
 from mailbridge.store.body_cache import BodyCache
 from mailbridge.store.body_rows import PIECE
@@ -634,7 +634,7 @@ def test_a_file_that_is_being_written_is_not_read(tmp_path: Path, monkeypatch: p
 
     async def scenario(node: Node) -> None:
         seen = list[bytes]()
-        write = body_cache.write_all
+        write = stored_files.write_all
 
         def slowly(descriptor: int, data: bytes) -> None:
             write(descriptor, data[:1])
