@@ -39,6 +39,7 @@ from tests.preloaded_process import Start, preloaded
 from tests.wait_helpers import PATIENCE
 
 _CHUNK = 500
+_UPLOADS = 20
 
 
 def _store(url: str) -> PostgresStore:
@@ -53,7 +54,7 @@ class _Claimer(Uploader):
     """An uploader that only claims. It notes the seconds of each of its transactions."""
 
     def __init__(self, store: PostgresStore) -> None:
-        account = Account.model_validate({"email": "office@example.co.il", "password": "demo", "uploads": 20})
+        account = Account.model_validate({"email": "office@example.co.il", "password": "demo", "uploads": _UPLOADS})
         runtime = Runtime(store, cast(Spool, None), store.node.now if store.node else _now, lambda: 0.0)
         super().__init__("office", account, cast(MyFax, None), FaxOptions(), runtime)
         self.seconds: list[float] = []
@@ -61,7 +62,7 @@ class _Claimer(Uploader):
     def claim(self, tx: Transaction) -> list[Fax]:
         began = time.perf_counter()
         # What is claimed goes on at once, so that there is room for more.
-        claimed = [tx.faxes.transition(fax.id, "accept", _now(), fax_code=fax.id) for fax in self._claim(tx, 1)]
+        claimed = [tx.faxes.transition(fax.id, "accept", _now(), fax_code=fax.id) for fax in self._claim(tx, _UPLOADS - 1)]
         self.seconds.append(time.perf_counter() - began)
         return claimed
 
@@ -121,7 +122,10 @@ def _multiply(server: PostgresServer, database: str, ended: int) -> None:
         f"INSERT INTO fax ({', '.join(names)}) SELECT {', '.join(values)}"
         f" FROM (SELECT * FROM fax LIMIT 1) AS one, generate_series(1, {ended}) AS n"
     )
+    # The triggers count each row, all in one row that grows old in one transaction.
+    server.ask(database, "ALTER TABLE fax DISABLE TRIGGER USER")
     server.ask(database, cast(Any, statement))
+    server.ask(database, "ALTER TABLE fax ENABLE TRIGGER USER")
 
 
 def run(url: str, nodes: int, claimers: int) -> list[dict[str, Any]]:
