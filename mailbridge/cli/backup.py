@@ -105,7 +105,8 @@ def _extend(config_path: Path, done: threading.Event) -> None:
 def verify(directory: Path, as_json: bool) -> int:
     """Verify a backup in DIR: each file is there and unchanged, each fax has its documents, and each state is possible.
 
-    DIR may also be the state directory of a stopped daemon. Nothing is changed.
+    DIR may also be the state directory of a stopped daemon. Nothing is changed. It is for SQLite: to verify a dump of PostgreSQL,
+    restore it into another database with pg_restore.
 
     \b
       mailbridge verify /var/backups/mailbridge/2026-11-26
