@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import socket
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from mailbridge.config.section import Section
 from mailbridge.config.values import wrong
+
+# As libpq reads it: `where` may have several hosts, also addresses of IPv6 in brackets.
+_URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<where>[^/?]*)(?P<path>[^?]*)(?P<query>.*)")
 
 
 def _database_url(value: object) -> object:
@@ -20,18 +22,15 @@ def _database_url(value: object) -> object:
     if not isinstance(value, str):
         return value
     remedy = "write postgresql://USER@HOST/DATABASE"
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        raise wrong("is not a URL", remedy) from None
-    if parts.scheme not in ("postgresql", "postgres"):
+    parts = _URL.fullmatch(value)
+    if parts is None or parts["scheme"] not in ("postgresql", "postgres"):
         raise wrong("is not the URL of a PostgreSQL database", f"{remedy}, or remove it to keep faxes in SQLite in state_dir")
     # Behind such an @, or after a / or ? in a password, libpq would look for a host, and name it in its errors.
-    user = parts.netloc.rpartition("@")[0]
-    if "@" in user + parts.path + parts.query or "#" in value:
+    user = parts["where"].rpartition("@")[0]
+    if "@" in user + parts["path"] + parts["query"] or "#" in value:
         special = "write @ as %40, : as %3A, / as %2F, ? as %3F and # as %23"
         raise wrong("has a user or password with a special character", special)
-    if not parts.path.strip("/") and not re.search("(^|&)(dbname|service)=", parts.query):
+    if not parts["path"].strip("/") and not re.search("(^|[?&])(dbname|service)=", parts["query"]):
         raise wrong("names no database", remedy)
     return value
 
