@@ -71,6 +71,10 @@ class PostgresServer:
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs."""
+        self.output(program, *arguments)
+
+    def output(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs; return what it prints."""
         ran = subprocess.run(
             [str(self._programs / "bin" / program), *arguments],
             user=USER,
@@ -81,6 +85,7 @@ class PostgresServer:
             check=False,
         )
         assert ran.returncode == 0, f"{program}: {ran.stderr}"
+        return ran.stdout or ""
 
     def start(self) -> None:
         """Start the server, and wait until its databases can be used, also by the pool, which does not look at once."""
@@ -145,6 +150,11 @@ class PostgresServer:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             found = connection.execute(question, values or None)
             return found.fetchall() if found.description else []
+
+    def run_script(self, database: str, statements: str) -> None:
+        """Run statements that a file has."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(statements.encode())
 
     def database(self, name: str) -> str:
         """Return the name of a database with tables that belongs to `name`, which may be long; it is made once."""
