@@ -107,6 +107,7 @@ PURE = (
     "retry.py",
     "store/list_filter.py",
     "store/notice_records.py",
+    "store/equal_lines.py",
     "store/transfer_encoding.py",
     "submission/address.py",
     "submission/command_line.py",

@@ -12,6 +12,8 @@ from typing import Final, Protocol
 
 from pybase64 import b64decode
 
+from mailbridge.store.equal_lines import without_line_ends
+
 _CHUNK: Final = 64 * 1024
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _FOREIGN: Final = bytes(set(range(256)) - set(_ALPHABET))
@@ -59,7 +61,7 @@ class Base64:
         data = self._line + data
         cut = len(data) if last or len(data) - data.rfind(b"\n") > _CHUNK else data.rfind(b"\n") + 1
         self._line, data = data[cut:], data[:cut]
-        decoded = None if self._doubtful or self._padded else self._decode_clean(data.translate(None, b"\r\n"))
+        decoded = None if self._doubtful or self._padded else self._decode_clean(without_line_ends(data))
         if decoded is None:
             decoded = b"".join([self._decode_line(line.strip(_BLANKS)) for line in data.split(b"\n")])
         return decoded + self._end() if last else decoded

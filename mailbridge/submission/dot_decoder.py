@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mailbridge.store.equal_lines import has_crlf_alone
+
 _END = b"\r\n.\r\n"
 # A search for one byte is many times quicker than one for three, as long as it finds little. Nor are many dots taken one by one.
 _FEW_DOTS = 40
@@ -41,7 +43,7 @@ class DotDecoder:
         self._held = b"\r" if rest is None and content.endswith(b"\r") else b""
         if self._held:
             content = content[:-1]
-        if not _has_crlf_alone(content):
+        if not has_crlf_alone(content, _HEAD, _TAIL):
             self.line_ends_changed = True
             content = content.replace(b"\r\r\n", b"\r\n").replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
         self.size += len(content)
@@ -97,21 +99,3 @@ def _find_line_dot(buffer: bytes, start: int) -> int:
             return dot - 2 if dot >= 0 else dot
         after = dot + 1
     return buffer.find(b"\r\n.", after - 2)
-
-
-def _has_crlf_alone(content: bytes) -> bool:
-    breaks = content.count(b"\n")
-    return breaks == content.count(b"\r") and breaks == _count_crlf(content)
-
-
-def _count_crlf(content: bytes) -> int:
-    """Count CR LF. Where all lines have one length, as in base64, it looks only at their ends."""
-    start = content.find(b"\n", _HEAD) + 1
-    end = content.rfind(b"\n", start, -_TAIL) + 1
-    length = content.find(b"\n", start) + 1 - start
-    if start and end > start and length > 1 and (end - start) % length == 0:
-        lines = (end - start) // length
-        ends = content[start + length - 2 : end : length], content[start + length - 1 : end : length]
-        if ends == (b"\r" * lines, b"\n" * lines):
-            return content.count(b"\r\n", 0, start) + lines + content.count(b"\r\n", end)
-    return content.count(b"\r\n")
