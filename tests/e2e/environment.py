@@ -72,7 +72,6 @@ unsafe = true
 [node]
 name = "{name}"
 """
-_ALLOWED = {"MAILBRIDGE_TEST_POSTGRESQL": "1"}
 # The fixture `_database` sets it: the daemons then use PostgreSQL.
 server: PostgresServer | None = None
 
@@ -202,7 +201,7 @@ class Environment:
 
     async def _start(self, log: int) -> asyncio.subprocess.Process | PreloadedProcess:
         options = ("-X", "dev", "-W", "error") if self._strict else ()
-        arguments, env = ("serve", "--config", str(self.config)), {"PATH": os.environ["PATH"], **_ALLOWED, **self._env}
+        arguments, env = ("serve", "--config", str(self.config)), {"PATH": os.environ["PATH"], **self._env}
         if not self._under and set(self._env) <= {*FAULTS}:
             forker = preloaded(*options, library=env.get("LD_PRELOAD"))
             program = with_fork_server(f"{ATTACH_FAULTS}\n{self._program}" if self._env else self._program)
@@ -299,7 +298,7 @@ class Environment:
         return await self._run(*args, "--config", str(self.config))
 
     async def _run(self, *args: str) -> tuple[int, str, str]:
-        start = Start(arguments=args, env={**os.environ, **_ALLOWED})
+        start = Start(arguments=args, env=dict(os.environ))
         status, output, errors = await asyncio.to_thread(preloaded().run, start, b"", PATIENCE)
         return status, output.decode(), errors.decode()
 

@@ -39,7 +39,7 @@ async def _import_under_load(folder: Path, port: int, url: str) -> None:
     done = threading.Event()
     page, _ = render("A page.")
     clients = [Client(f"client{n}", [port], page, done, ENDINGS, digit=5 + n) for n in range(3)]
-    env = Environment(folder, more=FAST, step=0.05, smtp_port=port, env={"MAILBRIDGE_TEST_POSTGRESQL": "1"}, uploads=3)
+    env = Environment(folder, more=FAST, step=0.05, smtp_port=port, uploads=3)
     async with env:
         await env.start_myfax()
         await env.start()

@@ -35,8 +35,7 @@ STATES = get_args(FaxState)
 
 
 @pytest.fixture(autouse=True)
-def server(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
-    monkeypatch.setenv("MAILBRIDGE_TEST_POSTGRESQL", "1")
+def server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
     yield postgres_server
     postgres_server.drop_all()
 
@@ -94,7 +93,7 @@ def with_sqlite(state: Path) -> Path:
 
 
 def loaded(config: Path) -> Config:
-    return load(config, {"MAILBRIDGE_TEST_POSTGRESQL": "1"})
+    return load(config, {})
 
 
 def import_(config: Path, source: Path, *more: str) -> Done:
@@ -292,7 +291,6 @@ def test_an_import_that_fails_in_its_last_transaction_is_run_again(
         refused = run("serve", "--config", with_sqlite(source))
         assert (refused.status, "was interrupted; run mailbridge import again" in refused.errors) == (78, True)
     monkeypatch.undo()
-    monkeypatch.setenv("MAILBRIDGE_TEST_POSTGRESQL", "1")
     again = sqlite_import.import_sqlite(config, source, dry_run=False, damaged=False, progress=lambda *_: None)
     assert again.done_before is undecided
     marked = moved_to(source)
