@@ -16,6 +16,7 @@ class WatchedMailboxes:
 
     def __init__(self, background: Background, member: Member | None) -> None:
         self._background, self._member = background, member
+        self._told: dict[str, datetime] = {}  # by mailbox: its last contact, as other nodes have told it
         if member is not None:
             member.facts = self.facts
 
@@ -37,10 +38,11 @@ class WatchedMailboxes:
         return {watcher.name: self._fact(lease, watcher)[1] for lease, watcher in self._background.leased(Watcher)}
 
     def _fact(self, lease: str, watcher: Watcher) -> tuple[bool, datetime | None]:
-        if self._member is None or self._member.has(lease):
-            return watcher.connected, watcher.last_contact
-        told = self._member.known_of(lease)
-        if told is None:
-            return False, watcher.last_contact
-        last = told["last_contact"]
-        return told["connected"], None if last is None else datetime.fromisoformat(last)
+        mine = self._member is None or self._member.has(lease)
+        told = None if self._member is None or mine else self._member.known_of(lease)
+        if told is not None and told["last_contact"] is not None:
+            self._told[watcher.name] = datetime.fromisoformat(told["last_contact"])
+        # While the lease passes from one node to another, what was told before still holds.
+        known = [at for at in (self._told.get(watcher.name), watcher.last_contact) if at is not None]
+        connected = watcher.connected if mine else told is not None and told["connected"]
+        return connected, max(known, default=None)
