@@ -67,22 +67,22 @@ def test_migrate_creates_the_tables_once(tmp_path: Path, server: PostgresServer)
         refused = run(command, "--config", of)
         fault = "mailbridge: the database of store.url has no tables of mailbridge; run mailbridge migrate"
         assert (refused.status, refused.errors.splitlines()[-1]) == (1, fault)
-    assert run("migrate", "--config", config).output == "created the tables of schema 4\n"
-    assert printed(config, "migrate") == {"found": 4, "now": 4}
+    assert run("migrate", "--config", config).output == "created the tables of schema 5\n"
+    assert printed(config, "migrate") == {"found": 5, "now": 5}
     assert printed(config, "queue") == []
     server.ask("empty", "UPDATE meta SET value = '9' WHERE key = 'schema'")
     for command in ("queue", "migrate", "serve"):
         done = run(command, "--config", config)
-        assert (done.status, "has schema 9, this mailbridge knows 4" in done.errors) == (78, True)
+        assert (done.status, "has schema 9, this mailbridge knows 5" in done.errors) == (78, True)
 
 
 def test_a_program_that_a_newer_schema_still_suits_goes_on(config: Path, server: PostgresServer) -> None:
     database = server.database("a")
-    server.ask(database, "UPDATE meta SET value = '5' WHERE key = 'schema'")
-    server.ask(database, "INSERT INTO meta (key, value) VALUES ('oldest', '4')")
+    server.ask(database, "UPDATE meta SET value = '6' WHERE key = 'schema'")
+    server.ask(database, "INSERT INTO meta (key, value) VALUES ('oldest', '5')")
     assert printed(config, "queue") == []
-    assert printed(config, "migrate") == {"found": 5, "now": 5}
-    server.ask(database, "UPDATE meta SET value = '5' WHERE key = 'oldest'")
+    assert printed(config, "migrate") == {"found": 6, "now": 6}
+    server.ask(database, "UPDATE meta SET value = '6' WHERE key = 'oldest'")
     assert run("queue", "--config", config).status == 78
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.operations import Operations
 
 from mailbridge.errors import SchemaTooNew, StateLocked, StoreUnavailable
 from mailbridge.model import Cursor
 from mailbridge.store import migrations, schema
+from mailbridge.store.migrations.to_5 import upgrade
 from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import migrate
 from tests.factories import NOW
@@ -24,7 +26,7 @@ from tests.wait_helpers import PATIENCE
 
 # Written once by the code of each schema, and not changed since: faxes and deliveries in every state, a received document;
 # from schema 2 on also a pending deletion and an audit line, from schema 3 on received items and a condition.
-FROZEN = {number: Path(__file__).with_name(f"schema-{number}.sql") for number in (1, 2, 3)}
+FROZEN = {number: Path(__file__).with_name(f"schema-{number}.sql") for number in (1, 2, 3, 4)}
 TABLES: dict[int, tuple[str, ...]] = {1: ("cursor", "delivery", "envelope", "event", "fax", "handled")}
 TABLES[2] = (*TABLES[1], "audit", "erasure", "tally")
 TABLES[3] = (*TABLES[2], "receipt", "listing")
@@ -37,6 +39,7 @@ RENAMED = {
     "listing": "listing_progress",
 }
 RENAMED_COLUMNS = {"noun": "kind"}
+TABLES[4] = tuple(RENAMED.get(name, name) for name in TABLES[3])
 
 
 @pytest.fixture(params=sorted(FROZEN))
@@ -138,11 +141,12 @@ def test_a_failed_migration_changes_nothing(old: Path, monkeypatch: pytest.Monke
     number = int(version(old))
     before, was = content(old, number), shape(old)
 
-    def fail(*_: object) -> None:
+    def fail(op: Operations) -> None:
+        upgrade(op)
         raise OSError(28, "the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mailbridge.store.migrations.to_4._stopped_webhook", fail)
+        patch.setattr("mailbridge.store.migrations.to_5.upgrade", fail)
         with pytest.raises(StoreUnavailable, match="full"):
             with_store(old, nothing)
     assert (version(old), content(old, number), shape(old)) == (str(number), before, was)

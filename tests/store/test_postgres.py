@@ -280,18 +280,18 @@ def test_p19_a_step_of_a_later_version_runs_while_nodes_of_this_one_work(
         @staticmethod
         def upgrade(op: Any) -> None:
             op.add_column("fax", Column("new", Text))
-            op.execute("INSERT INTO meta (key, value) VALUES ('oldest', '4')")
+            op.execute("INSERT INTO meta (key, value) VALUES ('oldest', '5')")
 
     async def scenario(store: SqlStore) -> None:
         await accepted(store, a_fax())
         with monkeypatch.context() as later:
-            later.setattr(schema, "SCHEMA_VERSION", 5)
-            later.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_5": Step}.__getitem__)
-            with pytest.raises(StoreUnavailable, match="has schema 4, this mailbridge needs 5; run mailbridge migrate"):
+            later.setattr(schema, "SCHEMA_VERSION", 6)
+            later.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_6": Step}.__getitem__)
+            with pytest.raises(StoreUnavailable, match="has schema 5, this mailbridge needs 6; run mailbridge migrate"):
                 await a_store(tmp_path).__aenter__()
             url = only_postgres.url(only_postgres.database(str(tmp_path)))
-            assert await asyncio.to_thread(postgres.migrate, url, unsafe=True) == (4, 5)
-            assert await asyncio.to_thread(postgres.migrate, url, unsafe=True) == (5, 5)
+            assert await asyncio.to_thread(postgres.migrate, url, unsafe=True) == (5, 6)
+            assert await asyncio.to_thread(postgres.migrate, url, unsafe=True) == (6, 6)
         await accepted(store, a_fax())
         async with a_store(tmp_path) as other:
             assert len(await other.run(lambda tx: tx.faxes.newest())) == 2
@@ -309,14 +309,14 @@ def test_p19_migrate_steps_back_where_a_table_is_locked(
             op.add_column("fax", Column("new", Text))
 
     database = only_postgres.database(str(tmp_path))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 5)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 6)
     monkeypatch.setattr(postgres, "_MIGRATION_LIMITS", "SET LOCAL lock_timeout = '1ms'")
-    monkeypatch.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_5": Step}.__getitem__)
+    monkeypatch.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_6": Step}.__getitem__)
     with psycopg.connect(only_postgres.url(database)) as busy:
         busy.execute("SELECT count(*) FROM fax")
         with pytest.raises(StoreUnavailable, match="lock timeout"):
             postgres.migrate(only_postgres.url(database), unsafe=True)
-    assert postgres.migrate(only_postgres.url(database), unsafe=True) == (4, 5)
+    assert postgres.migrate(only_postgres.url(database), unsafe=True) == (5, 6)
 
 
 class Server:

@@ -36,7 +36,6 @@ def upgrade(op: Operations) -> None:
     _notices(op)
     _console_session(op)
     _lists(op)
-    _shared(op)
     op.execute("UPDATE meta SET key = 'condition: ' || substr(key, 7) WHERE key LIKE 'mark: %'")
 
 
@@ -145,22 +144,6 @@ def _console_session(op: Operations) -> None:
         sa.Column("agent", sa.Text, nullable=False),
     )
     op.create_index("ix_console_session_user", "console_session", ["user"])
-
-
-def _shared(op: Operations) -> None:
-    op.create_table("secret", sa.Column("name", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False))
-    op.create_table(
-        "oauth_token",
-        sa.Column("mailbox", sa.Text, primary_key=True),
-        sa.Column("configured", sa.Text, nullable=False),
-        *(sa.Column(name, sa.Text) for name in ("refresh_token", "access_token")),
-        sa.Column("renew_at", sa.BigInteger),
-        sa.Column("asked_by", sa.Text),
-        sa.Column("asked_until", sa.BigInteger),
-    )
-    op.create_table(
-        "poll_request", sa.Column("fax_id", sa.Text, primary_key=True), sa.Column("at", sa.BigInteger, nullable=False)
-    )
 
 
 def _lists(op: Operations) -> None:
