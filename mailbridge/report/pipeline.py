@@ -24,7 +24,7 @@ from mailbridge.report.imap_connection import Connection
 from mailbridge.report.imap_responses import FIRST_BYTES, FetchedMail
 from mailbridge.report.mail_fetcher import Batch, MailFetcher
 from mailbridge.report.mail_marker import MailMarker
-from mailbridge.report.parser import digest, parse
+from mailbridge.report.parser import has_fax_field, parse
 from mailbridge.report.received_document import SpooledMail, spool_mail
 from mailbridge.report.recorder import Recorder
 from mailbridge.report.trust import verify
@@ -81,7 +81,7 @@ class Pipeline:
             if batch.undeliverable:
                 why = "the mail server cannot return this mail"
                 cursor = await self._record([self._recorder.unreadable(batch.uids[0], cursor, why)], cursor)
-            fax_mails = [mail for mail in batch.mails if mail.uid > cursor.last_uid and digest(mail) is not None]
+            fax_mails = [mail for mail in batch.mails if mail.uid > cursor.last_uid and has_fax_field(mail)]
             for start in range(0, len(fax_mails), GROUP):
                 cursor = await self._process_group(connection, fax_mails[start : start + GROUP], cursor)
             if batch.uids and batch.uids[-1] > cursor.last_uid:
