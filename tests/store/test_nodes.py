@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mailbridge.clock import steady
 from mailbridge.errors import StoreUnavailable, UploadSuperseded
 from mailbridge.fax.interrupted_uploads import recover_interrupted
 from mailbridge.fax.outcome import UploadOutcome, apply_outcome
@@ -312,6 +313,14 @@ def test_the_size_of_the_database_is_known_to_each_node(tmp_path: Path) -> None:
         assert size > 1_000_000
 
     with_two_nodes(tmp_path, scenario)
+
+
+def test_p7_a_node_counts_the_time_in_which_its_machine_slept(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with a_node(tmp_path) as node:
+            assert node.node._monotonic is steady
+
+    asyncio.run(main())
 
 
 def test_p7_a_nodes_time_is_the_databases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
