@@ -21,6 +21,8 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mailbridge.demo.simulator import SimFax
 from mailbridge.page.text_page import render
 from tests.e2e.environment import Environment
@@ -145,6 +147,7 @@ async def sending(env: Environment, *ports: int) -> AsyncIterator[list[Client]]:
     await asyncio.to_thread(clients[0].deliver, "<doubtful@example.co.il>", "03-9876591@fax.local")
 
 
+@pytest.mark.database("sqlite", reason="test_kill_nodes.py does it with PostgreSQL")
 def test_kill_9_at_random_moments_under_load(tmp_path: Path, free_port: int) -> None:
     asyncio.run(rounds(tmp_path, free_port))
 
