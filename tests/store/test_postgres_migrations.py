@@ -16,7 +16,7 @@ from tests.store import frozen_postgres
 from tests.store.frozen_postgres import dump, frozen, load
 
 # The first one that PostgreSQL had.
-FIRST = 4
+FIRST = 5
 FROZEN = range(FIRST, schema.SCHEMA_VERSION + 1)
 
 
