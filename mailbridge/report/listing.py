@@ -7,6 +7,9 @@ counts as an item's only if it has the same document: a forged mail must not hid
 The transaction that records new items also stores how far the list was compared; each later round looks back a day before that.
 The transaction that emits an event stores its id in the item, and an item that has one emits nothing. So a crash between two
 steps neither loses a fax nor reports it twice. A document without an event is deleted as an orphan.
+
+Each download is stored under a name of its own. With several nodes, one that was paused, and has lost the list to another, so
+neither replaces nor deletes the document of the event that the other has emitted.
 """
 
 from __future__ import annotations
@@ -17,14 +20,15 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 from mailbridge import log
-from mailbridge.errors import MailbridgeError
-from mailbridge.model import ReceivedItem
+from mailbridge.errors import MailbridgeError, Undecided
+from mailbridge.model import ReceivedItem, new_id
 from mailbridge.myfax import MyFax
 from mailbridge.report.document_download import Documents, NotFetched, content_type, file_stem
 from mailbridge.report.listing_recorder import BATCH, LONGEST, OVERLAP, ListingOptions, ListingRecorder
 from mailbridge.report.received_document import discard_documents, spool_document
 from mailbridge.retry import backoff
 from mailbridge.runtime import Runtime
+from mailbridge.store.spool_paths import received_name
 
 # A document that so many rounds could not download is reported as missing.
 TRIES: Final = 5
@@ -88,7 +92,9 @@ class Listing:
         now = self._runtime.clock()
         try:
             emitted = await self._runtime.store.run(lambda tx: self._recorder.emit(tx, item.id, document, defects, now))
-        except BaseException:
+        except Undecided:  # the event may be there, and name the document
+            raise
+        except Exception:  # and not a cancellation, which does not cancel the transaction
             await discard_documents(self._runtime.spool, [document] if document else [], self.name)
             raise
         if not emitted:
@@ -110,7 +116,8 @@ class Listing:
         type_, ending = content_type(file.read(64))
         file.seek(0)
         name = file_stem(item.at, item.caller, self._options.zone) + ending
-        return spool_document(self._runtime.spool, item.id, _chunks(file), type_, name)
+        stored_as = received_name(new_id(item.id.partition("_")[0]), 1)
+        return spool_document(self._runtime.spool, stored_as, _chunks(file), type_, name)
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

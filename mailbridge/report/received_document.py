@@ -1,7 +1,8 @@
 """The fourth step of the pipeline: the documents of a received fax go into the spool.
 
 They go there before the transaction that names them, so that an event never names a file that is missing. If the transaction
-fails, or does not need them, the files are discarded; after a crash in between, `store.orphans` deletes it at the next start.
+fails, or does not need them, the files are discarded. After a crash in between, or where nobody knows whether the transaction was
+committed, those that no event names are deleted later, by `store.orphans` or `store.unnamed_bodies`.
 """
 
 from __future__ import annotations
@@ -50,8 +51,11 @@ def spool_mail(mail: VerifiedMail, spool: Spool) -> SpooledMail:
     return SpooledMail(mail.uid, mail.report, mail.digest, fax_id, tuple(documents))
 
 
-def spool_document(spool: Spool, item_id: str, content: Iterable[bytes], content_type: str, filename: str) -> dict[str, Any]:
-    """Spool a received document durably, blocking, and return it as events hold it. Raises StoreUnavailable."""
+def spool_document(spool: Spool, name: str, content: Iterable[bytes], content_type: str, filename: str) -> dict[str, Any]:
+    """Spool a received document durably, blocking, and return it as events hold it; `name` is by `received_name`.
+
+    Raises StoreUnavailable.
+    """
     digest, size = hashlib.sha256(), 0
 
     def counted() -> Iterator[bytes]:
@@ -61,7 +65,7 @@ def spool_document(spool: Spool, item_id: str, content: Iterable[bytes], content
             size += len(piece)
             yield piece
 
-    path = spool.store_received(item_id, counted())
+    path = spool.store_received(name, counted())
     return document_data(path, digest.hexdigest(), size, content_type, filename)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from mailbridge import log
-from mailbridge.errors import StoreUnavailable
+from mailbridge.errors import StoreUnavailable, Undecided
 from mailbridge.model import Cursor, Report
 from mailbridge.report.received_document import SpooledMail, discard_documents
 from mailbridge.report.received_fax_recorder import ReceivedFaxRecorder
@@ -36,6 +36,8 @@ class Recorder:
         now, cursor = self._runtime.clock(), replace(cursor, last_uid=mails[-1].uid)
         try:
             recorded = await self._runtime.store.run(lambda tx: self.apply(tx, mails, cursor, now))
+        except Undecided:  # the events may be there, and name the documents
+            raise
         except StoreUnavailable:  # nothing was recorded, and the next try spools the documents again
             await self._discard(mails)
             raise

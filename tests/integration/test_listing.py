@@ -17,7 +17,7 @@ import pytest
 
 from mailbridge.assembly import Assembly
 from mailbridge.config import load
-from mailbridge.errors import NotTaken, StoreUnavailable
+from mailbridge.errors import NotTaken, StoreUnavailable, Undecided
 from mailbridge.report import listing as listing_module
 from mailbridge.report.document_download import Documents, NotFetched
 from mailbridge.report.listing import TRIES
@@ -570,6 +570,91 @@ def test_a_store_that_is_unavailable_leaves_the_fax_to_a_later_round(tmp_path: P
         monkeypatch.setattr(ListingRecorder, "emit", emit)
         await setup.rounds(listing)
         assert await setup.sources() == [FROM_LIST]
+
+    play(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("lost", ["answer", "caller"])
+def test_an_event_whose_commit_is_not_answered_keeps_its_document(
+    tmp_path: Path, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database commits, and the answer is lost with its server, or the daemon stops before it comes."""
+
+    async def scenario(setup: Office) -> None:
+        listing = setup.listing()
+        await setup.rounds(listing)
+        setup.myfax.add(setup.now)
+        await setup.rounds(listing, GRACE_ROUNDS)
+        run, real = setup.store.run, ListingRecorder.emit
+        emitting = False
+
+        def emit(*more: Any) -> bool:
+            nonlocal emitting
+            emitting = True
+            return real(*more)
+
+        async def unanswered(work: Any) -> Any:
+            result = await run(work)
+            if emitting:
+                raise Undecided("the connection is lost") if lost == "answer" else asyncio.CancelledError
+            return result
+
+        monkeypatch.setattr(ListingRecorder, "emit", emit)
+        monkeypatch.setattr(setup.store, "run", unanswered)
+        with pytest.raises(Undecided if lost == "answer" else asyncio.CancelledError):
+            await setup.rounds(listing)
+        monkeypatch.undo()
+        await setup.rounds(listing, 3)
+        [event] = await setup.events()
+        assert setup.files() == {event.data["document"]["path"]}
+
+    play(tmp_path, scenario)
+
+
+def test_a_mail_whose_commit_is_not_answered_keeps_its_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(setup: Office) -> None:
+        run = setup.store.run
+
+        async def unanswered(work: Any) -> Any:
+            await run(work)
+            raise Undecided("the connection is lost")
+
+        monkeypatch.setattr(setup.store, "run", unanswered)
+        with pytest.raises(Undecided):
+            await setup.mail(setup.now)
+        monkeypatch.undo()
+        [event] = await setup.events()
+        assert setup.files() == {event.data["document"]["path"]}
+
+    play(tmp_path, scenario)
+
+
+def test_a_list_that_another_node_has_taken_over_leaves_the_document_of_its_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node is paused while it downloads a document. Another one reports the fax, and then the first goes on."""
+
+    async def scenario(setup: Office) -> None:
+        paused, other = setup.listing(), setup.listing()
+        for listing in (paused, other):
+            await setup.rounds(listing)
+        setup.myfax.add(setup.now)
+        await setup.rounds(other, GRACE_ROUNDS)
+        fetch, is_paused = Documents.fetch, False
+
+        async def pausing(self: Documents, *more: Any) -> None:
+            nonlocal is_paused
+            await fetch(self, *more)
+            if not is_paused:
+                is_paused = True
+                await setup.rounds(other)
+                assert len(await setup.events()) == 1
+
+        monkeypatch.setattr(Documents, "fetch", pausing)
+        await setup.rounds(paused)
+        assert is_paused
+        [event] = await setup.events()
+        assert setup.files() == {event.data["document"]["path"]}
 
     play(tmp_path, scenario)
 
