@@ -46,6 +46,7 @@ from mailbridge.submission.local_submission import LocalSubmission
 from mailbridge.submission.page_pictures import PagePictures
 from mailbridge.submission.sandbox import missing_parts
 from mailbridge.submission.server import SmtpService
+from mailbridge.submission.shared_drafts import SharedDrafts
 from mailbridge.watched_mailboxes import WatchedMailboxes
 from mailbridge.web.app import Check, build
 from mailbridge.web.link_key import load_link_key
@@ -109,7 +110,8 @@ class Daemon:
             self._letter_reader = await self._start_letter_reader(stack)
             self._smtp = SmtpService(self._config, runtime, self._letter_reader, self._sockets)
             self._pictures = PagePictures(self._letter_reader.picture)
-            self._drafts = Drafts(self._smtp, self._letter_reader, runtime, self._config.smtp.domains[0])
+            kind = SharedDrafts if store.member else Drafts
+            self._drafts = kind(self._smtp, self._letter_reader, runtime, self._config.smtp.domains[0])
             stack.callback(self._drafts.close)
 
             group = await stack.enter_async_context(asyncio.TaskGroup())

@@ -45,7 +45,7 @@ class Drafts(Protocol):
     async def create(self, transaction: Any, write: Callable[[Callable[[bytes], None]], None]) -> Draft:
         """Keep a mail as a draft; `write` writes its bytes, in a thread."""
 
-    def get(self, key: str, user: str) -> Draft | None:
+    async def find(self, key: str, user: str) -> Draft | None:
         """Return this user's draft, also one that was sent; None if there is none, or none any more."""
 
     async def send(self, key: str, user: str) -> str | None:
@@ -54,5 +54,5 @@ class Drafts(Protocol):
     def check_again(self, tx: Transaction, fax: Fax) -> None:
         """Check whether the user of an earlier fax may send it again now."""
 
-    def discard(self, key: str, user: str) -> None:
+    async def drop(self, key: str, user: str) -> None:
         """Delete a draft that was not sent."""

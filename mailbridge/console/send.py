@@ -148,7 +148,7 @@ def sender_of(visit: Visit) -> str:
 
 async def show_draft(visit: Visit) -> Response:
     """Show what will be sent, with its pages."""
-    draft = _own(visit)
+    draft = await _own(visit)
     if draft is None:
         return _gone(visit)
     if draft.fax_id is not None:
@@ -159,19 +159,19 @@ async def show_draft(visit: Visit) -> Response:
 
 async def show_draft_page(visit: Visit) -> Response:
     """Show one page of a draft as a picture."""
-    draft = _own(visit)
+    draft = await _own(visit)
     return _gone(visit) if draft is None else await image_response(visit, draft.documents)
 
 
 async def show_draft_page_view(visit: Visit) -> Response:
     """Show one page of a draft, large."""
-    draft = _own(visit)
+    draft = await _own(visit)
     return _gone(visit) if draft is None else await view_response(visit, draft.documents, f"/send/{draft.key}")
 
 
 async def send_draft(visit: Visit) -> Response:
     """Send a draft, unless it was sent already, and show its fax."""
-    before = _own(visit)
+    before = await _own(visit)
     was_sent = before is not None and before.fax_id is not None
     try:
         fax_id = await visit.console.services.drafts.send(visit.path("key"), visit.user.name)
@@ -187,12 +187,12 @@ async def send_draft(visit: Visit) -> Response:
 
 async def discard_draft(visit: Visit) -> Response:
     """Delete a draft."""
-    visit.console.services.drafts.discard(visit.path("key"), visit.user.name)
+    await visit.console.services.drafts.drop(visit.path("key"), visit.user.name)
     return visit.redirect("/send", "discarded")
 
 
-def _own(visit: Visit) -> Draft | None:
-    return visit.console.services.drafts.get(visit.path("key"), visit.user.name)
+async def _own(visit: Visit) -> Draft | None:
+    return await visit.console.services.drafts.find(visit.path("key"), visit.user.name)
 
 
 def _gone(visit: Visit) -> Response:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from mailbridge.store.draft_records import DraftRecord
 
 
 class ConsoleSession(NamedTuple):
@@ -17,6 +20,22 @@ class ConsoleSession(NamedTuple):
     expires_at: datetime
     client: str  # IP address of the browser
     agent: str  # what the browser calls itself
+
+
+class DraftRecords(Protocol):
+    """Drafts of the console, where several nodes serve it."""
+
+    def add(self, key: str, user: str, record: Mapping[str, Any], now: datetime, oldest: datetime) -> None:
+        """Store a draft, and delete those that were made before `oldest`."""
+
+    def get(self, key: str, user: str) -> DraftRecord | None:
+        """Return a draft of this user, or None."""
+
+    def mark_sent(self, key: str, fax_id: str) -> None:
+        """Record the first fax of a draft."""
+
+    def delete(self, key: str, user: str) -> None:
+        """Delete a draft of this user that was not sent."""
 
 
 class ConsoleSessions(Protocol):

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from mailbridge.model import Cursor, Event, ListingProgress, ReceivedItem
-from mailbridge.store.console_interface import ConsoleSessions
+from mailbridge.store.console_interface import ConsoleSessions, DraftRecords
 from mailbridge.store.delivery_interface import Deliveries, StoppedWebhooks
 from mailbridge.store.fax_interface import Faxes, PollRequests, Sending, Submissions
 from mailbridge.store.hand_over import HandOver
@@ -203,6 +203,8 @@ class Transaction(Protocol):
     def sending(self) -> Sending: ...
     @property
     def poll_requests(self) -> PollRequests: ...
+    @property
+    def drafts(self) -> DraftRecords: ...
     @property
     def secrets(self) -> Secrets: ...
     @property

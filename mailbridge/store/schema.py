@@ -311,6 +311,17 @@ console_session = Table(
     Column("agent", Text, nullable=False),  # what the browser calls itself (User-Agent), shortened
 )
 
+# Mails that people compose in the console, where several nodes serve it. Written by `submission.shared_drafts`.
+draft = Table(
+    "draft",
+    metadata,
+    Column("key", Text, primary_key=True),  # random, in its address
+    Column("user", Text, nullable=False),  # who composes it
+    Column("made_at", Instant, nullable=False),
+    Column("fax_id", Text),  # its first fax, once it was sent
+    Column("record", JSON, nullable=False),  # what is shown of it, and where its mail is
+)
+
 # Secrets that mailbridge makes itself: the key of document links. Added once.
 secret = Table(
     "secret",

@@ -7,7 +7,7 @@ mail, so it costs no commit of its own; a larger one is put before that. A body 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -53,7 +53,7 @@ class SharedMail(BufferedMail[ScratchFile]):
         """Put a large mail, durably, with what was derived from it. Raises StoreUnavailable."""
         self._derived = derived
         if self._was_put or self.size + len(derived) > PIECE:
-            await self._put()
+            await self._put(self._finish)
             self.body = ()
         elif self._file is None:
             self.body = (self._content, derived)
@@ -61,19 +61,27 @@ class SharedMail(BufferedMail[ScratchFile]):
             self.body = (await asyncio.to_thread(self._file.read_at, 0, self.size), derived)
 
     async def store_draft(self, derived: bytes) -> None:
-        """Put the mail already: what is shown of it is read by its path. Raises StoreUnavailable."""
+        """Put the mail already: what is shown of it is read by its path. Raises StoreUnavailable.
+
+        The file stays as it is: the mail will be read again.
+        """
         self._derived = derived
-        await self._put()
+        await self._put(lambda: None)
 
     async def discard_draft(self) -> None:
         """Do nothing: `store` replaces the body."""
 
-    async def _put(self) -> None:
+    async def _put(self, after: Callable[[], None]) -> None:
         self._was_put = True
-        await self._spool.run(self._put_blocking)
 
-    def _put_blocking(self) -> None:
-        self._spool.bodies.put(self.relpath, self._pieces())
+        def work() -> None:
+            self._spool.bodies.put(self.relpath, self._pieces())
+            after()
+
+        await self._spool.run(work)
+
+    def _finish(self) -> None:
+        """Let the file be what the body is."""
         if self._file is not None:
             self._file.end_with(self.size, self._derived)
 

@@ -13,6 +13,7 @@ from mailbridge.store.conditions import Conditions
 from mailbridge.store.console_sessions import ConsoleSessions
 from mailbridge.store.deadlines import pull_in_new_work, shift_deadlines
 from mailbridge.store.deliveries import Deliveries
+from mailbridge.store.draft_records import DraftRecords
 from mailbridge.store.events import Describe, Events, Route
 from mailbridge.store.faxes import Faxes
 from mailbridge.store.hand_over import HandOver
@@ -58,6 +59,7 @@ class SqlTransaction:
         self.stopped_webhooks = StoppedWebhooks(sql)
         self.sending = Sending(sql)
         self.poll_requests = PollRequests(sql, self.faxes)
+        self.drafts = DraftRecords(sql)
         self.secrets = Secrets(sql)
         self.oauth_tokens = OAuthTokens(sql)
         self.conditions = Conditions(sql)

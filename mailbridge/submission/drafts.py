@@ -43,7 +43,7 @@ class Gateway(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Draft:
+class DraftFacts:
     """One mail that waits for its person. `key` names it; `fax_id` is its first fax, once sent."""
 
     key: str
@@ -54,10 +54,8 @@ class Draft:
     documents: tuple[Document, ...]  # in the order in which they are faxed
     passed_over: tuple[str, ...]  # names of files that are not faxed
     transaction: MailTransaction
-    file: NewDraft
     send_at: datetime | None  # not before this time
     fax_id: str | None = None
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def numbers(self) -> list[str]:
@@ -71,8 +69,16 @@ class Draft:
         return None if None in counts else sum(count for count in counts if count)
 
 
+@dataclass(slots=True, kw_only=True)
+class Draft(DraftFacts):
+    """A draft of this process, in its `file`."""
+
+    file: NewDraft
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Drafts:
-    """The drafts of all users. `domain` is one of the gateway's."""
+    """The drafts of all users. See `shared_drafts` for several nodes. `domain` is one of the gateway's."""
 
     def __init__(self, gateway: Gateway, read_letter: ReadLetter, runtime: Runtime, domain: str) -> None:
         self._gateway, self._read_letter, self._runtime = gateway, read_letter, runtime
@@ -137,6 +143,14 @@ class Drafts:
         """Return this user's draft, also one that was sent; None if there is none, or none any more."""
         draft = self._drafts.get(key) or self._sent.get(key)
         return draft if draft is not None and draft.user == user else None
+
+    async def find(self, key: str, user: str) -> DraftFacts | None:
+        """Return this user's draft, wherever it was made, also one that was sent. Raises StoreUnavailable."""
+        return self.get(key, user)
+
+    async def drop(self, key: str, user: str) -> None:
+        """Delete a draft that was not sent, wherever it was made. Raises StoreUnavailable."""
+        self.discard(key, user)
 
     async def send(self, key: str, user: str) -> str | None:
         """Send a draft, unless it was sent already; return the id of its first fax, None if there is no such draft any more.

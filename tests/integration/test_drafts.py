@@ -15,6 +15,8 @@ from mailbridge.config import Config
 from mailbridge.errors import Refused, StoreUnavailable
 from mailbridge.runtime import Runtime
 from mailbridge.store.local_spool import LocalSpool
+from mailbridge.store.spool import Spool
+from mailbridge.store.sql_store import SqlStore
 from mailbridge.store.sqlite import SqliteStore
 from mailbridge.submission import drafts as drafts_module
 from mailbridge.submission.drafts import Draft, Drafts
@@ -32,8 +34,16 @@ NOTHING = b"From: dana@example.co.il\r\nSubject: contract\r\n\r\n"
 class Office:
     """Everything that drafts need, with a real reader of letters."""
 
-    def __init__(self, state: Path, store: SqliteStore, reader: LetterReader, **user: Any) -> None:
-        self.store, self.spool = store, LocalSpool(state / "spool")
+    def __init__(
+        self,
+        state: Path,
+        store: SqlStore,
+        reader: LetterReader,
+        spool: Spool | None = None,
+        kind: type[Drafts] = Drafts,
+        **user: Any,
+    ) -> None:
+        self.store, self.spool = store, spool or LocalSpool(state / "spool")
         self.runtime = Runtime(store, self.spool, lambda: datetime.now(UTC), random.random)
         account = {"email": "a@example.co.il", "password": "x"}
         self.config = Config.model_validate(
@@ -45,7 +55,7 @@ class Office:
             }
         )
         self.gateway = SmtpService(self.config, self.runtime, reader)
-        self.drafts = Drafts(self.gateway, reader, self.runtime, "fax.local")
+        self.drafts = kind(self.gateway, reader, self.runtime, "fax.local")
 
     async def draft(self, *to: str, content: bytes = TEXT, user: str = "dana") -> Draft:
         transaction = self.drafts.begin(user, "192.0.2.9", "dana@example.co.il")
@@ -57,7 +67,8 @@ class Office:
         return [fax.id for fax in await self.store.run(lambda tx: tx.faxes.newest(None))]
 
     def files(self) -> list[str]:
-        return sorted(path.suffix for path in (self.spool.root / "mail").rglob("*") if path.is_file())
+        root = self.config.state_dir / "spool/mail"
+        return sorted(path.suffix for path in root.rglob("*") if path.is_file())
 
 
 def in_office(state: Path, scenario: Callable[[Office], Awaitable[None]], **user: Any) -> None:

@@ -1,4 +1,4 @@
-"""Schema 5: the key of document links, OAuth tokens and requests of reports, which were in files or in memory."""
+"""Schema 5: the key of document links, OAuth tokens, requests of reports, and drafts, which were in files or in memory."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ def upgrade(op: Operations) -> None:
             sa.Column("renew_at", sa.BigInteger),
             sa.Column("asked_by", sa.Text),
             sa.Column("asked_until", sa.BigInteger),
+        ),
+        "draft": (
+            sa.Column("key", sa.Text, primary_key=True),
+            sa.Column("user", sa.Text, nullable=False),
+            sa.Column("made_at", sa.BigInteger, nullable=False),
+            sa.Column("fax_id", sa.Text),
+            sa.Column("record", sa.JSON, nullable=False),
         ),
         "poll_request": (sa.Column("fax_id", sa.Text, primary_key=True), sa.Column("at", sa.BigInteger, nullable=False)),
     }
