@@ -1,8 +1,8 @@
 """Migrations from each released schema to the newest: a module `to_N` migrates schema N-1 to N, in one transaction.
 
-From schema 5 on a module is also for PostgreSQL, where nodes of the version before may be at work: it only adds what they do not
-need, and sets the key `oldest` of `meta` to the oldest schema whose version of mailbridge can work with it. What they do need is
-removed a version later.
+PostgreSQL begins with schema 5. From `to_6` on, a module is also for PostgreSQL, where nodes of the former version may work:
+it only adds what they do not need, and sets the key `oldest` of `meta` to the oldest schema whose version of mailbridge can work
+with it. What they do need is removed a version later.
 
 Do not change a module after its release. It describes the tables as they were then, so it never imports `store.schema`.
 """
