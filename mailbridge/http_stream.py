@@ -131,8 +131,11 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
+        """Begin TLS. Raises ConnectError where something came in clear before it, which would be read as the server's answer."""
         loop = asyncio.get_running_loop()
         try:
+            if self._received:
+                raise httpcore.ConnectError("the server, or somebody on the way to it, sent something before TLS began")
             with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
                 async with asyncio.timeout(timeout):
                     secure = await loop.start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)

@@ -218,3 +218,26 @@ def test_a_host_that_is_an_address_needs_no_resolver(monkeypatch: pytest.MonkeyP
             assert await get(http, url) == b"ok"
 
     asyncio.run(main())
+
+
+def test_what_comes_in_clear_before_tls_is_not_taken_for_the_answer(tmp_path: Path) -> None:
+    """Somebody on the way needs no certificate to put an answer before the server's handshake (as CVE-2021-23222)."""
+
+    async def main() -> None:
+        async def forge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(_OK)
+            with contextlib.suppress(OSError):
+                await writer.start_tls(server_tls)
+                await reader.read()
+
+        server_tls, trusted = certificate(tmp_path), ssl.create_default_context()
+        trusted.load_verify_locations(tmp_path / "cert.pem")
+        async with Server(forge).running() as url:
+            stream = await AsyncioBackend().connect_tcp("127.0.0.1", httpx.URL(url).port or 0)
+            await until(lambda: bool(stream.get_extra_info("is_readable")))
+            with pytest.raises(httpcore.ConnectError, match="before TLS"):
+                await stream.start_tls(trusted, "127.0.0.1")
+            assert isinstance(stream, http_stream._Stream)
+            assert stream._transport.is_closing()
+
+    asyncio.run(main())
