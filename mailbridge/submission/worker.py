@@ -110,9 +110,10 @@ def serve(requests: socket.socket, responses: BinaryIO) -> None:
         # The daemon kills a worker that takes too long; if the daemon is gone, the alarm does.
         signal.alarm(int(MAX_SECONDS) + 5)
         request, files, mail = received
-        # It goes on until the next mail, but no processor time passes while the worker waits for that.
         signal.setitimer(signal.ITIMER_PROF, processor_seconds(len(mail) + sum(map(_size, files))))
         response = encode_response(respond(request, files, mail))
+        # What is left of it is not the next mail's: that would be refused if the worker ended while it takes the mail.
+        signal.setitimer(signal.ITIMER_PROF, 0)
         for file in files:
             os.close(file)
         signal.alarm(0)

@@ -33,6 +33,6 @@ def _pages_of_pdf(name: str, content: bytes | memoryview) -> int:
         raise refusal(name, LOCKED if locked else DAMAGED)
     pages = int(pdfium.FPDF_GetPageCount(document))
     pdfium.FPDF_CloseDocument(document)
-    if pages == 0:
-        raise refusal(name, "it has no pages; save or scan it again, and attach the new file")
+    if pages < 1:
+        raise refusal(name, DAMAGED)
     return pages

@@ -411,6 +411,25 @@ def test_attack_5_the_processor_time_of_one_mail_is_limited(root: Path) -> None:
     assert worker.processor_seconds(40_000_000) == 17.0
 
 
+def test_processor_time_of_one_mail_does_not_end_the_worker_while_it_takes_the_next(root: Path) -> None:
+    program = (
+        "import io, socket, time\n"
+        "from mailbridge.submission import worker\n"
+        "from mailbridge.submission.worker_protocol import LetterRequest, Response\n"
+        "worker._SECONDS = 0.2\n"
+        "worker.respond = lambda *_: Response(refused='554 no')\n"
+        "requests = iter([(LetterRequest(path='a', page_mode='auto'), [], b''), None])\n"
+        "def receive(_):\n"
+        "    ends = time.process_time() + 0.5\n"
+        "    while time.process_time() < ends: pass\n"
+        "    return next(requests)\n"
+        "worker.receive_request = receive\n"
+        "worker.serve(socket.socket(), io.BytesIO())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("more", [0, 1])
 def test_mail_within_the_request_is_read_as_one_in_a_file(root: Path, more: int) -> None:
     async def run() -> None:

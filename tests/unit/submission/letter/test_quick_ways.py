@@ -1,17 +1,21 @@
-"""What takes a shorter way through a mail comes to the same as the long way: header fields, and addresses."""
+"""What takes a shorter way through a mail comes to the same as the long way: header fields, addresses, the pages of a PDF."""
 
 from __future__ import annotations
 
 import email.utils
 from pathlib import Path
 
+import pypdfium2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailbridge.errors import Refused
 from mailbridge.submission.letter import headers, mime_headers
+from mailbridge.submission.letter.document_check import pages_of
 from mailbridge.submission.letter.mime_headers import Headers, read_headers
+from mailbridge.submission.letter.pictures import DAMAGED, LOCKED
+from tests.unit.submission.letter.letter_fixtures import LOCK, pdf_of
 
 CORPUS = Path(__file__).parents[3] / "corpus"
 MAILS = sorted(CORPUS.rglob("*.eml"))
@@ -89,3 +93,31 @@ ADDRESSES = st.from_regex(r"[A-Za-z0-9+_.-]{1,8}@[A-Za-z0-9_.-]{1,8}", fullmatch
 def test_address_without_a_parser_is_that_of_the_parser(name: str, address: str, form: str) -> None:
     field = form.format(name=name, address=address)
     assert headers._addresses([field]) == email.utils.getaddresses([field])
+
+
+def outcome(content: bytes) -> str:
+    """Return the pages of a PDF, or why it is refused."""
+    try:
+        return str(pages_of("a.pdf", "pdf", content))
+    except Refused as refused:
+        return refused.reply.partition("faxed: ")[2]
+
+
+def outcome_by_class(content: bytes) -> str:
+    """Return the same by pypdfium2's class, which does not open a PDF without pages."""
+    try:
+        return str(len(pypdfium2.PdfDocument(content)))
+    except pypdfium2.PdfiumError as error:
+        return LOCKED if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD else DAMAGED
+
+
+@given(st.integers(0, 3), st.integers(0, 400), st.integers(0, 40), st.binary(max_size=4))
+def test_pages_of_a_pdf_are_those_of_the_class(pages: int, at: int, removed: int, added: bytes) -> None:
+    whole = pdf_of(pages)
+    content = b"%PDF" + (whole[:at] + added + whole[at + removed :])[4:]
+    assert outcome(content) == outcome_by_class(content)
+
+
+@pytest.mark.parametrize(("content", "expected"), [(pdf_of(0), DAMAGED), (pdf_of(2), "2"), (pdf_of(1, LOCK), LOCKED)])
+def test_pdf_without_pages_is_damaged(content: bytes, expected: str) -> None:
+    assert outcome(content) == outcome_by_class(content) == expected
