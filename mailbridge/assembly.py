@@ -90,8 +90,9 @@ class Assembly:
         mails_of = (config.notice, config.smtp.hostname, config.smtp.domains, config.language, config.timezone, config.users)
         return [
             *([Part("notices", mails.name, mails_of, mails)] if mails else []),
-            *([Part("admin", "", mails_of, admin)] if admin else []),
+            # In this order, so that with SQLite the first look is made by one that leads.
             *([Part("lead", "", mails_of, AdminLead(admin), "administrators")] if admin else []),
+            *([Part("admin", "", mails_of, admin)] if admin else []),
             *([Part("folders", folders.name, (config.timezone,), folders)] if folders else []),
         ]
 
