@@ -103,7 +103,8 @@ def _open(path: Path) -> tuple[Engine, int]:
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=StaticPool,
-        connect_args={"check_same_thread": False},
+        # Lists and batches of different lengths make 250 different statements of a burst of mails; the driver keeps 128.
+        connect_args={"check_same_thread": False, "cached_statements": 512},
         json_serializer=rows.to_json,
         hide_parameters=True,  # an error's text has no token or address
     )
