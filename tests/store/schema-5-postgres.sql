@@ -112,6 +112,13 @@ CREATE TABLE public.delivery_try (
     error text COLLATE pg_catalog."C",
     answer text COLLATE pg_catalog."C"
 );
+CREATE TABLE public.draft (
+    key text NOT NULL COLLATE pg_catalog."C",
+    "user" text NOT NULL COLLATE pg_catalog."C",
+    made_at bigint NOT NULL,
+    fax_id text COLLATE pg_catalog."C",
+    record json NOT NULL
+);
 CREATE TABLE public.envelope (
     id text NOT NULL COLLATE pg_catalog."C",
     key text COLLATE pg_catalog."C",
@@ -246,18 +253,18 @@ CREATE TABLE public.stopped_webhook (
     reason text NOT NULL COLLATE pg_catalog."C"
 );
 INSERT INTO public.audit (id, at, what, subject, number, record) VALUES ('aud_01KE3Y00000000000000000001', 1767517200123456, 'event.deleted', 'fax_01KE3YEARLIER', '+97239876543', '{"type":"fax.received","documents":[]}');
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'crm', 'dead', 22361, 2);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'crm', 'sending', 22361, 1);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'crm', 'pending', 22361, 10);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'crm', 'delivered', 22361, 5);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'erp', 'pending', 22361, 18);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'uploading', 22361, 1);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'submitted', 22361, 1);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'in_doubt', 22361, 1);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'delivered', 22361, 1);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'queued', 22361, 2);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'failed', 22361, 1);
-INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'cancelled', 22361, 1);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'crm', 'dead', 4296, 2);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'crm', 'sending', 4296, 1);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'crm', 'pending', 4296, 10);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'crm', 'delivered', 4296, 5);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('delivery', 'erp', 'pending', 4296, 18);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'uploading', 4296, 1);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'submitted', 4296, 1);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'in_doubt', 4296, 1);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'delivered', 4296, 1);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'queued', 4296, 2);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'failed', 4296, 1);
+INSERT INTO public.counter_part (kind, endpoint, state, process, n) VALUES ('fax', '', 'cancelled', 4296, 1);
 INSERT INTO public.cursor (mailbox, folder, uidvalidity, last_uid) VALUES ('office', 'INBOX', 7, 42);
 INSERT INTO public.delivery (id, event_id, endpoint, state, due_at, attempts, status, error, settled_at, address, envelope_id, notice, node) VALUES ('dlv_01KE3Y00000000000000000004', 'evt_01KE3Y00000000000000000003', 'crm', 'delivered', 1767517200123456, 1, 200, NULL, 1767520800123456, NULL, NULL, NULL, NULL);
 INSERT INTO public.delivery (id, event_id, endpoint, state, due_at, attempts, status, error, settled_at, address, envelope_id, notice, node) VALUES ('dlv_01KE3Y00000000000000000005', 'evt_01KE3Y00000000000000000003', 'erp', 'pending', 1767517200123456, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
@@ -331,7 +338,7 @@ INSERT INTO public.fax (id, envelope_id, account, number, state, token, seq, cre
 INSERT INTO public.listing_progress (account, kind, started_at, compared_at) VALUES ('office', 'incoming', 1767517200123456, 1767520800123456);
 INSERT INTO public.listing_progress (account, kind, started_at, compared_at) VALUES ('office', 'voice', 1767517200123456, NULL);
 INSERT INTO public.meta (key, value) VALUES ('schema', '5');
-INSERT INTO public.meta (key, value) VALUES ('made', '2026-11-27T06:46:52.151833+00:00');
+INSERT INTO public.meta (key, value) VALUES ('made', '2026-11-27T06:52:47.435897+00:00');
 INSERT INTO public.pending_deletion (path, files, lines) VALUES ('received/07/fax_01KE3YGONE', '["received/07/fax_01KE3YGONE"]', '[{"what":"document.deleted","subject":"fax_01KE3YGONE","number":"+97239876543","record":{"type":"fax.received","documents":[]}}]');
 INSERT INTO public.processed_mail (mailbox, digest, at) VALUES ('office', 'digest0', 1767517200123456);
 INSERT INTO public.processed_mail (mailbox, digest, at) VALUES ('office', 'digest1', 1767517200123456);
@@ -357,6 +364,8 @@ ALTER TABLE ONLY public.delivery
     ADD CONSTRAINT delivery_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.delivery_try
     ADD CONSTRAINT delivery_try_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.draft
+    ADD CONSTRAINT draft_pkey PRIMARY KEY (key);
 ALTER TABLE ONLY public.envelope
     ADD CONSTRAINT envelope_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.event
