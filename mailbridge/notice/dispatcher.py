@@ -145,15 +145,19 @@ class NoticeDispatcher:
                 await connection.close()
 
     async def _send(self, connection: RelayConnection, due: DueNotice) -> Result | None:
-        """Send a notice; where it is too large for the relay, a short one."""
-        result = None
+        """Send a notice; where it is too large for the relay, a short one, unless that is no smaller: it had no files."""
+        result, size = None, 0
         for short in (False, True):
             try:
                 mail = await self._write(due, connection.offers("8BITMIME"), short=short)
             except Exception as error:  # raised, it would leave the notice `sending`
                 return Result("again", None, f"it cannot be written ({type(error).__name__})")
-            result = None if mail is None else await connection.send(mail)
-            if result is None or not result.is_too_large:
+            if mail is None:
+                return None
+            if short and len(mail.content) >= size:
+                break
+            result, size = await connection.send(mail), len(mail.content)
+            if not result.is_too_large:
                 break
         return result
 

@@ -148,6 +148,25 @@ def test_N23_a_document_too_large_for_the_relay_is_announced_without_it(tmp_path
     in_office(tmp_path, scenario, more='[route.a]\nmail = "a@example.co.il"\n', relay=relay)
 
 
+def test_a_mail_without_files_that_is_too_large_for_the_relay_is_sent_once(tmp_path: Path) -> None:
+    """552 also means a full mailbox. A second mail would say that a file is missing which there never was."""
+    mails = 0
+
+    async def count(verb: str) -> None:
+        nonlocal mails
+        mails += verb == "."
+
+    async def scenario(office: Office) -> None:
+        [fax] = await office.accept("03-9876543")
+        await office.move(fax, "fail")
+        await office.settled()
+        assert {one.state for one in await office.deliveries()} == {"dead"}
+        assert mails == 1
+
+    relay = RelayStandIn(refuse={".": "552 5.2.2 Mailbox full"}, before=count)
+    in_office(tmp_path, scenario, relay=relay)
+
+
 @pytest.mark.parametrize("caller", ["<evil7@attacker.example>", "evil7@attacker.example <", "Anonymous 7", "7 <a@b>", None])
 def test_a_caller_who_is_no_number_gets_no_answer(tmp_path: Path, caller: str | None) -> None:
     """X-Fax-Sender of a forged mail must not choose the address that an answer, with a document, goes to."""
