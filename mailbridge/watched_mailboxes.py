@@ -16,7 +16,7 @@ class WatchedMailboxes:
 
     def __init__(self, background: Background, member: Member | None) -> None:
         self._background, self._member = background, member
-        self._told: dict[str, datetime] = {}  # by mailbox: its last contact, as other nodes have told it
+        self._contacts: dict[str, datetime] = {}  # by mailbox: its last contact with another node
         if member is not None:
             member.facts = self.facts
 
@@ -39,10 +39,10 @@ class WatchedMailboxes:
 
     def _fact(self, lease: str, watcher: Watcher) -> tuple[bool, datetime | None]:
         mine = self._member is None or self._member.has(lease)
-        told = None if self._member is None or mine else self._member.known_of(lease)
-        if told is not None and told["last_contact"] is not None:
-            self._told[watcher.name] = datetime.fromisoformat(told["last_contact"])
-        # While the lease passes from one node to another, what was told before still holds.
-        known = [at for at in (self._told.get(watcher.name), watcher.last_contact) if at is not None]
-        connected = watcher.connected if mine else told is not None and told["connected"]
-        return connected, max(known, default=None)
+        facts = None if self._member is None or mine else self._member.known_of(lease)
+        if facts is not None and facts["last_contact"] is not None:
+            self._contacts[watcher.name] = datetime.fromisoformat(facts["last_contact"])
+        # While the lease passes from one node to another, what was known before still holds.
+        contacts = [at for at in (self._contacts.get(watcher.name), watcher.last_contact) if at is not None]
+        connected = watcher.connected if mine else facts is not None and facts["connected"]
+        return connected, max(contacts, default=None)

@@ -10,7 +10,7 @@ from typing import Final
 from mailbridge import log
 from mailbridge.store.node import Leases
 
-# Seconds between questions whether the lease is still there; a change is told at once.
+# Seconds between looks whether the lease is still there; a change is noted at once.
 _EVERY: Final = 1.0
 # Seconds after which a service that cannot work here is left to another node, and for which that has it for itself.
 _STRUGGLE: Final = 60.0
