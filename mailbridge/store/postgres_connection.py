@@ -84,6 +84,7 @@ def engine(url: str, connections: int = 1, patience: Patience | None = None) -> 
         pool_size=connections,
         max_overflow=0,
         json_serializer=_to_json,
+        hide_parameters=True,  # an error's text has no token or address
         # Positions instead of names, as in SQLite: see `multi_insert`.
         paramstyle="format",
     )

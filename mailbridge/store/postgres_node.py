@@ -132,9 +132,11 @@ class PostgresNode:
                 holders = self._take_leases(connection)
                 others = connection.execute(_OTHERS, {"id": self.id}).scalar_one()
             self._database_time = EPOCH + timedelta(microseconds=seen_at), middle
+            # In this order: a node that was cut off must not trust itself with the leases that it had before.
+            before, self._holders = self._holders, holders
             self._trusted_until, self._is_cut_off, self._facts = begun + _TRUSTED, False, facts
             self._others = others
-            self._note_holders(holders)
+            self._call_changed(before, holders)
 
     def _take_leases(self, connection: Connection) -> dict[str, _Holder]:
         with self._changing:
@@ -145,8 +147,7 @@ class PostgresNode:
             connection.execute(_TAKE, {"id": self.id, "names": names})
         return {name: _Holder(node, fact) for name, node, fact in connection.execute(_HOLDERS)}
 
-    def _note_holders(self, holders: dict[str, _Holder]) -> None:
-        before, self._holders = self._holders, holders
+    def _call_changed(self, before: Mapping[str, _Holder], holders: Mapping[str, _Holder]) -> None:
         with self._changing:
             changed = [call for name, call in self._changed.items() if before.get(name) != holders.get(name)]
         for call in changed:
@@ -156,11 +157,11 @@ class PostgresNode:
         due = self._monotonic() + _EVERY
         while not self._ended.is_set():
             woken = self._woken.wait(_LOOK)
-            if self._ended.is_set() or not (woken or self._monotonic() >= due or self._facts != self.facts()):
-                continue
-            self._woken.clear()
-            due = self._monotonic() + _EVERY
             try:
+                if self._ended.is_set() or not (woken or self._monotonic() >= due or self._facts != self.facts()):
+                    continue
+                self._woken.clear()
+                due = self._monotonic() + _EVERY
                 self.beat()
             except Exception as error:  # whatever it was, the others must hear of this node again
                 log.store_unavailable("node", error=message(error.orig) if isinstance(error, DBAPIError) else repr(error))

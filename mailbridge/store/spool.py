@@ -56,7 +56,7 @@ class NewMail(Protocol):
         """What the transaction that records a stored mail has to store: see `QueuedMail.body`."""
 
     def keep(self) -> None:
-        """Note that a record names the mail."""
+        """Note that a record names the mail, or may do so, and free what the mail takes in this process."""
 
     def abort(self) -> None:
         """Delete the mail, of which no record is known. May be called twice, and while it is being written."""

@@ -115,11 +115,9 @@ class Acceptance:
             raise
 
     async def _abort_unless_stored(self, fax_id: str, file: NewMail) -> None:
-        """Delete the mail of a failed commit, unless that reached the disk after all: then the store has the fax.
-
-        A commit in another process may still reach it.
-        """
+        """Delete the mail of a failed commit, unless that reached the disk after all: then the store has the fax."""
         if self._runtime.spool.is_swept:
+            file.keep()  # a commit in another process may still reach the database; what no record names is deleted later
             return
         try:
             await self._runtime.store.run(lambda tx: tx.faxes.get(fax_id))

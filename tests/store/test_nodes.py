@@ -289,6 +289,52 @@ def test_p10_a_lease_has_one_node_at_a_time_and_passes_on_when_that_ends_or_fall
     with_two_nodes(tmp_path, scenario)
 
 
+def test_p10_a_node_that_comes_back_never_trusts_itself_with_what_another_has_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may ask at any moment of the heartbeat."""
+    seen: list[bool] = []
+
+    class Asked(postgres_node.PostgresNode):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            seen.append(self.has("poller"))
+
+    async def scenario(one: PostgresStore, other: PostgresStore) -> None:
+        for node in (one, other):
+            monkeypatch.setattr(node.node, "wake", lambda: None)
+        want(one, other)
+        assert takes(one)
+        fall_silent(tmp_path, one)
+        assert takes(other)
+        one.node._trusted_until = 0.0
+        one.node.__class__ = Asked
+        assert not takes(one)
+        assert seen
+        assert not any(seen)
+
+    with_two_nodes(tmp_path, scenario)
+
+
+def test_a_heartbeat_outlives_facts_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_node, "_LOOK", 0.01)
+    monkeypatch.setattr(postgres_node, "_RETRY", 0.01)
+    asked: list[dict[str, Any]] = []
+
+    def facts() -> dict[str, Any]:
+        asked.append({"mailbox office": len(asked)})
+        if len(asked) < 3:
+            raise RuntimeError("the mailboxes change just now")
+        return asked[2]
+
+    async def main() -> None:
+        async with a_node(tmp_path) as node:
+            node.node.facts = facts
+            await until(lambda: ask(tmp_path, "SELECT facts FROM node") == [({"mailbox office": 2},)])
+
+    asyncio.run(main())
+
+
 def test_p18_a_node_that_stops_gives_its_leases_back_and_is_no_longer_listed(tmp_path: Path) -> None:
     async def main() -> None:
         async with a_node(tmp_path) as one:

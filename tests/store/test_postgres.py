@@ -14,7 +14,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 from sqlalchemy import Column, Connection, Text, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, StatementError
 
 from mailbridge.errors import StoreUnavailable, Undecided
 from mailbridge.model import Fax
@@ -162,6 +162,16 @@ def test_a_connection_that_ends_during_the_commit_leaves_the_outcome_open(tmp_pa
         with pytest.raises(Undecided):
             await accepted(store, a_fax())
         await accepted(store, a_fax())
+
+    with_store(tmp_path, scenario)
+
+
+def test_an_error_of_a_statement_repeats_no_value(tmp_path: Path) -> None:
+    async def scenario(store: SqlStore) -> None:
+        wrong: Any = "not a time"
+        with pytest.raises(StatementError) as error:
+            await store.run(lambda tx: tx.stopped_webhooks.add("hunter2", "gone", wrong))
+        assert "hunter2" not in str(error.value)
 
     with_store(tmp_path, scenario)
 

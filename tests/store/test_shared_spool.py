@@ -15,13 +15,16 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
 import pytest
 
-from mailbridge.errors import NotFound, StoreUnavailable
+from mailbridge.config import FaxOptions
+from mailbridge.errors import NotFound, StoreUnavailable, Undecided
 from mailbridge.fax.verified_document import VerifiedDocument
 from mailbridge.model import Document, Fax, QueuedMail, new_id
+from mailbridge.runtime import Runtime
 from mailbridge.store import body_cache, stored_files
 from mailbridge.store.bodies import Bodies
 from mailbridge.store.body_cache import BodyCache
@@ -35,6 +38,7 @@ from mailbridge.store.shared_spool import SharedSpool
 from mailbridge.store.spool_paths import derived_path, received_name
 from mailbridge.store.spools import open_spool, upkeep
 from mailbridge.store.unnamed_bodies import AGE, UnnamedBodies
+from mailbridge.submission.acceptance import Acceptance
 from tests.factories import NOW, a_fax, an_envelope
 from tests.postgres_server import PostgresServer
 from tests.store import factories
@@ -423,6 +427,38 @@ def test_an_upload_whose_database_goes_ends_as_unavailable_and_not_as_damaged(
         assert b"".join(iter(lambda: file.read(1 << 16), b"")) == BLOCK * 40
 
     with_nodes(tmp_path, scenario, count=2)
+
+
+@pytest.mark.parametrize("blocks", [1, 40])
+def test_a_mail_whose_commit_is_not_answered_stays_and_costs_this_node_nothing(
+    tmp_path: Path, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(node: Node) -> None:
+        mail, content = arrived(node, BLOCK * blocks), BLOCK * blocks
+        documents = found_in(mail, content, b"")
+        await mail.store(b"")
+        envelope = replace(an_envelope(NOW), path=mail.relpath, size=mail.size)
+        fax = a_fax(documents=tuple(map(mail.stored, documents)), envelope_id=envelope.id)
+        queued = QueuedMail(envelope=envelope, faxes=(fax,), repeat_key=None, body=mail.body)
+        run = node.store.run
+
+        async def unanswered(work: Any) -> Any:
+            await run(work)
+            raise Undecided("the connection is lost")
+
+        monkeypatch.setattr(node.store, "run", unanswered)
+        none: Any = None
+        limits = cast(Any, SimpleNamespace(check_stored=lambda *_: None))
+        runtime = Runtime(node.store, node.spool, lambda: NOW, lambda: 0.0)
+        with pytest.raises(Undecided):
+            await Acceptance(none, limits, none, runtime, FaxOptions())._store(queued, "client", mail)
+        monkeypatch.undo()
+        assert node.spool.memory == MEMORY
+        assert mail._file is None or mail._file._descriptor < 0
+        node.spool.cache.empty()
+        assert uploaded(node, (await stored(node.store, fax.id)).documents[0]) == content
+
+    with_nodes(tmp_path, scenario)
 
 
 @pytest.mark.parametrize("whole", [False, True])
