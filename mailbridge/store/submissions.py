@@ -15,11 +15,12 @@ from mailbridge.store.body_rows import store_bodies
 from mailbridge.store.faxes import Faxes
 from mailbridge.store.multi_insert import insert_rows
 from mailbridge.store.notices import Notices
+from mailbridge.store.prepared import Prepared
 from mailbridge.store.sql import Sql, any_of
 
 _envelope, _fax = schema.envelope.c, schema.fax.c
-_FAX_IDS: Final = (
-    select(_envelope.key, _envelope.id, _fax.id)
+_FAX_IDS: Final = Prepared(
+    select(_envelope.key, _envelope.id.label("envelope_id"), _fax.id.label("fax_id"))
     .join_from(schema.envelope, schema.fax, _fax.envelope_id == _envelope.id)
     .where(_envelope.key.in_(any_of("keys")), _envelope.received_at >= bindparam("since"))
     .order_by(_envelope.received_at, _envelope.id, _fax.id)
@@ -32,8 +33,8 @@ _COUNT_FAXES: Final = (
 )
 # Grouped by an expression: along the groups of a column SQLite would read the whole index.
 _SAME_KEY = func.coalesce(_fax.same_key, literal_column("''"))
-_SAME_AGAIN: Final = (
-    select(_SAME_KEY, func.max(_fax.id))
+_SAME_AGAIN: Final = Prepared(
+    select(_SAME_KEY.label("key"), func.max(_fax.id).label("newest"))
     .where(_fax.same_key.in_(any_of("keys")), _fax.created_at >= bindparam("since"))
     .group_by(_SAME_KEY)
 )
@@ -63,13 +64,14 @@ class Submissions:
         self._sql.lock(f"mail {key}" for key in keys)  # the same mail may be given to two nodes at a time
         first: dict[str, str] = {}
         found: dict[str, list[str]] = {}
-        for key, envelope_id, fax_id in self._sql.execute(_FAX_IDS, {"keys": list(keys), "since": since}):
-            if first.setdefault(key, envelope_id) == envelope_id:
-                found.setdefault(key, []).append(fax_id)
+        for row in _FAX_IDS.rows(self._sql.connection, {"keys": list(keys), "since": since}):
+            if first.setdefault(row["key"], row["envelope_id"]) == row["envelope_id"]:
+                found.setdefault(row["key"], []).append(row["fax_id"])
         return found
 
     def same_again(self, keys: Collection[str], since: datetime) -> dict[str, str]:
-        return {row[0]: row[1] for row in self._sql.execute(_SAME_AGAIN, {"keys": list(keys), "since": since})}
+        found = _SAME_AGAIN.rows(self._sql.connection, {"keys": list(keys), "since": since})
+        return {row["key"]: row["newest"] for row in found}
 
     def passed_over(self, envelope_id: str) -> list[str]:
         record = self._sql.execute(_RECORD, {"envelope_id": envelope_id}).scalar()
