@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, RootTransaction, delete, insert
+from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError
 
 from mailbridge.accounting import charged_call
@@ -23,6 +23,7 @@ from mailbridge.store.hand_over import HandOver
 from mailbridge.store.interface import Transaction
 from mailbridge.store.node import Node
 from mailbridge.store.notices import NoticePlan
+from mailbridge.store.on_conflict import insert_or_replace
 from mailbridge.store.prepared import run_text
 from mailbridge.store.sql import Overtaken
 from mailbridge.store.transaction import SqlTransaction
@@ -35,6 +36,8 @@ _BATCH = 64
 _ATTEMPTS = 8
 # Bytes: more than the records of a mail take in the write-ahead log.
 _PROBE = 1 << 16
+# One statement: two nodes that try the database again at the same moment wait for each other, and none finds the key taken.
+_WRITE = insert_or_replace(schema.meta, ["key"], ["key", "value"])
 
 
 class Writer:
@@ -174,8 +177,7 @@ class Writer:
         self._committing = False
         try:
             with connection.begin():
-                connection.execute(delete(schema.meta).where(schema.meta.c.key == "written"))
-                connection.execute(insert(schema.meta), {"key": "written", "value": new_id("wrt").ljust(_PROBE)})
+                connection.execute(_WRITE, {"key": "written", "value": new_id("wrt").ljust(_PROBE)})
         except (DBAPIError, OSError) as error:
             self._failed(error)
         else:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from mailbridge.model import Attempt, Fax
@@ -15,7 +16,9 @@ from mailbridge.store.delivery_interface import DeliveryChange
 from mailbridge.store.interface import Transaction
 from mailbridge.store.postgres import PostgresStore
 from tests.factories import NOW, a_fax, an_envelope
+from tests.postgres_server import PostgresServer
 from tests.store.factories import a_store, ask
+from tests.wait_helpers import until
 
 pytestmark = pytest.mark.usefixtures("only_postgres")
 
@@ -92,3 +95,24 @@ def test_p8_under_mixed_load_no_rivalry_is_seen_and_nothing_is_done_twice(tmp_pa
     assert (set(done.values()), set(delivered.values())) == ({1}, {1})
     assert ask(tmp_path, "SELECT count(*) FROM envelope") == [(MAILS,)]
     assert ask(tmp_path, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
+
+
+def test_nodes_that_try_the_database_again_at_the_same_moment_refuse_nothing(
+    tmp_path: Path, only_postgres: PostgresServer
+) -> None:
+    """After an outage every node first writes as much as a mail takes, into the same row."""
+
+    async def main() -> None:
+        async with a_store(tmp_path) as node:
+            ask(tmp_path, "INSERT INTO meta VALUES ('written', 'before')")
+            with psycopg.connect(only_postgres.url(only_postgres.database(str(tmp_path)))) as other:
+                other.execute("DELETE FROM meta WHERE key = 'written'")
+                other.execute("INSERT INTO meta VALUES ('written', 'by another node')")
+                node._writer.healthy, node._writer._undecided = False, True
+                done = asyncio.ensure_future(node.run(lambda tx: "done"))
+                await until(lambda: ask(tmp_path, "SELECT 1 FROM pg_locks WHERE NOT granted") != [])
+                other.commit()
+            assert await done == "done"
+            assert node.healthy
+
+    asyncio.run(main())
