@@ -5,7 +5,8 @@ upload the uploader commits how far the next step may get, and only what is prov
 upload, and what a crash (kill -9, a power cut) leaves after each:
 
 1. *Claim.* `_claim` commits the intent: the fax is `uploading`, with a new Attempt that has its number, start and digests. No
-   socket is open yet. After a crash, the next start finds `uploading` without `whole_at` and queues the fax again.
+   socket is open yet. After a crash, the next start finds `uploading` without `whole_at` and queues the fax again. So does the
+   next claim if a database that went away has left open whether this one was committed.
 2. *Connect and stream.* A new connection is opened, and the body leaves straight from the spool, except for its last chunk.
    Content-Length says how long the body is, so MyFax cannot take a shorter one for a fax. `VerifiedDocument` checks size and
    digest of each document meanwhile; a damaged one fails its fax here, before the request is whole. After a crash: as after 1.
@@ -27,19 +28,19 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 
 from mailbridge import log, metrics, retry
 from mailbridge.config import Account, FaxOptions
-from mailbridge.errors import MailbridgeError, StoreUnavailable
+from mailbridge.errors import MailbridgeError, StoreUnavailable, Undecided
 from mailbridge.fax.in_flight import InFlightCalls, crash_site
 from mailbridge.fax.outcome import UploadOutcome, accepted, apply_outcome, expire, failed
 from mailbridge.fax.pause import AccountPause
 from mailbridge.fax.verified_document import VerifiedDocument
-from mailbridge.model import EXTERNAL, Attempt, Document, Fax, new_token
+from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt, new_token
 from mailbridge.myfax import MyFax, Upload
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
@@ -51,6 +52,8 @@ _LONGEST_WAIT = 30.0
 _DUE_AGAIN = 1.0
 # Seconds until a store that was unavailable is tried again.
 _STORE_PAUSE = 1.0
+# Seconds after which a commit that was not answered has come about, or never will.
+_SETTLED = 120.0
 
 
 def upload_name(document: Document, token: str) -> str:
@@ -69,6 +72,7 @@ class Uploader:
         self._in_flight = InFlightCalls(lambda fax_id, error: log.outcome_not_stored(fax_id, error=crash_site(error)))
         self._pause = AccountPause(name)
         self._draining = False
+        self._unanswered_at: float | None = None  # when the last claim was of unknown outcome, by the event loop's clock
         self._last_owner = ""  # whose fax was uploaded last: users take turns
 
     async def run(self) -> None:
@@ -99,7 +103,13 @@ class Uploader:
             return False
         async with self._in_flight.starting:
             before = self._pause.state
-            claimed = await self._store.run(partial(self._claim, in_flight=len(self._in_flight)))
+            if self._unanswered_at is not None and asyncio.get_running_loop().time() - self._unanswered_at > _SETTLED:
+                self._unanswered_at = None
+            try:
+                claimed = await self._store.run(partial(self._claim, in_flight=len(self._in_flight)))
+            except Undecided:
+                self._unanswered_at = asyncio.get_running_loop().time()
+                raise
             for fax in claimed:
                 self._last_owner = fax.owner
                 if fax.state == "uploading":
@@ -137,6 +147,8 @@ class Uploader:
     def _claim(self, tx: Transaction, in_flight: int) -> list[Fax]:
         """Step 1: move due faxes to `uploading`, each with its new Attempt, and fail those that have expired."""
         now = self._clock()
+        if self._unanswered_at is not None:
+            self._queue_again(tx, now)
         claimed, per_number = list[Fax](), self._options.per_number
         if self._pause.read(tx, now).held or self._pause.seconds(now) > 0:
             return []
@@ -156,6 +168,16 @@ class Uploader:
             # The source and report of an earlier attempt say nothing about this one.
             claimed.append(tx.faxes.transition(fax.id, "claim", now, **changes, source=None, report=None))
         return claimed
+
+    def _queue_again(self, tx: Transaction, now: datetime) -> None:
+        """Queue the faxes that a claim without an answer has claimed after all: no upload of theirs was begun.
+
+        It is done for a while, since the database may still be committing the claim.
+        """
+        for fax in tx.faxes.interrupted(own=True):
+            if fax.account == self._name and fax.id not in self._in_flight and not fax.attempts[-1].whole_at:
+                attempts = last_attempt(fax, ended_at=now, error_code="interrupted")
+                tx.faxes.transition(fax.id, "defer", now, attempts=attempts, due_at=now)
 
     async def _upload(self, fax: Fax) -> None:
         log.fax_uploading(fax.id, to=fax.number, account=self._name, attempt=len(fax.attempts))

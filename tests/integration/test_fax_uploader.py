@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mailbridge.demo.simulator import Simulator
-from mailbridge.errors import StoreUnavailable
+from mailbridge.errors import StoreUnavailable, Undecided
 from mailbridge.fax import uploader as module
 from mailbridge.fax.interrupted_uploads import recover_interrupted
 from mailbridge.fax.pause import DOUBTS_BEFORE_PAUSE, PAUSE
@@ -185,6 +185,42 @@ def test_a_claim_that_does_not_reach_the_disk_opens_no_socket(tmp_path: Path, mo
         assert len(env.logged("store unavailable, retrying", "account office")) == 3
 
     with_server(tmp_path, answers(http(TAKEN)), scenario)
+
+
+def test_a_claim_whose_commit_is_not_answered_is_undone_and_disturbs_no_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a database server goes away between a commit and its answer: this daemon goes on, so no start settles it."""
+    monkeypatch.setattr(module, "_STORE_PAUSE", 0.01)
+    go_on = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        await answers(http(TAKEN))(reader, writer)
+
+    async def scenario(env: FaxEnvironment, server: RawServer) -> None:
+        [first] = await env.queued()
+        env.uploader(uploads=2)
+        await until(lambda: server.connections == 1)
+        run, lost = env.store._run, list[Any]()
+
+        async def unanswered(work: Any) -> Any:
+            result = await run(work)
+            if getattr(getattr(work, "func", work), "__name__", "") == "_claim" and result and not lost:
+                lost.extend(result)
+                raise Undecided("the connection is lost")
+            return result
+
+        monkeypatch.setattr(env.store, "_run", unanswered)
+        [second] = await env.queued("+97239876544")
+        await until(lambda: server.connections == 2)
+        go_on.set()
+        after = [await env.becomes(fax, "submitted") for fax in (first, second)]
+        assert [fax.id for fax in lost] == [second.id]
+        assert [[attempt.error_code for attempt in fax.attempts] for fax in after] == [[None], ["interrupted", None]]
+        assert server.connections == 2
+
+    with_server(tmp_path, script, scenario)
 
 
 def test_whole_at_is_on_disk_before_the_last_bytes_leave(tmp_path: Path) -> None:
