@@ -46,16 +46,17 @@ class SharedDrafts(Drafts):
     async def create(self, transaction: MailTransaction, write: Callable[[Callable[[bytes], None]], None]) -> Draft:
         """See `Drafts.create`."""
         draft = await super().create(transaction, write)
+        displaced, self._displaced = self._displaced, []  # others may displace more meanwhile
 
         def work(tx: Transaction) -> None:
-            for key, user in self._displaced:
+            for key, user in displaced:
                 tx.drafts.delete(key, user)
             tx.drafts.add(draft.key, draft.user, _record(draft), draft.made_at, draft.made_at - _REMEMBERED)
 
         try:
             await self._runtime.store.run(work)
-            self._displaced = []
         except BaseException:
+            self._displaced += displaced
             self.discard(draft.key, draft.user)
             raise
         return draft
