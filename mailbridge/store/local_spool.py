@@ -66,7 +66,7 @@ class LocalSpool:
         self._small_files: SyncBatches[SpoolFile] = SyncBatches(sync_all, threads=3, mails=16)
         self._large_files: SyncBatches[SpoolFile] = SyncBatches(sync_all, threads=2, mails=1)
         self.segments = Segments(root, mail_directory, self.make_durable, self.make_names_durable, self.note_failure)
-        self._appended: SyncBatches[ArrivingMail] = SyncBatches(self.segments.append, threads=1, mails=64)
+        self._appended: SyncBatches[ArrivingMail] = SyncBatches(self.segments.append, threads=2, mails=64)
         self.bulk_threads = BulkThreads()
         self._open_directories: dict[Path, int] = {}
         self._opening = threading.Lock()
