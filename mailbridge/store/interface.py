@@ -117,7 +117,7 @@ class OAuthTokens(Protocol):
         """Return the access token unless it is old or `refused`; otherwise let `by` ask the provider, if nobody else does."""
 
     def keep(self, mailbox: str, configured: str, refresh_token: str | None, access_token: str, renew_at: datetime) -> None:
-        """Store what the provider answered; others may ask from now on."""
+        """Store what the provider answered, unless another process has stored newer tokens; others may ask from now on."""
 
     def release(self, mailbox: str, by: str) -> None:
         """Let others ask: the provider gave nothing."""

@@ -47,7 +47,7 @@ class OAuthTokens:
         self._sql = sql
 
     def claim(self, mailbox: str, configured: str, refused: str, by: str, now: datetime) -> TokenClaim:
-        self._sql.lock([f"oauth2 {mailbox}"])
+        self._sql.lock([_lock(mailbox)])
         row = next(iter(self._sql.rows(_GET, name=mailbox)), None)
         if row is None or row["configured"] != configured:
             row = dict.fromkeys(column.name for column in schema.oauth_token.columns)
@@ -61,9 +61,22 @@ class OAuthTokens:
         return TokenClaim(refresh_token=row["refresh_token"])
 
     def keep(self, mailbox: str, configured: str, refresh_token: str | None, access_token: str, renew_at: datetime) -> None:
+        self._sql.lock([_lock(mailbox)])
+        row = next(iter(self._sql.rows(_GET, name=mailbox)), None)
+        # Who was stopped for long comes late: nobody asks now, and another process has got newer tokens meanwhile.
+        if row is not None and row["configured"] == configured and row["asked_by"] is None and _is_newer(row, renew_at):
+            return
         kept = {"refresh_token": refresh_token, "access_token": access_token, "renew_at": renew_at}
         named = {"mailbox": mailbox, "configured": configured, "asked_by": None, "asked_until": None}
         self._sql.execute(_PUT, kept | named)
 
     def release(self, mailbox: str, by: str) -> None:
         self._sql.execute(_RELEASE, {"name": mailbox, "by": by})
+
+
+def _is_newer(row: dict[str, Any], renew_at: datetime) -> bool:
+    return row["renew_at"] is not None and bool(row["renew_at"] > renew_at)
+
+
+def _lock(mailbox: str) -> str:
+    return f"oauth2 {mailbox}"

@@ -111,6 +111,28 @@ def test_p18_while_one_asks_others_wait_until_it_has_failed_or_was_killed(tmp_pa
     with_store(tmp_path, scenario)
 
 
+def test_p18_a_process_that_was_stopped_while_it_asked_replaces_no_newer_tokens(tmp_path: Path) -> None:
+    async def scenario(store: Store) -> None:
+        async def claim(by: str, now: datetime) -> TokenClaim:
+            return await store.run(lambda tx: tx.oauth_tokens.claim("office", "digest", "refused", by, now))
+
+        async def keep(refresh_token: str, access_token: str, renew_at: datetime) -> None:
+            await store.run(lambda tx: tx.oauth_tokens.keep("office", "digest", refresh_token, access_token, renew_at))
+
+        hour, later = timedelta(hours=1), NOW + _ASKING
+        assert [await claim("stopped", NOW), await claim("other", later)] == [TokenClaim()] * 2
+        await keep("hunter2-other", "access", later + hour)
+        await keep("hunter2-stopped", "refused", NOW + hour)
+        assert (await claim("third", later)).access_token == "access"
+        # One who asks now is not late, even if the provider gives a shorter life.
+        await store.run(lambda tx: tx.oauth_tokens.claim("office", "digest", "access", "third", later))
+        await keep("hunter2-third", "short", later + hour / 2)
+        assert (await claim("fourth", later)).access_token == "short"
+        assert (await claim("fourth", later + hour)).refresh_token == "hunter2-third"
+
+    with_store(tmp_path, scenario)
+
+
 def test_p18_a_provider_that_gives_nothing_lets_the_next_one_ask(tmp_path: Path) -> None:
     async def main() -> None:
         async with a_provider() as (provider, url), a_store(tmp_path) as store:
