@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+from mailbridge import log
 from mailbridge.errors import StoreUnavailable
 from mailbridge.model import new_id
 from mailbridge.store.fsync import sync_directory
@@ -40,7 +41,7 @@ class StoreKeeper:
 
     def __init__(self, store: Store, clock: Callable[[], datetime], state_dir: Path) -> None:
         self._store, self._clock, self._id = store, clock, new_id("ask")
-        self._files = FileKeeper(state_dir)
+        self._files = FileKeeper(state_dir, lambda error: log.token_not_kept("daemon", error=error))
 
     async def claim(self, mailbox: str, configured: str, refused: str) -> TokenClaim:
         """See `TokenKeeper`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mailbridge import log
 from mailbridge.config import OAuth2
 from mailbridge.errors import MailboxError
 from mailbridge.report.oauth import Tokens
@@ -71,6 +72,21 @@ def test_p18_a_restart_goes_on_with_the_token_until_another_is_configured(tmp_pa
             assert refreshed(provider) == [REFRESH, "hunter2-other"]
 
     asyncio.run(main())
+
+
+def test_a_file_of_an_earlier_version_that_cannot_be_read_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configured token may be one that the provider accepts no more: somebody must hear why."""
+    logged = list[str]()
+    monkeypatch.setattr(log, "token_not_kept", lambda _, error: logged.append(error))
+
+    async def main() -> None:
+        async with a_provider() as (provider, url), a_store(tmp_path) as store:
+            (tmp_path / "oauth2-of%2Ffice.json").mkdir(parents=True)
+            await tokens(store, tmp_path, by_refresh(url)).token()
+            assert refreshed(provider) == [REFRESH]
+
+    asyncio.run(main())
+    assert logged == [f"{tmp_path / 'oauth2-of%2Ffice.json'} cannot be read (IsADirectoryError)"]
 
 
 def test_p18_the_refresh_token_in_the_file_of_an_earlier_version_moves_into_the_store(tmp_path: Path) -> None:
