@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final, cast
 
-from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, bindparam, func, select, text, update
 
 from mailbridge import lifecycle, metrics
 from mailbridge.errors import IllegalTransition, NotFound
@@ -111,7 +111,9 @@ class Deliveries:
     def counts(self) -> dict[tuple[str, DeliveryState], int]:
         return {(row["endpoint"], row["state"]): row["n"] for row in counters(self._sql, "delivery")}
 
-    def claim(self, endpoint: str, now: datetime, limit: int) -> list[tuple[Delivery, Event]]:
+    def claim(self, endpoint: str, now: datetime, limit: int, under_way: Collection[str] = ()) -> list[tuple[Delivery, Event]]:
+        if self._sql.is_unsettled:
+            self._requeue(endpoint, nobody_works_on("delivery", self._sql, own=True), _delivery.id.not_in(under_way))
         due = self._sql.rows(_DUE, endpoint=endpoint, now=now, limit=limit)
         pending = [rows.to_delivery(row) for row in due]
         if not pending:
@@ -179,17 +181,21 @@ class Deliveries:
         return [DeliveryTry(**{name: value for name, value in row.items() if name != "id"}) for row in found]
 
     def requeue_interrupted(self, endpoints: Collection[str] | None = None) -> int:
-        pending, requeued = lifecycle.delivery_transition("sending", "lose"), 0
+        requeued = 0
         for endpoint in self._endpoints_with("sending"):
             if endpoints is not None and endpoint not in endpoints:
                 continue
-            left = nobody_works_on("delivery", self._sql, own=endpoints is not None)
-            sending = (_delivery.endpoint == endpoint, _delivery.state == "sending", left)
-            requeue = update(schema.delivery).where(*sending).values(state=pending, settled_at=None)
-            if changed := self._sql.execute(requeue).rowcount:
-                requeued += changed
-                self._sql.topics.add(f"deliver:{endpoint}")
+            requeued += self._requeue(endpoint, nobody_works_on("delivery", self._sql, own=endpoints is not None))
         return requeued
+
+    def _requeue(self, endpoint: str, *which: ColumnElement[bool]) -> int:
+        """Change these deliveries of an endpoint from `sending` to `pending`; return how many."""
+        pending = lifecycle.delivery_transition("sending", "lose")
+        sending = (_delivery.endpoint == endpoint, _delivery.state == "sending", *which)
+        changed = self._sql.execute(update(schema.delivery).where(*sending).values(state=pending, settled_at=None)).rowcount
+        if changed:
+            self._sql.topics.add(f"deliver:{endpoint}")
+        return changed
 
     def _endpoints_with(self, state: DeliveryState) -> list[str]:
         """Return the endpoints that have deliveries in `state`: naming them makes a query use the index by endpoint and state."""

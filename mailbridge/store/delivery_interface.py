@@ -51,8 +51,12 @@ class Deliveries(Protocol):
     def counts(self) -> dict[tuple[str, DeliveryState], int]:
         """Return how many deliveries each endpoint has in each state; pairs without one are absent."""
 
-    def claim(self, endpoint: str, now: datetime, limit: int) -> list[tuple[Delivery, Event]]:
-        """Change due deliveries of one endpoint from pending to sending, earliest due_at first, and return them."""
+    def claim(self, endpoint: str, now: datetime, limit: int, under_way: Collection[str] = ()) -> list[tuple[Delivery, Event]]:
+        """Change due deliveries of one endpoint from pending to sending, earliest due_at first, and return them.
+
+        `under_way` are the ids of those that the caller has claimed before, and not settled yet. For a while after a commit that
+        was not answered, all others that this node has claimed are pending again first.
+        """
 
     def next_due(self, endpoint: str) -> datetime | None:
         """Return the earliest due_at of the endpoint's pending deliveries, or None."""

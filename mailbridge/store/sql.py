@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -22,6 +23,10 @@ def any_of(name: str) -> BindParameter[object]:
     return bindparam(name, expanding=True)
 
 
+# Seconds after which a commit that was not answered has come about, or never will.
+UNSETTLED: Final = 120.0
+
+
 class Overtaken(StoreUnavailable):
     """Another process changed a row after this transaction had read it. `store.writer` runs the transaction again."""
 
@@ -30,10 +35,11 @@ class Sql:
     """Runs statements in one transaction. `topics` are those to notify after the commit (see `Store.subscribe`).
 
     `after_commit` has calls that count for `metrics` what was changed, and that hand new deliveries over. `shared` is whether
-    other nodes write the database too, and `node_id` the id of this one.
+    other nodes write the database too, and `node_id` the id of this one. `is_unsettled` is whether a commit of this node that was
+    not answered may have come about: then what it claimed has nobody who works on it.
     """
 
-    __slots__ = ("_node", "after_commit", "connection", "execute", "hand_over", "node_id", "shared", "topics")
+    __slots__ = ("_node", "_unsettled_until", "after_commit", "connection", "execute", "hand_over", "node_id", "shared", "topics")
 
     def __init__(self, connection: Connection, hand_over: HandOver, node: Node | None = None) -> None:
         self.connection, self.hand_over, self._node = connection, hand_over, node
@@ -42,6 +48,16 @@ class Sql:
         self.execute = connection.execute
         self.topics: set[str] = set()
         self.after_commit: list[Callable[[], None]] = []
+        self._unsettled_until = 0.0
+
+    @property
+    def is_unsettled(self) -> bool:
+        return time.monotonic() < self._unsettled_until
+
+    def note_undecided(self) -> None:
+        """Note that a commit was not answered. With SQLite nothing of it stays."""
+        if self.shared:
+            self._unsettled_until = time.monotonic() + UNSETTLED
 
     def rows(self, statement: Executable | Prepared, **parameters: Any) -> list[dict[str, Any]]:
         """Return the rows of a query, each by column name."""

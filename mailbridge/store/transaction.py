@@ -48,6 +48,7 @@ class SqlTransaction:
         node: Node | None = None,
     ) -> None:
         self._sql = sql = Sql(connection, hand_over, node)
+        self.note_undecided = sql.note_undecided
         self.topics, self.after_commit, self.shared = sql.topics, sql.after_commit, sql.shared
         self.search = Search(sql)
         self.deliveries = Deliveries(sql)

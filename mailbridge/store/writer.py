@@ -147,7 +147,10 @@ class Writer:
             except (DBAPIError, OSError) as error:
                 # The whole transaction was rolled back, so nothing in the batch is durable.
                 if not (more_attempts and self._faults.is_rivalry(error)):
-                    return [(future, self._failed(error)) for _, future in batch], set()
+                    failed = self._failed(error)
+                    if isinstance(failed, Undecided):
+                        transaction.note_undecided()
+                    return [(future, failed) for _, future in batch], set()
 
     def _run_all(
         self, connection: Connection, transaction: SqlTransaction, batch: list[Job]

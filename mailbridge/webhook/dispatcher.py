@@ -91,7 +91,7 @@ class Dispatcher:
         self._client = WebhookClient(webhook, runtime.clock)
         self._more_work, self._hand_over = runtime.store.subscribe(f"deliver:{name}"), runtime.store.hand_over
         self._slots = asyncio.Semaphore(CONCURRENCY)
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[asyncio.Task[None], str] = {}  # the id of the delivery of each
         self._finished: list[_Finished] = []
         self._prefetch = 0
         self._is_idle = False  # nothing was due but what is under way
@@ -134,7 +134,8 @@ class Dispatcher:
         """Store what finished and start what is due; return the seconds until more is due, or None if nothing is pending."""
         finished, was_stopped = list(self._finished), self.stopped
         self._prefetch = min(PREFETCH, sum(one.outcome.trigger == "deliver" for one in finished))
-        work = partial(self._settle_and_claim, finished, self._free(), self._clock(), was_stopped)
+        under_way = [*self._in_flight.values(), *(one.delivery.id for one in finished)]
+        work = partial(self._settle_and_claim, finished, self._free(), self._clock(), was_stopped, under_way)
         turn = await self._commit(finished, work)
         for delivery, event in turn.claimed:
             self._start(http, self._render_linked if delivery.id in turn.too_large else self._render, delivery, event)
@@ -147,8 +148,8 @@ class Dispatcher:
     def _start(self, http: httpx.AsyncBaseTransport, render: Render, delivery: Delivery, event: Event) -> None:
         """Deliver an event for which the store has `sending`."""
         task = asyncio.create_task(self._deliver(http, delivery, event, render))
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
+        self._in_flight[task] = delivery.id
+        task.add_done_callback(self._in_flight.pop)
 
     def _offer(self, turn: _Turn) -> None:
         """Offer to take new deliveries at once, while nothing older is due."""
@@ -170,7 +171,13 @@ class Dispatcher:
                     self._log(one)
 
     def _settle_and_claim(
-        self, finished: Sequence[_Finished], free: int, now: datetime, was_stopped: bool, tx: Transaction
+        self,
+        finished: Sequence[_Finished],
+        free: int,
+        now: datetime,
+        was_stopped: bool,
+        under_way: Sequence[str],
+        tx: Transaction,
     ) -> _Turn:
         changes = [DeliveryChange(one.delivery.id, one.outcome.trigger, one.at, one.outcome.changes) for one in finished]
         for delivery_id, error in tx.deliveries.transition_all(changes).items():
@@ -181,7 +188,7 @@ class Dispatcher:
         tx.deliveries.add_tries([_try(one, one.result) for one in finished if one.result is not None])
         # Another node may have got the 410.
         stopped = tx.stopped_webhooks.get(self._name) if was_stopped or tx.shared else None
-        claimed = tx.deliveries.claim(self._name, now, free) if free > 0 and stopped is None else []
+        claimed = tx.deliveries.claim(self._name, now, free, under_way) if free > 0 and stopped is None else []
         next_due = tx.deliveries.next_due(self._name) if len(claimed) < free else None
         return _Turn(claimed, self._too_large(tx, claimed), next_due, stopped)
 
@@ -226,7 +233,7 @@ class Dispatcher:
             return
         finished = list(self._finished)
         try:
-            await self._commit(finished, partial(self._settle_and_claim, finished, 0, self._clock(), self.stopped))
+            await self._commit(finished, partial(self._settle_and_claim, finished, 0, self._clock(), self.stopped, ()))
         except StoreUnavailable as error:
             log.store_unavailable(self._name, error=str(error))
 

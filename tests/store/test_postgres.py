@@ -152,6 +152,30 @@ def test_while_the_server_is_gone_nothing_is_accepted_and_afterwards_it_is(tmp_p
 
 
 @DIRECT
+def test_deliveries_that_a_commit_without_an_answer_has_claimed_are_pending_again(tmp_path: Path) -> None:
+    """This node goes on, so no other one takes them over. What it has under way is left alone."""
+
+    async def scenario(store: SqlStore) -> None:
+        def commit_and_end(connection: Connection) -> None:
+            raw = cast(psycopg.Connection[Any], connection.connection.driver_connection)
+            raw.commit()
+            raw.execute("SELECT 1")  # or there would be nothing more to commit, and no error
+            ask(tmp_path, "SELECT pg_terminate_backend(?, 10000)", raw.info.backend_pid)
+
+        for number in ("+97239876541", "+97239876542"):
+            await accepted(store, a_fax(number=number))
+        [(under_way, _)] = await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 1))
+        event.listen(store._engine, "commit", commit_and_end, once=True)
+        with pytest.raises(Undecided):
+            await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 1))
+        assert (await store.run(lambda tx: tx.deliveries.counts()))["crm", "sending"] == 2
+        [(again, _)] = await store.run(lambda tx: tx.deliveries.claim("crm", NOW, 10, [under_way.id]))
+        assert (again.id != under_way.id, again.attempts) == (True, 2)
+
+    with_store(tmp_path, scenario)
+
+
+@DIRECT
 def test_a_connection_that_ends_during_the_commit_leaves_the_outcome_open(tmp_path: Path) -> None:
     async def scenario(store: SqlStore) -> None:
         def end(connection: Connection) -> None:
