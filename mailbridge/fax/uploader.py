@@ -44,6 +44,7 @@ from mailbridge.model import EXTERNAL, Attempt, Document, Fax, last_attempt, new
 from mailbridge.myfax import MyFax, Upload
 from mailbridge.runtime import Runtime
 from mailbridge.store.interface import Transaction
+from mailbridge.store.node import UNSETTLED
 from mailbridge.store.sending_state import SendingState
 
 # The system's clock can be set, and the machine can sleep: never wait longer than these seconds without reading the clock again.
@@ -52,8 +53,6 @@ _LONGEST_WAIT = 30.0
 _DUE_AGAIN = 1.0
 # Seconds until a store that was unavailable is tried again.
 _STORE_PAUSE = 1.0
-# Seconds after which a commit that was not answered has come about, or never will.
-_SETTLED = 120.0
 
 
 def upload_name(document: Document, token: str) -> str:
@@ -103,7 +102,7 @@ class Uploader:
             return False
         async with self._in_flight.starting:
             before = self._pause.state
-            if self._unanswered_at is not None and asyncio.get_running_loop().time() - self._unanswered_at > _SETTLED:
+            if self._unanswered_at is not None and asyncio.get_running_loop().time() - self._unanswered_at > UNSETTLED:
                 self._unanswered_at = None
             try:
                 claimed = await self._store.run(partial(self._claim, in_flight=len(self._in_flight)))

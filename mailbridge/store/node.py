@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 # What a node lets the others know about the services that it runs, as JSON: by the name of their lease.
 Facts = Mapping[str, Any]
+# Seconds after which a commit that was not answered (Undecided) has come about, or never will.
+UNSETTLED: Final = 120.0
 
 
 class NodeRow(NamedTuple):

@@ -10,7 +10,7 @@ from sqlalchemy import BindParameter, Connection, Executable, bindparam, text
 
 from mailbridge.errors import NotFound, StoreUnavailable
 from mailbridge.store.hand_over import HandOver
-from mailbridge.store.node import Node
+from mailbridge.store.node import UNSETTLED, Node
 from mailbridge.store.prepared import Prepared
 
 # PostgreSQL's locks that end with their transaction: those of a connection would not pass pgbouncer.
@@ -21,10 +21,6 @@ _TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name
 def any_of(name: str) -> BindParameter[object]:
     """Return a bind parameter that takes a list, for `column.in_(...)`."""
     return bindparam(name, expanding=True)
-
-
-# Seconds after which a commit that was not answered has come about, or never will.
-UNSETTLED: Final = 120.0
 
 
 class Overtaken(StoreUnavailable):
