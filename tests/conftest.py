@@ -60,9 +60,9 @@ hypothesis.settings.load_profile("mailbridge")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes `-n auto` means: one more than there are cores, since some tests wait."""
+    """Return how many processes `-n auto` means: two more than there are cores, since many tests wait."""
     given = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
-    return int(given) if given else len(os.sched_getaffinity(0)) + 1
+    return int(given) if given else len(os.sched_getaffinity(0)) + 2
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -24,6 +24,8 @@ _TICK = 1.0
 _BACKLOG = 512
 # Connections that are accepted in one turn of the event loop.
 _ACCEPTED_AT_ONCE = 16
+# Turns of the event loop from the acceptance of a connection until it has its protocol.
+_TURNS_OF_AN_ACCEPT = 3
 _UNREAD_TIMEOUT = 60_000  # milliseconds after which a client that does not read its answer is cut
 
 
@@ -110,5 +112,11 @@ class WebService:
 
     async def stop(self) -> None:
         """Close the listener and all connections."""
+        loop = asyncio.get_running_loop()
+        for listener in [one for server in getattr(self._server, "servers", ()) for one in server.sockets]:
+            loop.remove_reader(listener)
+        # asyncio neither serves nor closes a connection that it has accepted in the turn in which its server closes.
+        for _ in range(_TURNS_OF_AN_ACCEPT):
+            await asyncio.sleep(0)
         self._server.end()
         await self._task
