@@ -105,6 +105,8 @@ def outcome(content: bytes) -> str:
 
 def outcome_by_class(content: bytes) -> str:
     """Return the same by pypdfium2's class, which does not open a PDF without pages."""
+    # For that it shows the error of whatever failed before, so this fails first.
+    pypdfium2.raw.FPDF_LoadMemDocument64(b"x", 1, None)
     try:
         return str(len(pypdfium2.PdfDocument(content)))
     except pypdfium2.PdfiumError as error:
