@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -25,7 +26,7 @@ class _Budget(Protocol):
     memory: int  # more bytes of mails that may be in memory
 
 
-class BufferedMail(Generic[F]):
+class BufferedMail(ABC, Generic[F]):
     """A mail, `announced` as so many bytes. Used in the event loop. A subclass has `_create` and `_path_of`."""
 
     def __init__(self, budget: _Budget, announced: int) -> None:
@@ -36,13 +37,13 @@ class BufferedMail(Generic[F]):
         self.size = 0  # bytes of the mail
         self.is_aborted = False
 
+    @abstractmethod
     def _create(self) -> F:
         """Create the file of a mail that is not small. Raises StoreUnavailable."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _path_of(self, file: F) -> str:
         """Return where a worker finds the file while it is written."""
-        raise NotImplementedError
 
     def write(self, data: bytes) -> None:
         """Append `data`. Raises StoreUnavailable if the disk is full or fails."""

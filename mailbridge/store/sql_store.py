@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime
 from typing import Self, TypeVar
@@ -22,7 +23,7 @@ from mailbridge.store.writer import Writer
 T = TypeVar("T")
 
 
-class SqlStore:
+class SqlStore(ABC):
     """A Store (see `store.interface`). A subclass opens the database, and calls `_start` and `_stop`.
 
     `created_at` is when the database was created, None if that is unknown; it is set when the store is open.
@@ -41,11 +42,11 @@ class SqlStore:
         self._subscribed: dict[str, asyncio.Event] = {}
         self._closed = False
 
-    async def __aenter__(self) -> Self:
-        raise NotImplementedError
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(self, *_: object) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def __aexit__(self, *_: object) -> None: ...
 
     def _start(self, engine: Engine, faults: Faults, node: Node | None = None) -> None:
         self._engine = engine

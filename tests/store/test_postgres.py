@@ -306,21 +306,24 @@ def test_p12_a_stop_does_not_wait_for_a_silent_server(tmp_path: Path, monkeypatc
     asyncio.run(main())
 
 
+class LaterStep:
+    """A migration to a later schema, which nodes of this version can use too."""
+
+    @staticmethod
+    def upgrade(op: Any) -> None:
+        op.add_column("fax", Column("new", Text))
+        op.execute("INSERT INTO meta (key, value) VALUES ('oldest', '5')")
+
+
 @DIRECT
 def test_p19_a_step_of_a_later_version_runs_while_nodes_of_this_one_work(
     tmp_path: Path, only_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Step:
-        @staticmethod
-        def upgrade(op: Any) -> None:
-            op.add_column("fax", Column("new", Text))
-            op.execute("INSERT INTO meta (key, value) VALUES ('oldest', '5')")
-
     async def scenario(store: SqlStore) -> None:
         await accepted(store, a_fax())
         with monkeypatch.context() as later:
             later.setattr(schema, "SCHEMA_VERSION", 6)
-            later.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_6": Step}.__getitem__)
+            later.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_6": LaterStep}.__getitem__)
             with pytest.raises(StoreUnavailable, match="has schema 5, this mailbridge needs 6; run mailbridge migrate"):
                 await a_store(tmp_path).__aenter__()
             url = only_postgres.url(only_postgres.database(str(tmp_path)))
@@ -337,15 +340,10 @@ def test_p19_a_step_of_a_later_version_runs_while_nodes_of_this_one_work(
 def test_p19_migrate_steps_back_where_a_table_is_locked(
     tmp_path: Path, only_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Step:
-        @staticmethod
-        def upgrade(op: Any) -> None:
-            op.add_column("fax", Column("new", Text))
-
     database = only_postgres.database(str(tmp_path))
     monkeypatch.setattr(schema, "SCHEMA_VERSION", 6)
     monkeypatch.setattr(postgres, "_MIGRATION_LIMITS", "SET LOCAL lock_timeout = '1ms'")
-    monkeypatch.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_6": Step}.__getitem__)
+    monkeypatch.setattr(migrations, "import_module", {"mailbridge.store.migrations.to_6": LaterStep}.__getitem__)
     with psycopg.connect(only_postgres.url(database)) as busy:
         busy.execute("SELECT count(*) FROM fax")
         with pytest.raises(StoreUnavailable, match="lock timeout"):
